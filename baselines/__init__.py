@@ -1,0 +1,1 @@
+"""Exact, quantised, graph, tree and nearest-neighbour searchers to compare with."""

@@ -1,0 +1,1 @@
+"""A learned search index for very large output spaces."""

@@ -1,0 +1,1 @@
+"""Data formats, label vocabulary, data sets."""

@@ -1,0 +1,31 @@
+"""Every error this package raises on purpose.
+
+A message says what was got, what was expected and how to mend it. The command line prints it
+without a traceback; library users catch :class:`LearnedIndexError` or the built-in it extends.
+"""
+
+from __future__ import annotations
+
+
+class LearnedIndexError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class InputError(LearnedIndexError, ValueError):
+    """Arguments that cannot be used: wrong shape, dtype or range, NaN, unknown names."""
+
+
+class DataFormatError(LearnedIndexError, ValueError):
+    """A data file or folder that does not follow its format. Names the file and the line."""
+
+
+class ModelFormatError(LearnedIndexError, ValueError):
+    """A saved model that is truncated, edited, of another kind, or from a newer version."""
+
+
+class NotFittedError(LearnedIndexError, RuntimeError):
+    """An operation that needs a fitted or loaded object was called before ``fit``."""
+
+
+class MissingExtraError(LearnedIndexError, ImportError):
+    """An optional package is not installed; the message names the pip command."""

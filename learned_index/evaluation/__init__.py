@@ -1,0 +1,1 @@
+"""Metrics, the comparison harness, reports."""

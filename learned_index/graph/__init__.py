@@ -1,0 +1,1 @@
+"""The index itself: clustering, cluster-label graph, router, search."""

@@ -1,0 +1,1 @@
+"""Stages, losses, optimisers and schedules."""
