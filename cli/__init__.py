@@ -1,1 +1,5 @@
-"""The `li` command."""
+"""The ``li`` command line."""
+
+from learned_index.cli.main import main
+
+__all__ = ["main"]

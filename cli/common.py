@@ -1,0 +1,264 @@
+"""What all commands share: error lines and exit codes, progress, JSON, thread count.
+
+Exit codes: 0 success; 2 wrong usage or unusable input (arguments, data, model directory);
+1 any other failure, such as a full disk or a missing optional package; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Decorator = Callable[[Callable[..., R]], Callable[..., R]]
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+TRACEBACK_VARIABLE = "LI_TRACEBACK"
+"""Environment variable that makes the commands raise instead of printing one line."""
+
+
+class _StandardErrorConsole(Console):
+    """A console that follows ``sys.stderr``, also when a test or a caller replaces it."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False)
+
+
+console = _StandardErrorConsole()
+"""Rich console on standard error: progress, notes and errors. Results go to standard output."""
+
+
+def output_console() -> Console:
+    """Return a rich console on standard output, for tables that are the command's result."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """Print one line for a person on standard error; silent when it is no terminal."""
+    if not quiet and console.is_terminal:
+        console.print(escape(message))
+
+
+class ProgressHandle:
+    """One progress bar; every method is a no-op when nothing is shown.
+
+    Args:
+        progress: The rich progress display, or None when nothing is shown.
+        task: Its task.
+    """
+
+    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, amount: float = 1) -> None:
+        """Count ``amount`` more steps as done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, amount)
+
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        total: float | None = None,
+        description: str | None = None,
+        info: str | None = None,
+    ) -> None:
+        """Set what is given: steps done, steps in all, the text before and after the bar."""
+        if self._progress is None or self._task is None:
+            return
+        fields = {} if info is None else {"info": escape(info)}
+        self._progress.update(
+            self._task,
+            completed=completed,
+            total=total,
+            description=None if description is None else escape(description),
+            **fields,
+        )
+
+
+@contextmanager
+def progress_bar(
+    description: str, *, total: float | None = None, quiet: bool = False
+) -> Iterator[ProgressHandle]:
+    """Show a progress bar with an estimate of the time left on standard error.
+
+    Args:
+        description: Text before the bar.
+        total: Steps in all; None shows a moving bar until ``update(total=...)``.
+        quiet: Show nothing. Nothing is shown either when standard error is no terminal.
+
+    Yields:
+        A handle with ``advance(amount)`` and ``update(completed=, total=, description=, info=)``.
+    """
+    if quiet or not console.is_terminal:
+        yield ProgressHandle()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[info]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield ProgressHandle(progress, progress.add_task(escape(description), total=total, info=""))
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _json_ready(value.tolist())
+    return str(value)
+
+
+def emit_json(value: Any, *, file: IO[str] | None = None) -> None:
+    """Print ``value`` as JSON on standard output; NaN and infinities become null."""
+    click.echo(json.dumps(_json_ready(value), indent=1, ensure_ascii=False), file=file)
+
+
+def json_option(function: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--json`` (parameter ``as_json``)."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+    )(function)
+
+
+def quiet_option(function: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--quiet`` (parameter ``quiet``)."""
+    return click.option(
+        "--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."
+    )(function)
+
+
+def _set_threads(_: click.Context, __: click.Parameter, threads: int | None) -> int | None:
+    if threads is not None:
+        # Libraries that start later read these; torch, already imported or not, is told below.
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[variable] = str(threads)
+    return threads
+
+
+def threads_option(function: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--threads`` (parameter ``threads``); call :func:`use_threads` in the command."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=None,
+        callback=_set_threads,
+        help="CPU threads to use. Default: all that are available to the process.",
+    )(function)
+
+
+def use_threads(threads: int | None) -> int:
+    """Make torch, BLAS and FAISS use ``threads`` CPU threads.
+
+    Args:
+        threads: Number of threads; None uses the CPUs this process may run on.
+
+    Returns:
+        The number set.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if threads is None:
+        available = getattr(os, "sched_getaffinity", None)
+        threads = len(available(0)) if available is not None else (os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    threadpool_limits(limits=threads)
+    return threads
+
+
+def error_line(error: BaseException) -> tuple[str, int]:
+    """Return the one line that explains ``error``, and the exit code."""
+    from learned_index.errors import LearnedIndexError, MissingExtraError, NotFittedError
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MissingExtraError | NotFittedError):
+        return text, EXIT_FAILURE
+    if isinstance(error, LearnedIndexError):
+        return text, EXIT_USAGE
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or text
+        if error.errno == errno.ENOSPC:
+            return f"{where}the disk is full; nothing was left half-written", EXIT_FAILURE
+        bad_path = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+        code = EXIT_USAGE if isinstance(error, bad_path) else EXIT_FAILURE
+        return f"{where}{reason}", code
+    if isinstance(error, ImportError):
+        name = f"{error.name}: " if error.name else ""
+        return f"{name}{text}; install what is missing with pip", EXIT_FAILURE
+    if isinstance(error, MemoryError):
+        return "out of memory; use fewer threads, a smaller batch or a smaller shortlist", 1
+    return (
+        f"unexpected {type(error).__name__}: {text} "
+        f"(set {TRACEBACK_VARIABLE}=1 to see where, and please report it)",
+        EXIT_FAILURE,
+    )
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Turn exceptions of the block into one line on standard error and an exit code."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, SystemExit):
+        raise
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; nothing was left half-written", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        raise  # the reader went away (`li ... | head`): click ends quietly
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        line, code = error_line(error)
+        click.echo(f"error: {line}", err=True)
+        raise click.exceptions.Exit(code) from None
+
+
+def handle_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a command: expected failures become one line and an exit code.
+
+    Put it directly above the function, below the click decorators.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with errors_as_lines():
+            return function(*args, **kwargs)
+
+    return wrapper

@@ -1,0 +1,74 @@
+"""The ``li`` command: a group that imports a subcommand only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from learned_index.cli.common import errors_as_lines
+
+# name: (module, attribute, line for `li --help`). The line stands here so that listing the
+# commands imports none of them.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "data": ("learned_index.cli.data", "data", "Build, check and convert data folders."),
+    "embed": ("learned_index.cli.embed", "embed", "Turn texts into a file of vectors."),
+    "train-index": ("learned_index.cli.train", "train_index", "Train and save an index."),
+    "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
+    "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
+    "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),
+    "info": ("learned_index.cli.info", "info", "Show what a saved index holds."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which one uses them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command; any other command stays usable if that fails."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        with errors_as_lines():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Add the known names to the message about an unknown command."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            names = ", ".join(COMMANDS)
+            ctx.fail(f"no such command {args[0]!r}; the commands are {names}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; no error reaches the user as a traceback."""
+        with errors_as_lines():
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: li train-index --data api-docs --out model && "
+    'li search model "solve a sparse linear system"',
+)
+@click.version_option(package_name="learned-index", prog_name="li")
+def main() -> None:
+    """Learned Index: train, search and compare a learned index over many labels."""
+
+
+if __name__ == "__main__":
+    main()
