@@ -89,7 +89,7 @@ class ProgressHandle:
         """Set what is given: steps done, steps in all, the text before and after the bar."""
         if self._progress is None or self._task is None:
             return
-        fields = {} if info is None else {"info": escape(info)}
+        fields: dict[str, Any] = {} if info is None else {"info": escape(info)}
         self._progress.update(
             self._task,
             completed=completed,

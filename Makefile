@@ -1,0 +1,108 @@
+# make demo   install into .venv, build the data, train, answer three questions, compare
+# make test   the test suite                   make lint   ruff, mypy, import directions
+# make clean  remove what the above made, except .venv (make distclean removes that too)
+#
+# PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
+# PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
+# THREADS     CPU threads of the demo; default: all
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+THREADS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+LI := $(BIN)/li
+DEMO := demo
+THREAD_FLAGS := $(if $(THREADS),--threads $(THREADS))
+
+# Installing again is needed only when one of these changes.
+INSTALL_INPUTS := pyproject.toml constraints.txt
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo install test test-slow lint format types imports tree clean distclean check-python
+
+help:
+	@sed -n '/^# /s/^# //p' Makefile
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "learned-index needs Python 3.11 or newer; '$(PYTHON)' is" \
+	       "$$($(PYTHON) --version 2>&1 || echo missing)." ; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" ; exit 1 ; } >&2
+
+$(VENV)/bin/python: | check-python
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): $(INSTALL_INPUTS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(INSTALL_INPUTS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $(RUN_STAMP) $@
+
+install: $(RUN_STAMP)
+
+# ---- demo ----------------------------------------------------------------------------------
+
+$(DEMO)/data/.built: | $(RUN_STAMP)
+	@echo "== 1/4  data: the documentation of the Python packages installed here"
+	$(LI) data build api-docs --out $(DEMO)/data
+	@touch $@
+
+$(DEMO)/model/manifest.json: $(DEMO)/data/.built
+	@echo "== 2/4  training"
+	$(LI) train-index --data $(DEMO)/data --out $(DEMO)/model --overwrite --seed 0 $(THREAD_FLAGS)
+
+$(DEMO)/compare/compare.json: $(DEMO)/model/manifest.json
+	@echo "== 4/4  comparison with a graph (HNSW), an exact scan and a fixed tree"
+	$(LI) compare --data $(DEMO)/data --model $(DEMO)/model --baselines hnsw,exact,tree \
+	  --out $(DEMO)/compare | tee $(DEMO)/table.txt
+
+demo: $(DEMO)/model/manifest.json
+	@echo "== 3/4  three questions"
+	@$(LI) search $(DEMO)/model -k 5 \
+	  "solve a sparse symmetric linear system" \
+	  "split a data set into a training part and a test part" \
+	  "smooth a noisy signal with a moving polynomial"
+	@$(MAKE) --no-print-directory $(DEMO)/compare/compare.json
+	@if [ -s $(DEMO)/table.txt ]; then cat $(DEMO)/table.txt; fi
+
+# ---- checks --------------------------------------------------------------------------------
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-slow: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+lint: $(DEV_STAMP) types imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The installed package's folders do not lie where its import names say (see docs/architecture.md),
+# and mypy and import-linter look at folders. So both look at a tree as the wheel lays it out.
+tree: $(DEV_STAMP)
+	@rm -rf build/tree
+	@$(BIN)/python -c 'import setuptools; setuptools.setup()' -q build_py --build-lib build/tree
+
+types: tree
+	MYPYPATH=build/tree $(BIN)/mypy -p learned_index
+
+imports: tree
+	cd build/tree && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+clean:
+	rm -rf build dist *.egg-info $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
