@@ -1,0 +1,324 @@
+"""Ranking metrics of extreme classification, for padded id results and sparse truth.
+
+Conventions, those of the XMC repository's evaluation scripts where they define them:
+
+- Everything is in percent.
+- Precision, nDCG: means over *all* points. A point without labels cannot be hit, so it counts as
+  a miss; a result with fewer than k ids has misses in the places that are padded.
+- PSP@k: sum over points of the propensity-scored hits, divided by the sum over points of the best
+  sum any ranking could reach (a ratio of sums, not a mean of ratios), Jain et al. 2016.
+- Recall@k: the mean over points *with at least one label* of hits / number of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+from learned_index.types import PAD_ID, Float32Array, Int64Array, SearchResult
+
+Float64Array = npt.NDArray[np.float64]
+
+RANK_CUTOFFS = (1, 3, 5)
+"""k of P@k, nDCG@k and PSP@k."""
+RECALL_CUTOFFS = (10, 20, 100)
+"""k of R@k."""
+
+
+def metric_names(
+    *, ks: Sequence[int] = RANK_CUTOFFS, recall_ks: Sequence[int] = RECALL_CUTOFFS
+) -> list[str]:
+    """Return the keys of :func:`evaluate`, in the order in which tables show them."""
+    names = [f"{metric}@{k}" for metric in ("P", "nDCG", "PSP") for k in ks]
+    return names + [f"R@{k}" for k in recall_ks]
+
+
+def label_propensities(
+    labels_NL: sp.csr_matrix, *, a: float = 0.55, b: float = 1.5
+) -> Float64Array:
+    """Propensity model of Jain et al. 2016, section 3.2, from the training labels.
+
+    ``p_l = 1 / (1 + C (N_l + B)^-A)`` with ``C = (ln N - 1) (B + 1)^A``; ``N_l`` is the number of
+    training points of label l, N the number of training points.
+
+    Args:
+        labels_NL: Training labels, any sparse format; nonzero means "has the label".
+        a: The constant A; 0.6 for the Amazon data sets, 0.5 for Wikipedia, 0.55 otherwise.
+        b: The constant B; 2.6, 0.4 and 1.5 respectively.
+
+    Returns:
+        float64, L. Propensities in (0, 1], larger for frequent labels.
+
+    Raises:
+        InputError: There is no training point, or a constant is not positive.
+    """
+    labels_NL = canonical_truth(labels_NL)
+    n_points = labels_NL.shape[0]
+    if n_points == 0:
+        raise InputError("propensities need at least one training point, got an empty label matrix")
+    if not (a > 0 and b > 0):
+        raise InputError(f"the propensity constants must be positive, got A={a}, B={b}")
+    counts_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.float64)
+    # Below e training points the formula's C is negative and p would exceed 1.
+    constant = max(np.log(n_points) - 1.0, 0.0) * (b + 1.0) ** a
+    return np.asarray(1.0 / (1.0 + constant * (counts_L + b) ** -a))
+
+
+def evaluate(
+    result: SearchResult | npt.NDArray[np.integer[Any]],
+    truth_NL: sp.csr_matrix,
+    *,
+    propensities: npt.ArrayLike,
+    ks: Sequence[int] = RANK_CUTOFFS,
+    recall_ks: Sequence[int] = RECALL_CUTOFFS,
+) -> dict[str, float]:
+    """All metrics of one ranking, in percent.
+
+    Args:
+        result: A search result, or its ids: N x k integers, best first, padded with -1.
+        truth_NL: True labels, any sparse format, rows in any order; nonzero means "has the label".
+        propensities: L values in (0, 1], from :func:`label_propensities` of the *training* labels.
+        ks: Cut-offs of P, nDCG and PSP.
+        recall_ks: Cut-offs of R.
+
+    Returns:
+        ``{"P@1": ..., "nDCG@1": ..., "PSP@1": ..., "R@10": ...}``, see :func:`metric_names`.
+
+    Raises:
+        InputError: Shapes do not fit, a row names a label twice, an id is out of range, padding
+            stands before an id, or the result is narrower than the largest cut-off.
+
+    Example:
+        >>> truth = sp.csr_matrix([[1, 0, 1], [0, 1, 0]])
+        >>> metrics = evaluate(
+        ...     np.array([[0, 1], [2, 1]]), truth, propensities=np.ones(3), ks=(1,), recall_ks=(2,)
+        ... )
+        >>> metrics["P@1"], metrics["R@2"]
+        (50.0, 75.0)
+    """
+    truth_NL = canonical_truth(truth_NL)
+    ids_NK = check_ids(result, truth_NL.shape, at_least=max([*ks, *recall_ks]))
+    inverse_L = _inverse_propensities(propensities, truth_NL.shape[1])
+    hits_NK = hit_matrix(ids_NK, truth_NL)
+    values: dict[str, float] = {}
+    for k in ks:
+        values[f"P@{k}"] = _precision(hits_NK, k)
+    for k in ks:
+        values[f"nDCG@{k}"] = _ndcg(hits_NK, truth_NL, k)
+    for k in ks:
+        values[f"PSP@{k}"] = _ps_precision(ids_NK, hits_NK, truth_NL, inverse_L, k)
+    for k in recall_ks:
+        values[f"R@{k}"] = _recall(hits_NK, truth_NL, k)
+    return values
+
+
+def canonical_truth(labels_NL: Any) -> sp.csr_matrix:
+    """Return labels as a canonical CSR matrix (sorted, no duplicates, no stored zeros).
+
+    The caller's matrix is never changed.
+
+    Raises:
+        InputError: It is no two-dimensional sparse matrix, or its indices are out of range.
+    """
+    if not sp.issparse(labels_NL) or labels_NL.ndim != 2:
+        raise InputError(
+            f"labels must be a scipy sparse matrix N x L, got {type(labels_NL).__name__}; "
+            "build one with scipy.sparse.csr_matrix"
+        )
+    matrix = sp.csr_matrix(labels_NL, copy=True)
+    if matrix.nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
+        raise InputError(
+            f"the label matrix holds ids from {matrix.indices.min()} to {matrix.indices.max()}, "
+            f"expected 0 to {matrix.shape[1] - 1}"
+        )
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def check_ids(
+    result: SearchResult | npt.NDArray[np.integer[Any]],
+    shape: tuple[int, int],
+    *,
+    at_least: int,
+) -> Int64Array:
+    """Check the ids of a search result and return them as int64.
+
+    Args:
+        result: A search result or its ids, N x k.
+        shape: (N, L) expected.
+        at_least: Number of columns that must be there.
+
+    Raises:
+        InputError: As described for :func:`evaluate`.
+    """
+    ids = np.asarray(result.ids if isinstance(result, SearchResult) else result)
+    n_points, n_labels = shape
+    if ids.ndim != 2 or ids.shape[0] != n_points or not np.issubdtype(ids.dtype, np.integer):
+        raise InputError(
+            f"ids must be an integer array of {n_points} rows, one for each row of the truth, got "
+            f"{ids.dtype} {ids.shape}"
+        )
+    if ids.shape[1] < at_least:
+        raise InputError(
+            f"the result has {ids.shape[1]} columns, the largest cut-off is {at_least}; search "
+            f"with k={at_least} (missing places are padded with -1)"
+        )
+    ids = ids.astype(np.int64, copy=False)
+    if ids.size == 0:
+        return ids
+    if ids.min() < PAD_ID or ids.max() >= n_labels:
+        raise InputError(
+            f"the result holds ids from {ids.min()} to {ids.max()}, expected -1 (padding) or 0 to "
+            f"{n_labels - 1}; were these labels numbered by another vocabulary?"
+        )
+    padded = ids == PAD_ID
+    broken = (padded[:, :-1] & ~padded[:, 1:]).any(axis=1)
+    if broken.any():
+        raise InputError(f"row {int(np.argmax(broken))} has padding (-1) before an id")
+    ordered = np.sort(ids, axis=1)
+    repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD_ID)).any(axis=1)
+    if repeated.any():
+        row = int(np.argmax(repeated))
+        raise InputError(
+            f"row {row} names a label twice ({_first_repeat(ordered[row])}), which would count one "
+            "hit twice; a search must return distinct labels"
+        )
+    return ids
+
+
+def hit_matrix(ids_NK: Int64Array, truth_NL: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Return N x k booleans: is the id at this place a true label of this point?
+
+    ``truth_NL`` is canonical, so (row, label) keys in storage order are sorted and one binary
+    search answers all places at once.
+    """
+    n_points, n_labels = truth_NL.shape
+    rows_T = np.repeat(np.arange(n_points, dtype=np.int64), np.diff(truth_NL.indptr))
+    keys_T = rows_T * n_labels + truth_NL.indices.astype(np.int64)
+    if keys_T.size == 0:
+        return np.zeros(ids_NK.shape, dtype=np.bool_)
+    wanted_NK = np.arange(n_points, dtype=np.int64)[:, None] * n_labels + ids_NK
+    place_NK = np.minimum(np.searchsorted(keys_T, wanted_NK), keys_T.size - 1)
+    return np.asarray((keys_T[place_NK] == wanted_NK) & (ids_NK != PAD_ID))
+
+
+def neighbour_recall(
+    found_scores_NK: npt.NDArray[np.floating[Any]],
+    exact_scores_NK: npt.NDArray[np.floating[Any]],
+    *,
+    k: int = 100,
+    tolerance: float = 1e-5,
+) -> float:
+    """Recall of the exact k best, in percent, with ties counted by score.
+
+    An id counts when its *exact* score reaches that of the k-th exact neighbour: of several labels
+    with equal scores any choice is right (the rule of ann-benchmarks).
+
+    Args:
+        found_scores_NK: Exact scores of the distinct labels found, in any order; -inf where padded.
+        exact_scores_NK: Scores of the exact neighbours, best first; -inf where there are fewer.
+        k: Neighbours asked for.
+        tolerance: Relative rounding allowed between two ways of computing the same inner product.
+
+    Returns:
+        Mean over queries of (found and right) / (number of exact neighbours), 0 to 100.
+    """
+    found = np.asarray(found_scores_NK)[:, :k]
+    exact = np.asarray(exact_scores_NK)[:, :k]
+    if found.shape[0] != exact.shape[0]:
+        raise InputError(f"got {found.shape[0]} result rows and {exact.shape[0]} exact rows")
+    wanted_N = np.isfinite(exact).sum(axis=1)
+    kept = wanted_N > 0
+    if not kept.any():
+        return 0.0
+    found, exact, wanted_N = found[kept], exact[kept], wanted_N[kept]
+    threshold_N = exact[np.arange(len(exact)), wanted_N - 1]
+    slack_N = tolerance * np.maximum(np.abs(exact[:, 0]), np.abs(threshold_N))
+    right_N = (found >= (threshold_N - slack_N)[:, None]).sum(axis=1)
+    return float(100.0 * np.mean(np.minimum(right_N, wanted_N) / wanted_N))
+
+
+def scores_of(
+    ids_NK: Int64Array,
+    queries_NE: Float32Array,
+    items_LE: Float32Array,
+    *,
+    block: int = 64,
+) -> Float32Array:
+    """Exact inner products of each query with the items it found (-inf where padded).
+
+    Args:
+        ids_NK: int64, N x k, padded with -1.
+        queries_NE: float32, N x E.
+        items_LE: float32, L x E (may be memory-mapped).
+        block: Queries gathered at a time; memory is block x k x E floats.
+    """
+    scores_NK = np.full(ids_NK.shape, -np.inf, dtype=np.float32)
+    for start in range(0, len(ids_NK), block):
+        ids_BK = ids_NK[start : start + block]
+        gathered_BKE = items_LE[np.maximum(ids_BK, 0)]
+        found_BK = np.matmul(gathered_BKE, queries_NE[start : start + block, :, None])[:, :, 0]
+        scores_NK[start : start + block] = np.where(ids_BK == PAD_ID, -np.inf, found_BK)
+    return scores_NK
+
+
+def _inverse_propensities(propensities: npt.ArrayLike, n_labels: int) -> Float64Array:
+    values_L = np.asarray(propensities, dtype=np.float64)
+    if values_L.shape != (n_labels,):
+        raise InputError(f"propensities must have shape ({n_labels},), got {values_L.shape}")
+    if not (np.isfinite(values_L).all() and (values_L > 0).all() and (values_L <= 1).all()):
+        raise InputError(
+            "propensities must lie in (0, 1]; pass what label_propensities returns, not its inverse"
+        )
+    return 1.0 / values_L
+
+
+def _precision(hits_NK: npt.NDArray[np.bool_], k: int) -> float:
+    return _percent(hits_NK[:, :k].sum(axis=1).astype(np.float64) / k)
+
+
+def _ndcg(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> float:
+    discount_K = 1.0 / np.log2(np.arange(2, k + 2))
+    ideal_K = np.concatenate([[0.0], np.cumsum(discount_K)])
+    best_N = ideal_K[np.minimum(np.diff(truth_NL.indptr), k)]
+    gain_N = hits_NK[:, :k].astype(np.float64) @ discount_K
+    return _percent(np.divide(gain_N, best_N, out=np.zeros_like(gain_N), where=best_N > 0))
+
+
+def _ps_precision(
+    ids_NK: Int64Array,
+    hits_NK: npt.NDArray[np.bool_],
+    truth_NL: sp.csr_matrix,
+    inverse_L: Float64Array,
+    k: int,
+) -> float:
+    reached = float((inverse_L[np.maximum(ids_NK[:, :k], 0)] * hits_NK[:, :k]).sum())
+    weights_T = inverse_L[truth_NL.indices]
+    rows_T = np.repeat(np.arange(truth_NL.shape[0]), np.diff(truth_NL.indptr))
+    order_T = np.lexsort((-weights_T, rows_T))
+    place_T = np.arange(weights_T.size) - truth_NL.indptr[:-1][rows_T]
+    best = float(weights_T[order_T][place_T < k].sum())
+    return 100.0 * reached / best if best > 0 else 0.0
+
+
+def _recall(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> float:
+    counts_N = np.diff(truth_NL.indptr)
+    labelled = counts_N > 0
+    if not labelled.any():
+        return 0.0
+    return _percent(hits_NK[labelled, :k].sum(axis=1) / counts_N[labelled])
+
+
+def _percent(values_N: npt.NDArray[np.floating[Any]]) -> float:
+    return float(100.0 * values_N.mean()) if values_N.size else 0.0
+
+
+def _first_repeat(ordered_K: Int64Array) -> int:
+    same = (ordered_K[1:] == ordered_K[:-1]) & (ordered_K[1:] != PAD_ID)
+    return int(ordered_K[1:][same][0])
