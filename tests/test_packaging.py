@@ -42,7 +42,9 @@ def test_the_list_of_packages_is_the_folders_that_exist() -> None:
 
 
 def test_every_package_folder_has_an_init() -> None:
-    missing = [n for n, folder in folders_with_code().items() if not (folder / "__init__.py").exists()]
+    missing = [
+        n for n, folder in folders_with_code().items() if not (folder / "__init__.py").exists()
+    ]
     assert missing == []
 
 

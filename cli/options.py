@@ -1,0 +1,98 @@
+"""Command-line options generated from configuration dataclasses.
+
+A parameter is written once, in its dataclass: name, type, default and ``metadata["help"]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, Union
+
+import click
+
+R = TypeVar("R")
+AUTO = "auto"
+"""What one writes for None in an option whose field may be None."""
+
+
+class OptionalValue(click.ParamType):
+    """A value of ``inner`` type, or the word ``auto``, which stands for None."""
+
+    def __init__(self, inner: click.ParamType) -> None:
+        self.inner = inner
+        self.name = f"{inner.name}|{AUTO}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert, leaving ``auto`` as it is until :func:`given_values` reads it."""
+        return AUTO if value == AUTO else self.inner.convert(value, param, ctx)
+
+
+def _click_type(hint: Any) -> click.ParamType:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        others = [argument for argument in arguments if argument is not type(None)]
+        if len(others) == 1:
+            return OptionalValue(_click_type(others[0]))
+    if origin is Literal:
+        return click.Choice([str(argument) for argument in arguments])
+    simple: dict[Any, click.ParamType] = {
+        int: click.INT, float: click.FLOAT, str: click.STRING, bool: click.BOOL
+    }  # fmt: skip
+    if hint in simple:
+        return simple[hint]
+    raise TypeError(f"no option type for a field of type {hint}")
+
+
+def config_options(
+    config: type[Any],
+    *,
+    skip: tuple[str, ...] = (),
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Make a decorator that adds one option for each field of a dataclass.
+
+    Args:
+        config: A dataclass; each field has ``metadata["help"]`` and a default.
+        skip: Names of fields that get no option.
+
+    Returns:
+        The decorator. The command reads what was given with :func:`given_values`.
+    """
+    hints = typing.get_type_hints(config)
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        for field in reversed(dataclasses.fields(config)):
+            if field.name in skip:
+                continue
+            default = AUTO if field.default is None else field.default
+            function = click.option(
+                "--" + field.name.replace("_", "-"),
+                field.name,
+                type=_click_type(hints[field.name]),
+                default=None,
+                help=f"{field.metadata['help']}  [default: {default}]",
+            )(function)
+        return function
+
+    return decorate
+
+
+def given_values(config: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Collect the fields of ``config`` that were given on the command line.
+
+    Args:
+        config: The dataclass passed to :func:`config_options`.
+        parameters: The command's parameters; the fields of ``config`` are removed from them.
+
+    Returns:
+        Field name to value, only for options that were given; ``auto`` has become None.
+    """
+    names = [field.name for field in dataclasses.fields(config) if field.name in parameters]
+    values = {name: parameters.pop(name) for name in names}
+    return {
+        name: None if value == AUTO else value
+        for name, value in values.items()
+        if value is not None
+    }

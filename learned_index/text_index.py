@@ -1,0 +1,312 @@
+"""Text in, label names out: an encoder, an index and a vocabulary, trained and saved as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.persistence import (
+    atomic_directory,
+    load_arrays,
+    read_manifest,
+    save_arrays,
+    write_manifest,
+)
+from learned_index.training import TrainingEvent
+from learned_index.types import PAD_ID, PAD_SCORE, Encoder, Float32Array, Int64Array, SearchResult
+
+ENCODER_GROUP = "learned_index.encoders"
+"""Entry point group in which packages register encoder classes by their ``kind``."""
+
+
+def encoder_class(kind: str) -> type[Encoder]:
+    """Find the class of encoders of one kind among the installed packages.
+
+    Args:
+        kind: Name of an entry point in :data:`ENCODER_GROUP`.
+
+    Raises:
+        MissingExtraError: No installed package registers this kind.
+    """
+    found = tuple(entry_points(group=ENCODER_GROUP, name=kind))
+    if not found:
+        known = sorted({point.name for point in entry_points(group=ENCODER_GROUP)})
+        raise MissingExtraError(
+            f"no installed package brings an encoder of kind {kind!r} (there are "
+            f"{', '.join(known) or 'none'}); pip install the package that registers it"
+        )
+    loaded: type[Encoder] = found[0].load()
+    return loaded
+
+
+class TextIndex:
+    """A learned index that takes texts and answers with label names.
+
+    This is what ``li train-index`` writes and ``li search`` reads.
+
+    Args:
+        encoder: Fitted; turns texts into D-dimensional vectors.
+        index: Fitted on vectors of that encoder.
+        vocabulary: Names of the index's labels.
+        label_counts: int64, L. Training points of each label (for propensities); None: unknown.
+        n_points: Training points in all.
+
+    Raises:
+        InputError: Dimensions or numbers of labels do not fit together.
+
+    Example:
+        >>> from learned_index.encoders import LSAEncoder
+        >>> texts = ["sum of squares", "sorted list", "square root", "sort in place"] * 5
+        >>> labels = [[0], [1], [0], [1]] * 5
+        >>> model = TextIndex.fit(texts, labels, encoder=LSAEncoder(dim=2),
+        ...     vocabulary=LabelVocabulary(["math", "sorting"]))  # doctest: +SKIP
+        >>> model.search(["sort a list"], k=1)  # doctest: +SKIP
+        [[('sorting', 0.93)]]
+    """
+
+    kind: ClassVar[str] = "text-index"
+    """Kind in the manifest of a saved model."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        index: LearnedGraphIndex,
+        vocabulary: LabelVocabulary,
+        *,
+        label_counts: Int64Array | None = None,
+        n_points: int = 0,
+    ) -> None:
+        if encoder.dim != index.dim:
+            raise InputError(
+                f"the encoder makes {encoder.dim}-dimensional vectors, the index expects "
+                f"{index.dim}; use the encoder that the index was trained with"
+            )
+        if len(vocabulary) != index.n_labels:
+            raise InputError(
+                f"the vocabulary names {len(vocabulary)} labels, the index has {index.n_labels}"
+            )
+        self.encoder = encoder
+        self.index = index
+        self.vocabulary = vocabulary
+        self.label_counts = label_counts
+        self.n_points = n_points
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[Any],
+        labels: sp.csr_matrix | Sequence[Sequence[int]],
+        *,
+        encoder: Encoder,
+        vocabulary: LabelVocabulary | None = None,
+        index_config: IndexConfig | None = None,
+        training_config: TrainingConfig | None = None,
+        embeddings: Any | None = None,
+        clustering_features: sp.csr_matrix | None = None,
+        validation: Any | None = None,
+        progress: Callable[[TrainingEvent], None] | None = None,
+    ) -> Self:
+        """Fit the encoder on the texts, encode them and train the index on the vectors.
+
+        Args:
+            texts: N training texts.
+            labels: CSR N x L, or N lists of label ids.
+            encoder: Its ``fit`` is called unless ``embeddings`` are given.
+            vocabulary: Names of the L labels; None calls them "0", "1", ...
+            index_config: Shape and constants of the index.
+            training_config: How to train.
+            embeddings: N x D vectors of the texts from this very encoder, already fitted (e.g.
+                from a cache, may be memory-mapped); None encodes the texts.
+            clustering_features: Sparse features N x V (e.g. tf-idf) that the clustering of the
+                labels uses beside the vectors.
+            validation: Passed on to :meth:`LearnedGraphIndex.fit`.
+            progress: Called with an event now and then.
+
+        Returns:
+            The fitted object.
+
+        Raises:
+            InputError: Numbers of texts, labels or vectors differ, or the encoder's vectors are
+                sparse.
+        """
+        rows = texts.shape[0] if sp.issparse(texts) else len(texts)
+        n_rows = labels.shape[0] if sp.issparse(labels) else len(labels)
+        if rows != n_rows:
+            raise InputError(f"got {rows} texts and {n_rows} rows of labels; expected as many")
+        if embeddings is None:
+            embeddings = encoder.fit(texts).encode(texts)
+        if sp.issparse(embeddings):
+            raise InputError(
+                f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; "
+                "use 'lsa', its dense form"
+            )
+        index = LearnedGraphIndex(index_config, training=training_config)
+        index.fit(
+            embeddings,
+            labels,
+            clustering_features=clustering_features,
+            validation=validation,
+            progress=progress,
+        )
+        if vocabulary is None:
+            vocabulary = LabelVocabulary.numbered(index.n_labels)
+        return cls(
+            encoder,
+            index,
+            vocabulary,
+            label_counts=_label_counts(labels, index.n_labels),
+            n_points=n_rows,
+        )
+
+    def encode(self, texts: Sequence[Any]) -> Float32Array:
+        """Encode texts with the model's encoder.
+
+        Returns:
+            float32, B x D.
+        """
+        return np.asarray(self.encoder.encode(texts), dtype=np.float32)
+
+    def search_ids(
+        self,
+        texts: Sequence[Any],
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> SearchResult:
+        """Find the best k labels of each text, as ids.
+
+        A text without anything but white space has no answer: its row is all padding.
+
+        Args:
+            texts: B texts.
+            k: Labels wanted; may exceed the number of labels.
+            beam_width: Clusters explored; None: the trained value.
+            shortlist_size: Labels scored; None: the trained value.
+
+        Returns:
+            Ids B x k and scores B x k, best first, padded with -1 and -inf.
+
+        Raises:
+            InputError: ``texts`` is a single string, or ``k`` is below 1.
+        """
+        if isinstance(texts, str):
+            raise InputError(
+                f"texts must be a list of strings, got the string {texts!r}; use [text]"
+            )
+        rows = texts.shape[0] if sp.issparse(texts) else len(texts)
+        if rows == 0:
+            if k < 1:
+                raise InputError(f"k must be at least 1, got {k}")
+            return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+        result = self.index.search(
+            self.encode(texts), k, beam_width=beam_width, shortlist_size=shortlist_size
+        )
+        if sp.issparse(texts):
+            return result
+        blank = np.array([isinstance(text, str) and not text.strip() for text in texts])
+        if not blank.any():
+            return result
+        ids, scores = np.array(result.ids), np.array(result.scores)
+        ids[blank], scores[blank] = PAD_ID, PAD_SCORE
+        return SearchResult(ids, scores)
+
+    def search(
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Find the best k labels of each text, as names.
+
+        Args:
+            texts: B texts; a blank one has no answer.
+            k: Labels wanted.
+            beam_width: Clusters explored; None: the trained value.
+            shortlist_size: Labels scored; None: the trained value.
+
+        Returns:
+            For each text at most k pairs (label name, score), best first.
+        """
+        result = self.search_ids(texts, k, beam_width=beam_width, shortlist_size=shortlist_size)
+        return [
+            [
+                (self.vocabulary.name(int(label)), float(score))
+                for label, score in zip(ids, scores, strict=True)
+                if label != PAD_ID
+            ]
+            for ids, scores in zip(result.ids, result.scores, strict=True)
+        ]
+
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model as one directory: complete, or not at all.
+
+        Args:
+            directory: Where; its parents are made.
+            overwrite: Replace a directory that is there.
+
+        Raises:
+            InputError: It exists and ``overwrite`` is false.
+        """
+        with atomic_directory(directory, overwrite=overwrite) as temporary:
+            (temporary / "encoder").mkdir()
+            self.encoder.save(temporary / "encoder")
+            self.index.save_pretrained(temporary / "index")
+            self.vocabulary.save(temporary)
+            if self.label_counts is not None:
+                save_arrays(
+                    temporary / "counts.safetensors",
+                    {"label_counts": np.asarray(self.label_counts, dtype=np.int64)},
+                )
+            write_manifest(
+                temporary,
+                kind=self.kind,
+                config={"encoder": self.encoder.kind, "n_points": int(self.n_points)},
+            )
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelFormatError: Not such a model, or truncated, edited or newer.
+            MissingExtraError: The package that brings its encoder is not installed.
+        """
+        directory = Path(directory)
+        manifest = read_manifest(directory, kind=cls.kind)
+        try:
+            kind, n_points = str(manifest.config["encoder"]), int(manifest.config["n_points"])
+        except (KeyError, TypeError, ValueError):
+            raise ModelFormatError(
+                f"{directory}: the manifest lacks 'encoder' or 'n_points'; copy the model again"
+            ) from None
+        counts = None
+        if "counts.safetensors" in manifest.files:
+            counts = load_arrays(directory / "counts.safetensors").get("label_counts")
+        try:
+            return cls(
+                encoder_class(kind).load(directory / "encoder"),
+                LearnedGraphIndex.from_pretrained(directory / "index"),
+                LabelVocabulary.load(directory),
+                label_counts=counts,
+                n_points=n_points,
+            )
+        except InputError as error:
+            raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
+
+
+def _label_counts(labels: Any, n_labels: int) -> Int64Array:
+    if sp.issparse(labels):
+        return np.bincount(labels.tocsr().indices, minlength=n_labels).astype(np.int64)
+    ids: Iterator[int] = (label for row in labels for label in set(row))
+    return np.bincount(np.fromiter(ids, dtype=np.int64), minlength=n_labels).astype(np.int64)
