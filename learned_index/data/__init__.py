@@ -1,1 +1,30 @@
-"""Data formats, label vocabulary, data sets."""
+"""Data formats, label vocabulary, data sets.
+
+Example:
+    >>> from learned_index.data import open_dataset
+    >>> folder = open_dataset("my-data")  # doctest: +SKIP
+    >>> train = folder.read("train")  # doctest: +SKIP
+    >>> train.texts, train.labels, train.vocabulary  # doctest: +SKIP
+"""
+
+from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
+from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
+from learned_index.data.formats import FormatName
+from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
+from learned_index.data.vocabulary import LabelVocabulary
+
+__all__ = [
+    "FORMATS",
+    "SPLITS",
+    "DataFolder",
+    "Dataset",
+    "FormatName",
+    "LabelVocabulary",
+    "SplitName",
+    "canonical_features",
+    "canonical_labels",
+    "hold_out",
+    "labels_from_lists",
+    "open_dataset",
+    "write_dataset",
+]

@@ -1,0 +1,157 @@
+"""Open a data folder of any known format, and write one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from learned_index.data.dataset import Dataset, SplitName
+from learned_index.data.formats import Format, FormatName
+from learned_index.data.jsonl_format import JsonlFormat
+from learned_index.data.npz_format import NpzFormat
+from learned_index.data.text_format import TextFormat
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.data.xmc_format import XmcFormat
+from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence.atomic import atomic_directory
+
+FORMATS: dict[FormatName, Format] = {
+    "text": TextFormat(),
+    "xmc": XmcFormat(),
+    "npz": NpzFormat(),
+    "jsonl": JsonlFormat(),
+}
+"""Every known format, by name."""
+
+
+class DataFolder:
+    """A folder with one or more splits in one format. Splits are read when asked for.
+
+    Attributes:
+        path: The folder.
+        format: Name of its format.
+        splits: The splits it has, in the order train, dev, test.
+    """
+
+    def __init__(self, path: Path, format_name: FormatName, splits: tuple[SplitName, ...]) -> None:
+        self.path = path
+        self.format: FormatName = format_name
+        self.splits = splits
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the points are texts (else sparse features)."""
+        return self.format in ("text", "jsonl")
+
+    @cached_property
+    def vocabulary(self) -> LabelVocabulary:
+        """The labels' names.
+
+        Raises:
+            DataFormatError: ``labels.txt`` is malformed.
+        """
+        return FORMATS[self.format].read_vocabulary(self.path)
+
+    def read(self, split: SplitName) -> Dataset:
+        """Read one split; nothing is cached.
+
+        Raises:
+            InputError: The folder has no such split.
+            DataFormatError: A file is malformed; names the file and the line.
+        """
+        self._check(split)
+        return FORMATS[self.format].read(self.path, split, self.vocabulary)
+
+    def iter_texts(self, split: SplitName) -> Iterator[str]:
+        """Stream the texts of one split without holding them in memory.
+
+        Raises:
+            InputError: No such split, or no texts in this format.
+        """
+        self._check(split)
+        return FORMATS[self.format].iter_texts(self.path, split)
+
+    def _check(self, split: SplitName) -> None:
+        if split not in self.splits:
+            raise InputError(
+                f"{self.path} has no {split} split; it has {', '.join(self.splits)} "
+                f"({FORMATS[self.format].layout})"
+            )
+
+    def __repr__(self) -> str:
+        return f"DataFolder({str(self.path)!r}, {self.format}, {'/'.join(self.splits)})"
+
+
+def open_dataset(path: Path | str) -> DataFolder:
+    """Find out which format a folder has; read nothing yet.
+
+    Args:
+        path: A folder in one of the :data:`FORMATS`.
+
+    Raises:
+        DataFormatError: The folder is missing, empty, of no known or of several formats.
+
+    Example:
+        >>> train = open_dataset("my-data").read("train")  # doctest: +SKIP
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataFormatError(f"{path} does not exist; expected a data folder")
+    if not path.is_dir():
+        raise DataFormatError(f"{path} is a file; expected a data folder, give the folder it is in")
+    found = {
+        name: splits for name, handler in FORMATS.items() if (splits := handler.find_splits(path))
+    }
+    if len(found) > 1:
+        raise DataFormatError(
+            f"{path} holds files of several formats ({', '.join(found)}); keep one in each folder"
+        )
+    if not found:
+        names = sorted(entry.name for entry in path.iterdir())
+        content = f"holds {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        layouts = "; ".join(f"{name}: {handler.layout}" for name, handler in FORMATS.items())
+        raise DataFormatError(
+            f"{path} {content if names else 'is empty'}; expected a data folder. Formats: {layouts}"
+        )
+    name, splits = next(iter(found.items()))
+    return DataFolder(path, name, splits)
+
+
+def write_dataset(
+    path: Path | str,
+    splits: Iterable[Dataset],
+    *,
+    format_name: FormatName,
+    overwrite: bool = False,
+) -> DataFolder:
+    """Write splits of one data set as a folder; it appears when it is whole.
+
+    Args:
+        path: The folder to make.
+        splits: Data sets with the same vocabulary; a generator keeps one in memory at a time.
+        format_name: One of the :data:`FORMATS`.
+        overwrite: Replace a folder that exists.
+
+    Raises:
+        InputError: No splits, a split twice, different vocabularies, points that the format
+            cannot hold, an existing folder, or an unknown format.
+    """
+    if format_name not in FORMATS:
+        raise InputError(f"format {format_name!r} is unknown; expected one of {', '.join(FORMATS)}")
+    with atomic_directory(path, overwrite=overwrite) as temporary:
+        vocabulary: LabelVocabulary | None = None
+        written: set[str] = set()
+        for dataset in splits:
+            if vocabulary is None:
+                vocabulary = dataset.vocabulary
+                vocabulary.save(temporary)
+            elif vocabulary is not dataset.vocabulary and vocabulary != dataset.vocabulary:
+                raise InputError(f"the {dataset.split} split has another vocabulary than the first")
+            if dataset.split in written:
+                raise InputError(f"two splits are called {dataset.split}; rename one")
+            written.add(dataset.split)
+            FORMATS[format_name].write(temporary, dataset)
+        if not written:
+            raise InputError("there is no split to write")
+    return open_dataset(path)

@@ -1,0 +1,251 @@
+"""Label names: ids inside, names outside."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from learned_index.data.lines import fail, iter_lines
+from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence.atomic import atomic_file
+from learned_index.types import PAD_ID, Int64Array
+
+
+class LabelVocabulary:
+    """The labels' keys and texts, by label id.
+
+    A key is unique and stable (an authority number, a qualified name). A text is what people
+    read; it may be empty, and two labels may share one. A label's display name is its text, or
+    its key where the text is empty.
+
+    Args:
+        keys: One for each label, in the order of the ids. Not empty, without tab, line feed or
+            carriage return, no two alike.
+        texts: As many texts, without line feed and not ending with a carriage return; None
+            leaves them all empty.
+
+    Raises:
+        InputError: Lengths differ, a key is repeated or not allowed, a text is not allowed.
+
+    Example:
+        >>> labels = LabelVocabulary(["q1", "q2"], ["Algebra", "Topology"])
+        >>> labels.id("Topology"), labels.id("q1"), labels.name(0)
+        (1, 0, 'Algebra')
+    """
+
+    FILE_NAME: ClassVar[str] = "labels.txt"
+    """Name of the file in a data folder and in a model directory."""
+
+    def __init__(self, keys: Iterable[str], texts: Iterable[str] | None = None) -> None:
+        self._keys = tuple(keys)
+        self._texts = tuple(texts) if texts is not None else ("",) * len(self._keys)
+        if len(self._texts) != len(self._keys):
+            raise InputError(
+                f"{len(self._keys)} label keys but {len(self._texts)} texts; give one for each"
+            )
+        seen: dict[str, int] = {}
+        for number, (key, text) in enumerate(zip(self._keys, self._texts, strict=True)):
+            problem = _problem(key, text)
+            if problem:
+                raise InputError(f"label {number}: {problem}")
+            if key in seen:
+                raise InputError(
+                    f"labels {seen[key]} and {number} have the same key {key!r}; keys are unique"
+                )
+            seen[key] = number
+        self._id_of_key = seen
+
+    @classmethod
+    def numbered(cls, n_labels: int) -> LabelVocabulary:
+        """Make a vocabulary for labels without names: the keys are "0", "1", ..."""
+        return cls(str(number) for number in range(n_labels))
+
+    @classmethod
+    def read(cls, path: Path | str) -> LabelVocabulary:
+        """Read a file with one label a line, ``KEY<TAB>TEXT`` or ``KEY``.
+
+        Raises:
+            DataFormatError: Missing file, not UTF-8, an empty or repeated key. Names the line.
+        """
+        path = Path(path)
+        keys: list[str] = []
+        texts: list[str] = []
+        line_of: dict[str, int] = {}
+        for number, line in enumerate(iter_lines(path), start=1):
+            key, _, text = line.removesuffix("\r").partition("\t")
+            problem = _problem(key, text)
+            if problem:
+                fail(path, number, f"{problem}; expected KEY<TAB>TEXT")
+            if key in line_of:
+                fail(path, number, f"the key {key!r} was used in line {line_of[key]} already")
+            line_of[key] = number
+            keys.append(key)
+            texts.append(text)
+        if not keys:
+            raise DataFormatError(f"{path} is empty; expected one label a line, KEY<TAB>TEXT")
+        return cls(keys, texts)
+
+    def write(self, path: Path | str) -> None:
+        """Write ``KEY<TAB>TEXT`` lines; the file appears when it is whole."""
+        with (
+            atomic_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            if self._keys and self._keys[0].startswith("\ufeff"):
+                file.write("\ufeff")  # the reader takes the first mark for the file's own
+            file.writelines(
+                f"{key}\t{text}\n" for key, text in zip(self._keys, self._texts, strict=True)
+            )
+
+    def save(self, directory: Path | str) -> None:
+        """Write :attr:`FILE_NAME` into a model directory."""
+        self.write(Path(directory) / self.FILE_NAME)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> LabelVocabulary:
+        """Read what :meth:`save` wrote."""
+        return cls.read(Path(directory) / cls.FILE_NAME)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys, by id."""
+        return self._keys
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts, by id; empty where a label has none."""
+        return self._texts
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the display names, by id."""
+        return (text or key for key, text in zip(self._keys, self._texts, strict=True))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._id_of_key or (name != "" and name in self._ids_of_text)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LabelVocabulary):
+            return NotImplemented
+        return self._keys == other._keys and self._texts == other._texts
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"LabelVocabulary({len(self)} labels)"
+
+    def name(self, label_id: int) -> str:
+        """Return the display name of a label.
+
+        Raises:
+            InputError: The id is out of range.
+        """
+        if not 0 <= label_id < len(self._keys):
+            raise InputError(f"label id {label_id} is out of range 0..{len(self._keys) - 1}")
+        return self._texts[label_id] or self._keys[label_id]
+
+    def names(self, label_ids: Iterable[int] | Int64Array) -> list[str]:
+        """Return the display names of ids; the padding id -1 gives an empty string."""
+        return ["" if i == PAD_ID else self.name(int(i)) for i in label_ids]
+
+    def id(self, name: str) -> int:
+        """Return the id of the label with this key, or else with this text.
+
+        Raises:
+            InputError: Nothing has that name (close ones are suggested), or several labels have
+                this text (their keys are listed).
+        """
+        if name in self._id_of_key:
+            return self._id_of_key[name]
+        found = self._ids_of_text.get(name, ()) if name else ()
+        if len(found) == 1:
+            return found[0]
+        if found:
+            keys = ", ".join(repr(self._keys[i]) for i in found[:5])
+            raise InputError(
+                f"{len(found)} labels have the text {name!r}; use a key instead: {keys}"
+            )
+        close = self.suggest(name)
+        hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+        raise InputError(f"no label is called {name!r} (of {len(self)} labels){hint}")
+
+    def ids(self, names: Iterable[str]) -> Int64Array:
+        """Return the ids of names as int64; see :meth:`id`."""
+        return np.array([self.id(name) for name in names], dtype=np.int64)
+
+    @cached_property
+    def unique_names(self) -> tuple[str, ...]:
+        """For each id a name that leads back to it: the text where only it means this, or the key.
+
+        What :meth:`id` returns for ``unique_names[i]`` is ``i``.
+        """
+        return tuple(
+            text
+            if text
+            and len(self._ids_of_text[text]) == 1
+            and self._id_of_key.get(text, number) == number
+            else key
+            for number, (key, text) in enumerate(zip(self._keys, self._texts, strict=True))
+        )
+
+    def suggest(self, name: str, *, n: int = 3) -> list[str]:
+        """Return up to ``n`` names that look like ``name``, the closest first."""
+        wanted = name.casefold()
+        if not wanted:
+            return []
+        grams = _bigrams(wanted)
+
+        def overlap(candidate: str) -> float:
+            theirs = _bigrams(candidate.casefold())
+            return 2 * len(grams & theirs) / max(1, len(grams) + len(theirs))
+
+        # Edit distance to each of a million names would take a minute: only the best 200 by
+        # shared letter pairs are compared.
+        candidates: Sequence[str] = heapq.nlargest(
+            200, {*self._keys, *filter(None, self._texts)}, key=lambda c: (overlap(c), c)
+        )
+        ratio = difflib.SequenceMatcher(b=wanted)
+
+        def closeness(candidate: str) -> float:
+            ratio.set_seq1(candidate.casefold())
+            return ratio.ratio()
+
+        ranked = sorted(
+            ((closeness(c), c) for c in candidates), key=lambda pair: (-pair[0], pair[1])
+        )
+        return [candidate for score, candidate in ranked[:n] if score >= 0.6]
+
+    @cached_property
+    def _ids_of_text(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for number, text in enumerate(self._texts):
+            if text:
+                found.setdefault(text, []).append(number)
+        return found
+
+
+def _bigrams(text: str) -> set[str]:
+    padded = f" {text} "
+    return {padded[i : i + 2] for i in range(len(padded) - 1)}
+
+
+def _problem(key: str, text: str) -> str | None:
+    if not key:
+        return "the key is empty"
+    if any(character in key for character in "\t\n\r"):
+        return f"the key {key!r} holds a tab, line feed or carriage return"
+    if "\n" in text or text.endswith("\r"):
+        return f"the text {text!r} holds a line feed or ends with a carriage return"
+    try:
+        (key + text).encode("utf-8")
+    except UnicodeEncodeError:
+        return f"the name {key!r} {text!r} holds half a surrogate pair, which is not a character"
+    return None

@@ -1,0 +1,189 @@
+"""The sparse text format of the extreme classification repository."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.formats import FormatName
+from learned_index.data.lines import fail, iter_raw_lines, parse_ids
+from learned_index.data.matrices import csr_from_arrays
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.errors import DataFormatError, InputError
+
+_HEADER = re.compile(rb"\s*(\d+)[ \t]+(\d+)[ \t]+(\d+)\s*")
+_FEATURE = rb"\d+:[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)"
+_FEATURES = re.compile(rb"%b(?:[ \t]+%b)*" % (_FEATURE, _FEATURE))
+_LABELS = re.compile(rb"\d+(?:,\d+)*,?")
+
+
+class XmcFormat:
+    """``{split}.xmc.txt`` (or ``{split}.txt`` with the header) and perhaps ``labels.txt``.
+
+    The first line is ``points features labels``; each other line ``l1,l2 f:v f:v``, ids 0-based.
+    A point without labels begins with a blank or with its first feature; features may be missing
+    too. Repeated features of a point are summed. Without ``labels.txt`` labels are numbered.
+    """
+
+    name: ClassVar[FormatName] = "xmc"
+    layout: ClassVar[str] = "{train,dev,test}.xmc.txt and perhaps labels.txt"
+
+    def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
+        """Return the splits that have a file in this format."""
+        return tuple(split for split in SPLITS if _path(folder, split) is not None)
+
+    def read_vocabulary(self, folder: Path) -> LabelVocabulary:
+        """Read ``labels.txt``, or number the labels of the header."""
+        path = folder / LabelVocabulary.FILE_NAME
+        if path.is_file():
+            return LabelVocabulary.read(path)
+        counts = {split: _header(_existing(folder, split))[2] for split in self.find_splits(folder)}
+        if len(set(counts.values())) > 1:
+            raise DataFormatError(
+                f"{folder}: the headers disagree about the number of labels: {counts}"
+            )
+        return LabelVocabulary.numbered(next(iter(counts.values())))
+
+    def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
+        """Read one split.
+
+        Raises:
+            DataFormatError: Missing file, no header, ids out of range, values that are no finite
+                numbers, or another number of lines than the header says.
+        """
+        path = _existing(folder, split)
+        n_points, n_features, n_labels = _header(path)
+        if n_labels != len(vocabulary):
+            fail(
+                path,
+                1,
+                f"the header says {n_labels} labels, but {folder / LabelVocabulary.FILE_NAME} "
+                f"names {len(vocabulary)}",
+            )
+        label_ids, label_ptr = array("i"), array("q", [0])
+        feature_ids, values, feature_ptr = array("i"), array("f"), array("q", [0])
+        number = 1
+        for number, raw in enumerate(iter_raw_lines(path), start=1):
+            if number == 1:
+                continue
+            if number > n_points + 1:
+                if raw.strip():
+                    fail(path, number, f"more points than the {n_points} of the header")
+                number -= 1
+                continue
+            labels, features = _split_point(raw, path, number)
+            label_ids.extend(parse_ids(labels, n_labels, path, number))
+            label_ptr.append(len(label_ids))
+            if features:
+                tokens = features.replace(b":", b" ").split()
+                ids = list(map(int, tokens[::2]))
+                if max(ids) >= n_features:
+                    fail(
+                        path,
+                        number,
+                        f"feature id {max(ids)} is out of range: the header says {n_features} "
+                        "features, ids begin at 0",
+                    )
+                feature_ids.extend(ids)
+                values.extend(map(float, tokens[1::2]))
+            feature_ptr.append(len(feature_ids))
+        if len(label_ptr) - 1 != n_points:
+            fail(
+                path,
+                number,
+                f"the file ends after {len(label_ptr) - 1} points, but the header says {n_points}: "
+                "it is truncated",
+            )
+        array_of_values = np.asarray(values, dtype=np.float32)
+        if not np.isfinite(array_of_values).all():
+            bad = int(np.flatnonzero(~np.isfinite(array_of_values))[0])
+            row = int(np.searchsorted(np.asarray(feature_ptr), bad, side="right")) - 1
+            fail(path, row + 2, "a value is beyond the range of float32")
+        return Dataset(
+            split=split,
+            labels=csr_from_arrays(label_ids, None, label_ptr, n_labels),
+            vocabulary=vocabulary,
+            features=csr_from_arrays(feature_ids, values, feature_ptr, n_features),
+        )
+
+    def iter_texts(self, folder: Path, split: SplitName) -> Iterator[str]:
+        """Refuse: this format has no texts."""
+        raise InputError(f"{folder} has sparse features and no texts")
+
+    def write(self, folder: Path, dataset: Dataset) -> None:
+        """Write one split.
+
+        Raises:
+            InputError: No features.
+        """
+        x, y = dataset.features, dataset.labels
+        if x is None:
+            raise InputError(
+                f"the {dataset.split} split has texts and no sparse features: it cannot be written "
+                "as xmc; make tf-idf features first"
+            )
+        path = folder / f"{dataset.split}.xmc.txt"
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            file.write(f"{dataset.n_points} {x.shape[1]} {dataset.n_labels}\n")
+            for row in range(dataset.n_points):
+                labels = y.indices[y.indptr[row] : y.indptr[row + 1]].tolist()
+                span = slice(x.indptr[row], x.indptr[row + 1])
+                # Nine digits are enough to give back every float32 exactly.
+                features = "".join(
+                    f" {i}:{v:.9g}"
+                    for i, v in zip(x.indices[span].tolist(), x.data[span].tolist(), strict=True)
+                )
+                file.write(f"{','.join(map(str, labels))}{features}\n")
+
+
+def _path(folder: Path, split: SplitName) -> Path | None:
+    path = folder / f"{split}.xmc.txt"
+    if path.is_file():
+        return path
+    path = folder / f"{split}.txt"
+    if path.is_file():
+        with path.open("rb") as file:
+            if _HEADER.fullmatch(file.readline(200)):
+                return path
+    return None
+
+
+def _existing(folder: Path, split: SplitName) -> Path:
+    path = _path(folder, split)
+    if path is None:
+        raise DataFormatError(f"{folder / split}.xmc.txt is missing")
+    return path
+
+
+def _header(path: Path) -> tuple[int, int, int]:
+    raw = next(iter_raw_lines(path), b"")
+    match = _HEADER.fullmatch(raw)
+    if not match:
+        shown = raw[:60].decode("utf-8", "replace")
+        fail(path, 1, f"the header is {shown!r}; expected 'points features labels', three numbers")
+    n_points, n_features, n_labels = (int(group) for group in match.groups())
+    for what, count in (("features", n_features), ("labels", n_labels)):
+        if count >= 2**31:
+            fail(path, 1, f"the header says {count} {what}; at most {2**31 - 1} are possible")
+    return n_points, n_features, n_labels
+
+
+def _split_point(raw: bytes, path: Path, number: int) -> tuple[bytes, bytes]:
+    head, _, rest = raw.partition(b" ") if b" " in raw else raw.partition(b"\t")
+    head, rest = head.strip(), rest.strip()
+    if b":" in head:
+        head, rest = b"", raw.strip()
+    if head and not _LABELS.fullmatch(head):
+        shown = head[:60].decode("utf-8", "replace")
+        fail(path, number, f"{shown!r} is no list of label ids; expected e.g. '3,17'")
+    if rest and not _FEATURES.fullmatch(rest):
+        bad = next((t for t in rest.split() if not re.fullmatch(_FEATURE, t)), rest)
+        shown = bad[:60].decode("utf-8", "replace")
+        fail(path, number, f"{shown!r} is no feature; expected 'id:value' with a finite number")
+    return head.replace(b",", b" "), rest
