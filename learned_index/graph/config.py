@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from learned_index.errors import InputError
@@ -12,34 +12,93 @@ def _parameter(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndexConfig:
-    """Shape and constants of a :class:`~learned_index.LearnedGraphIndex`."""
-
-    n_clusters: int | None = _parameter(None, "clusters C; default: from the number of labels")
-    edges_per_cluster: int | None = _parameter(None, "edges M kept per cluster; default 10 L/C")
-    beam_width: int = _parameter(20, "clusters W explored per query (paper: b)")
-    shortlist_size: int = _parameter(2000, "labels K scored per query")
-    router_scale: float = _parameter(10.0, "alpha: cluster score = min(1, alpha softmax)")
-    edge_scale: float | None = _parameter(None, "beta: edge = min(1, beta softmax); default L/C")
-    projection: Literal["none", "residual"] = _parameter(
-        "residual", "learned linear map on the input: x + P x, or none"
-    )
-
+class _Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from a dictionary; unknown keys are an error."""
-        unknown = set(values) - {f.name for f in fields(cls)}
+        """Build from a dictionary; unknown keys raise :class:`InputError`."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
         if unknown:
-            raise InputError(f"unknown {cls.__name__} keys {sorted(unknown)}")
+            raise InputError(f"unknown {cls.__name__} keys {unknown}; known: {sorted(known)}")
         return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able dictionary of all fields."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    def _require(self, name: str, *, low: float, high: float | None = None) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if not low <= value or (high is not None and not value <= high):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise InputError(f"{name} is {value}, expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How :meth:`~learned_index.LearnedGraphIndex.fit` trains (paper, section 3 and appendix)."""
+class IndexConfig(_Config):
+    """Shape and constants of a :class:`~learned_index.LearnedGraphIndex`."""
+
+    n_clusters: int | None = _parameter(None, "clusters C; default: L / 20, at most 16384")
+    edges_per_cluster: int | None = _parameter(None, "edges M kept per cluster; default: 10 L/C")
+    beam_width: int = _parameter(20, "clusters W explored per query (the paper's b)")
+    shortlist_size: int = _parameter(2000, "labels K scored per query")
+    router_scale: float = _parameter(10.0, "alpha: cluster score = min(1, alpha softmax)")
+    edge_scale: float | None = _parameter(
+        None, "beta: edge weight = min(1, beta softmax); default: L/C"
+    )
+    projection: Literal["none", "residual"] = _parameter(
+        "residual", "learned linear map of the input vectors: x + P x, or none"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("n_clusters", "edges_per_cluster", "beam_width", "shortlist_size"):
+            self._require(name, low=1)
+        for name in ("router_scale", "edge_scale"):
+            self._require(name, low=1.0)
+        if self.projection not in ("none", "residual"):
+            raise InputError(f"projection is {self.projection!r}, expected 'none' or 'residual'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(_Config):
+    """How :meth:`~learned_index.LearnedGraphIndex.fit` trains."""
 
     seed: int = _parameter(0, "seed of clustering, initialisation, shuffling and dropout")
     batch_size: int = _parameter(256, "points per step")
     stage1_epochs: int = _parameter(6, "epochs with the fixed partition")
     stage2_epochs: int = _parameter(8, "epochs with the learned graph; 0 stops after stage 1")
+    learning_rate: float = _parameter(1e-2, "peak rate of label classifiers and router")
+    projection_learning_rate: float = _parameter(1e-3, "peak rate of the input projection")
+    edge_learning_rate: float = _parameter(1e-2, "peak rate of the edge logits")
+    stage2_learning_rate_factor: float = _parameter(1.0, "factor on all rates in stage 2")
+    weight_decay: float = _parameter(0.0, "decoupled decay of all weights but biases")
+    warmup_fraction: float = _parameter(0.1, "part of a stage's steps with a rising rate")
+    dropout: float = _parameter(0.0, "input dropout while training")
+    shortlist_loss_weight: float = _parameter(0.05, "lambda, weight of the shortlist loss")
+    force_positives: Literal["yes", "no"] = _parameter(
+        "yes", "keep reached positives in the training shortlist whatever their score"
+    )
+    training_shortlist_size: int | None = _parameter(
+        None, "labels K in training; default: shortlist_size"
+    )
+    edge_init: Literal["counts", "uniform"] = _parameter(
+        "counts", "start of the edge logits: log of the co-visit counts, or uniform as in the paper"
+    )
+    router_init_scale: float = _parameter(10.0, "length of the initial cluster vectors")
+    label_init_scale: float = _parameter(10.0, "length of the initial label vectors")
+    label_init_bias: float = _parameter(-6.0, "initial bias of the label classifiers")
+    averaging_fraction: float = _parameter(
+        0.0, "last part of stage 2 whose weights are averaged (SWA); 0 is off"
+    )
+
+    def __post_init__(self) -> None:
+        self._require("batch_size", low=1)
+        self._require("training_shortlist_size", low=1)
+        for name in ("stage1_epochs", "stage2_epochs", "weight_decay", "shortlist_loss_weight"):
+            self._require(name, low=0)
+        for name in ("warmup_fraction", "dropout", "averaging_fraction"):
+            self._require(name, low=0.0, high=1.0)
+        for name, choices in (("force_positives", ("yes", "no")), ("edge_init", ("counts", "uniform"))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")

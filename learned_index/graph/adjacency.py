@@ -1,0 +1,175 @@
+"""The sparse weighted graph from clusters to labels (paper, sections 3.1 and 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from learned_index.errors import InputError
+from learned_index.types import Int64Array
+
+
+@numba.njit(nogil=True, cache=True)
+def _strongest(edge_labels, weights, best, cluster):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    for c in range(edge_labels.shape[0]):
+        for m in range(edge_labels.shape[1]):
+            label = edge_labels[c, m]
+            if label >= 0 and weights[c, m] > best[label]:
+                best[label] = weights[c, m]
+                cluster[label] = c
+
+
+class ClusterLabelGraph(nn.Module):
+    """Row-sparse adjacency A (C x L) with M kept labels per cluster.
+
+    Stored as two dense C x M tensors: label ids and, once the edges are learned, their logits. A
+    fixed graph (stage 1, the tree) has no logits and weight 1 on every edge.
+
+    Args:
+        edge_labels_CM: int32, -1 where a row has fewer than M edges.
+        n_labels: L.
+        edge_logits_CM: float32 logits ``a``, or None for a fixed graph.
+        scale: beta of ``e = min(1, beta * softmax(a))``.
+
+    Attributes:
+        edge_labels_CM: Buffer, int32.
+        edge_logits_CM: Parameter or None.
+    """
+
+    edge_labels_CM: torch.Tensor
+
+    def __init__(
+        self,
+        edge_labels_CM: torch.Tensor,
+        n_labels: int,
+        *,
+        edge_logits_CM: torch.Tensor | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.n_labels = n_labels
+        self.scale = scale
+        self.register_buffer("edge_labels_CM", edge_labels_CM.to(torch.int32).contiguous())
+        self.edge_logits_CM = None if edge_logits_CM is None else nn.Parameter(edge_logits_CM)
+
+    @classmethod
+    def from_partition(cls, cluster_of_label_L: Int64Array, n_clusters: int) -> ClusterLabelGraph:
+        """The fixed graph in which every label hangs from its one cluster, with weight 1."""
+        order = np.argsort(cluster_of_label_L, kind="stable")
+        counts = np.bincount(cluster_of_label_L, minlength=n_clusters)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        edge_labels = np.full((n_clusters, int(counts.max())), -1, np.int32)
+        row = cluster_of_label_L[order]
+        edge_labels[row, np.arange(len(order)) - offsets[row]] = order
+        return cls(torch.from_numpy(edge_labels), len(cluster_of_label_L))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts_CL: sp.csr_matrix,
+        cluster_of_label_L: Int64Array,
+        *,
+        edges_per_cluster: int,
+        scale: float,
+        init: str,
+        seed: int,
+    ) -> ClusterLabelGraph:
+        """The graph that starts stage 2: the M labels that most visit each cluster.
+
+        Args:
+            counts_CL: CSR, A' = M^T Y: how much the points of label l visit cluster c.
+            cluster_of_label_L: Stage-1 partition. A label that no row's top M keeps is put back
+                into the row of its strongest count (of its stage-1 cluster if it has none), in
+                place of the row's weakest edge that its label can spare: every label stays
+                reachable.
+            edges_per_cluster: M.
+            scale: beta.
+            init: ``"counts"``: a = log of the counts, so that e starts proportional to them;
+                ``"uniform"``: a ~ U(0, 1), the paper's choice.
+            seed: Seed of the uniform start.
+        """
+        counts_CL = counts_CL.tocsr()
+        C, L = counts_CL.shape
+        M = min(edges_per_cluster, L)
+        edge_labels = np.full((C, M), -1, np.int64)
+        edge_counts = np.zeros((C, M), np.float32)
+        for c in range(C):
+            span = slice(counts_CL.indptr[c], counts_CL.indptr[c + 1])
+            values, columns = counts_CL.data[span], counts_CL.indices[span]
+            top = np.lexsort((columns, -values))[:M]
+            edge_labels[c, : len(top)] = columns[top]
+            edge_counts[c, : len(top)] = values[top]
+        _attach_orphans(edge_labels, edge_counts, counts_CL, cluster_of_label_L)
+        if init == "counts":
+            logits = np.log(np.maximum(edge_counts, 1e-3))
+        else:
+            rng = np.random.default_rng(seed)
+            logits = rng.uniform(0.0, 1.0, size=edge_counts.shape).astype(np.float32)
+        return cls(
+            torch.from_numpy(edge_labels),
+            L,
+            edge_logits_CM=torch.from_numpy(logits.astype(np.float32)),
+            scale=scale,
+        )
+
+    def weights(self) -> torch.Tensor:
+        """Edge weights e, float32 C x M in [0, 1], 0 at pads; differentiable in the logits."""
+        present = self.edge_labels_CM >= 0
+        if self.edge_logits_CM is None:
+            return present.to(torch.float32)
+        logits = self.edge_logits_CM.masked_fill(~present, float("-inf"))
+        weights = torch.softmax(logits.float(), dim=-1).nan_to_num(0.0)  # a row without edges
+        return torch.clamp(self.scale * weights, max=1.0)
+
+    def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
+        """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""
+        weights = self.weights() if weights_CM is None else weights_CM
+        best = np.full(self.n_labels, -1.0, np.float32)
+        cluster = np.full(self.n_labels, -1, np.int64)
+        _strongest(self.edge_labels_CM.cpu().numpy(), weights.detach().cpu().numpy(), best, cluster)
+        return torch.from_numpy(cluster).to(weights.device)
+
+
+def _attach_orphans(
+    edge_labels: Int64Array,
+    edge_counts: np.ndarray[Any, np.dtype[np.float32]],
+    counts_CL: sp.csr_matrix,
+    cluster_of_label_L: Int64Array,
+) -> None:
+    C, M = edge_labels.shape
+    L = counts_CL.shape[1]
+    if C * M < L:
+        raise InputError(
+            f"{C} clusters with {M} edges hold at most {C * M} labels, there are {L}; raise "
+            "edges_per_cluster or n_clusters"
+        )
+    degree = np.bincount(edge_labels[edge_labels >= 0], minlength=L)
+    orphans = np.flatnonzero(degree == 0)
+    if not len(orphans):
+        return
+    by_label = counts_CL.tocsc()
+    free = (edge_labels >= 0).sum(axis=1)
+    for label in orphans:
+        span = slice(by_label.indptr[label], by_label.indptr[label + 1])
+        clusters = by_label.indices[span][np.argsort(-by_label.data[span], kind="stable")]
+        candidates = [*clusters.tolist(), int(cluster_of_label_L[label])]
+        for c in [*candidates, *range(C)]:
+            value = np.float32(counts_CL[c, label])
+            if free[c] < M:
+                slot = int(free[c])
+                free[c] += 1
+            else:
+                spare = np.flatnonzero(degree[edge_labels[c]] > 1)
+                if not len(spare):
+                    continue
+                slot = int(spare[np.argmin(edge_counts[c, spare])])
+                degree[edge_labels[c, slot]] -= 1
+            edge_labels[c, slot] = label
+            edge_counts[c, slot] = value
+            degree[label] = 1
+            break

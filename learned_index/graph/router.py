@@ -1,0 +1,54 @@
+"""Scores of clusters and the beam (paper, section 3.1; equations 2 and 3 of the docs)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ClusterRouter(nn.Module):
+    """Linear scorer of clusters, ``s = min(1, alpha * softmax(x W^T))``.
+
+    Args:
+        n_clusters: C.
+        dim: D.
+        scale: alpha. With alpha > 1 several clusters of one query can have score 1.
+    """
+
+    def __init__(self, n_clusters: int, dim: int, *, scale: float) -> None:
+        super().__init__()
+        self.weight_CD = nn.Parameter(torch.zeros(n_clusters, dim))
+        self.scale = scale
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        """Scores of all clusters, float32 B x C in [0, 1]."""
+        logits = x_BD @ self.weight_CD.T
+        return torch.clamp(self.scale * torch.softmax(logits.float(), dim=-1), max=1.0)
+
+
+def beam_with_teacher_forcing(
+    scores_BC: torch.Tensor, beam_width: int, teacher_clusters_BP: torch.Tensor | None
+) -> torch.Tensor:
+    """The best clusters of each query; in training also those that hold its labels.
+
+    Args:
+        scores_BC: Cluster scores.
+        beam_width: W.
+        teacher_clusters_BP: int64, for each positive label the cluster with its strongest edge, -1
+            where unused; duplicates and clusters of the beam are dropped.
+
+    Returns:
+        int64 B x (W + P), -1 where unused, no cluster twice in a row.
+    """
+    beam = scores_BC.detach().topk(min(beam_width, scores_BC.shape[1]), dim=1).indices
+    if teacher_clusters_BP is None or teacher_clusters_BP.shape[1] == 0:
+        return beam
+    teacher = teacher_clusters_BP.sort(dim=1, descending=True).values
+    repeated = torch.zeros_like(teacher, dtype=torch.bool)
+    repeated[:, 1:] = teacher[:, 1:] == teacher[:, :-1]
+    in_beam = torch.zeros_like(scores_BC, dtype=torch.bool).scatter_(1, beam, True)
+    known = in_beam.gather(1, teacher.clamp(min=0))
+    teacher = teacher.masked_fill(repeated | known, -1)
+    teacher = teacher.sort(dim=1, descending=True).values
+    width = int((teacher >= 0).sum(1).max()) if teacher.numel() else 0
+    return torch.cat([beam, teacher[:, :width]], dim=1)

@@ -1,0 +1,268 @@
+"""Walk the edges of a beam with max-merge, and keep the K best labels of each query (equation 5).
+
+A label is reached over several clusters; its shortlist score is the maximum of ``s_c * e_cl`` over
+the explored paths. One scratch array of L floats and a list of the touched labels make the merge
+one compare per edge; the scratch is cleared through the list, so a query never costs O(L).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+
+from learned_index.kernels.parallel import run_ranges, split_evenly
+from learned_index.kernels.select import kth_largest_bits
+
+
+class Shortlist(NamedTuple):
+    """Labels that the explored paths reach, with the path that gave each its score.
+
+    Attributes:
+        label_ids_BK: int64, -1 where a query reaches fewer labels. The reached positives of the
+            query stand first (in the order given), then the best other labels in no order.
+        slots_BK: int64, position in the explored clusters of the best path's cluster (0 at pads).
+        edges_BK: int64, position of the label in that cluster's row (0 at pads).
+        n_positives_B: int64, how many of the leading columns are positives.
+    """
+
+    label_ids_BK: torch.Tensor
+    slots_BK: torch.Tensor
+    edges_BK: torch.Tensor
+    n_positives_B: torch.Tensor
+
+
+@numba.njit(nogil=True, cache=True)
+def _explore_rows(  # type: ignore[no-untyped-def] # noqa: ANN202
+    start,  # noqa: ANN001
+    stop,  # noqa: ANN001
+    clusters_BW,  # noqa: ANN001
+    scores_BW,  # noqa: ANN001
+    edge_labels_CM,  # noqa: ANN001
+    edge_weights_CM,  # noqa: ANN001
+    positives_BP,  # noqa: ANN001
+    force_positives,  # noqa: ANN001
+    best_L,  # noqa: ANN001
+    path_L,  # noqa: ANN001
+    label_ids_BK,  # noqa: ANN001
+    slots_BK,  # noqa: ANN001
+    edges_BK,  # noqa: ANN001
+    n_positives_B,  # noqa: ANN001
+):
+    W = clusters_BW.shape[1]
+    M = edge_labels_CM.shape[1]
+    K = label_ids_BK.shape[1]
+    P = positives_BP.shape[1]
+    touched = np.empty(W * M, np.int32)
+    values = np.empty(W * M, np.float32)
+    histogram = np.empty(2048, np.int32)
+    for b in range(start, stop):
+        n_touched = 0
+        for w in range(W):
+            c = clusters_BW[b, w]
+            if c < 0:
+                continue
+            s = scores_BW[b, w]
+            for m in range(M):
+                label = edge_labels_CM[c, m]
+                if label < 0:
+                    continue
+                path = s * edge_weights_CM[c, m]
+                old = best_L[label]
+                if path > old:
+                    best_L[label] = path
+                    path_L[label] = w * M + m
+                    if old < 0:
+                        touched[n_touched] = label
+                        n_touched += 1
+        n_out = 0
+        if force_positives:
+            for p in range(P):
+                label = positives_BP[b, p]
+                if label >= 0 and best_L[label] >= 0 and n_out < K:
+                    label_ids_BK[b, n_out] = label
+                    slots_BK[b, n_out] = path_L[label] // M
+                    edges_BK[b, n_out] = path_L[label] % M
+                    best_L[label] = -2.0  # taken; the clearing below goes by the touched list
+                    n_out += 1
+        n_positives_B[b] = n_out
+        n_values = 0
+        for i in range(n_touched):
+            label = touched[i]
+            if best_L[label] >= 0:
+                values[n_values] = best_L[label]
+                touched[n_values], touched[i] = label, touched[n_values]
+                n_values += 1
+        wanted = K - n_out
+        if wanted > 0 and n_values > wanted:
+            bits = values.view(np.int32)
+            threshold, n_above = kth_largest_bits(bits, n_values, wanted, histogram)
+            ties_left = wanted - n_above
+            for i in range(n_values):
+                take = bits[i] > threshold
+                if bits[i] == threshold and ties_left > 0:
+                    ties_left -= 1
+                    take = True
+                if take:
+                    label = touched[i]
+                    label_ids_BK[b, n_out] = label
+                    slots_BK[b, n_out] = path_L[label] // M
+                    edges_BK[b, n_out] = path_L[label] % M
+                    n_out += 1
+        elif wanted > 0:
+            for i in range(n_values):
+                label = touched[i]
+                label_ids_BK[b, n_out] = label
+                slots_BK[b, n_out] = path_L[label] // M
+                edges_BK[b, n_out] = path_L[label] % M
+                n_out += 1
+        for k in range(n_out, K):
+            label_ids_BK[b, k] = -1
+            slots_BK[b, k] = 0
+            edges_BK[b, k] = 0
+        for i in range(n_touched):
+            best_L[touched[i]] = -1.0
+
+
+def _explore_cpu(
+    clusters_BW: torch.Tensor,
+    scores_BW: torch.Tensor,
+    edge_labels_CM: torch.Tensor,
+    edge_weights_CM: torch.Tensor,
+    *,
+    n_labels: int,
+    shortlist_size: int,
+    positives_BP: torch.Tensor,
+    force_positives: bool,
+) -> Shortlist:
+    B, K = clusters_BW.shape[0], shortlist_size
+    arrays = [
+        clusters_BW.numpy().astype(np.int64, copy=False),
+        np.ascontiguousarray(scores_BW.numpy(), dtype=np.float32),
+        edge_labels_CM.numpy(),
+        np.ascontiguousarray(edge_weights_CM.numpy(), dtype=np.float32),
+        positives_BP.numpy().astype(np.int64, copy=False),
+    ]
+    out_ids, out_slots, out_edges = (np.empty((B, K), np.int64) for _ in range(3))
+    n_positives = np.empty(B, np.int64)
+    n_threads = torch.get_num_threads()
+    ranges = split_evenly(B, n_threads)
+
+    def call(_: int, start: int, stop: int) -> None:
+        best_L = np.full(n_labels, -1.0, np.float32)
+        path_L = np.zeros(n_labels, np.int32)
+        _explore_rows(
+            start, stop, *arrays, force_positives, best_L, path_L,
+            out_ids, out_slots, out_edges, n_positives,
+        )  # fmt: skip
+
+    run_ranges(ranges, call)
+    return Shortlist(*(torch.from_numpy(a) for a in (out_ids, out_slots, out_edges, n_positives)))
+
+
+def _explore_torch(
+    clusters_BW: torch.Tensor,
+    scores_BW: torch.Tensor,
+    edge_labels_CM: torch.Tensor,
+    edge_weights_CM: torch.Tensor,
+    *,
+    n_labels: int,
+    shortlist_size: int,
+    positives_BP: torch.Tensor,
+    force_positives: bool,
+) -> Shortlist:
+    """Plain torch version: the oracle, and the path for other devices (B x L scratch)."""
+    B, W = clusters_BW.shape
+    M = edge_labels_CM.shape[1]
+    device = scores_BW.device
+    safe_BW = clusters_BW.clamp(min=0)
+    labels = edge_labels_CM[safe_BW].long().reshape(B, W * M)
+    paths = (scores_BW[:, :, None] * edge_weights_CM[safe_BW]).reshape(B, W * M)
+    dead = (labels < 0) | (clusters_BW < 0).repeat_interleave(M, dim=1)
+    target = torch.where(dead, n_labels, labels)  # one extra column takes what does not count
+    best = torch.full((B, n_labels + 1), -1.0, device=device, dtype=paths.dtype)
+    best.scatter_reduce_(1, target, paths.masked_fill(dead, -1.0), "amax")
+    position = torch.arange(W * M, device=device).expand(B, -1)
+    wins = (paths == best.gather(1, target)) & ~dead
+    first = torch.full((B, n_labels + 1), W * M, device=device, dtype=torch.long)
+    first.scatter_reduce_(1, target, torch.where(wins, position, W * M), "amin")
+    best, first = best[:, :n_labels], first[:, :n_labels]
+
+    n_positives = torch.zeros(B, dtype=torch.long, device=device)
+    key = best.clone()
+    if force_positives and positives_BP.shape[1]:
+        safe_BP = positives_BP.clamp(min=0)
+        reached_BP = (positives_BP >= 0) & (best.gather(1, safe_BP) >= 0)
+        n_positives = reached_BP.sum(1).clamp(max=shortlist_size)
+        # rank the reached positives above everything else, in the order given
+        rank = reached_BP.to(key.dtype) * (
+            2.0 + torch.arange(positives_BP.shape[1], 0, -1, device=device)
+        )
+        key.scatter_reduce_(1, safe_BP, rank, "amax")
+    k = min(shortlist_size, n_labels)
+    top, ids = key.topk(k, dim=1)
+    found = top >= 0
+    chosen = first.gather(1, ids)
+    chosen = torch.where(found, chosen, 0)
+    ids = torch.where(found, ids, -1)
+    pad = (0, shortlist_size - k)
+    return Shortlist(
+        torch.nn.functional.pad(ids, pad, value=-1),
+        torch.nn.functional.pad(chosen // M, pad),
+        torch.nn.functional.pad(chosen % M, pad),
+        n_positives,
+    )
+
+
+def explore(
+    clusters_BW: torch.Tensor,
+    scores_BW: torch.Tensor,
+    edge_labels_CM: torch.Tensor,
+    edge_weights_CM: torch.Tensor,
+    *,
+    n_labels: int,
+    shortlist_size: int,
+    positives_BP: torch.Tensor | None = None,
+    force_positives: bool = False,
+    implementation: str = "auto",
+) -> Shortlist:
+    """Find the labels that a beam of clusters reaches, and keep the K best.
+
+    No gradient flows through this discrete choice: recompute the score of the path returned, as
+    ``s.gather(1, slots) * e[clusters.gather(1, slots), edges]``, to differentiate it.
+
+    Args:
+        clusters_BW: int64, explored clusters, -1 where unused; no cluster twice in a row.
+        scores_BW: float32 in [0, 1], their scores.
+        edge_labels_CM: int32, labels of each cluster's edges, -1 where unused.
+        edge_weights_CM: float32 in [0, 1], weights of the edges.
+        n_labels: L.
+        shortlist_size: K.
+        positives_BP: int64, labels of each query, -1 where unused, no label twice in a row.
+        force_positives: Keep every reached positive, whatever its score.
+        implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``, ``"torch"``.
+
+    Returns:
+        The shortlist; among equal scores the choice of which enter is unspecified but repeatable.
+    """
+    if positives_BP is None:
+        positives_BP = torch.empty(
+            (clusters_BW.shape[0], 0), dtype=torch.long, device=clusters_BW.device
+        )
+    use_numba = implementation == "numba" or (
+        implementation == "auto" and scores_BW.device.type == "cpu"
+    )
+    run: Any = _explore_cpu if use_numba else _explore_torch
+    shortlist: Shortlist = run(
+        clusters_BW,
+        scores_BW.detach(),
+        edge_labels_CM,
+        edge_weights_CM.detach(),
+        n_labels=n_labels,
+        shortlist_size=shortlist_size,
+        positives_BP=positives_BP,
+        force_positives=force_positives,
+    )
+    return shortlist

@@ -1,0 +1,70 @@
+"""Run a nogil kernel over ranges of rows in a thread pool.
+
+Numba's own ``parallel=True`` is not used: its default threading layer must not be entered from two
+threads at once, it pays its start-up for every small call, and its split of the work depends on the
+thread count. Here every kernel takes ``start`` and ``stop``; what one range computes never depends
+on how many threads run, so results are equal bit for bit at any thread count.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+
+
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    with _pools_lock:
+        if n_threads not in _pools:
+            _pools[n_threads] = ThreadPoolExecutor(n_threads, thread_name_prefix="learned-index")
+        return _pools[n_threads]
+
+
+def split_evenly(n: int, n_parts: int) -> list[tuple[int, int]]:
+    """Cut ``range(n)`` into at most ``n_parts`` contiguous non-empty ranges of near-equal length."""
+    n_parts = max(1, min(n_parts, n))
+    edges = [n * i // n_parts for i in range(n_parts + 1)]
+    return [(edges[i], edges[i + 1]) for i in range(n_parts) if edges[i + 1] > edges[i]]
+
+
+def split_by_weight(offsets: np.ndarray[Any, Any], n_parts: int) -> list[tuple[int, int]]:
+    """Cut rows into contiguous ranges of near-equal total weight.
+
+    Args:
+        offsets: n + 1 cumulative weights (a CSR ``indptr``).
+        n_parts: Number of ranges at most.
+    """
+    n = len(offsets) - 1
+    targets = [int(offsets[-1]) * i // n_parts for i in range(1, n_parts)]
+    edges = [0, *np.searchsorted(offsets, targets).tolist(), n]
+    return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+
+
+def run_ranges(
+    ranges: list[tuple[int, int]], call: Callable[[int, int, int], Any], n_threads: int | None = None
+) -> None:
+    """Call ``call(part, start, stop)`` for every range.
+
+    Args:
+        ranges: The ranges; ``part`` is the position in this list.
+        call: Must release the GIL inside (a ``nogil`` kernel) to run in parallel.
+        n_threads: Worker threads; default :func:`torch.get_num_threads`.
+    """
+    n_threads = min(n_threads or torch.get_num_threads(), len(ranges))
+    if n_threads <= 1:
+        for part, (start, stop) in enumerate(ranges):
+            call(part, start, stop)
+        return
+    futures = [
+        _pool(n_threads).submit(call, part, start, stop)
+        for part, (start, stop) in enumerate(ranges)
+    ]
+    for future in futures:
+        future.result()

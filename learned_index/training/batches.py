@@ -1,0 +1,133 @@
+"""Labels as CSR, and batches of points from arrays that may lie on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.errors import InputError
+from learned_index.types import Int64Array
+
+Labels = sp.csr_matrix | Sequence[Sequence[int]]
+
+
+def as_label_matrix(labels: Labels, *, n_points: int, n_labels: int | None = None) -> sp.csr_matrix:
+    """Canonical CSR (sorted, no duplicates, float32 ones) from CSR or lists of label ids.
+
+    Args:
+        labels: N x L sparse matrix, whose non-zero entries count as ones, or N sequences of ids.
+        n_points: N expected.
+        n_labels: L; for sequences, default: largest id + 1.
+
+    Raises:
+        InputError: Another number of rows, ids out of range, no label at all, NaN.
+    """
+    if sp.issparse(labels):
+        matrix = sp.csr_matrix(labels, copy=True)
+        if np.isnan(matrix.data.astype(np.float64)).any():
+            raise InputError("the label matrix holds NaN, expected zeros and ones")
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    else:
+        rows = [np.unique(np.asarray(row, dtype=np.int64)) for row in labels]
+        indptr = np.concatenate([[0], np.cumsum([len(r) for r in rows], dtype=np.int64)])
+        indices = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
+        largest = int(indices.max()) if len(indices) else -1
+        width = largest + 1 if n_labels is None else n_labels
+        if len(indices) and (indices.min() < 0 or largest >= width):
+            raise InputError(
+                f"label ids run from {indices.min()} to {largest}, expected 0 to {width - 1}"
+            )
+        matrix = sp.csr_matrix(
+            (np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), width)
+        )
+    if matrix.shape[0] != n_points:
+        raise InputError(f"labels have {matrix.shape[0]} rows, the embeddings {n_points}")
+    if n_labels is not None and matrix.shape[1] != n_labels:
+        raise InputError(f"labels have {matrix.shape[1]} columns, expected {n_labels}")
+    if matrix.nnz == 0:
+        raise InputError("no point has a label; expected at least one")
+    matrix.sort_indices()
+    matrix.data = np.ones(matrix.nnz, np.float32)
+    return matrix
+
+
+def as_vectors(values: Any, *, dim: int | None = None, name: str = "embeddings") -> Any:
+    """Check a dense matrix without copying it; tensors become arrays on the CPU.
+
+    Raises:
+        InputError: Not two-dimensional, not floating point, or another dimension than expected.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if sp.issparse(values):
+        raise InputError(
+            f"{name} are a sparse matrix, expected a dense array; reduce it first, e.g. with the "
+            "lsa encoder"
+        )
+    if not isinstance(values, np.ndarray):
+        values = np.asarray(values)
+    if values.ndim != 2:
+        raise InputError(f"{name} have shape {values.shape}, expected two dimensions (rows x dim)")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"{name} have dtype {values.dtype}, expected float16, float32 or float64")
+    if dim is not None and values.shape[1] != dim:
+        raise InputError(
+            f"{name} have dimension {values.shape[1]}, the index was built for {dim}; use the "
+            "encoder that the index was trained with"
+        )
+    return values
+
+
+def as_float32_rows(values: Any, *, name: str = "embeddings", first_row: int = 0) -> Any:
+    """C-ordered float32 copy or view of rows.
+
+    Raises:
+        InputError: NaN or infinity; names the first bad row.
+    """
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(values, dtype=np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
+        raise InputError(
+            f"{name} hold NaN or infinity, first in row {first_row + bad}; remove or mend these rows"
+        )
+    return rows
+
+
+def padded_positives(labels_NL: sp.csr_matrix, rows: Int64Array) -> torch.Tensor:
+    """Labels of some points as int64 B x P, -1 where unused."""
+    starts, stops = labels_NL.indptr[rows], labels_NL.indptr[rows + 1]
+    counts = (stops - starts).astype(np.int64)
+    width = int(counts.max()) if len(counts) else 0
+    out = np.full((len(rows), width), -1, np.int64)
+    inside = np.arange(width)[None, :] < counts[:, None]
+    position = starts[:, None] + np.arange(width)[None, :]
+    out[inside] = labels_NL.indices[position[inside]]
+    return torch.from_numpy(out)
+
+
+def shuffled_batches(
+    embeddings_ND: Any,
+    labels_NL: sp.csr_matrix,
+    *,
+    rows: Int64Array,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One epoch of (x_BD float32, positives_BP int64) in shuffled order.
+
+    Only one batch is in memory at a time; each batch's rows are read in ascending order, which is
+    what a memory-mapped file likes.
+    """
+    order = rows[rng.permutation(len(rows))]
+    for start in range(0, len(order), batch_size):
+        batch = np.sort(order[start : start + batch_size])
+        x = np.ascontiguousarray(embeddings_ND[batch], dtype=np.float32)
+        yield torch.from_numpy(x), padded_positives(labels_NL, batch)

@@ -1,0 +1,39 @@
+"""Learning-rate schedule and weight averaging."""
+
+from __future__ import annotations
+
+import torch
+
+
+def warmup_linear_decay(step: int, n_steps: int, warmup_fraction: float) -> float:
+    """Factor on the peak rate at ``step`` (0-based): linear up, then linear down to 0."""
+    warmup = max(1, round(n_steps * warmup_fraction))
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (n_steps - step) / max(1, n_steps - warmup))
+
+
+class WeightAverage:
+    """Running mean of parameters (stochastic weight averaging, Izmailov et al. 2018)."""
+
+    def __init__(self, parameters: list[torch.Tensor]) -> None:
+        self._parameters = parameters
+        self._means: list[torch.Tensor] | None = None
+        self._n = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the parameters' present values into the mean."""
+        self._n += 1
+        if self._means is None:
+            self._means = [p.detach().clone() for p in self._parameters]
+        else:
+            for mean, parameter in zip(self._means, self._parameters, strict=True):
+                mean.lerp_(parameter, 1.0 / self._n)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Overwrite the parameters with their means; without an update they stay."""
+        if self._means is not None:
+            for mean, parameter in zip(self._means, self._parameters, strict=True):
+                parameter.copy_(mean)
