@@ -1,1 +1,47 @@
 """A learned search index for very large output spaces."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learned_index.data.vocabulary import LabelVocabulary
+    from learned_index.graph import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
+    from learned_index.text_index import TextIndex
+    from learned_index.types import SearchResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IndexConfig",
+    "IndexOutput",
+    "LabelVocabulary",
+    "LearnedGraphIndex",
+    "SearchResult",
+    "TextIndex",
+    "TrainingConfig",
+    "__version__",
+]
+
+# The names are imported when they are first used (PEP 562): `li --help`, and whoever needs only
+# the errors or a data format, does not wait two seconds for torch and Numba.
+_HOME = {
+    "IndexConfig": "learned_index.graph",
+    "IndexOutput": "learned_index.graph",
+    "LabelVocabulary": "learned_index.data.vocabulary",
+    "LearnedGraphIndex": "learned_index.graph",
+    "SearchResult": "learned_index.types",
+    "TextIndex": "learned_index.text_index",
+    "TrainingConfig": "learned_index.graph",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
