@@ -1,0 +1,144 @@
+"""What every adapter shares: the interface, input checks, padding.
+
+An adapter wraps one search method. Arguments that shape the index go into the constructor,
+arguments that can change per query go to :meth:`Baseline.search`, so one build gives a whole
+recall-latency curve (the layout of ann-benchmarks). What ``build`` receives is told by
+``inputs``:
+
+=============  ==========================================  =============================
+inputs         ``build`` gets                              queries are
+=============  ==========================================  =============================
+classifiers    items_LE, the label classifiers [w_l, b_l]  [project(q), 1], B x E
+training       embeddings_ND and labels_NL (CSR)           embeddings, B x D
+model          a Searcher                                  embeddings, B x D
+=============  ==========================================  =============================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from learned_index.errors import InputError, NotFittedError
+from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
+
+Inputs: TypeAlias = Literal["classifiers", "training", "model"]
+
+
+class Baseline(ABC):
+    """One search method with its build arguments.
+
+    Attributes:
+        method: Name of the method on the command line, e.g. ``"hnsw"``.
+        inputs: What :meth:`build` receives, see the table of this module.
+        name: The method as the user wrote it, e.g. ``"hnsw:HNSW16"``.
+    """
+
+    method: ClassVar[str]
+    inputs: ClassVar[Inputs]
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = name or self.method
+
+    @abstractmethod
+    def build(self, *data: Any) -> None:
+        """Build the index from the data that ``inputs`` names."""
+
+    @abstractmethod
+    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
+        """Return the best k labels of each query, best first, padded with -1 and -inf."""
+
+    @abstractmethod
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return the sweep of the query arguments, from fast to thorough; after ``build``."""
+
+    @abstractmethod
+    def disk_bytes(self) -> int | None:
+        """Return the bytes that the built index takes on disk; None when it is not known."""
+
+
+def as_float32(matrix: DenseMatrix, *, what: str, dim: int | None = None) -> Float32Array:
+    """Check a dense matrix and return it as C-contiguous float32.
+
+    Args:
+        matrix: Two-dimensional float array (also memory-mapped) or tensor, any order.
+        what: Its name in error messages.
+        dim: Number of columns expected.
+
+    Raises:
+        InputError: It is not a two-dimensional float matrix, has another width, or holds NaN or
+            infinity (which a similarity search would answer with arbitrary labels).
+    """
+    if isinstance(matrix, torch.Tensor):
+        matrix = matrix.detach().cpu().float().numpy()
+    array = np.asarray(matrix)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"{what} must be a two-dimensional float matrix, got {array.dtype} {array.shape}"
+        )
+    if dim is not None and array.shape[1] != dim:
+        raise InputError(f"{what} have {array.shape[1]} columns, the index was built with {dim}")
+    result = np.ascontiguousarray(array, dtype=np.float32)
+    # A sum is finite only if every element is, up to overflow, and needs no N x D temporary.
+    if not np.isfinite(result.sum(dtype=np.float64)):
+        bad = int(np.argmax(~np.isfinite(result).all(axis=1)))
+        raise InputError(f"{what} hold NaN or infinity (row {bad}); mend or drop such rows")
+    return result
+
+
+def check_k(k: int) -> int:
+    """Return ``k`` if it is a positive integer.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k must be a positive integer, got {k!r}")
+    return int(k)
+
+
+def require_built(index: Any, name: str) -> None:
+    """Raise if ``index`` is None.
+
+    Raises:
+        NotFittedError: ``build`` was not called.
+    """
+    if index is None:
+        raise NotFittedError(f"{name} has no index yet; call build first")
+
+
+def padded(
+    ids_BK: npt.NDArray[np.integer[Any]], scores_BK: npt.NDArray[np.floating[Any]], k: int
+) -> SearchResult:
+    """Make a :class:`SearchResult` of exactly k columns.
+
+    Args:
+        ids_BK: Ids, best first; negative where nothing was found (at the end of a row).
+        scores_BK: Their scores.
+        k: Columns wanted; missing ones are padded.
+    """
+    n_rows, n_columns = ids_BK.shape
+    ids = np.full((n_rows, k), PAD_ID, dtype=np.int64)
+    scores = np.full((n_rows, k), PAD_SCORE, dtype=np.float32)
+    width = min(k, n_columns)
+    ids[:, :width] = ids_BK[:, :width]
+    scores[:, :width] = scores_BK[:, :width]
+    missing = ids < 0
+    ids[missing] = PAD_ID
+    scores[missing] = PAD_SCORE
+    return SearchResult(ids, scores)
+
+
+def topk_rows(scores_BL: Float32Array, k: int) -> SearchResult:
+    """Return the best k columns of each row, best first, padded when L < k.
+
+    ``torch.topk`` selects about three times as fast as ``numpy.argpartition``.
+    """
+    width = min(k, scores_BL.shape[1])
+    values, places = torch.topk(torch.from_numpy(scores_BL), width, dim=1, sorted=True)
+    return padded(places.numpy(), values.numpy(), k)
