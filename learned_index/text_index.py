@@ -296,7 +296,7 @@ class TextIndex:
         try:
             return cls(
                 encoder_class(kind).load(directory / "encoder"),
-                LearnedGraphIndex.from_pretrained(directory / "index"),
+                LearnedGraphIndex.from_pretrained(directory / "index", verify=False),
                 LabelVocabulary.load(directory),
                 label_counts=counts,
                 n_points=n_points,

@@ -1,0 +1,103 @@
+"""``li evaluate``: metrics of a saved index on one split of a data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from learned_index.cli.common import (
+    emit_json,
+    handle_errors,
+    json_option,
+    note,
+    output_console,
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+
+
+def metrics_table(values: dict[str, Any], *, title: str) -> Table:
+    """Lay out metrics as a table with one row for each family (P, nDCG, PSP, R)."""
+    families: dict[str, list[tuple[str, float]]] = {}
+    for name, value in values.items():
+        family, at, cutoff = name.partition("@")
+        if at:
+            families.setdefault(family, []).append((cutoff, float(value)))
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
+    for family, items in families.items():
+        table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
+    return table
+
+
+def print_metrics(values: dict[str, Any], *, title: str) -> None:
+    """Print metrics for a person on standard output."""
+    output_console().print(metrics_table(values, title=title))
+
+
+@click.command(epilog="Example: li evaluate model --data my-data --split test --json")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test"]),
+    default="test",
+    show_default=True,
+    help="Which part of the data.",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with the split's vectors (npy, npz, safetensors); nothing is encoded then.",
+)
+@click.option("--beam-width", type=click.IntRange(min=1), default=None, help="Default: as trained.")
+@click.option(
+    "--shortlist-size", type=click.IntRange(min=1), default=None, help="Default: as trained."
+)
+@threads_option
+@quiet_option
+@json_option
+@handle_errors
+def evaluate(
+    model: Path,
+    data: str,
+    split: Any,
+    vectors: Path | None,
+    beam_width: int | None,
+    shortlist_size: int | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Measure the index in the directory MODEL on a split of a data folder.
+
+    All metrics are in percent: precision P, nDCG, propensity-scored precision PSP at 1, 3, 5 and
+    recall R at 10, 20, 100. A point without labels counts as a miss in all but R. Labels of the
+    split that the model was never trained on count as misses; their number is n_unseen_labels.
+    Data and model may number their labels differently: they are matched by key.
+    """
+    from learned_index.cli.measure import measure, read_vectors
+    from learned_index.cli.sources import resolve_data
+    from learned_index.text_index import TextIndex
+
+    use_threads(threads)
+    loaded = TextIndex.load(model)
+    dataset = resolve_data(data, quiet=quiet).read(split)
+    values = measure(
+        loaded,
+        dataset,
+        vectors=None if vectors is None else read_vectors(vectors),
+        beam_width=beam_width,
+        shortlist_size=shortlist_size,
+        quiet=quiet,
+    )
+    if as_json:
+        emit_json(values)
+        return
+    print_metrics(values, title=f"{split}: {values['n_points']} points, percent")
+    if values["n_unseen_labels"]:
+        note(f"{values['n_unseen_labels']} labels of the {split} split were never trained")

@@ -1,0 +1,178 @@
+"""Search a data split with a model and measure the answers; used by several commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.cli.common import progress_bar
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.data import Dataset, LabelVocabulary
+    from learned_index.text_index import TextIndex
+    from learned_index.types import Int64Array, SearchResult
+
+
+def points_of(dataset: Dataset) -> Any:
+    """Return what an encoder takes: the texts, or the sparse features where there are none."""
+    return dataset.texts if dataset.texts is not None else dataset.features
+
+
+def slice_points(points: Any, start: int, stop: int) -> Any:
+    """Return rows ``start:stop`` of texts, of a sparse matrix or of vectors."""
+    return points[start:stop]
+
+
+def search_points(
+    model: TextIndex,
+    points: Any,
+    k: int,
+    *,
+    vectors: Any | None = None,
+    beam_width: int | None = None,
+    shortlist_size: int | None = None,
+    batch_size: int = 1024,
+    quiet: bool = False,
+) -> SearchResult:
+    """Search all points in batches, showing progress.
+
+    Args:
+        model: The model.
+        points: N texts or rows of sparse features.
+        k: Labels wanted.
+        vectors: N x D vectors of the points, where they are known already.
+        beam_width: Clusters explored; None: the trained value.
+        shortlist_size: Labels scored; None: the trained value.
+        batch_size: Points per call.
+        quiet: Show no progress.
+
+    Returns:
+        Ids and scores, N x k.
+    """
+    from learned_index.types import SearchResult
+
+    total = points.shape[0] if sp.issparse(points) else len(points)
+    if vectors is not None and len(vectors) != total:
+        raise InputError(f"got {len(vectors)} vectors for {total} points; expected as many")
+    arguments = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    pieces = []
+    with progress_bar("searching", total=total, quiet=quiet) as bar:
+        for start in range(0, total, batch_size):
+            stop = min(start + batch_size, total)
+            if vectors is not None:
+                pieces.append(model.index.search(vectors[start:stop], k, **arguments))
+            else:
+                pieces.append(model.search_ids(points[start:stop], k, **arguments))
+            bar.advance(stop - start)
+    if not pieces:
+        return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return SearchResult(
+        np.concatenate([piece.ids for piece in pieces]),
+        np.concatenate([piece.scores for piece in pieces]),
+    )
+
+
+def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array, int]:
+    """Number the labels of a data set and of a model together, by key.
+
+    Args:
+        model: The model's labels.
+        data: The data set's labels; they keep their ids.
+
+    Returns:
+        int64, L of the model: the joint id of each of the model's labels (those that the data
+        set does not know get ids behind its own); and the number of joint ids.
+    """
+    if model.keys == data.keys:
+        return np.arange(len(model), dtype=np.int64), len(model)
+    id_of_key = {key: number for number, key in enumerate(data.keys)}
+    joint = np.empty(len(model), dtype=np.int64)
+    size = len(data)
+    for number, key in enumerate(model.keys):
+        joint[number] = id_of_key.get(key, -1)
+        if joint[number] < 0:
+            joint[number] = size
+            size += 1
+    return joint, size
+
+
+def measure(
+    model: TextIndex,
+    dataset: Dataset,
+    *,
+    vectors: Any | None = None,
+    beam_width: int | None = None,
+    shortlist_size: int | None = None,
+    quiet: bool = False,
+) -> dict[str, float | int]:
+    """All metrics of a model on one split, in percent.
+
+    Labels that the model was never trained on stay in the truth: each is a miss that no answer
+    can reach. Propensities come from the model's training counts.
+
+    Args:
+        model: The model.
+        dataset: The split; its labels may be numbered otherwise than the model's.
+        vectors: N x D vectors of the points, where they are known already.
+        beam_width: Clusters explored; None: the trained value.
+        shortlist_size: Labels scored; None: the trained value.
+        quiet: Show no progress.
+
+    Returns:
+        The metrics, ``n_points``, and ``n_unseen_labels``: labels of these points that the
+        model was never trained on.
+
+    Raises:
+        InputError: The split has no points, or the two share no label.
+    """
+    from learned_index.evaluation.metrics import RECALL_CUTOFFS, evaluate, label_propensities
+
+    if dataset.n_points == 0:
+        raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
+    joint, size = joint_ids(model.vocabulary, dataset.vocabulary)
+    if joint.size and joint.min() >= len(dataset.vocabulary):
+        raise InputError(
+            "the model and the data have no label in common; was it trained on other data? "
+            f"(model: {model.vocabulary.keys[0]!r} ..., data: {dataset.vocabulary.keys[0]!r} ...)"
+        )
+    result = search_points(
+        model,
+        points_of(dataset),
+        max(RECALL_CUTOFFS),
+        vectors=vectors,
+        beam_width=beam_width,
+        shortlist_size=shortlist_size,
+        quiet=quiet,
+    )
+    ids = np.where(result.ids < 0, -1, joint[np.maximum(result.ids, 0)])
+    truth = sp.csr_matrix(
+        (dataset.labels.data, dataset.labels.indices, dataset.labels.indptr),
+        shape=(dataset.n_points, size),
+    )
+    counts = np.zeros(size, dtype=np.int64)
+    if model.label_counts is not None:
+        counts[joint] = model.label_counts
+    values: dict[str, float | int] = dict(
+        evaluate(ids, truth, propensities=_propensities(counts, model.n_points, label_propensities))
+    )
+    values["n_points"] = dataset.n_points
+    used = np.flatnonzero(np.bincount(truth.indices, minlength=size))
+    values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
+    return values
+
+
+def _propensities(counts: Int64Array, n_points: int, label_propensities: Any) -> Any:
+    """Propensities need only the counts: a matrix with these column sums stands for the data."""
+    if not counts.any() or n_points < 1:
+        return np.ones(len(counts))
+    columns = np.repeat(np.arange(len(counts)), counts)
+    # Point i of a label's column: any rows do, as long as none repeats within a column.
+    starts = np.cumsum(counts) - counts
+    rows = np.arange(len(columns)) - np.repeat(starts, counts)
+    matrix = sp.csr_matrix(
+        (np.ones(len(columns), np.float32), (rows, columns)), shape=(n_points, len(counts))
+    )
+    return label_propensities(matrix)

@@ -1,0 +1,175 @@
+"""The steps of ``li train-index``: choose points, encode, train, measure, save, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learned_index.cli.common import ProgressHandle, note, progress_bar
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.data import DataFolder, Dataset
+    from learned_index.graph import IndexConfig, TrainingConfig
+    from learned_index.text_index import TextIndex
+    from learned_index.training import TrainingEvent
+    from learned_index.types import Encoder, Int64Array
+
+HOLDOUT_FRACTION = 0.01
+HOLDOUT_LIMIT = 500
+
+
+@dataclass
+class Timings:
+    """Seconds that each step took, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Add the time of the block to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def holdout_rows(labels_NL: Any, size: int, *, seed: int) -> Int64Array:
+    """Choose points to hold out so that every label keeps a training point.
+
+    Args:
+        labels_NL: CSR N x L.
+        size: Points wanted; fewer are chosen where labels would lose their last point.
+        seed: Seed of the order in which points are tried.
+
+    Returns:
+        int64, sorted. Points without labels are never chosen.
+    """
+    counts = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    chosen: list[int] = []
+    for row in np.random.default_rng(seed).permutation(labels_NL.shape[0]):
+        if len(chosen) >= size:
+            break
+        ids = labels_NL.indices[labels_NL.indptr[row] : labels_NL.indptr[row + 1]]
+        if ids.size and counts[ids].min() > 1:
+            counts[ids] -= 1
+            chosen.append(int(row))
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def choose_points(
+    folder: DataFolder, holdout: int | None, *, seed: int
+) -> tuple[Dataset, Dataset | None, Int64Array, Int64Array | None]:
+    """Read the training split, and a dev split or a held-out part of it to measure on.
+
+    Args:
+        folder: The data.
+        holdout: Training points to hold out; None: the dev split where there is one, else 1 %
+            of the training points, at most 500; 0: none at all.
+        seed: Seed of the choice.
+
+    Returns:
+        Training points, points to measure on or None; the rows of the training split that each
+        of the two is made of (None for the dev split).
+    """
+    train = folder.read("train")
+    every = np.arange(train.n_points, dtype=np.int64)
+    if holdout is None and "dev" in folder.splits:
+        return train, folder.read("dev"), every, None
+    if holdout is None:
+        holdout = min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * train.n_points))
+    if holdout >= train.n_points:
+        raise InputError(
+            f"--holdout {holdout} leaves nothing to train on: there are {train.n_points} points"
+        )
+    held = holdout_rows(train.labels, holdout, seed=seed) if holdout else every[:0]
+    if held.size == 0:
+        return train, None, every, None
+    kept = np.setdiff1d(every, held)
+    return train.subset(kept), train.subset(held, split="dev"), kept, held
+
+
+def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
+    """Make the callback that shows training events in a progress bar."""
+
+    def show(event: TrainingEvent) -> None:
+        parts = []
+        if event.n_epochs > 1:
+            parts.append(f"epoch {min(event.epoch + 1, event.n_epochs)}/{event.n_epochs}")
+        if event.loss is not None:
+            parts.append(f"loss {event.loss:.4f}")
+        parts += [f"{name} {value:.2f}" for name, value in list(event.metrics.items())[:2]]
+        bar.update(
+            completed=event.step,
+            total=max(event.n_steps, 1),
+            description=event.stage,
+            info="  ".join(parts),
+        )
+
+    return show
+
+
+def train_model(
+    train: Dataset,
+    encoder: Encoder,
+    embeddings: Any,
+    *,
+    clustering_features: Any | None,
+    index_config: IndexConfig,
+    training_config: TrainingConfig,
+    quiet: bool,
+) -> TextIndex:
+    """Train an index on encoded points with a progress bar."""
+    from learned_index.cli.measure import points_of
+    from learned_index.text_index import TextIndex
+
+    with progress_bar("clustering", quiet=quiet) as bar:
+        return TextIndex.fit(
+            points_of(train),
+            train.labels,
+            encoder=encoder,
+            vocabulary=train.vocabulary,
+            index_config=index_config,
+            training_config=training_config,
+            embeddings=embeddings,
+            clustering_features=clustering_features,
+            progress=training_progress(bar),
+        )
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse an output directory before the training rather than after it.
+
+    Raises:
+        InputError: It exists and may not be overwritten, or is something else than a model.
+    """
+    from learned_index.persistence import MANIFEST_NAME
+
+    if not out.name or out.name in (".", ".."):
+        raise InputError(f"--out {out} is no name for a new directory; give one, e.g. model")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another name for --out")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise InputError(f"{out} exists and is not empty; choose another --out or --overwrite")
+        if not (out / MANIFEST_NAME).is_file():
+            raise InputError(f"{out} is no saved model, so it is not overwritten; remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def warn_about_labels(train: Dataset, *, quiet: bool) -> None:
+    """Refuse data that cannot be trained on; mention what will be ignored."""
+    if train.n_points == 0 or train.labels.nnz == 0:
+        raise InputError(
+            "the training split has no labelled points; check the data with li data validate"
+        )
+    unlabelled = int((np.diff(train.labels.indptr) == 0).sum())
+    if unlabelled:
+        note(f"{unlabelled} training points have no label and are skipped", quiet=quiet)

@@ -1,0 +1,149 @@
+"""``li search``: texts in, label names and scores out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from learned_index.cli.common import (
+    emit_json,
+    handle_errors,
+    json_option,
+    note,
+    threads_option,
+    use_threads,
+)
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.text_index import TextIndex
+
+READ_BYTES = 1 << 16
+
+
+def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
+    """Yield the lines of a stream in groups: all that have arrived, as soon as they arrive.
+
+    So a long file is searched in large batches, and a person or a program that sends one line
+    and waits gets the answer at once.
+
+    Args:
+        stream: Bytes; a line is one query in UTF-8.
+
+    Raises:
+        InputError: Bytes that are not UTF-8.
+    """
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    number = 0
+    while chunk := read(READ_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield [_decode(line, number + i + 1) for i, line in enumerate(lines)]
+            number += len(lines)
+    if rest:
+        yield [_decode(rest, number + 1)]
+
+
+def _decode(line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise InputError(f"line {number} of the input is not UTF-8: {error.reason}") from None
+
+
+def _answers(
+    model: TextIndex, texts: list[str], k: int, arguments: dict[str, int | None]
+) -> list[dict[str, Any]]:
+    result = model.search_ids(texts, k, **arguments)
+    names, keys = model.vocabulary, model.vocabulary.keys
+    return [
+        {
+            "query": text,
+            "results": [
+                {"label": names.name(int(label)), "key": keys[int(label)], "score": float(score)}
+                for label, score in zip(ids, scores, strict=True)
+                if label >= 0
+            ],
+        }
+        for text, ids, scores in zip(texts, result.ids, result.scores, strict=True)
+    ]
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    click.echo(answer["query"] or "(empty line)")
+    if not answer["results"]:
+        why = "no label found" if answer["query"].strip() else "an empty query has no answer"
+        click.echo(f"      {why}")
+    for rank, found in enumerate(answer["results"], start=1):
+        key = f"  ({found['key']})" if found["key"] != found["label"] else ""
+        click.echo(f"{rank:4d}  {found['score']:.4f}  {found['label']}{key}")
+    click.echo()
+
+
+@click.command(
+    epilog='Example: li search model "solve a sparse linear system" -k 5'
+    "    Many queries: li search model --json < queries.txt > answers.jsonl"
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("texts", nargs=-1)
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Labels.")
+@click.option(
+    "--beam-width",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Clusters explored: more is slower and finds more. Default: as trained.",
+)
+@click.option(
+    "--shortlist-size",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Labels scored by their classifiers. Default: as trained.",
+)
+@threads_option
+@json_option
+@handle_errors
+def search(
+    model: Path,
+    texts: tuple[str, ...],
+    k: int,
+    beam_width: int | None,
+    shortlist_size: int | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Find the K best labels for each TEXT with the index in the directory MODEL.
+
+    Without TEXT, each line of standard input is a query. Scores are probabilities in 0 to 1.
+    Fewer than K labels, or none for an empty query, is an answer and no error.
+
+    With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
+    as arguments; one such object a line for standard input.
+    """
+    from learned_index.text_index import TextIndex
+
+    use_threads(threads)
+    loaded = TextIndex.load(model)
+    arguments = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    if texts:
+        answers = _answers(loaded, list(texts), k, arguments)
+        if as_json:
+            emit_json(answers)
+            return
+        for answer in answers:
+            _print_answer(answer)
+        return
+    if sys.stdin.isatty():
+        note("one query a line; end with Ctrl-D")
+    for lines in read_queries(click.get_binary_stream("stdin")):
+        for answer in _answers(loaded, lines, k, arguments):
+            if as_json:
+                click.echo(json.dumps(answer, ensure_ascii=False))
+            else:
+                _print_answer(answer)
+        sys.stdout.flush()

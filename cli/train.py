@@ -1,0 +1,186 @@
+"""``li train-index``: data in, a saved text index out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from learned_index.cli.common import (
+    emit_json,
+    handle_errors,
+    json_option,
+    note,
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+from learned_index.cli.options import config_options, given_values
+from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.presets import PRESETS, preset_configs
+
+
+@click.command(
+    "train-index",
+    epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa+minilm",
+)
+@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a saved model that is there.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="default",
+    show_default=True,
+    help="; ".join(f"{name}: {preset['help']}" for name, preset in PRESETS.items()) + ".",
+)
+@click.option(
+    "--encoder",
+    "encoder_spec",
+    default=None,
+    help="lsa, bow, minilm, a model name or path, a file of vectors ({split} in its name stands "
+    "for train, dev, test), or several joined by +. Default: the preset's.",
+)
+@click.option(
+    "--holdout",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Training points held out to measure on. Default: none if there is a dev split, else 1 % "
+    "and at most 500; 0 trains on all and measures nothing.",
+)
+@click.option("--evaluate-test", is_flag=True, help="Measure on the test split too, at the end.")
+@click.option(
+    "--clustering-features",
+    type=click.Choice(["tfidf", "none"]),
+    default="tfidf",
+    show_default=True,
+    help="What the label clustering uses beside the vectors.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Keep encoded texts in this directory and use them again for the same texts and encoder.",
+)
+@config_options(IndexConfig)
+@config_options(TrainingConfig)
+@threads_option
+@quiet_option
+@json_option
+@handle_errors
+def train_index(
+    data: str,
+    out: Path,
+    overwrite: bool,
+    preset: str,
+    encoder_spec: str | None,
+    holdout: int | None,
+    evaluate_test: bool,
+    clustering_features: str,
+    cache: Path | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Train an index on the data folder and write it to the directory --out.
+
+    Measures on the dev split, or on points held out from training; never on the test split
+    unless --evaluate-test asks for it. Beside the model, OUT.report.json tells times, memory,
+    versions and metrics. The same data, options, seed and thread count give an equal model, byte
+    for byte.
+
+    Options that are not given come from the preset. "auto" leaves a choice to the program.
+    """
+    from learned_index.cli.evaluate import print_metrics
+    from learned_index.cli.measure import measure
+    from learned_index.cli.pipeline import (
+        Timings,
+        check_output,
+        choose_points,
+        train_model,
+        warn_about_labels,
+    )
+    from learned_index.cli.report import peak_rss_mb, versions, write_report
+    from learned_index.cli.sources import (
+        encode_training_points,
+        resolve_data,
+        split_vectors,
+        text_features,
+    )
+
+    index_config, training_config = preset_configs(
+        preset,
+        index=given_values(IndexConfig, parameters),
+        training=given_values(TrainingConfig, parameters),
+    )
+    spec = encoder_spec or PRESETS[preset]["encoder"]
+    check_output(out, overwrite=overwrite)
+    n_threads = use_threads(threads)
+    timings = Timings()
+    with timings.measure("read_seconds"):
+        folder = resolve_data(data, quiet=quiet)
+        train, held_out, rows, held_rows = choose_points(folder, holdout, seed=training_config.seed)
+        warn_about_labels(train, quiet=quiet)
+    with timings.measure("encode_seconds"):
+        encoder, embeddings = encode_training_points(
+            spec, train, rows=rows, cache=cache, seed=training_config.seed, quiet=quiet
+        )
+    with timings.measure("features_seconds"):
+        features = None
+        if clustering_features == "tfidf":
+            features = text_features(train, encoder, quiet=quiet)
+    with timings.measure("train_seconds"):
+        model = train_model(
+            train,
+            encoder,
+            embeddings,
+            clustering_features=features,
+            index_config=index_config,
+            training_config=training_config,
+            quiet=quiet,
+        )
+    with timings.measure("save_seconds"):
+        model.save(out, overwrite=overwrite)
+    metrics: dict[str, dict[str, float | int]] = {}
+    with timings.measure("evaluate_seconds"):
+        if held_out is not None and held_out.n_points:
+            name = "dev" if held_rows is None else "held-out"
+            vectors = split_vectors(spec, "train" if held_rows is not None else "dev", held_rows)
+            metrics[name] = measure(model, held_out, vectors=vectors, quiet=quiet)
+        if evaluate_test:
+            test = folder.read("test")
+            vectors = split_vectors(spec, "test", None)
+            metrics["test"] = measure(model, test, vectors=vectors, quiet=quiet)
+    summary: dict[str, Any] = {
+        "model": str(out),
+        "data": str(folder.path),
+        "encoder": spec,
+        "preset": preset,
+        "n_points": train.n_points,
+        "n_labels": train.n_labels,
+        "n_clusters": model.index.n_clusters,
+        "dim": model.index.dim,
+        "threads": n_threads,
+        **{name: round(seconds, 3) for name, seconds in timings.seconds.items()},
+        "peak_rss_mb": peak_rss_mb(),
+        "metrics": metrics,
+        "index": index_config.to_dict(),
+        "training": training_config.to_dict(),
+        "versions": versions(),
+    }
+    path = write_report(out, summary)
+    if as_json:
+        emit_json(summary)
+        return
+    click.echo(
+        f"{out}: {train.n_labels} labels, {train.n_points} points, "
+        f"{model.index.n_clusters} clusters, trained in {timings.seconds['train_seconds']:.0f} s"
+    )
+    for name, values in metrics.items():
+        print_metrics(values, title=f"{name}: {values['n_points']} points, percent")
+    click.echo(f"report: {path}")
+    note(f'next: li search {out} "your question"', quiet=quiet)
