@@ -7,10 +7,13 @@ Example:
     >>> train.texts, train.labels, train.vocabulary  # doctest: +SKIP
 """
 
+from learned_index.data.api_docs import build_api_docs
+from learned_index.data.convert import convert
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats import FormatName
 from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
+from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
 
 __all__ = [
@@ -21,10 +24,14 @@ __all__ = [
     "FormatName",
     "LabelVocabulary",
     "SplitName",
+    "ValidationReport",
+    "build_api_docs",
     "canonical_features",
     "canonical_labels",
+    "convert",
     "hold_out",
     "labels_from_lists",
     "open_dataset",
+    "validate",
     "write_dataset",
 ]

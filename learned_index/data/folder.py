@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -124,6 +124,7 @@ def write_dataset(
     *,
     format_name: FormatName,
     overwrite: bool = False,
+    extra_files: Mapping[str, str] | None = None,
 ) -> DataFolder:
     """Write splits of one data set as a folder; it appears when it is whole.
 
@@ -132,6 +133,7 @@ def write_dataset(
         splits: Data sets with the same vocabulary; a generator keeps one in memory at a time.
         format_name: One of the :data:`FORMATS`.
         overwrite: Replace a folder that exists.
+        extra_files: Further files by name with their text.
 
     Raises:
         InputError: No splits, a split twice, different vocabularies, points that the format
@@ -154,4 +156,6 @@ def write_dataset(
             FORMATS[format_name].write(temporary, dataset)
         if not written:
             raise InputError("there is no split to write")
+        for name, text in (extra_files or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8", newline="\n")
     return open_dataset(path)

@@ -1,0 +1,210 @@
+"""``li data``: build, check and convert data folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from learned_index.cli.common import (
+    console,
+    emit_json,
+    handle_errors,
+    json_option,
+    output_console,
+    quiet_option,
+)
+
+if TYPE_CHECKING:
+    from learned_index.data import DataFolder, ValidationReport
+
+_BAD_DATA = 2
+
+
+@click.group()
+def data() -> None:
+    """Build, check and convert data folders.
+
+    A data folder holds the splits train, dev and test in one of four formats: text files, the
+    XMC repository's sparse format, scipy .npz pairs, or JSON lines.
+
+    Example: li data build api-docs --out api-docs
+    """
+
+
+@data.group()
+def build() -> None:
+    """Make a data set on this machine, without a download.
+
+    Example: li data build api-docs --out api-docs
+    """
+
+
+@build.command("api-docs")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write. Default: a folder in the user's cache, whose path is printed.",
+)
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    help="Read this package only; may be repeated. Default: all that are known and installed.",
+)
+@click.option("--force", is_flag=True, help="Build again, and replace the folder.")
+@json_option
+@quiet_option
+@handle_errors
+def api_docs(
+    out: Path | None, packages: tuple[str, ...], force: bool, as_json: bool, quiet: bool
+) -> None:
+    """Build the default data set from the installed packages' documentation.
+
+    Texts are sentences of docstrings of numpy, scipy, scikit-learn, torch, matplotlib and others;
+    labels are the documented object, its class, its module and what it names under See Also.
+
+    Example: li data build api-docs --out api-docs
+    """
+    from contextlib import nullcontext
+
+    from learned_index.data import build_api_docs
+
+    shown = not quiet and console.is_terminal
+    with console.status("Reading docstrings") if shown else nullcontext():
+        folder = build_api_docs(out, packages=packages or None, force=force)
+    _print_folder(folder, as_json)
+
+
+@data.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@json_option
+@handle_errors
+def validate(directory: Path, as_json: bool) -> None:
+    """Count what a data folder holds, and report what is wrong with it.
+
+    Ends with exit code 2 when there are errors; warnings do not change it.
+
+    Example: li data validate api-docs
+    """
+    from learned_index.data import validate as run
+
+    report = run(directory)
+    if as_json:
+        emit_json(report.to_dict())
+    else:
+        _print_report(report)
+    if not report.ok:
+        raise click.exceptions.Exit(_BAD_DATA)
+
+
+@data.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    type=click.Choice(["text", "xmc", "npz", "jsonl"]),
+    help="Format of the new folder.",
+)
+@click.option(
+    "--features",
+    type=click.Choice(["keep", "tfidf"]),
+    default="keep",
+    show_default=True,
+    help="Compute tf-idf features from texts, for xmc and npz.",
+)
+@click.option("--max-features", type=click.IntRange(min=1), help="Words kept by tf-idf.")
+@click.option("--force", is_flag=True, help="Replace the target if it exists.")
+@json_option
+@handle_errors
+def convert(
+    source: Path,
+    target: Path,
+    to: Literal["text", "xmc", "npz", "jsonl"],
+    features: Literal["keep", "tfidf"],
+    max_features: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the data folder SOURCE as TARGET in another format.
+
+    Texts convert between text and jsonl, sparse features between xmc and npz; with
+    --features tfidf texts become features.
+
+    Example: li data convert api-docs api-docs-npz --to npz --features tfidf
+    """
+    from learned_index.data import convert as run
+
+    folder = run(
+        source, target, to=to, features=features, max_features=max_features, overwrite=force
+    )
+    _print_folder(folder, as_json)
+
+
+def _print_folder(folder: DataFolder, as_json: bool) -> None:
+    if as_json:
+        emit_json(
+            {
+                "path": str(folder.path),
+                "format": folder.format,
+                "splits": list(folder.splits),
+                "n_labels": len(folder.vocabulary),
+            }
+        )
+    else:
+        click.echo(str(folder.path))
+
+
+def _print_report(report: ValidationReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    output = output_console()
+    output.print(
+        f"[bold]{escape(report.path)}[/bold]  format: {report.format or 'unknown'}", soft_wrap=True
+    )
+    if report.n_labels is not None:
+        output.print(f"{report.n_labels:,} labels, {report.labels_without_text:,} without a text")
+    if report.splits:
+        table = Table()
+        table.add_column("", no_wrap=True)
+        for part in report.splits:
+            table.add_column(part.split, justify="right")
+        spread = [part.labels_per_point for part in report.splits]
+        deciles = [part.points_per_label_deciles for part in report.splits]
+
+        def row(name: str, values: list[int | None]) -> None:
+            table.add_row(name, *("" if value is None else f"{value:,}" for value in values))
+
+        row("points", [part.points for part in report.splits])
+        row("labels used", [part.used_labels for part in report.splits])
+        row("labels with one point", [part.singleton_labels for part in report.splits])
+        table.add_row("labels a point: min", *(f"{s.min:,}" for s in spread))
+        table.add_row("labels a point: median", *(f"{s.median:g}" for s in spread))
+        table.add_row("labels a point: mean", *(f"{s.mean:.2f}" for s in spread))
+        table.add_row("labels a point: max", *(f"{s.max:,}" for s in spread))
+        row("points a label: median", [d[5] for d in deciles])
+        row("points a label: 9th decile", [d[9] for d in deciles])
+        row("points a label: max", [d[10] for d in deciles])
+        row("empty points", [part.empty_points for part in report.splits])
+        row("points without labels", [part.unlabelled_points for part in report.splits])
+        row("repeated points", [part.duplicate_points for part in report.splits])
+        row("points also in train", [part.overlap_with_train for part in report.splits])
+        row("labels never trained", [part.untrained_labels for part in report.splits])
+        row(
+            "points with such labels", [part.points_with_untrained_labels for part in report.splits]
+        )
+        row(
+            "points with only such labels",
+            [part.points_with_only_untrained_labels for part in report.splits],
+        )
+        output.print(table)
+    for message in report.errors:
+        output.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    for message in report.warnings:
+        output.print(f"[yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
+    if report.ok and not report.warnings:
+        output.print("no errors, no warnings")

@@ -1,0 +1,97 @@
+"""Convert a data folder from one format to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from learned_index.data.dataset import Dataset
+from learned_index.data.folder import DataFolder, open_dataset, write_dataset
+from learned_index.data.formats import FormatName
+from learned_index.data.matrices import canonical_features
+from learned_index.errors import InputError
+
+
+def convert(
+    source: Path | str,
+    target: Path | str,
+    *,
+    to: FormatName,
+    features: Literal["keep", "tfidf"] = "keep",
+    max_features: int | None = None,
+    overwrite: bool = False,
+) -> DataFolder:
+    """Write a data folder in another format.
+
+    Texts and sparse features cannot stand for each other: text and jsonl convert to each other,
+    xmc and npz do. ``features="tfidf"`` makes sparse features from texts: tf-idf of words, with
+    sublinear term frequency, rows of length 1, fitted on the training split. Which column is
+    which word is written to ``features.txt``.
+
+    Args:
+        source: A data folder.
+        target: The folder to write; it appears when it is whole.
+        to: The new format.
+        features: Keep what the points have, or compute tf-idf features.
+        max_features: For tf-idf: keep that many most frequent words; None keeps all.
+        overwrite: Replace a target that exists.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        InputError: The points cannot be written in that format.
+        DataFormatError: The source is malformed.
+    """
+    folder = open_dataset(source)
+    wants_texts = to in ("text", "jsonl")
+    if folder.has_texts and not wants_texts and features == "keep":
+        raise InputError(
+            f"{folder.path} has texts and no sparse features, which {to} needs; ask for "
+            "features='tfidf' (--features tfidf) to compute them"
+        )
+    if features == "tfidf" and wants_texts:
+        raise InputError(f"{to} holds texts and no features; tf-idf features go with xmc or npz")
+    if features == "tfidf" and not folder.has_texts:
+        raise InputError(f"{folder.path} has no texts to compute tf-idf from")
+    if not folder.has_texts and wants_texts:
+        raise InputError(
+            f"{folder.path} has sparse features and no texts, which {to} needs; it converts to xmc "
+            "or npz only"
+        )
+    if features == "tfidf":
+        return _convert_tfidf(folder, Path(target), to, max_features, overwrite)
+    splits = (folder.read(split) for split in folder.splits)
+    return write_dataset(target, splits, format_name=to, overwrite=overwrite)
+
+
+def _convert_tfidf(
+    folder: DataFolder, target: Path, to: FormatName, max_features: int | None, overwrite: bool
+) -> DataFolder:
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if "train" not in folder.splits:
+        raise InputError(f"{folder.path} has no train split to fit tf-idf on")
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=max_features, dtype=np.float32)
+    try:
+        vectorizer.fit(folder.iter_texts("train"))
+    except ValueError as error:
+        raise InputError(f"tf-idf of {folder.path} is impossible: {error}") from None
+
+    def splits() -> Iterator[Dataset]:
+        for split in folder.splits:
+            dataset = folder.read(split)
+            matrix = canonical_features(vectorizer.transform(dataset.texts))
+            yield replace(dataset, texts=None, features=matrix)
+
+    words = [f"{word}\n" for word in vectorizer.get_feature_names_out()]
+    return write_dataset(
+        target,
+        splits(),
+        format_name=to,
+        overwrite=overwrite,
+        extra_files={"features.txt": "".join(words)},
+    )

@@ -1,0 +1,352 @@
+"""Turn a docstring into the English sentences that say what the object does.
+
+Docstrings come as numpydoc sections, Google sections, plain reStructuredText and C signatures.
+Kept are summary, description, notes and warnings; signatures, parameter lists, code, doctests,
+tables, formulas and references are dropped, and markup inside sentences is removed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_UNDERLINE = re.compile(r"([=\-~^*#])\1{2,}\s*")
+# fmt: off
+_DROPPED_SECTIONS = frozenset({
+    "parameters", "other parameters", "keyword parameters", "returns", "return", "return value",
+    "return values", "yields", "receives", "raises", "warns", "examples", "example", "references",
+    "reference", "attributes", "methods", "usage", "call signature", "call signatures",
+    "arguments", "args", "keyword arguments", "keyword args", "kwargs", "shape", "shapes",
+    "inputs", "outputs", "input", "output", "variables", "routine listings", "functions",
+    "classes", "exceptions", "example usage", "sample usage", "default values",
+    "acknowledgements", "acknowledgments", "authors", "author", "license", "licence", "copyright",
+    "literature", "bibliography", "type", "types", "available methods", "properties",
+    "interactive example", "class attributes", "fields", "members", "content", "contents",
+    "submodules", "basic examples", "some examples", "user-visible methods",
+    "available functions", "available solvers", "default", "defaults", "options", "style cycles",
+    "signature", "signatures", "syntax", "version", "changelog", "array api standard support",
+    "supported properties",
+})
+_KEPT_GOOGLE = frozenset({
+    "note", "notes", "warning", "warnings", "tip", "important", "caution", "description",
+})
+_KEPT_DIRECTIVES = frozenset({
+    "note", "warning", "tip", "important", "hint", "caution", "attention", "admonition", "remark",
+    "danger",
+})
+# fmt: on
+_GOOGLE = re.compile(r"([A-Z][A-Za-z ]{2,24}):{1,2}\s*")
+_DIRECTIVE = re.compile(r"\.\.\s+([a-z][\w:+-]*?)::(.*)")
+_BULLET = re.compile(r"(?:[-*+•]|\(?[0-9a-z]{1,2}[.)])\s+(?=\S)")
+_FIELD = re.compile(r"(?::[A-Za-z][^:`]*:(?:\s|$)|@\w+\s)")
+_TABLE = re.compile(r"[=+|\-\s]{3,}|\s*[|+].*[|+]\s*")
+_SIGNATURE_START = re.compile(r"(?:class\s+|def\s+)?[A-Za-z_][\w.]*\s?\(")
+_ROLE = re.compile(r":[a-z][\w+.-]*(?::[a-z][\w+.-]*)?:`([^`]*)`")
+_TARGET = re.compile(r"~?([A-Za-z_][\w.]*)(?:\(\))?")
+_CALL_END = re.compile(r"\)\s*(?:->|:|=|$)")
+
+
+class ParsedDocstring(NamedTuple):
+    """What a docstring says.
+
+    Attributes:
+        sentences: Clean sentences in order; the first one is the summary's.
+        see_also: Names under "See Also", as written.
+    """
+
+    sentences: list[str]
+    see_also: list[str]
+
+
+def parse_docstring(doc: str) -> ParsedDocstring:
+    """Split a docstring into clean sentences and the names it refers to under See Also."""
+    lines = _without_signatures(inspect.cleandoc(doc).expandtabs().split("\n"))
+    see_also: list[str] = []
+    sentences: list[str] = []
+    for paragraph in _paragraphs(lines, see_also):
+        sentences.extend(split_sentences(clean_markup(paragraph)))
+    kept = [tidy for sentence in sentences if (tidy := _tidy(sentence))]
+    return ParsedDocstring(list(dict.fromkeys(kept)), list(dict.fromkeys(see_also)))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _without_signatures(lines: list[str]) -> list[str]:
+    """Drop the call signatures with which docstrings of compiled functions begin."""
+    start = 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        if not _SIGNATURE_START.match(lines[start].strip()):
+            break
+        depth, end = 0, start
+        for end in range(start, min(start + 12, len(lines))):
+            depth += sum(lines[end].count(c) for c in "([{") - sum(
+                lines[end].count(c) for c in ")]}"
+            )
+            if depth <= 0:
+                break
+        tail = lines[end].rpartition(")")[2].strip()
+        if depth > 0 or not (not tail or tail.startswith(("->", "=", ":", "--", "[", "/"))):
+            break
+        start = end + 1
+    return lines[start:]
+
+
+def _block_end(lines: list[str], start: int, indent: int) -> int:
+    """Return the index after the lines that are blank or indented deeper than ``indent``."""
+    end = start
+    while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > indent):
+        end += 1
+    return end
+
+
+def _dedent(lines: list[str]) -> list[str]:
+    depth = min((_indent(line) for line in lines if line.strip()), default=0)
+    return [line[depth:] for line in lines]
+
+
+def _paragraphs(lines: list[str], see_also: list[str]) -> Iterator[str]:
+    current: list[str] = []
+    dropping = False
+    i = 0
+
+    def flush() -> Iterator[str]:
+        if current:
+            yield " ".join(current)
+            current.clear()
+
+    while i < len(lines):
+        line, stripped = lines[i].rstrip(), lines[i].strip()
+        following = lines[i + 1].strip() if i + 1 < len(lines) else ""
+        if not stripped:
+            yield from flush()
+            i += 1
+            continue
+        if _indent(line) == 0 and _UNDERLINE.fullmatch(following) and len(following) >= 3:
+            yield from flush()
+            name = stripped.lower().rstrip(":")
+            dropping = name in _DROPPED_SECTIONS or name.startswith(("example", "reference"))
+            i += 2
+            if name in ("see also", "see-also", "seealso", "related"):
+                end = _next_section(lines, i)
+                see_also.extend(_see_also_names(lines[i:end]))
+                i = end
+            continue
+        if dropping:
+            i += 1
+            continue
+        if _indent(line) == 0 and _UNDERLINE.fullmatch(stripped):
+            i += 1
+            continue
+        google = _GOOGLE.fullmatch(stripped)
+        if google and (not current or google[1].lower() in _DROPPED_SECTIONS):
+            yield from flush()
+            name = google[1].lower()
+            end = _block_end(lines, i + 1, _indent(line))
+            if name in _KEPT_GOOGLE:
+                yield from _paragraphs(_dedent(lines[i + 1 : end]), see_also)
+            elif name == "see also":
+                see_also.extend(_see_also_names(_dedent(lines[i + 1 : end])))
+            i = end
+            continue
+        if stripped.startswith(".."):
+            yield from flush()
+            directive = _DIRECTIVE.match(stripped)
+            end = _block_end(lines, i + 1, _indent(line))
+            if directive and directive[1] in _KEPT_DIRECTIVES:
+                head = [directive[2].strip()] if directive[1] != "admonition" else []
+                body = _dedent([x for x in lines[i + 1 : end] if not _FIELD.match(x.strip())])
+                yield from _paragraphs(head + body, see_also)
+            elif directive and directive[1] == "seealso":
+                see_also.extend(_role_targets(" ".join([directive[2], *lines[i + 1 : end]])))
+            i = end
+            continue
+        if stripped.startswith((">>>", "...", "In [", "$ ", "```")):
+            yield from flush()
+            fenced = stripped.startswith("```")
+            i += 1
+            while i < len(lines) and (
+                not lines[i].strip().startswith("```") if fenced else lines[i].strip()
+            ):
+                i += 1
+            i += fenced
+            continue
+        if _FIELD.match(stripped):
+            yield from flush()
+            i = _block_end(lines, i + 1, _indent(line))
+            continue
+        if _TABLE.fullmatch(line):
+            yield from flush()
+            i += 1
+            continue
+        bullet = _BULLET.match(stripped)
+        if bullet:
+            yield from flush()
+            end = _item_end(lines, i + 1, _indent(line))
+            first = stripped[bullet.end() :]
+            yield from _paragraphs([first, *_dedent(lines[i + 1 : end])], see_also)
+            i = end
+            continue
+        if _indent(line) > 0 and not current:
+            # An indented block that nothing announced: code, a formula, a definition list.
+            i = _block_end(lines, i + 1, 0)
+            continue
+        current.append(stripped)
+        if stripped.endswith("::"):
+            yield from flush()
+            i = _block_end(lines, i + 1, _indent(line))
+            continue
+        i += 1
+    yield from flush()
+
+
+def _item_end(lines: list[str], start: int, indent: int) -> int:
+    end = start
+    while end < len(lines) and lines[end].strip() and _indent(lines[end]) > indent:
+        end += 1
+    return end
+
+
+def _next_section(lines: list[str], start: int) -> int:
+    for i in range(start, len(lines) - 1):
+        if lines[i].strip() and _UNDERLINE.fullmatch(lines[i + 1].strip()):
+            return i
+    return len(lines)
+
+
+def _see_also_names(lines: list[str]) -> list[str]:
+    """Names of a numpydoc See Also section: ``a, b : description``, or roles in prose."""
+    names: list[str] = []
+    for line in lines:
+        names.extend(_role_targets(line))
+        if not line.strip() or _indent(line) > 0:
+            continue
+        head = _ROLE.sub(lambda match: match[1].lstrip("~"), line.strip()).partition(" : ")[0]
+        head = head.rstrip(":").replace("`", "")
+        parts = [part.strip() for part in head.split(",") if part.strip()]
+        if parts and all(_TARGET.fullmatch(part) for part in parts):
+            names.extend(part.removesuffix("()").lstrip("~") for part in parts)
+    return names
+
+
+def _role_targets(text: str) -> list[str]:
+    names = []
+    for content in _ROLE.findall(text):
+        explicit = re.search(r"<([^>]*)>", content)
+        match = _TARGET.fullmatch((explicit[1] if explicit else content).strip())
+        if match:
+            names.append(match[1])
+    return names
+
+
+def clean_markup(text: str) -> str:
+    """Remove reStructuredText and Markdown markup, and keep what a reader sees."""
+
+    def role(match: re.Match[str]) -> str:
+        content = re.sub(r"\s*<[^>]*>$", "", match[1])
+        return (
+            content.lstrip("!").split(".")[-1] if content.startswith("~") else content.lstrip("!")
+        )
+
+    text = _ROLE.sub(role, text)
+    text = re.sub(r"``([^`]*)``", r"\1", text)
+    text = re.sub(r"`~(?:[\w]+\.)*(\w+)(?:\(\))?`", r"\1", text)
+    text = re.sub(r"`\.(\w[\w.]*)`", r"\1", text)
+    text = re.sub(r"`([^`<]*?)\s*<[^>`]*>`_{0,2}", r"\1", text)
+    text = re.sub(r"`([^`]*)`_{0,2}", r"\1", text)
+    text = re.sub(r"\[([^\[\]]{2,})\]\((?:https?:|#)[^)]*\)", r"\1", text)
+    text = re.sub(r"\s*\[[\w#*, -]{1,12}\]_", "", text)
+    text = re.sub(r"(?<![\w*])\*{1,2}([^\s*](?:[^*]*[^\s*])?)\*{1,2}(?![\w*])", r"\1", text)
+    text = re.sub(r"\|(\w[\w ]*)\|", r"\1", text)
+    text = text.replace("\\*", "*").replace("\\_", "_").replace("\\ ", "")
+    text = text.replace(":math:", "").replace("::", ":")
+    return re.sub(r"\s+", " ", text).strip()
+
+
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|resp|approx|fig|eq|eqs|sec|no|ref|refs|chap|pp|vol|dr|prof|"
+    r"al|ca|viz|incl|max|min|dim|arg|args|st|ed)|\b[A-Za-z])\.$",
+    re.IGNORECASE,
+)
+
+
+def split_sentences(paragraph: str) -> list[str]:
+    """Split a paragraph at sentence ends; abbreviations such as "e.g." are no ends."""
+    sentences: list[str] = []
+    start = 0
+    for match in re.finditer(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])", paragraph):
+        candidate = paragraph[start : match.end()].strip()
+        if _ABBREVIATION.search(candidate) and not re.search(r"\betc\.$", candidate):
+            continue
+        sentences.append(candidate)
+        start = match.end()
+    sentences.append(paragraph[start:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+_JUNK = re.compile(
+    r"https?://|www\.|\\[a-zA-Z]|\$|>>>|\bdoi\b|\bISBN\b|arxiv|^\s*see\b|^refer to\b|^for (?:more|"
+    r"further|full|a full|additional|complete|details|usage|examples?|a list)\b|^(?:added|changed|"
+    r"deprecated|new) in\b|^(?:default|defaults|alias|aliases)\b|^same as\b|^as of\b|"
+    r"^since version|full documentation|^read more in|user guide|^equivalent to |"
+    r"^this is an? alias|^\.\.|"
+    r"^the documentation|^this docstring|^copyright|^self-documenting|in-?place version of|"
+    r"docstring|^todo\b|^fixme\b|^example|^usage|^inherited from|^initialize self|"
+    r"^the following (?:is|are)|^the same as|\bsee (?:also|above|below|the)\b|tutorial|"
+    r"^(?:see|note):?$|:$|deprecated|^\W*\w+: ?\w+$|^internal|pp\. ?\d|\bet al\b|array api|"
+    r"(?:seen|shown|given|discussed) (?:above|below)|examples? (?:above|below)|above example|"
+    r"(?:in the|following|previous) examples?\b|^suppose,|"
+    r"backwards?[ -]compat",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
+_CODE_TOKEN = re.compile(r"[_=(){}<>|/\\^+@%#~\[\]]|[a-z][A-Z]|\w\.\w|\d")
+# fmt: off
+_COMMON = frozenset({
+    "the", "a", "an", "of", "to", "in", "is", "are", "be", "for", "by", "and", "or", "with",
+    "that", "this", "from", "as", "on", "it", "its", "if", "into", "at", "which", "when", "using",
+    "not", "two", "each", "all", "can", "will", "one", "has", "used", "between", "given",
+})
+# fmt: on
+
+
+_CONTINUATION = re.compile(
+    r"(?:where|and|or|but|which|so|then|that|else|otherwise|is|are|with|for|such|to|by|as|in|of)\b"
+)
+_DANGLING = re.compile(r"\b(?:that|as|by|is|are|the|of|to|and|or|where|with|for|if|a|an|in|on)$")
+_LABELLED = re.compile(r"\W?[\w.*]{1,24}\W? ?(?:[:=]|--?|->) ?")
+
+
+def _tidy(sentence: str) -> str | None:
+    """Return the sentence as it goes into the data, or None if it says nothing by itself."""
+    sentence = re.sub(r"^(?:Notes?|Warnings?|Tip|Important|Hint)\s*[:-]\s*", "", sentence)
+    sentence = re.sub(r"\s+([,.;])(?=\s|$)", r"\1", sentence).strip(" -*")
+    sentence = re.sub(r"\(\s*\)", "", sentence).strip()
+    if not 15 <= len(sentence) <= 400 or _JUNK.search(sentence):
+        return None
+    words = _WORD.findall(sentence)
+    tokens = sentence.split()
+    if len(words) < 3 or len(tokens) > 60:
+        return None
+    if sum(bool(_CODE_TOKEN.search(token)) for token in tokens) > 0.34 * len(tokens):
+        return None
+    if _CONTINUATION.match(sentence) or _LABELLED.match(sentence):
+        return None
+    if not sentence[0].isalnum() or sum(len(w) for w in words) < 0.6 * len(
+        sentence.replace(" ", "")
+    ):
+        return None
+    if len(words) > 5 and not _COMMON & {word.lower() for word in words}:
+        return None
+    if sentence.count("(") != sentence.count(")") or sentence.count('"') % 2:
+        return None
+    sentence = sentence.rstrip(".;,:")
+    if _DANGLING.search(sentence):
+        return None
+    return sentence[0].upper() + sentence[1:] if words[0] == tokens[0] else sentence

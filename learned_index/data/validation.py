@@ -1,0 +1,245 @@
+"""Check a data folder, and say what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from learned_index.data.dataset import Dataset
+from learned_index.data.folder import open_dataset
+from learned_index.errors import DataFormatError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """Smallest, median, mean and largest of some counts."""
+
+    min: int
+    median: float
+    mean: float
+    max: int
+
+    @classmethod
+    def of(cls, counts: npt.NDArray[np.integer[Any]]) -> Distribution:
+        """Summarise counts; none at all gives zeros."""
+        if not counts.size:
+            return cls(min=0, median=0.0, mean=0.0, max=0)
+        return cls(
+            min=int(counts.min()),
+            median=float(np.median(counts)),
+            mean=float(counts.mean()),
+            max=int(counts.max()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """What one split holds.
+
+    Attributes:
+        split: Its name.
+        points: Number of points N.
+        label_assignments: Number of (point, label) pairs.
+        used_labels: Labels that at least one point has.
+        singleton_labels: Labels that exactly one point has.
+        labels_per_point: Over all points.
+        points_per_label_deciles: Eleven values, the 0th to 10th decile of the number of points,
+            over the used labels.
+        empty_points: Texts without a visible character, or points without features.
+        unlabelled_points: Points without labels.
+        duplicate_points: Points whose text (or features) an earlier point of the split has.
+        untrained_labels: Labels used here that no training point has; None for train itself.
+        points_with_untrained_labels: Points with at least one of them.
+        points_with_only_untrained_labels: Labelled points with nothing else.
+        overlap_with_train: Points whose text (or features) a training point has.
+    """
+
+    split: str
+    points: int
+    label_assignments: int
+    used_labels: int
+    singleton_labels: int
+    labels_per_point: Distribution
+    points_per_label_deciles: list[int]
+    empty_points: int
+    unlabelled_points: int
+    duplicate_points: int
+    untrained_labels: int | None = None
+    points_with_untrained_labels: int | None = None
+    points_with_only_untrained_labels: int | None = None
+    overlap_with_train: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
+    """What :func:`validate` found.
+
+    Attributes:
+        path: The folder.
+        format: Its format, or None if that is unknown.
+        n_labels: Size of the vocabulary, or None if it could not be read.
+        labels_without_text: Labels that have a key only.
+        splits: One report for each split that could be read.
+        errors: What makes the data unusable.
+        warnings: What usually is a mistake.
+    """
+
+    path: str
+    format: str | None = None
+    n_labels: int | None = None
+    labels_without_text: int | None = None
+    splits: list[SplitReport] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors (there may be warnings)."""
+        return not self.errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-able values."""
+        return asdict(self) | {"ok": self.ok}
+
+
+def validate(path: Path | str) -> ValidationReport:
+    """Read all of a data folder, and report counts, errors and warnings.
+
+    A folder that cannot be read gives a report with errors; nothing is raised for bad data. One
+    split is in memory at a time, and of the others 16 bytes for each point.
+
+    Args:
+        path: A folder in any of the known formats.
+    """
+    path = Path(path)
+    errors: list[str] = []
+    warnings: list[str] = []
+    try:
+        folder = open_dataset(path)
+    except DataFormatError as error:
+        return ValidationReport(path=str(path), errors=[str(error)])
+    try:
+        vocabulary = folder.vocabulary
+    except DataFormatError as error:
+        return ValidationReport(path=str(path), format=folder.format, errors=[str(error)])
+    if "train" not in folder.splits:
+        errors.append("there is no train split: nothing can be trained")
+    if not len(vocabulary):
+        errors.append("there are no labels")
+    reports: list[SplitReport] = []
+    trained: npt.NDArray[np.bool_] | None = None
+    train_hashes: set[bytes] | None = None
+    for split in folder.splits:
+        try:
+            dataset = folder.read(split)
+        except DataFormatError as error:
+            errors.append(str(error))
+            continue
+        report, hashes = _report(dataset, trained, train_hashes)
+        if split == "train":
+            trained = np.asarray(dataset.labels.getnnz(axis=0) > 0)
+            train_hashes = hashes
+        reports.append(report)
+        if not report.points:
+            errors.append(f"{split}: there are no points")
+        elif not report.label_assignments:
+            errors.append(f"{split}: no point has a label")
+        warnings.extend(_warnings(report, len(vocabulary), has_texts=dataset.texts is not None))
+    return ValidationReport(
+        path=str(path),
+        format=folder.format,
+        n_labels=len(vocabulary),
+        labels_without_text=sum(not text for text in vocabulary.texts),
+        splits=reports,
+        errors=errors,
+        warnings=warnings,
+    )
+
+
+def _point_hashes(dataset: Dataset) -> Iterator[bytes]:
+    """Yield 16 bytes for each point, alike where the texts (or the feature rows) are alike."""
+    if dataset.texts is not None:
+        for text in dataset.texts:
+            yield hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+        return
+    x = dataset.features
+    assert x is not None  # a Dataset has texts or features
+    for row in range(dataset.n_points):
+        span = slice(x.indptr[row], x.indptr[row + 1])
+        digest = hashlib.blake2b(x.indices[span].astype(np.int64).tobytes(), digest_size=16)
+        digest.update(x.data[span].tobytes())
+        yield digest.digest()
+
+
+def _report(
+    dataset: Dataset,
+    trained: npt.NDArray[np.bool_] | None,
+    train_hashes: set[bytes] | None,
+) -> tuple[SplitReport, set[bytes]]:
+    y = dataset.labels
+    per_point = np.diff(y.indptr)
+    per_label = np.asarray(y.getnnz(axis=0))
+    used = np.sort(per_label[per_label > 0])
+    deciles = (
+        [int(used[round(d * (len(used) - 1) / 10)]) for d in range(11)] if len(used) else [0] * 11
+    )
+    if dataset.texts is not None:
+        empty = sum(not text.strip() for text in dataset.texts)
+    else:
+        assert dataset.features is not None  # a Dataset has texts or features
+        empty = int((np.diff(dataset.features.indptr) == 0).sum())
+    hashes: set[bytes] = set()
+    overlap = 0
+    for digest in _point_hashes(dataset):
+        hashes.add(digest)
+        overlap += train_hashes is not None and digest in train_hashes
+    against_train: dict[str, int] = {}
+    if trained is not None:
+        is_untrained = ~trained[y.indices]
+        bad = np.zeros(dataset.n_points, dtype=np.int64)
+        np.add.at(bad, np.repeat(np.arange(dataset.n_points), per_point)[is_untrained], 1)
+        against_train = {
+            "untrained_labels": int(((per_label > 0) & ~trained).sum()),
+            "points_with_untrained_labels": int((bad > 0).sum()),
+            "points_with_only_untrained_labels": int(((bad > 0) & (bad == per_point)).sum()),
+            "overlap_with_train": overlap,
+        }
+    report = SplitReport(
+        split=dataset.split,
+        points=dataset.n_points,
+        label_assignments=int(y.nnz),
+        used_labels=len(used),
+        singleton_labels=int((per_label == 1).sum()),
+        labels_per_point=Distribution.of(per_point),
+        points_per_label_deciles=deciles,
+        empty_points=empty,
+        unlabelled_points=int((per_point == 0).sum()),
+        duplicate_points=dataset.n_points - len(hashes),
+        **against_train,
+    )
+    return report, hashes
+
+
+def _warnings(report: SplitReport, n_labels: int, *, has_texts: bool) -> Iterator[str]:
+    what = "text" if has_texts else "feature row"
+    messages = [
+        (report.empty_points, f"points have an empty {what}"),
+        (report.unlabelled_points, "points have no label"),
+        (report.duplicate_points, f"points repeat the {what} of an earlier point"),
+        (report.overlap_with_train or 0, f"points have the {what} of a training point"),
+        (
+            report.points_with_untrained_labels or 0,
+            f"points have labels that no training point has ({report.untrained_labels} labels)",
+        ),
+    ]
+    if report.split == "train":
+        messages.append((n_labels - report.used_labels, "labels have no training point"))
+    for count, message in messages:
+        if count:
+            yield f"{report.split}: {count} {message}"
