@@ -4,7 +4,7 @@ from learned_index.baselines.base import Baseline, Inputs
 from learned_index.baselines.exact import ExactSearch, Int8ExactSearch
 from learned_index.baselines.faiss_index import FaissBaseline, HnswSearch, IvfSearch
 from learned_index.baselines.knn import NeighbourVotes
-from learned_index.baselines.ova import OneVsAll, OvaProgress
+from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.registry import (
     DEFAULT_BASELINES,
     BaselineSpec,
@@ -36,7 +36,6 @@ __all__ = [
     "LearnedSearch",
     "NeighbourVotes",
     "OneVsAll",
-    "OvaProgress",
     "TreeSearch",
     "known_methods",
     "parse_baselines",

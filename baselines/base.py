@@ -17,7 +17,7 @@ model          a Searcher                                  embeddings, B x D
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -37,6 +37,7 @@ class Baseline(ABC):
         method: Name of the method on the command line, e.g. ``"hnsw"``.
         inputs: What :meth:`build` receives, see the table of this module.
         name: The method as the user wrote it, e.g. ``"hnsw:HNSW16"``.
+        progress: Called during a long ``build`` with the share done (0 to 1) and a few words.
     """
 
     method: ClassVar[str]
@@ -44,6 +45,7 @@ class Baseline(ABC):
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or self.method
+        self.progress: Callable[[float, str], None] | None = None
 
     @abstractmethod
     def build(self, *data: Any) -> None:

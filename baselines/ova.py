@@ -8,8 +8,8 @@ cross-entropy over all L labels, AdamW, linear warm-up and linear decay.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,25 +24,6 @@ from learned_index.types import DenseMatrix, Float32Array, SearchResult
 logger = logging.getLogger(__name__)
 
 Projection: TypeAlias = Literal["none", "residual"]
-
-
-class OvaProgress(NamedTuple):
-    """Where the training is.
-
-    Attributes:
-        epoch: Epoch in progress, from 0.
-        n_epochs: Epochs in all.
-        step: Steps done, over all epochs.
-        n_steps: Steps in all.
-        loss: Binary cross-entropy of the last step at which it was computed, summed over labels,
-            mean over points.
-    """
-
-    epoch: int
-    n_epochs: int
-    step: int
-    n_steps: int
-    loss: float
 
 
 class OneVsAll(Baseline):
@@ -63,7 +44,6 @@ class OneVsAll(Baseline):
         centroid_scale: Norm of the warm start ``w_l``, the label's centroid; 0 starts at zero.
         initial_bias: Bias of every label at the start.
         seed: Seed of the shuffling; there is no other randomness.
-        progress: Called after every step.
         name: The method as the user wrote it.
     """
 
@@ -83,7 +63,6 @@ class OneVsAll(Baseline):
         centroid_scale: float = 10.0,
         initial_bias: float = -8.0,
         seed: int = 0,
-        progress: Callable[[OvaProgress], None] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -104,7 +83,6 @@ class OneVsAll(Baseline):
         self.centroid_scale = centroid_scale
         self.initial_bias = initial_bias
         self.seed = seed
-        self.progress = progress
         self._weights_LD: torch.Tensor | None = None
         self._bias_L: torch.Tensor | None = None
         self._projection_DD: torch.Tensor | None = None
@@ -125,7 +103,7 @@ class OneVsAll(Baseline):
         self._weights_LD = torch.from_numpy(
             _label_centroids(embeddings_ND, labels, scale=self.centroid_scale)
         )
-        self._bias_L = torch.full((n_labels,), self.initial_bias)
+        self._bias_L = torch.full((n_labels,), float(self.initial_bias))
         self._projection_DD = torch.zeros(dim, dim) if self.projection == "residual" else None
         self._train(embeddings_ND, labels)
         self._scorer = ExactSearch(name=self.name)
@@ -181,7 +159,8 @@ class OneVsAll(Baseline):
                 schedule.step()
                 done += 1
                 if self.progress is not None:
-                    self.progress(OvaProgress(epoch, self.epochs, done, n_steps, loss))
+                    text = f"epoch {epoch + 1} of {self.epochs}, loss {loss:.2f}"
+                    self.progress(done / n_steps, text)
             logger.debug("one-vs-all epoch %d of %d: loss %.4f", epoch + 1, self.epochs, loss)
 
     def _optimiser(

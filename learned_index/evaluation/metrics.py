@@ -58,15 +58,35 @@ def label_propensities(
         InputError: There is no training point, or a constant is not positive.
     """
     labels_NL = canonical_truth(labels_NL)
-    n_points = labels_NL.shape[0]
-    if n_points == 0:
-        raise InputError("propensities need at least one training point, got an empty label matrix")
+    counts_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    return propensities_from_counts(counts_L, n_points=labels_NL.shape[0], a=a, b=b)
+
+
+def propensities_from_counts(
+    counts_L: npt.ArrayLike, *, n_points: int, a: float = 0.55, b: float = 1.5
+) -> Float64Array:
+    """:func:`label_propensities` from the number of training points of each label.
+
+    Args:
+        counts_L: L numbers.
+        n_points: Training points in all.
+        a: The constant A.
+        b: The constant B.
+
+    Returns:
+        float64, L.
+
+    Raises:
+        InputError: There is no training point, or a constant is not positive.
+    """
+    if n_points < 1:
+        raise InputError(f"propensities need at least one training point, got {n_points}")
     if not (a > 0 and b > 0):
         raise InputError(f"the propensity constants must be positive, got A={a}, B={b}")
-    counts_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.float64)
     # Below e training points the formula's C is negative and p would exceed 1.
     constant = max(np.log(n_points) - 1.0, 0.0) * (b + 1.0) ** a
-    return np.asarray(1.0 / (1.0 + constant * (counts_L + b) ** -a))
+    counts = np.asarray(counts_L, dtype=np.float64)
+    return np.asarray(1.0 / (1.0 + constant * (counts + b) ** -a))
 
 
 def evaluate(

@@ -1,0 +1,339 @@
+"""Compare search methods over the label classifiers of one learned index.
+
+Every method is measured in its own process at every setting of its query-time knob; the report
+shows each at its best setting for the recall asked for, and keeps the whole curve.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+from learned_index.evaluation.environment import describe_environment
+from learned_index.evaluation.method import MethodSpec, ModelLoader
+from learned_index.evaluation.metrics import (
+    canonical_truth,
+    evaluate,
+    metric_names,
+    neighbour_recall,
+    scores_of,
+)
+from learned_index.evaluation.threads import available_cpus, limit_threads
+from learned_index.evaluation.worker import Job, Notice, describe, run_job
+from learned_index.evaluation.workspace import Workspace, exact_neighbours, make_lift, prepare
+from learned_index.types import DenseMatrix, Float32Array
+
+NEIGHBOUR_RECALL = "neighbour_recall@100"
+TARGET_METRIC = "R@100"
+DEPTH = 100
+"""Labels asked for in every search: the deepest metric is at 100."""
+MEASUREMENTS = (
+    *metric_names(),
+    NEIGHBOUR_RECALL,
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "latency_ms_p99",
+    "qps",
+    "build_s",
+    "peak_rss_mb",
+    "disk_bytes",
+)
+"""Keys of a row that hold numbers; null where not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonData:
+    """What is searched, and what is right.
+
+    Attributes:
+        queries_ND: Test vectors, N x D.
+        truth_NL: Labels of the test points, CSR; may have more columns than the index has labels
+            (labels that it never saw: misses that nothing can find).
+        propensities: As many as ``truth_NL`` has columns, from the training labels.
+        embeddings_ND: Training vectors, for the methods that learn from points; None without.
+        labels_NL: Their labels, columns as in ``truth_NL``.
+    """
+
+    queries_ND: DenseMatrix
+    truth_NL: sp.csr_matrix
+    propensities: npt.ArrayLike
+    embeddings_ND: DenseMatrix | None = None
+    labels_NL: sp.csr_matrix | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings:
+    """How to measure.
+
+    Attributes:
+        target_recall: Share of the R@100 of exact search over the same classifiers that a method's
+            best setting must reach, 0 to 1.
+        threads: Threads for building and batches; None uses all. Single queries always use one.
+        batch_size: Queries per batch.
+        latency_queries: Single queries timed for each setting, at least.
+        isolation: ``"process"`` measures each method in its own process (memory is the method's);
+            ``"none"`` measures in this one.
+        seed: Seed of the order of the single queries.
+    """
+
+    target_recall: float = 0.99
+    threads: int | None = None
+    batch_size: int = 256
+    latency_queries: int = 200
+    isolation: Literal["process", "none"] = "process"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.target_recall <= 1:
+            raise InputError(f"target_recall must lie in [0, 1], got {self.target_recall}")
+        if self.batch_size < 1 or self.latency_queries < 1:
+            raise InputError(
+                "batch_size and latency_queries must be at least 1, got "
+                f"{self.batch_size} and {self.latency_queries}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be at least 1, got {self.threads}")
+        if self.isolation not in ("process", "none"):
+            raise InputError(f"isolation must be 'process' or 'none', got {self.isolation!r}")
+
+
+class ComparisonEvent(NamedTuple):
+    """Where the comparison is.
+
+    Attributes:
+        method: Name of the method being measured.
+        number: Its number, from 0.
+        n_methods: Methods in all.
+        share: Part of this method's work done, 0 to 1.
+        text: What is being done, a few words.
+    """
+
+    method: str
+    number: int
+    n_methods: int
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured; JSON-able.
+
+    Attributes:
+        rows: One dictionary for each method: ``method``, every key of :data:`MEASUREMENTS` (null
+            where not known), ``query_arguments``, ``reached_target``, ``error`` (null or text).
+        curves: One dictionary for each method and setting, in the order of the sweep.
+        environment: Machine, packages, sizes, and how it was measured.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the methods that could not be measured."""
+        return [row["method"] for row in self.rows if row["error"] is not None]
+
+
+def compare(
+    specs: Sequence[MethodSpec],
+    loader: ModelLoader,
+    data: ComparisonData,
+    *,
+    settings: ComparisonSettings | None = None,
+    known_build_s: Mapping[str, float | None] | None = None,
+    workspace_parent: Path | None = None,
+    progress: Callable[[ComparisonEvent], None] | None = None,
+) -> Comparison:
+    """Measure every method at every setting of its knob.
+
+    With ``isolation="process"`` the caller's script must be importable without side effects (put
+    the call under ``if __name__ == "__main__":``), as for any use of :mod:`multiprocessing`.
+
+    Args:
+        specs: The methods, e.g. from :func:`learned_index.baselines.parse_baselines`.
+        loader: Loads the learned index; called here once, and in the process of each method that
+            is built from it.
+        data: Test vectors and labels; training data where a method learns from it.
+        settings: How to measure.
+        known_build_s: Build times known from elsewhere (the training of the index), by method;
+            a method named here reports that time, null included.
+        workspace_parent: Folder for the temporary files (all arrays once); None: the system's.
+        progress: Called with events.
+
+    Returns:
+        Rows, curves and environment. A method that fails has a row with ``error``.
+
+    Raises:
+        InputError: The data do not fit together or hold NaN.
+    """
+    settings = settings or ComparisonSettings()
+    threads = settings.threads or available_cpus()
+    truth_NL = canonical_truth(data.truth_NL)
+    _check(specs, data, truth_NL)
+    comparison = Comparison(environment=describe_environment())
+    with tempfile.TemporaryDirectory(prefix=".compare-", dir=workspace_parent) as folder:
+        workspace = Workspace(Path(folder))
+        with limit_threads(threads):
+            timed = prepare(
+                workspace,
+                model=loader(),
+                queries_ND=data.queries_ND,
+                embeddings_ND=data.embeddings_ND,
+                labels_NL=data.labels_NL,
+            )
+            reference = _Reference(workspace, truth_NL, data.propensities)
+        comparison.environment.update(
+            n_queries=truth_NL.shape[0],
+            n_labels=len(reference.items_LE),
+            dim=int(reference.items_LE.shape[1] - 1),
+            k=DEPTH,
+            threads=threads,
+            batch_size=settings.batch_size,
+            latency_threads=1,
+            latency_batch_size=1,
+            latency_queries=settings.latency_queries,
+            target_recall=settings.target_recall,
+            exact_recall=reference.metrics[TARGET_METRIC],
+            projection_timed=timed,
+            isolation=settings.isolation,
+        )
+        for number, spec in enumerate(specs):
+            job = Job(
+                spec=spec,
+                number=number,
+                folder=workspace.folder,
+                loader=loader,
+                k=DEPTH,
+                threads=threads,
+                batch_size=settings.batch_size,
+                latency_queries=settings.latency_queries,
+                seed=settings.seed,
+            )
+            notify = _notifier(progress, spec.name, number, len(specs))
+            report = run_job(job, isolate=settings.isolation == "process", notify=notify)
+            with limit_threads(threads):
+                points = _points(job, report, reference)
+            if known_build_s is not None and spec.name in known_build_s:
+                for point in points:
+                    point["build_s"] = known_build_s[spec.name]
+            target = settings.target_recall * reference.metrics[TARGET_METRIC]
+            comparison.curves.extend(point for point in points if point["error"] is None)
+            comparison.rows.append(best_point(points, target=target))
+    return comparison
+
+
+class _Reference:
+    """Exact search over the classifiers: what neighbours and recall are measured against."""
+
+    def __init__(
+        self, workspace: Workspace, truth_NL: sp.csr_matrix, propensities: npt.ArrayLike
+    ) -> None:
+        self.workspace = workspace
+        self.truth_NL = truth_NL
+        self.propensities = propensities
+        self.items_LE: Float32Array = workspace.load("items")
+        lift, source = make_lift(workspace)
+        self.queries_NE = lift(source)
+        ids, self.scores_NK = exact_neighbours(self.queries_NE, self.items_LE, DEPTH)
+        wide = np.full((len(ids), DEPTH), -1, dtype=np.int64)
+        wide[:, : ids.shape[1]] = ids
+        self.metrics = evaluate(wide, truth_NL, propensities=propensities)
+
+    def neighbours(self, ids_NK: npt.NDArray[np.int64]) -> float:
+        """Return the neighbour recall of ids found over the classifiers."""
+        found = scores_of(ids_NK, self.queries_NE, self.items_LE)
+        return neighbour_recall(found, self.scores_NK, k=DEPTH)
+
+
+def _points(job: Job, report: dict[str, Any], reference: _Reference) -> list[dict[str, Any]]:
+    """Return one row for each setting, or one with the error."""
+    if "error" in report:
+        return [_empty_point(job.spec.name, report["error"])]
+    points = []
+    for number, setting in enumerate(report["settings"]):
+        ids_NK = np.array(job_ids(job, number))
+        point = _empty_point(job.spec.name, None)
+        try:
+            point.update(evaluate(ids_NK, reference.truth_NL, propensities=reference.propensities))
+            # Methods built from training points search no label classifiers.
+            if job.spec.inputs != "training":
+                point[NEIGHBOUR_RECALL] = reference.neighbours(ids_NK)
+        except (LookupError, InputError) as problem:  # duplicates or ids out of range
+            return [_empty_point(job.spec.name, f"wrong answers: {describe(problem)}")]
+        point.update(setting)
+        point.update({key: report[key] for key in ("build_s", "peak_rss_mb", "disk_bytes")})
+        points.append(point)
+    return points or [_empty_point(job.spec.name, "the method names no setting to measure")]
+
+
+def job_ids(job: Job, setting: int) -> npt.NDArray[np.int64]:
+    """Return the answers, N x k, of a measured job at one setting."""
+    ids: npt.NDArray[np.int64] = Workspace(job.folder).load(job.ids_name(setting))
+    return ids
+
+
+def best_point(points: Sequence[dict[str, Any]], *, target: float) -> dict[str, Any]:
+    """Choose the setting that a method is shown at.
+
+    Args:
+        points: The method's curve.
+        target: R@100 asked for, in percent.
+
+    Returns:
+        A copy of the fastest point (median single-query latency) that reaches the target; if none
+        does, of the one with the highest R@100. ``reached_target`` tells which.
+    """
+    if points[0]["error"] is not None:
+        return {**points[0], "reached_target": False}
+    reaching = [point for point in points if point[TARGET_METRIC] >= target - 1e-9]
+    if reaching:
+        return {**min(reaching, key=lambda p: p["latency_ms_p50"]), "reached_target": True}
+    best = max(points, key=lambda p: (p[TARGET_METRIC], -p["latency_ms_p50"]))
+    return {**best, "reached_target": False}
+
+
+def _empty_point(method: str, error: str | None) -> dict[str, Any]:
+    numbers: dict[str, Any] = dict.fromkeys(MEASUREMENTS)
+    return {"method": method, **numbers, "query_arguments": {}, "error": error}
+
+
+def _notifier(
+    progress: Callable[[ComparisonEvent], None] | None, method: str, number: int, n_methods: int
+) -> Callable[[Notice], None]:
+    def notify(notice: Notice) -> None:
+        if progress is not None:
+            progress(ComparisonEvent(method, number, n_methods, notice.share, notice.text))
+
+    return notify
+
+
+def _check(specs: Sequence[MethodSpec], data: ComparisonData, truth_NL: sp.csr_matrix) -> None:
+    if not specs:
+        raise InputError("no method to compare was given")
+    n_queries = len(data.queries_ND)
+    if n_queries == 0 or n_queries != truth_NL.shape[0]:
+        raise InputError(
+            f"got {n_queries} test vectors and {truth_NL.shape[0]} rows of labels; expected as "
+            "many, and at least one"
+        )
+    if not np.isfinite(np.asarray(data.queries_ND, dtype=np.float64).sum()):
+        raise InputError("the test vectors hold NaN or infinity; mend or drop such rows")
+    needs = [spec.name for spec in specs if spec.inputs == "training"]
+    if needs and (data.embeddings_ND is None or data.labels_NL is None):
+        raise InputError(f"{', '.join(needs)} learn from training vectors and labels; give both")
+    if data.embeddings_ND is not None and data.labels_NL is not None:
+        n_points = len(data.embeddings_ND)
+        if n_points != data.labels_NL.shape[0]:
+            raise InputError(
+                f"got {n_points} training vectors and {data.labels_NL.shape[0]} rows of labels"
+            )

@@ -1,0 +1,61 @@
+"""What a measurement ran on: processor, packages, date; and this process's peak memory."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from learned_index.evaluation.threads import available_cpus
+
+PACKAGES = ("learned-index", "faiss-cpu", "numba", "numpy", "scikit-learn", "scipy", "torch")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return date (UTC), platform, CPU model, usable CPUs and package versions."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cpus": available_cpus(),
+        "versions": versions,
+    }
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the operating system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def peak_rss_mb() -> float | None:
+    """Return the largest resident memory of this process so far, in MiB; None if unknown.
+
+    On Linux from ``VmHWM``: ``ru_maxrss`` of a child begins at its parent's resident memory at
+    the time it was started, so a small child of a large parent would look large.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    except (OSError, UnicodeDecodeError):
+        pass
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,73 @@
+"""What the comparison asks of a method; the adapters are in :mod:`learned_index.baselines`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+from learned_index.types import DenseMatrix, SearchResult
+
+MethodInputs: TypeAlias = Literal["classifiers", "training", "model"]
+"""What a method is built from: the label classifiers as items [w_l, b_l] (it gets the queries
+[project(q), 1]), the training embeddings and labels, or the trained index."""
+
+
+class Method(Protocol):
+    """One search method: built once, searched at many settings."""
+
+    progress: Callable[[float, str], None] | None
+    """Called during a long ``build`` with the share done (0 to 1) and a few words."""
+
+    def build(self, *data: Any) -> None:
+        """Build from the data that the specification's ``inputs`` names."""
+
+    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
+        """Return the best k labels of each query."""
+        ...
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return the settings of the query-time knob to measure."""
+        ...
+
+    def disk_bytes(self) -> int | None:
+        """Return the bytes of the built index on disk."""
+        ...
+
+
+class MethodSpec(Protocol):
+    """A method to be made, small enough to be handed to another process."""
+
+    @property
+    def name(self) -> str:
+        """Name of the method in the report."""
+        ...
+
+    @property
+    def inputs(self) -> MethodInputs:
+        """What the method is built from."""
+        ...
+
+    def create(self) -> Method:
+        """Make the method, not yet built."""
+        ...
+
+
+class ClassifierModel(Protocol):
+    """What the comparison asks of the learned index, beside its search."""
+
+    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
+        """Return the best k labels of each query."""
+        ...
+
+    def label_classifiers(self) -> tuple[Any, Any]:
+        """Return the weights L x D and the biases L of all labels."""
+        ...
+
+    def project(self, queries: DenseMatrix) -> Any:
+        """Return the vectors, B x D, that the label classifiers are applied to."""
+        ...
+
+
+ModelLoader: TypeAlias = Callable[[], ClassifierModel]
+"""Loads the trained index. It is handed to other processes, so it must be importable by name and
+small: a dataclass that holds a path and has ``__call__``."""
