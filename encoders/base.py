@@ -1,0 +1,319 @@
+"""What all encoders share: checked input, streaming, saved layout, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, write_vectors
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.persistence import MANIFEST_NAME, read_json, read_manifest, write_json
+from learned_index.persistence import write_manifest as _write_manifest
+from learned_index.types import Embeddings, Float32Array
+
+ENCODER_FILE = "encoder.json"
+ARRAYS_FILE = "arrays.safetensors"
+MANIFEST_KIND = "encoder"
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(rows_done, rows_total)``."""
+
+
+def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
+    """Return the texts as a list of strings that every tokeniser accepts.
+
+    Half surrogate pairs, which are no Unicode text and make tokenisers and file writers fail,
+    become U+FFFD. Everything else stays as it is.
+
+    Args:
+        texts: Any iterable of strings (list, NumPy array, pandas column).
+
+    Raises:
+        InputError: One string instead of a list of them, or an item that is no string.
+    """
+    if isinstance(texts, str | bytes):
+        raise InputError("got one string, expected a list of texts; write [text]")
+    checked: list[str] = []
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"text {row} is a {type(text).__name__} ({text!r:.40}), expected a string; "
+                "replace missing texts by the empty string"
+            )
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        checked.append(str(text))
+    return checked
+
+
+def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield consecutive lists of ``size`` texts; the last one may be shorter."""
+    if size < 1:
+        raise InputError(f"batch size is {size}, expected 1 or more")
+    iterator = iter(texts)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def normalise_rows(x_BD: Float32Array) -> Float32Array:
+    """Scale each row to Euclidean length 1, zero rows stay zero.
+
+    The norm is summed in float64 row by row, so a row's bits do not depend on the other rows.
+
+    Args:
+        x_BD: B x D float32.
+
+    Returns:
+        A new B x D float32 array.
+    """
+    wide = x_BD.astype(np.float64)
+    norm_B = np.sqrt(np.square(wide).sum(axis=1, keepdims=True))
+    return (wide / np.where(norm_B > 0, norm_B, 1.0)).astype(np.float32)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of JSON-able data, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """SHA-256 of named arrays: names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+class EncoderBase(ABC):
+    """Base of the encoders in this package; implements :class:`learned_index.types.Encoder`.
+
+    A subclass says what it is made of (:meth:`_config`, :meth:`_write`, :meth:`_read`,
+    :meth:`_content_digest`) and how it encodes; saving with checksums, streaming and the
+    fingerprint follow from that.
+    """
+
+    kind: ClassVar[str]
+    cost: ClassVar[Literal["cheap", "expensive"]] = "cheap"
+    """Expensive encoders are worth a file in the cache."""
+    sparse: ClassVar[bool] = False
+    """Whether :meth:`encode` returns CSR matrices."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Number of columns of what :meth:`encode` returns."""
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Learn what the encoder needs from the training texts; pretrained ones learn nothing.
+
+        Args:
+            texts: N training texts.
+
+        Returns:
+            The encoder itself.
+        """
+        check_texts(texts)
+        return self
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """Encode texts, one row each.
+
+        Args:
+            texts: B texts; an empty list gives 0 x D.
+
+        Returns:
+            B x D float32, finite. An array, or a canonical CSR matrix where :attr:`sparse`.
+        """
+
+    def encode_batches(
+        self, texts: Iterable[str], batch_size: int = DEFAULT_CHUNK_SIZE
+    ) -> Iterator[Embeddings]:
+        """Encode a stream of texts, holding ``batch_size`` of them in memory at a time.
+
+        Args:
+            texts: Any iterable of texts, a generator too.
+            batch_size: Rows of each result (the last may have fewer). It bounds the memory; the
+                size of a neural network's batches is the encoder's own ``batch_size``.
+
+        Yields:
+            Consecutive blocks of rows.
+        """
+        for batch in batched(texts, batch_size):
+            yield self.encode(batch)
+
+    def encode_to_file(
+        self,
+        texts: Sequence[str],
+        path: Path | str,
+        *,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        progress: Progress | None = None,
+    ) -> Float32Array:
+        """Encode texts into a ``.npy`` file without holding all vectors in memory.
+
+        The file appears when it is whole. After an interruption (Ctrl-C, a full disk) the same
+        call goes on behind the last finished chunk and gives the same bytes as one whole run.
+
+        Args:
+            texts: N texts.
+            path: The file to make; one that exists is replaced.
+            chunk_size: Rows that are encoded and written at a time.
+            progress: Called as ``progress(done, total)`` after each chunk.
+
+        Returns:
+            The file's content, N x D float32, memory-mapped read-only.
+
+        Raises:
+            InputError: The encoder makes sparse vectors, or a vector is not finite.
+        """
+        checked = check_texts(texts)
+        if self.sparse:
+            raise InputError(
+                f"the encoder {self.kind!r} makes sparse vectors, a .npy file holds dense ones; "
+                "use lsa, or keep what encode() returns with scipy.sparse.save_npz"
+            )
+
+        def encode_dense(batch: list[str]) -> Float32Array:
+            return dense_rows(self, batch)
+
+        return write_vectors(
+            encode_dense,
+            checked,
+            Path(path),
+            dim=self.dim,
+            run_key=digest([self.fingerprint(), self.rounding_key()]),
+            chunk_size=chunk_size,
+            progress=progress,
+        )
+
+    def bind(self, texts: Sequence[str], split: str) -> Self:
+        """Tell the encoder which texts are those of a split; only precomputed vectors need it.
+
+        Args:
+            texts: All texts of the split, in the order of the data set.
+            split: ``"train"``, ``"dev"``, ``"test"`` or a name of your own.
+        """
+        return self
+
+    def fingerprint(self) -> str:
+        """SHA-256 that is equal for encoders that give the same vectors (up to rounding).
+
+        It covers the configuration and everything learned, and not where the encoder was
+        loaded from.
+        """
+        return digest([self.kind, self._config(), self._content_digest()])
+
+    def rounding_key(self) -> str:
+        """Settings that change the last bits of a vector only, such as a network's batch size."""
+        return ""
+
+    def save(self, directory: Path) -> None:
+        """Write the encoder as JSON and safetensors with checksums.
+
+        Args:
+            directory: An empty directory, or one that does not exist yet.
+
+        Raises:
+            InputError: The directory is not empty.
+            NotFittedError: There is nothing to save before :meth:`fit`.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise InputError(f"{directory} is not empty; choose another directory or empty it")
+        self._write(directory)
+        write_json(directory / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
+        _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote, after checking every file's checksum.
+
+        Raises:
+            ModelFormatError: Missing, truncated or edited files, or an encoder of another kind.
+        """
+        directory = Path(directory)
+        kind, config = read_encoder_file(directory)
+        if kind != cls.kind:
+            raise ModelFormatError(
+                f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
+                "learned_index.encoders.load_encoder finds the right class"
+            )
+        read_manifest(directory, kind=MANIFEST_KIND)
+        try:
+            return cls._read(directory, config)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ModelFormatError(
+                f"{directory / ENCODER_FILE} does not fit an encoder of kind {kind!r} "
+                f"({type(error).__name__}: {error}); it is from another version, save it again"
+            ) from error
+
+    @abstractmethod
+    def _config(self) -> dict[str, Any]:
+        """JSON-able configuration, enough (with the files) to build the encoder again."""
+
+    @abstractmethod
+    def _content_digest(self) -> str:
+        """SHA-256 of what was learned or loaded."""
+
+    @abstractmethod
+    def _write(self, directory: Path) -> None:
+        """Write the files beside ``encoder.json``."""
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
+        """Build the encoder from ``config`` and the files in ``directory``."""
+
+
+def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the configuration that ``encoder.json`` names.
+
+    Raises:
+        ModelFormatError: The directory holds no encoder.
+    """
+    if not directory.is_dir():
+        raise ModelFormatError(f"{directory} is not a directory; expected a saved encoder")
+    if not (directory / ENCODER_FILE).is_file() and not (directory / MANIFEST_NAME).is_file():
+        raise ModelFormatError(
+            f"{directory} holds no {ENCODER_FILE}; expected a directory written by save()"
+        )
+    raw = read_json(directory / ENCODER_FILE)
+    if not isinstance(raw, dict) or set(raw) != {"kind", "config"}:
+        raise ModelFormatError(
+            f"{directory / ENCODER_FILE} does not have the keys kind and config; "
+            "it was edited or written by something else, save the encoder again"
+        )
+    kind, config = raw["kind"], raw["config"]
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        raise ModelFormatError(f"{directory / ENCODER_FILE}: kind or config has a wrong type")
+    return kind, config
+
+
+def dense_rows(encoder: Any, texts: Sequence[str]) -> Float32Array:
+    """Encode texts with an encoder that makes dense vectors.
+
+    Raises:
+        InputError: The encoder returns sparse vectors.
+    """
+    vectors = encoder.encode(texts)
+    if sp.issparse(vectors):
+        raise InputError(
+            f"the encoder {encoder.kind!r} makes sparse vectors, dense ones are needed; use lsa"
+        )
+    return np.asarray(vectors, dtype=np.float32)

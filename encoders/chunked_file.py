@@ -1,0 +1,196 @@
+"""Vectors into a ``.npy`` file chunk by chunk: atomic, resumable, equal bytes either way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.persistence import read_json, write_json
+from learned_index.types import Float32Array
+
+DEFAULT_CHUNK_SIZE = 1024
+"""Rows per chunk: some seconds of a small transformer's work, a few MB."""
+
+
+def texts_digest(texts: Sequence[str]) -> str:
+    """SHA-256 of texts, their number and their order."""
+    sha = hashlib.sha256()
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        sha.update(len(raw).to_bytes(8, "little"))
+        sha.update(raw)
+    return sha.hexdigest()
+
+
+def npy_header(n_rows: int, dim: int) -> bytes:
+    """Header of a ``.npy`` file of n_rows x dim float32 in C order."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f4", "fortran_order": False, "shape": (n_rows, dim)}
+    )
+    return stream.getvalue()
+
+
+def open_vectors(path: Path) -> Float32Array:
+    """Open a ``.npy`` file of float32 rows, memory-mapped read-only (plain where it is empty)."""
+    try:
+        vectors: Float32Array = np.load(path, mmap_mode="r")
+    except ValueError:  # NumPy cannot map a file without rows
+        vectors = np.load(path)
+    return vectors
+
+
+def check_block(block: Float32Array, *, n_rows: int, dim: int, first_row: int) -> Float32Array:
+    """Return a block of vectors as C-order float32 after checking its shape and values.
+
+    Raises:
+        InputError: A wrong shape, NaN or infinity; names the row.
+    """
+    block = np.ascontiguousarray(block, dtype=np.float32)
+    if block.shape != (n_rows, dim):
+        raise InputError(f"the encoder returned shape {block.shape}, expected {(n_rows, dim)}")
+    finite_B = np.isfinite(block).all(axis=1)
+    if not finite_B.all():
+        row = first_row + int(np.flatnonzero(~finite_B)[0])
+        raise InputError(
+            f"the vector of text {row} is not finite (NaN or infinity); the model is damaged or "
+            "its precision is too low, try float32"
+        )
+    return block
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Try to hold a lock on a folder while the block runs; yields whether it was free."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs of one job are not kept apart
+        yield True
+        return
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _rows_done(folder: Path, header: bytes, row_bytes: int, n_rows: int, chunk_size: int) -> int:
+    """Rows that an earlier run finished and recorded; 0 where the record does not hold."""
+    data, record = folder / "data.npy", folder / "progress.json"
+    try:
+        done = read_json(record)["rows"]
+        with data.open("rb") as file:
+            head = file.read(len(header))
+        size = data.stat().st_size
+    except (ModelFormatError, KeyError, TypeError, OSError):
+        return 0
+    whole = isinstance(done, int) and 0 <= done <= n_rows
+    if not whole or (done % chunk_size and done != n_rows):
+        return 0
+    return int(done) if head == header and size >= len(header) + done * row_bytes else 0
+
+
+def _record(folder: Path, file: IO[bytes], rows: int) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    temporary = folder / "progress.json.tmp"
+    write_json(temporary, {"rows": rows})
+    temporary.replace(folder / "progress.json")
+
+
+def write_vectors(
+    encode: Callable[[list[str]], Float32Array],
+    texts: Sequence[str],
+    path: Path,
+    *,
+    dim: int,
+    run_key: str,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float32Array:
+    """Encode texts chunk by chunk into ``path``, going on where an earlier run stopped.
+
+    Unfinished work lies in a hidden folder beside ``path``, named by what is being encoded, so
+    that a run with other texts or another encoder never continues it. Rows are appended with
+    ordinary writes: a full disk is an ``OSError``, where a memory map would kill the process.
+
+    Args:
+        encode: Texts of one chunk to B x dim float32.
+        texts: N texts.
+        path: The ``.npy`` file to make or replace.
+        dim: Number of columns.
+        run_key: Names everything besides texts and chunk size that the bytes depend on.
+        chunk_size: Rows per chunk.
+        progress: Called as ``progress(done, total)`` at the start and after each chunk.
+
+    Returns:
+        The file, memory-mapped read-only.
+
+    Raises:
+        InputError: ``encode`` gave a wrong shape or non-finite numbers; the bad chunk is not kept.
+    """
+    if chunk_size < 1:
+        raise InputError(f"chunk size is {chunk_size}, expected 1 or more")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
+    key = hashlib.sha256(job.encode()).hexdigest()[:16]
+    folder = path.parent / f".{path.name}.{key}.partial"
+    folder.mkdir(exist_ok=True)
+    with _locked(folder) as free:
+        if not free:  # the same job runs already: work apart, without a record to resume
+            folder = path.parent / f".{path.name}.{key}.{os.getpid()}.partial"
+            folder.mkdir(exist_ok=True)
+        try:
+            _write_chunks(encode, texts, folder, dim, chunk_size, progress)
+            (folder / "data.npy").replace(path)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not free:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif not (folder / "progress.json").exists():  # nothing worth resuming
+                with suppress(OSError):
+                    shutil.rmtree(folder, ignore_errors=True)
+    return open_vectors(path)
+
+
+def _write_chunks(
+    encode: Callable[[list[str]], Float32Array],
+    texts: Sequence[str],
+    folder: Path,
+    dim: int,
+    chunk_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    header, n_rows = npy_header(len(texts), dim), len(texts)
+    done = _rows_done(folder, header, 4 * dim, n_rows, chunk_size)
+    with (folder / "data.npy").open("r+b" if done else "wb") as file:
+        if not done:
+            file.write(header)
+        file.truncate(len(header) + done * 4 * dim)
+        file.seek(0, os.SEEK_END)
+        if progress is not None:
+            progress(done, n_rows)
+        while done < n_rows:
+            batch = list(texts[done : done + chunk_size])
+            block = check_block(encode(batch), n_rows=len(batch), dim=dim, first_row=done)
+            file.write(block.astype("<f4", copy=False).data)
+            done += len(batch)
+            _record(folder, file, done)
+            if progress is not None:
+                progress(done, n_rows)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,131 @@
+"""Find a pretrained model as a local folder, and load it quietly and safely."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from learned_index.errors import InputError
+
+ModelFormat = Literal["sentence-transformer", "transformer"]
+
+# Weights as safetensors only: the other formats on the hub can run code when they are read.
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_UNWANTED = ("onnx/*", "openvino/*", "*.bin", "*.pt", "*.ckpt", "*.h5", "*.msgpack")
+
+
+def model_format(folder: Path) -> ModelFormat | None:
+    """Tell what a local folder holds: ``modules.json`` or else ``config.json`` decides."""
+    if (folder / "modules.json").is_file():
+        return "sentence-transformer"
+    return "transformer" if (folder / "config.json").is_file() else None
+
+
+def _hub_reachable() -> bool:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or ""
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def resolve_model(name: str) -> Path:
+    """Return the local folder of a model: a path, a model in the hub's cache, or a download.
+
+    Without a network the hub's own functions retry for up to a minute; here the answer comes at
+    once.
+
+    Args:
+        name: A folder, or a name on the Hugging Face hub such as ``"org/model"``.
+
+    Raises:
+        InputError: No such folder, and no such model in the cache or on the hub.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if model_format(folder) is None:
+            raise InputError(
+                f"{folder} holds neither modules.json nor config.json; expected a folder saved by "
+                "sentence-transformers or by transformers (save_pretrained)"
+            )
+        return folder
+    if folder.is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1:
+        raise InputError(f"the model folder {name} does not exist; check the path")
+    from huggingface_hub import snapshot_download
+
+    with suppress(Exception):
+        cached = Path(snapshot_download(name, local_files_only=True))
+        if model_format(cached) is not None and any(cached.rglob("*.safetensors")):
+            return cached
+    mend = (
+        "Check the name; or, on a machine with a network, run `hf download "
+        f"{name} --local-dir FOLDER` and give FOLDER. The model `minilm` is installed already"
+    )
+    if not _hub_reachable():
+        raise InputError(
+            f"the model {name!r} is no local folder, is not in the Hugging Face cache, and the "
+            f"hub cannot be reached from here. {mend}"
+        )
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED))
+        )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise InputError(
+            f"the model {name!r} cannot be downloaded ({type(error).__name__}: {reason}). {mend}"
+        ) from error
+
+
+def check_safe(folder: Path) -> None:
+    """Refuse a model folder whose weights or modules would run code when they are loaded.
+
+    Raises:
+        InputError: Weights in a pickle format only, or modules that do not belong to
+            sentence-transformers.
+    """
+    if not any(folder.rglob("*.safetensors")):
+        raise InputError(
+            f"{folder} has no .safetensors weights, and other formats can run code when they are "
+            "read; load it where you trust it and save it with save_pretrained"
+        )
+    modules = folder / "modules.json"
+    if modules.is_file():
+        try:
+            types = [str(module["type"]) for module in json.loads(modules.read_text("utf-8"))]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{modules} is malformed ({error}); copy the model again") from None
+        foreign = [name for name in types if not name.startswith("sentence_transformers.")]
+        if foreign:
+            raise InputError(
+                f"{modules} asks for the class {foreign[0]}, which is no part of "
+                "sentence-transformers; its code is not run"
+            )
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep transformers' progress bars and load reports off standard error for a while."""
+    from transformers.utils import logging as hf_logging
+
+    bars = getattr(hf_logging, "is_progress_bar_enabled", lambda: True)()
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,235 @@
+"""Length-sorted batches and the encoding loop that the neural text encoders share.
+
+Legend: B texts of a batch, T tokens of its longest text, D dimension.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learned_index.encoders.base import EncoderBase, check_texts
+from learned_index.errors import InputError
+from learned_index.types import Float32Array
+
+Features = dict[str, Tensor]
+"""Tokenised texts: ``input_ids`` and ``attention_mask`` (int64, B x T), maybe more."""
+Precision = Literal["float32", "bfloat16"]
+SaveWeights = Literal["copy", "reference"]
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``"auto"`` into the first GPU or the CPU, and check any other name.
+
+    Raises:
+        InputError: No such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {device!r} cannot be used ({reason}); expected auto, cpu or cuda"
+        ) from None
+    return chosen
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        sha.update(raw.numpy().data)
+    return sha.hexdigest()
+
+
+def token_lists(tokenizer: Any, texts: list[str], max_length: int) -> list[dict[str, list[int]]]:
+    """Tokenise texts without padding, special tokens included.
+
+    A text that gives no token at all (the empty text with a tokeniser that adds none) becomes
+    one padding token, so that every text has something to attend to.
+
+    Args:
+        tokenizer: A Hugging Face tokeniser.
+        texts: B texts.
+        max_length: Longer texts are cut to so many tokens.
+    """
+    if not texts:
+        return []
+    encoded = tokenizer(
+        texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+    )
+    rows = []
+    for row in range(len(texts)):
+        tokens = {name: list(values[row]) for name, values in encoded.items()}
+        if not tokens["input_ids"]:
+            tokens = {name: [0] for name in tokens} | {"input_ids": [pad_id(tokenizer)]}
+        rows.append(tokens)
+    return rows
+
+
+def pad_id(tokenizer: Any) -> int:
+    """Return the token id that fills rows: padding, else end of text, else 0."""
+    for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if value is not None:
+            return int(value)
+    return 0
+
+
+def pad_batch(rows: Sequence[dict[str, list[int]]], tokenizer: Any) -> Features:
+    """Make tensors B x T of tokenised texts, filled on the right.
+
+    Args:
+        rows: From :func:`token_lists`.
+        tokenizer: The tokeniser they come from.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` (1 on tokens) and what else the tokeniser made, int64.
+    """
+    width = max((len(row["input_ids"]) for row in rows), default=1)
+    names = list(rows[0]) if rows else ["input_ids"]
+    fill = {
+        "input_ids": pad_id(tokenizer),
+        "token_type_ids": int(getattr(tokenizer, "pad_token_type_id", 0) or 0),
+    }
+    arrays = {name: np.full((len(rows), width), fill.get(name, 0), np.int64) for name in names}
+    mask_BT = np.zeros((len(rows), width), np.int64)
+    for number, row in enumerate(rows):
+        length = len(row["input_ids"])
+        mask_BT[number, :length] = 1
+        for name in names:
+            arrays[name][number, :length] = row[name]
+    features = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return features | {"attention_mask": torch.from_numpy(mask_BT)}
+
+
+class NeuralEncoder(nn.Module, EncoderBase):
+    """Base of encoders around a pretrained network.
+
+    Texts are tokenised together, sorted by their number of tokens and encoded from the longest
+    to the shortest, so that batches carry almost no padding; the order is restored. A vector
+    depends on the batch by rounding only: within 1e-5 in float32. The same texts in the same
+    order with the same batch size and thread count give the same bits.
+
+    Attributes:
+        batch_size: Texts per step of :meth:`encode`.
+        precision: ``"bfloat16"`` runs the network under autocast; vectors remain float32.
+    """
+
+    cost: ClassVar[Literal["cheap", "expensive"]] = "expensive"
+
+    def __init__(self, *, device: str, batch_size: int, precision: Precision) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected 1 or more")
+        if precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision is {precision!r}, expected 'float32' or 'bfloat16'")
+        self.batch_size = int(batch_size)
+        self.precision: Precision = precision
+        self._first_device = choose_device(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; ``encoder.to("cuda")`` moves them."""
+        return next((p.device for p in self.parameters()), self._first_device)
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokeniser."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Texts are cut to so many tokens, special ones included."""
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """Encode tokenised texts with gradients: B x T int64 each, to B x D float32."""
+
+    def tokenize(self, texts: Sequence[str]) -> Features:
+        """Return what :meth:`forward` takes, B x T int64 each, on the encoder's device."""
+        rows = token_lists(self.tokenizer, check_texts(texts), self.max_length)
+        return self._to_device(pad_batch(rows, self.tokenizer))
+
+    def _to_device(self, features: Features) -> Features:
+        device = self.device
+        return {
+            name: value.to(device) if torch.is_tensor(value) else value
+            for name, value in features.items()
+        }
+
+    def encode(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> Float32Array:
+        """Encode texts in evaluation mode without gradients.
+
+        Args:
+            texts: B texts; the empty text has a vector too, that of its special tokens.
+            progress: Called as ``progress(done, total)`` after each batch.
+
+        Returns:
+            B x D float32.
+        """
+        checked = check_texts(texts)
+        vectors_BD = np.zeros((len(checked), self.dim), dtype=np.float32)
+        if not checked:
+            return vectors_BD
+        was_training = self.training
+        self.eval()
+        try:
+            self._encode_into(vectors_BD, checked, progress)
+        finally:
+            self.train(was_training)
+        return vectors_BD
+
+    def _encode_into(
+        self,
+        vectors_BD: Float32Array,
+        texts: list[str],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        rows = token_lists(self.tokenizer, texts, self.max_length)
+        length_B = np.fromiter((len(row["input_ids"]) for row in rows), np.int64, len(rows))
+        order = np.argsort(-length_B, kind="stable")
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            features = pad_batch([rows[row] for row in chosen], self.tokenizer)
+            vectors_BD[chosen] = self.run(features)
+            if progress is not None:
+                progress(start + len(chosen), len(order))
+
+    def run(self, features: Features) -> Float32Array:
+        """One step without gradients, at the encoder's precision: features to B x D float32."""
+        device = self.device
+        autocast = torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        with torch.inference_mode(), autocast:
+            x_BD = self.forward(self._to_device(features))
+        array: Float32Array = x_BD.float().cpu().numpy()
+        return array
+
+    def rounding_key(self) -> str:
+        """Batch size, which changes the last bits of a vector."""
+        return f"batch_size={self.batch_size}"
+
+    def save(self, directory: Path) -> None:
+        """Write the encoder; see :meth:`EncoderBase.save`."""
+        super().save(directory)
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Do nothing: the network is pretrained. Returns the encoder itself."""
+        return self

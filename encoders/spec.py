@@ -1,0 +1,137 @@
+"""Encoders by what one writes after ``--encoder``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from learned_index.encoders.base import EncoderBase
+from learned_index.encoders.concatenated import ConcatenatedEncoder
+from learned_index.encoders.hub import model_format, resolve_model
+from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
+from learned_index.encoders.storage import encoder_class
+from learned_index.errors import InputError
+
+CHOICES = (
+    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm, the name or folder of a sentence-transformers "
+    "or transformers model (st:NAME or hf:NAME to say which), a file or folder of vectors "
+    "(.npy, .npz, .safetensors; {split} stands for train, dev, test), or several joined by +, "
+    "e.g. lsa+minilm"
+)
+"""The grammar in words, for help texts and errors."""
+
+_LEXICAL = ("tfidf", "lsa", "bow")
+Builder = tuple[Callable[..., EncoderBase], dict[str, Any]]
+
+
+def parse_encoder(spec: str, **options: Any) -> EncoderBase:
+    """Make an encoder from its short description.
+
+    Args:
+        spec: One of the :data:`CHOICES`.
+        **options: Parameters of the encoder's class (``dim``, ``max_length``, ``batch_size``,
+            ``device``, ``seed`` …). With joined encoders each part takes those that it has;
+            ``weights`` belongs to the whole.
+
+    Returns:
+        The encoder, not fitted.
+
+    Raises:
+        InputError: An unknown description, or an option that no part has.
+        MissingExtraError: ``minilm`` is not installed.
+
+    Example:
+        >>> parse_encoder("lsa:64", seed=1).dim
+        64
+    """
+    parts = _split(spec.strip())
+    if len(parts) == 1:
+        return _build(parts[0], spec, options, set(options))
+    weights = options.pop("weights", None)
+    used: set[str] = set()
+    builders = [_builder(part, spec) for part in parts]
+    encoders = []
+    for make, fixed in builders:
+        accepted = {name: options[name] for name in options if name in _parameters(make)}
+        used |= set(accepted)
+        encoders.append(make(**{**accepted, **fixed}))
+    _refuse_unknown(set(options) - used, spec)
+    return ConcatenatedEncoder(encoders, weights=weights)
+
+
+def _split(spec: str) -> list[str]:
+    """Split at ``+``, except where the whole is an existing path that has one in its name."""
+    if "+" not in spec or Path(spec).expanduser().exists():
+        return [spec]
+    return [part.strip() for part in spec.split("+")]
+
+
+def _parameters(make: Callable[..., EncoderBase]) -> set[str]:
+    return set(inspect.signature(make).parameters)
+
+
+def _refuse_unknown(names: set[str], spec: str) -> None:
+    if names:
+        raise InputError(
+            f"the encoder {spec!r} has no option {', '.join(sorted(names))}; see the parameters "
+            "of its class"
+        )
+
+
+def _build(part: str, spec: str, options: dict[str, Any], names: set[str]) -> EncoderBase:
+    make, fixed = _builder(part, spec)
+    _refuse_unknown(names - _parameters(make), spec)
+    return make(**{**options, **fixed})
+
+
+def _unknown(part: str, spec: str) -> InputError:
+    within = f" in {spec!r}" if part != spec else ""
+    close = difflib.get_close_matches(part, [*_LEXICAL, "minilm"], n=1, cutoff=0.7)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    return InputError(f"unknown encoder {part!r}{within}.{guess} Expected {CHOICES}")
+
+
+def _builder(part: str, spec: str) -> Builder:
+    """Return the class for one part and the arguments that the description fixes."""
+    name, colon, argument = part.partition(":")
+    if name in _LEXICAL:
+        if not colon:
+            return encoder_class(name), {}
+        if name == "tfidf" or not argument.isdigit() or int(argument) < 1:
+            raise InputError(
+                f"encoder {part!r}: expected a dimension after the colon, such as lsa:512"
+                if name != "tfidf"
+                else f"encoder {part!r}: tfidf takes no dimension; write tfidf"
+            )
+        return encoder_class(name), {"dim": int(argument)}
+    if part == "minilm":
+        return encoder_class("sentence-transformer"), {"model": "minilm"}
+    if name in ("st", "hf") and argument:
+        kind = "sentence-transformer" if name == "st" else "transformer"
+        return encoder_class(kind), {"model": argument}
+    path = Path(part).expanduser()
+    if not part or part == "+":
+        raise _unknown(part, spec)
+    if is_vector_spec(part):
+        return PrecomputedEncoder, {"path": part}
+    if path.is_dir():
+        folder_kind = model_format(path)
+        if folder_kind is None:
+            raise InputError(
+                f"the folder {part} holds neither a model (modules.json, config.json) nor vectors "
+                "(train.npy, test.npy). Expected " + CHOICES
+            )
+        return encoder_class(folder_kind), {"model": part}
+    if path.is_file():
+        raise InputError(f"the file {part} is no file of vectors. Expected {CHOICES}")
+    close = difflib.get_close_matches(part, [*_LEXICAL, "minilm"], n=1, cutoff=0.7)
+    if close or any(character.isspace() for character in part):
+        raise _unknown(part, spec)
+    try:
+        folder = resolve_model(part)
+    except InputError as error:
+        raise InputError(f"unknown encoder {part!r}: {error}. Expected {CHOICES}") from error
+    return encoder_class(model_format(folder) or "transformer"), {"model": part}
