@@ -16,6 +16,7 @@ model          a Searcher                                  embeddings, B x D
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -134,6 +135,16 @@ def padded(
     ids[missing] = PAD_ID
     scores[missing] = PAD_SCORE
     return SearchResult(ids, scores)
+
+
+def shared_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a tensor over the array's memory, also for a file mapped read-only.
+
+    torch warns about such arrays; the callers only read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)
 
 
 def topk_rows(scores_BL: Float32Array, k: int) -> SearchResult:

@@ -15,6 +15,7 @@ from learned_index.baselines.base import (
     check_k,
     padded,
     require_built,
+    shared_tensor,
     topk_rows,
 )
 from learned_index.errors import InputError
@@ -63,7 +64,7 @@ class ExactSearch(Baseline):
                 queries_BE, self._items_LE, width, metric=faiss.METRIC_INNER_PRODUCT
             )
             return padded(ids_BK, scores_BK, k)
-        items = torch.from_numpy(self._items_LE)
+        items = shared_tensor(self._items_LE)
         step = max(SCAN_BATCH, BLOCK_FLOATS // len(items))
         parts = [
             topk_rows((torch.from_numpy(queries_BE[i : i + step]) @ items.T).numpy(), k)

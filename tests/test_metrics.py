@@ -239,4 +239,6 @@ def test_scores_of_equals_the_dense_product():
     ids[3, 4:] = -1
     expected = np.take_along_axis(queries @ items.T, np.maximum(ids, 0), axis=1)
     expected[3, 4:] = -np.inf
-    np.testing.assert_allclose(scores_of(ids, queries, items, block=4), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        scores_of(ids, queries, items, block=4), expected, rtol=1e-4, atol=1e-6
+    )

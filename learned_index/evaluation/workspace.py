@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,9 @@ def exact_neighbours(
     Fewer than k items give fewer columns.
     """
     width = min(k, len(items_LE))
-    items = torch.from_numpy(np.ascontiguousarray(items_LE))
+    with warnings.catch_warnings():  # about a file mapped read-only, which is only read here
+        warnings.simplefilter("ignore", UserWarning)
+        items = torch.from_numpy(np.ascontiguousarray(items_LE))
     step = max(1, block_floats // max(len(items_LE), 1))
     ids = np.empty((len(queries_NE), width), dtype=np.int64)
     scores = np.empty((len(queries_NE), width), dtype=np.float32)

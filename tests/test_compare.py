@@ -1,0 +1,480 @@
+"""The comparison harness, with a small model made of random classifiers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from learned_index.baselines import BaselineSpec, ExactSearch, LearnedSearch, parse_baselines
+from learned_index.errors import InputError
+from learned_index.evaluation import (
+    ComparisonData,
+    ComparisonSettings,
+    best_point,
+    compare,
+    evaluate,
+    label_propensities,
+    metric_names,
+    write_comparison_csv,
+    write_comparison_json,
+)
+from learned_index.evaluation.compare import MEASUREMENTS
+from learned_index.evaluation.environment import cpu_model, describe_environment, peak_rss_mb
+from learned_index.evaluation.plot import plot_comparison
+from learned_index.evaluation.threads import limit_threads
+from learned_index.evaluation.timing import batch_throughput, latency_summary, single_latencies
+from learned_index.evaluation.workspace import (
+    Workspace,
+    affine_map,
+    exact_neighbours,
+    make_lift,
+    prepare,
+)
+from learned_index.types import SearchResult
+
+N_LABELS, DIM = 250, 8
+
+
+class FakeModel:
+    """Random classifiers behind a residual projection; a beam searches a part of the labels."""
+
+    n_clusters = 10
+
+    def __init__(self, *, share=1.0, curved=False, n_labels=N_LABELS):
+        generator = np.random.default_rng(0)
+        self.weights = generator.standard_normal((n_labels, DIM)).astype(np.float32)
+        self.bias = generator.standard_normal(n_labels).astype(np.float32)
+        self.matrix = (0.2 * generator.standard_normal((DIM, DIM))).astype(np.float32)
+        self.share, self.curved = share, curved
+
+    def label_classifiers(self):
+        return torch.from_numpy(self.weights), torch.from_numpy(self.bias)
+
+    def project(self, queries):
+        queries = np.asarray(queries)
+        return np.tanh(queries) if self.curved else queries + queries @ self.matrix
+
+    def search(self, queries, k, *, beam_width=10):
+        seen = max(1, int(self.share * len(self.bias) * beam_width / self.n_clusters))
+        scores = self.project(queries) @ self.weights[:seen].T + self.bias[:seen]
+        ids = np.argsort(-scores, axis=1)[:, :k]
+        best = np.take_along_axis(scores, ids, axis=1)
+        pad = ((0, 0), (0, k - ids.shape[1]))
+        return SearchResult(
+            np.pad(ids, pad, constant_values=-1),
+            np.pad(best, pad, constant_values=-np.inf).astype(np.float32),
+        )
+
+    def fixed_tree(self):
+        return FakeModel(share=0.5)
+
+
+@dataclass(frozen=True)
+class FakeLoader:
+    options: dict = field(default_factory=dict)
+
+    def __call__(self):
+        return FakeModel(**self.options)
+
+
+class FailingSearch(ExactSearch):
+    method: ClassVar[str] = "failing"
+
+    def build(self, *data):
+        raise RuntimeError("the\nlights went out")
+
+
+class DoublingSearch(ExactSearch):
+    """Names the best label twice."""
+
+    method: ClassVar[str] = "doubling"
+
+    def search(self, queries, k, **query_arguments):
+        found = super().search(queries, k)
+        found.ids[:, 1] = found.ids[:, 0]
+        return found
+
+
+class KilledSearch(ExactSearch):
+    method: ClassVar[str] = "killed"
+
+    def build(self, *data):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class HungrySearch(ExactSearch):
+    """Holds 300 MB while it builds."""
+
+    method: ClassVar[str] = "hungry"
+
+    def build(self, *data):
+        self.ballast = np.ones(300 * 2**20 // 8)
+        super().build(*data)
+
+
+def spec_of(adapter):
+    return BaselineSpec(name=adapter.method, adapter=adapter)
+
+
+def make_data(n_queries=60, n_labels=N_LABELS):
+    """Truth: labels that the classifiers rank high, and some others."""
+    generator = np.random.default_rng(1)
+    model = FakeModel()
+    rows = generator.standard_normal((n_queries + 80, DIM)).astype(np.float32)
+    scores = model.project(rows) @ model.weights.T + model.bias
+    scores += 2 * generator.standard_normal(scores.shape)
+    top = np.argsort(-scores, axis=1)[:, :3]
+    labels = sp.csr_matrix(
+        (np.ones(top.size, np.float32), (np.repeat(np.arange(len(rows)), 3), top.ravel())),
+        shape=(len(rows), n_labels),
+    )
+    return ComparisonData(
+        queries_ND=rows[:n_queries],
+        truth_NL=labels[:n_queries],
+        propensities=label_propensities(labels[n_queries:]),
+        embeddings_ND=rows[n_queries:],
+        labels_NL=labels[n_queries:],
+    )
+
+
+def quick(**changes):
+    values = {"isolation": "none", "threads": 1, "batch_size": 16, "latency_queries": 5, **changes}
+    return ComparisonSettings(**values)
+
+
+ALL = "learned,exact,exact-int8,hnsw,ivf:IVF8,Flat,tree,knn,ova"
+
+
+@pytest.fixture(scope="module")
+def everything():
+    events = []
+    specs = [
+        spec.with_options(epochs=2) if spec.method == "ova" else spec
+        for spec in parse_baselines(ALL)
+    ]
+    with limit_threads(1):
+        result = compare(
+            specs, FakeLoader(), make_data(), settings=quick(),
+            known_build_s={"learned": 12.5, "tree": None}, progress=events.append,
+        )  # fmt: skip
+    return result, events
+
+
+def row_of(result, method):
+    return next(row for row in result.rows if row["method"] == method)
+
+
+def test_every_method_has_a_row_with_every_number(everything):
+    result, _ = everything
+    assert [row["method"] for row in result.rows] == [spec.name for spec in parse_baselines(ALL)]
+    assert result.failed == []
+    may_be_null = {
+        "learned": {"disk_bytes"}, "tree": {"build_s", "disk_bytes"},
+        "knn": {"neighbour_recall@100"}, "ova": {"neighbour_recall@100"},
+    }  # fmt: skip
+    for row in result.rows:
+        assert set(MEASUREMENTS) <= set(row) and set(metric_names()) <= set(MEASUREMENTS)
+        null = {key for key in MEASUREMENTS if row[key] is None}
+        assert null == may_be_null.get(row["method"], set())
+        assert row["latency_ms_p50"] <= row["latency_ms_p95"] <= row["latency_ms_p99"]
+        assert row["qps"] > 0
+    assert row_of(result, "learned")["build_s"] == 12.5
+
+
+def test_metrics_of_exact_search_equal_a_plain_computation(everything):
+    result, _ = everything
+    data, model = make_data(), FakeModel()
+    ids = model.search(data.queries_ND, 100).ids
+    expected = evaluate(ids, data.truth_NL, propensities=data.propensities)
+    row = row_of(result, "exact")
+    assert {key: row[key] for key in expected} == pytest.approx(expected)
+    assert row["neighbour_recall@100"] == 100.0
+    assert result.environment["exact_recall"] == pytest.approx(expected["R@100"])
+
+
+def test_curves_keep_every_setting_and_rise(everything):
+    result, _ = everything
+    points = [point for point in result.curves if point["method"] == "learned"]
+    widths = [point["query_arguments"]["beam_width"] for point in points]
+    assert widths == [1, 2, 3, 5, 8, 10]
+    recalls = [point["neighbour_recall@100"] for point in points]
+    assert recalls == sorted(recalls) and recalls[0] < recalls[-1] == 100.0
+    tree = [point for point in result.curves if point["method"] == "tree"]
+    assert max(point["neighbour_recall@100"] for point in tree) < 80
+
+
+def test_each_row_is_a_point_of_its_curve(everything):
+    result, _ = everything
+    for row in result.rows:
+        curve = [point for point in result.curves if point["method"] == row["method"]]
+        assert {key: row[key] for key in curve[0]} in curve
+
+
+def test_the_environment_names_what_was_measured_and_how(everything):
+    result, _ = everything
+    environment = result.environment
+    assert environment["n_labels"] == N_LABELS and environment["dim"] == DIM
+    assert environment["batch_size"] == 16 and environment["threads"] == 1
+    assert environment["latency_threads"] == 1 and environment["latency_batch_size"] == 1
+    assert environment["projection_timed"] is True
+    assert {"torch", "faiss-cpu", "numpy", "python"} <= set(environment["versions"])
+    assert environment["cpu"] == cpu_model() and environment["date"].endswith("+00:00")
+
+
+def test_progress_never_goes_back(everything):
+    _, events = everything
+    order = [(event.number, event.share) for event in events]
+    assert order == sorted(order)
+    assert {event.n_methods for event in events} == {8}
+    assert any("epoch" in event.text for event in events if event.method == "ova")
+    assert any("beam_width=3" in event.text for event in events)
+
+
+def test_a_failed_method_has_a_row_with_the_reason_and_the_rest_goes_on():
+    specs = [spec_of(FailingSearch), spec_of(DoublingSearch), *parse_baselines("exact")]
+    result = compare(specs, FakeLoader(), make_data(), settings=quick())
+    failing, doubling, exact = result.rows
+    assert failing["error"] == "RuntimeError: the lights went out"
+    assert "names a label twice" in doubling["error"]
+    assert failing["P@1"] is None and failing["reached_target"] is False
+    assert exact["error"] is None
+    assert result.failed == ["failing", "doubling"]
+    assert {point["method"] for point in result.curves} == {"exact"}
+
+
+def test_methods_run_in_their_own_processes(capfd):
+    """Memory is each method's own; a killed process is a failed method."""
+    ballast = np.ones(250 * 2**20 // 8)  # the children must not report the parent's memory
+    events = []
+    specs = [spec_of(KilledSearch), spec_of(HungrySearch), spec_of(LearnedSearch)]
+    result = compare(
+        specs, FakeLoader(), make_data(), progress=events.append,
+        settings=quick(isolation="process"),
+    )  # fmt: skip
+    killed, hungry, learned = result.rows
+    assert "out of memory?" in killed["error"]
+    assert learned["error"] is None and learned["P@1"] > 0
+    assert hungry["peak_rss_mb"] - learned["peak_rss_mb"] == pytest.approx(300, abs=60)
+    assert learned["peak_rss_mb"] < peak_rss_mb() - ballast.nbytes / 2**20 / 2
+    assert {event.method for event in events} == {"killed", "hungry", "learned"}
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_thread_counts_are_restored():
+    import faiss
+
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(2)
+    faiss.omp_set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError), limit_threads(1):
+            assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (1, 1)
+            raise ZeroDivisionError
+        assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (2, 2)
+        compare(parse_baselines("exact"), FakeLoader(), make_data(), settings=quick())
+        assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        faiss.omp_set_num_threads(before[1])
+    with pytest.raises(InputError, match="threads"), limit_threads(0):
+        pass
+
+
+def test_no_temporary_files_are_left(tmp_path):
+    compare(
+        parse_baselines("exact"), FakeLoader(), make_data(), settings=quick(),
+        workspace_parent=tmp_path,
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def point(method="m", recall=50.0, latency=1.0, error=None):
+    return {"method": method, "R@100": recall, "latency_ms_p50": latency, "error": error}
+
+
+def test_the_best_point_is_the_fastest_that_reaches_the_target():
+    curve = [point(recall=70, latency=1), point(recall=80, latency=3), point(recall=81, latency=2)]
+    assert best_point(curve, target=79.5) == {**curve[2], "reached_target": True}
+    assert best_point(curve, target=60) == {**curve[0], "reached_target": True}
+    assert best_point(curve, target=90) == {**curve[2], "reached_target": False}
+    tied = [point(recall=70, latency=4), point(recall=70, latency=3)]
+    assert best_point(tied, target=90)["latency_ms_p50"] == 3
+    assert best_point([point(recall=None, error="broken")], target=1)["error"] == "broken"
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_projected_queries_reach_the_classifiers(tmp_path, curved):
+    model, data = FakeModel(curved=curved), make_data()
+    workspace = Workspace(tmp_path)
+    timed = prepare(
+        workspace, model=model, queries_ND=data.queries_ND, embeddings_ND=None, labels_NL=None
+    )
+    assert timed is not curved
+    assert workspace.has("projected") is curved
+    lift, source = make_lift(workspace)
+    expected = np.column_stack([model.project(data.queries_ND), np.ones(60)])
+    np.testing.assert_allclose(lift(source), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        lift(source) @ workspace.load("items").T,
+        model.project(data.queries_ND) @ model.weights.T + model.bias,
+        rtol=1e-3, atol=1e-4,
+    )  # fmt: skip
+
+
+def test_an_identity_projection_costs_nothing(tmp_path):
+    model = FakeModel()
+    model.matrix[:] = 0
+    workspace = Workspace(tmp_path)
+    prepare(
+        workspace, model=model, queries_ND=make_data().queries_ND, embeddings_ND=None,
+        labels_NL=None,
+    )  # fmt: skip
+    assert not workspace.has("projection")
+
+
+def test_affine_maps_are_recognised():
+    generator = np.random.default_rng(0)
+    matrix, offset = generator.standard_normal((4, 6)), generator.standard_normal(6)
+    queries = generator.standard_normal((9, 4)).astype(np.float32)
+
+    def project(x):
+        return torch.from_numpy(np.asarray(x @ matrix + offset, dtype=np.float32))
+
+    found = affine_map(project, queries, project(queries).numpy())
+    assert found is not None
+    np.testing.assert_allclose(found[0], matrix, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1], offset, rtol=1e-4, atol=1e-5)
+    assert affine_map(np.tanh, queries, np.tanh(queries)) is None
+
+
+def test_exact_neighbours_equal_a_sort():
+    generator = np.random.default_rng(0)
+    items = generator.standard_normal((40, 5)).astype(np.float32)
+    queries = generator.standard_normal((30, 5)).astype(np.float32)
+    ids, scores = exact_neighbours(queries, items, 7, block_floats=120)
+    np.testing.assert_array_equal(ids, np.argsort(-(queries @ items.T), axis=1)[:, :7])
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ items.T), axis=1)[:, :7], rtol=1e-5)
+    assert exact_neighbours(queries, items, 100)[0].shape == (30, 40)
+
+
+def test_fewer_labels_than_places():
+    data = make_data(n_labels=N_LABELS)
+    small = ComparisonData(
+        queries_ND=data.queries_ND,
+        truth_NL=data.truth_NL,  # 250 labels, of which the model knows 20
+        propensities=data.propensities,
+    )
+    result = compare(
+        parse_baselines("learned,exact,exact-int8,hnsw"),
+        FakeLoader({"n_labels": 20}), small, settings=quick(),
+    )  # fmt: skip
+    assert result.failed == []
+    assert row_of(result, "exact")["neighbour_recall@100"] == 100.0
+    assert row_of(result, "exact")["R@100"] < 50
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"queries_ND": np.full((60, DIM), np.nan, np.float32)}, "NaN"),
+        ({"queries_ND": np.empty((0, DIM), np.float32)}, "at least one"),
+        ({"queries_ND": np.zeros((5, DIM), np.float32)}, "60 rows"),
+        ({"embeddings_ND": None}, "knn learn"),
+        ({"embeddings_ND": np.zeros((3, DIM), np.float32)}, "80 rows"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(change, message):
+    data = ComparisonData(**{**make_data().__dict__, **change})
+    with pytest.raises(InputError, match=message):
+        compare(parse_baselines("knn"), FakeLoader(), data, settings=quick())
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(InputError, match="target_recall"):
+        ComparisonSettings(target_recall=99)
+    with pytest.raises(InputError, match="batch_size"):
+        ComparisonSettings(batch_size=0)
+    with pytest.raises(InputError, match="threads"):
+        ComparisonSettings(threads=0)
+    with pytest.raises(InputError, match="isolation"):
+        ComparisonSettings(isolation="thread")
+    with pytest.raises(InputError, match="no method"):
+        compare([], FakeLoader(), make_data(), settings=quick())
+
+
+def test_single_queries_are_timed_one_by_one_after_a_warm_up():
+    calls = []
+    times = single_latencies(calls.append, [3, 4, 5], warmup=4, at_least=7, budget_s=0.0)
+    assert len(times) == 7 and (times >= 0).all()
+    assert calls == [3, 4, 5, 3] + [3, 4, 5, 3, 4, 5, 3]
+    summary = latency_summary(np.arange(101.0))
+    assert summary == {"latency_ms_p50": 50.0, "latency_ms_p95": 95.0, "latency_ms_p99": 99.0}
+
+
+def test_batches_cover_every_query_once():
+    slices = []
+    qps, answers = batch_throughput(
+        lambda part: slices.append(part) or list(range(10))[part], 10, batch_size=4, at_least_s=0
+    )
+    assert sum(answers, []) == list(range(10)) and qps > 0
+    assert slices == [slice(0, 4), slice(0, 4), slice(4, 8), slice(8, 10)]
+
+
+def test_files(everything, tmp_path):
+    result, _ = everything
+    write_comparison_json(result, tmp_path / "deep" / "compare.json")
+    write_comparison_csv(result, tmp_path / "compare.csv")
+    plot_comparison(result, tmp_path / "compare.png")
+    read = json.loads((tmp_path / "deep" / "compare.json").read_text())
+    assert set(read) == {"rows", "curves", "environment"}
+    assert read["rows"] == json.loads(json.dumps(result.rows))
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["method"] for line in lines] == [row["method"] for row in result.rows]
+    assert float(lines[0]["P@1"]) == result.rows[0]["P@1"]
+    assert lines[0]["setting"].startswith("beam_width=")
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_full_disk_leaves_the_old_report(everything, tmp_path, monkeypatch):
+    from learned_index.evaluation import report
+
+    result, _ = everything
+    path = tmp_path / "compare.json"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        write_comparison_json(result, path)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_numbers_that_json_has_not_become_null(everything, tmp_path):
+    result, _ = everything
+    broken = type(result)(rows=[{**result.rows[0], "qps": float("inf")}], environment={})
+    write_comparison_json(broken, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text())["rows"][0]["qps"] is None
+
+
+def test_a_plot_without_any_measurement(tmp_path, everything):
+    result, _ = everything
+    row = {**result.rows[0], "error": "broken"}
+    plot_comparison(type(result)(rows=[row], environment=result.environment), tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
+def test_the_environment_is_json():
+    assert json.loads(json.dumps(describe_environment()))["cpus"] >= 1
