@@ -80,8 +80,9 @@ def evaluate(
     split that the model was never trained on count as misses; their number is n_unseen_labels.
     Data and model may number their labels differently: they are matched by key.
     """
-    from learned_index.cli.measure import measure, read_vectors
+    from learned_index.cli.measure import measure
     from learned_index.cli.sources import resolve_data
+    from learned_index.encoders.precomputed import read_vectors
     from learned_index.text_index import TextIndex
 
     use_threads(threads)

@@ -8,22 +8,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.cli.common import progress_bar
+from learned_index.cli.sources import bind, encode_points, points_for
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
     from learned_index.data import Dataset, LabelVocabulary
     from learned_index.text_index import TextIndex
     from learned_index.types import Int64Array, SearchResult
-
-
-def points_of(dataset: Dataset) -> Any:
-    """Return what an encoder takes: the texts, or the sparse features where there are none."""
-    return dataset.texts if dataset.texts is not None else dataset.features
-
-
-def slice_points(points: Any, start: int, stop: int) -> Any:
-    """Return rows ``start:stop`` of texts, of a sparse matrix or of vectors."""
-    return points[start:stop]
 
 
 def search_points(
@@ -62,10 +53,8 @@ def search_points(
     with progress_bar("searching", total=total, quiet=quiet) as bar:
         for start in range(0, total, batch_size):
             stop = min(start + batch_size, total)
-            if vectors is not None:
-                pieces.append(model.index.search(vectors[start:stop], k, **arguments))
-            else:
-                pieces.append(model.search_ids(points[start:stop], k, **arguments))
+            known = None if vectors is None else vectors[start:stop]
+            pieces.append(model.search_ids(points[start:stop], k, vectors=known, **arguments))
             bar.advance(stop - start)
     if not pieces:
         return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
@@ -104,6 +93,7 @@ def measure(
     dataset: Dataset,
     *,
     vectors: Any | None = None,
+    cache: str | None = None,
     beam_width: int | None = None,
     shortlist_size: int | None = None,
     quiet: bool = False,
@@ -116,7 +106,8 @@ def measure(
     Args:
         model: The model.
         dataset: The split; its labels may be numbered otherwise than the model's.
-        vectors: N x D vectors of the points, where they are known already.
+        vectors: N x D vectors of the points; None: encode them, through the cache of vectors.
+        cache: Directory of that cache; None: the user's; ``off``: keep nothing.
         beam_width: Clusters explored; None: the trained value.
         shortlist_size: Labels scored; None: the trained value.
         quiet: Show no progress.
@@ -128,7 +119,7 @@ def measure(
     Raises:
         InputError: The split has no points, or the two share no label.
     """
-    from learned_index.evaluation.metrics import RECALL_CUTOFFS, evaluate, label_propensities
+    from learned_index.evaluation.metrics import RECALL_CUTOFFS, evaluate, propensities_from_counts
 
     if dataset.n_points == 0:
         raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
@@ -138,9 +129,14 @@ def measure(
             "the model and the data have no label in common; was it trained on other data? "
             f"(model: {model.vocabulary.keys[0]!r} ..., data: {dataset.vocabulary.keys[0]!r} ...)"
         )
+    points = points_for(model.encoder, dataset)
+    if vectors is None:
+        bind(model.encoder, dataset)
+        what = f"encoding {dataset.split}"
+        vectors = encode_points(model.encoder, points, what=what, cache=cache, quiet=quiet)
     result = search_points(
         model,
-        points_of(dataset),
+        points,
         max(RECALL_CUTOFFS),
         vectors=vectors,
         beam_width=beam_width,
@@ -155,24 +151,11 @@ def measure(
     counts = np.zeros(size, dtype=np.int64)
     if model.label_counts is not None:
         counts[joint] = model.label_counts
-    values: dict[str, float | int] = dict(
-        evaluate(ids, truth, propensities=_propensities(counts, model.n_points, label_propensities))
-    )
+    propensities = np.ones(size)  # a model that does not know its counts
+    if counts.any() and model.n_points:
+        propensities = propensities_from_counts(counts, n_points=model.n_points)
+    values: dict[str, float | int] = dict(evaluate(ids, truth, propensities=propensities))
     values["n_points"] = dataset.n_points
     used = np.flatnonzero(np.bincount(truth.indices, minlength=size))
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
     return values
-
-
-def _propensities(counts: Int64Array, n_points: int, label_propensities: Any) -> Any:
-    """Propensities need only the counts: a matrix with these column sums stands for the data."""
-    if not counts.any() or n_points < 1:
-        return np.ones(len(counts))
-    columns = np.repeat(np.arange(len(counts)), counts)
-    # Point i of a label's column: any rows do, as long as none repeats within a column.
-    starts = np.cumsum(counts) - counts
-    rows = np.arange(len(columns)) - np.repeat(starts, counts)
-    matrix = sp.csr_matrix(
-        (np.ones(len(columns), np.float32), (rows, columns)), shape=(n_points, len(counts))
-    )
-    return label_propensities(matrix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def holdout_rows(labels_NL: Any, size: int, *, seed: int) -> Int64Array:
 
 def choose_points(
     folder: DataFolder, holdout: int | None, *, seed: int
-) -> tuple[Dataset, Dataset | None, Int64Array, Int64Array | None]:
+) -> tuple[Dataset, Dataset, Dataset | None]:
     """Read the training split, and a dev split or a held-out part of it to measure on.
 
     Args:
@@ -76,24 +76,26 @@ def choose_points(
         seed: Seed of the choice.
 
     Returns:
-        Training points, points to measure on or None; the rows of the training split that each
-        of the two is made of (None for the dev split).
+        The whole training split, the points to train on, and the points to measure on or None
+        (their split is ``dev``, or ``train`` where they were held out).
     """
-    train = folder.read("train")
-    every = np.arange(train.n_points, dtype=np.int64)
+    whole = folder.read("train")
+    if whole.texts is None and whole.ids is None:
+        # Names that survive the choice of a subset: stored vectors are found by them.
+        whole = replace(whole, ids=[f"train {row}" for row in range(whole.n_points)])
     if holdout is None and "dev" in folder.splits:
-        return train, folder.read("dev"), every, None
+        return whole, whole, folder.read("dev")
     if holdout is None:
-        holdout = min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * train.n_points))
-    if holdout >= train.n_points:
+        holdout = min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * whole.n_points))
+    if holdout and holdout >= whole.n_points:
         raise InputError(
-            f"--holdout {holdout} leaves nothing to train on: there are {train.n_points} points"
+            f"--holdout {holdout} leaves nothing to train on: there are {whole.n_points} points"
         )
-    held = holdout_rows(train.labels, holdout, seed=seed) if holdout else every[:0]
+    held = holdout_rows(whole.labels, holdout, seed=seed)
     if held.size == 0:
-        return train, None, every, None
-    kept = np.setdiff1d(every, held)
-    return train.subset(kept), train.subset(held, split="dev"), kept, held
+        return whole, whole, None
+    kept = np.setdiff1d(np.arange(whole.n_points), held)
+    return whole, whole.subset(kept), whole.subset(held)
 
 
 def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
@@ -116,6 +118,31 @@ def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
     return show
 
 
+def encode_training_points(
+    spec: str, whole: Dataset, train: Dataset, *, cache: str | None, seed: int, quiet: bool
+) -> tuple[Encoder, Any]:
+    """Fit the encoder of ``--encoder`` and encode the points to train on.
+
+    Args:
+        spec: The encoder.
+        whole: The whole training split: stored vectors belong to its rows.
+        train: The points to train on, of which the encoder may learn.
+        cache: See :func:`~learned_index.cli.sources.encode_points`.
+        seed: Seed of encoders that need one.
+        quiet: Show no progress.
+
+    Returns:
+        The fitted encoder, and N x D vectors.
+    """
+    from learned_index.cli.sources import encode_points, fit_encoder, make_encoder, points_for
+
+    encoder = make_encoder(spec, has_texts=train.texts is not None, seed=seed)
+    points = points_for(encoder, train)
+    with progress_bar(f"fitting {spec}", quiet=quiet):
+        fit_encoder(encoder, points, whole_split=points_for(encoder, whole))
+    return encoder, encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
+
+
 def train_model(
     train: Dataset,
     encoder: Encoder,
@@ -127,12 +154,12 @@ def train_model(
     quiet: bool,
 ) -> TextIndex:
     """Train an index on encoded points with a progress bar."""
-    from learned_index.cli.measure import points_of
+    from learned_index.cli.sources import points_for
     from learned_index.text_index import TextIndex
 
     with progress_bar("clustering", quiet=quiet) as bar:
         return TextIndex.fit(
-            points_of(train),
+            points_for(encoder, train),
             train.labels,
             encoder=encoder,
             vocabulary=train.vocabulary,
@@ -164,7 +191,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def warn_about_labels(train: Dataset, *, quiet: bool) -> None:
+def check_labels(train: Dataset, *, quiet: bool) -> None:
     """Refuse data that cannot be trained on; mention what will be ignored."""
     if train.n_points == 0 or train.labels.nnz == 0:
         raise InputError(

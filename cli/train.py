@@ -17,6 +17,7 @@ from learned_index.cli.common import (
     use_threads,
 )
 from learned_index.cli.options import config_options, given_values
+from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.presets import PRESETS, preset_configs
 
@@ -61,9 +62,9 @@ from learned_index.presets import PRESETS, preset_configs
 )
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
     default=None,
-    help="Keep encoded texts in this directory and use them again for the same texts and encoder.",
+    help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
+    "nothing. Default: the user's cache directory.",
 )
 @config_options(IndexConfig)
 @config_options(TrainingConfig)
@@ -80,7 +81,7 @@ def train_index(
     holdout: int | None,
     evaluate_test: bool,
     clustering_features: str,
-    cache: Path | None,
+    cache: str | None,
     threads: int | None,
     quiet: bool,
     as_json: bool,
@@ -99,16 +100,17 @@ def train_index(
     from learned_index.cli.measure import measure
     from learned_index.cli.pipeline import (
         Timings,
+        check_labels,
         check_output,
         choose_points,
+        encode_training_points,
         train_model,
-        warn_about_labels,
     )
     from learned_index.cli.report import peak_rss_mb, versions, write_report
     from learned_index.cli.sources import (
-        encode_training_points,
+        encode_points,
+        points_for,
         resolve_data,
-        split_vectors,
         text_features,
     )
 
@@ -123,16 +125,18 @@ def train_index(
     timings = Timings()
     with timings.measure("read_seconds"):
         folder = resolve_data(data, quiet=quiet)
-        train, held_out, rows, held_rows = choose_points(folder, holdout, seed=training_config.seed)
-        warn_about_labels(train, quiet=quiet)
+        if evaluate_test and "test" not in folder.splits:
+            raise InputError(f"{folder.path} has no test split for --evaluate-test")
+        whole, train, held_out = choose_points(folder, holdout, seed=training_config.seed)
+        check_labels(train, quiet=quiet)
     with timings.measure("encode_seconds"):
         encoder, embeddings = encode_training_points(
-            spec, train, rows=rows, cache=cache, seed=training_config.seed, quiet=quiet
+            spec, whole, train, cache=cache, seed=training_config.seed, quiet=quiet
         )
     with timings.measure("features_seconds"):
         features = None
         if clustering_features == "tfidf":
-            features = text_features(train, encoder, quiet=quiet)
+            features = text_features(train, quiet=quiet)
     with timings.measure("train_seconds"):
         model = train_model(
             train,
@@ -147,14 +151,14 @@ def train_index(
         model.save(out, overwrite=overwrite)
     metrics: dict[str, dict[str, float | int]] = {}
     with timings.measure("evaluate_seconds"):
-        if held_out is not None and held_out.n_points:
-            name = "dev" if held_rows is None else "held-out"
-            vectors = split_vectors(spec, "train" if held_rows is not None else "dev", held_rows)
-            metrics[name] = measure(model, held_out, vectors=vectors, quiet=quiet)
+        if held_out is not None and held_out.split == "dev":
+            metrics["dev"] = measure(model, held_out, cache=cache, quiet=quiet)
+        elif held_out is not None:
+            points = points_for(encoder, held_out)
+            vectors = encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
+            metrics["held-out"] = measure(model, held_out, vectors=vectors, quiet=quiet)
         if evaluate_test:
-            test = folder.read("test")
-            vectors = split_vectors(spec, "test", None)
-            metrics["test"] = measure(model, test, vectors=vectors, quiet=quiet)
+            metrics["test"] = measure(model, folder.read("test"), cache=cache, quiet=quiet)
     summary: dict[str, Any] = {
         "model": str(out),
         "data": str(folder.path),

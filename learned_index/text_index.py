@@ -179,6 +179,7 @@ class TextIndex:
         texts: Sequence[Any],
         k: int = 10,
         *,
+        vectors: Any | None = None,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
     ) -> SearchResult:
@@ -189,6 +190,7 @@ class TextIndex:
         Args:
             texts: B texts.
             k: Labels wanted; may exceed the number of labels.
+            vectors: B x D vectors of these texts from this encoder, where they are at hand.
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
 
@@ -207,9 +209,11 @@ class TextIndex:
             if k < 1:
                 raise InputError(f"k must be at least 1, got {k}")
             return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-        result = self.index.search(
-            self.encode(texts), k, beam_width=beam_width, shortlist_size=shortlist_size
-        )
+        if vectors is None:
+            vectors = self.encode(texts)
+        if len(vectors) != rows:
+            raise InputError(f"got {len(vectors)} vectors for {rows} texts; expected as many")
+        result = self.index.search(vectors, k, beam_width=beam_width, shortlist_size=shortlist_size)
         if sp.issparse(texts):
             return result
         blank = np.array([isinstance(text, str) and not text.strip() for text in texts])

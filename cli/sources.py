@@ -1,0 +1,157 @@
+"""Where ``--data`` and ``--encoder`` come from, and how their points reach an encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import scipy.sparse as sp
+
+from learned_index.cli.common import console, progress_bar
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.data import DataFolder, Dataset
+    from learned_index.types import Encoder
+
+API_DOCS = "api-docs"
+
+
+def resolve_data(data: str, *, quiet: bool = False) -> DataFolder:
+    """Open what ``--data`` names.
+
+    Args:
+        data: A folder, or ``api-docs``: the default data set, built into the user's cache when it
+            is not there (write ``./api-docs`` for a folder of that name).
+        quiet: Show no progress.
+
+    Raises:
+        DataFormatError: No such folder, or none in a known format.
+    """
+    from learned_index.data import build_api_docs, open_dataset
+
+    if data != API_DOCS:
+        return open_dataset(data)
+    if quiet or not console.is_terminal:
+        return build_api_docs()
+    with console.status("reading the documentation of the installed packages"):
+        return build_api_docs()
+
+
+def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
+    """Build the encoder that ``--encoder`` names.
+
+    Args:
+        spec: See ``li train-index --help``.
+        has_texts: Whether the points are texts; else they are sparse features, for which ``lsa``
+            is an SVD of the features.
+        seed: Seed of encoders that need one.
+
+    Raises:
+        InputError: An unknown encoder, or one that cannot read sparse features.
+    """
+    if has_texts:
+        from learned_index.encoders.spec import parse_encoder
+
+        return parse_encoder(spec, seed=seed)
+    from learned_index.encoders.feature_svd import FeatureSvdEncoder
+    from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
+
+    # The default encoder joins LSA and a language model; features have no language.
+    if spec == "lsa" or spec.startswith("lsa+") or spec == FeatureSvdEncoder.kind:
+        return FeatureSvdEncoder(seed=seed)
+    if is_vector_spec(spec):
+        return PrecomputedEncoder(spec)
+    raise InputError(
+        f"the data have sparse features and no texts, which --encoder {spec} cannot read; use lsa "
+        "(an SVD of the features) or a file of vectors"
+    )
+
+
+def points_for(encoder: Encoder, dataset: Dataset) -> Any:
+    """Return the points of a split in the form that an encoder takes.
+
+    Texts; or rows of sparse features; or, for stored vectors of points without texts, a name for
+    each row of the split.
+    """
+    if dataset.texts is not None:
+        return dataset.texts
+    if encoder.kind == "precomputed":
+        return dataset.ids or [f"{dataset.split} {row}" for row in range(dataset.n_points)]
+    return dataset.features
+
+
+def bind(encoder: Encoder, dataset: Dataset) -> None:
+    """Tell stored vectors which points are those of a split; other encoders need no telling."""
+    tie = getattr(encoder, "bind", None)
+    if tie is not None and _holds_stored(encoder):
+        tie(points_for(encoder, dataset), dataset.split)
+
+
+def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
+    """Fit an encoder on the training points.
+
+    Args:
+        encoder: What to fit.
+        points: The points to learn from.
+        whole_split: All points of the training split, held-out ones too: the rows of stored
+            vectors belong to these.
+    """
+    if encoder.kind == "precomputed":
+        encoder.fit(whole_split)
+    elif hasattr(encoder, "encoders"):
+        for part in encoder.encoders:
+            fit_encoder(part, points, whole_split=whole_split)
+    else:
+        encoder.fit(points)
+
+
+def _holds_stored(encoder: Any) -> bool:
+    parts = getattr(encoder, "encoders", [])
+    return encoder.kind == "precomputed" or any(_holds_stored(part) for part in parts)
+
+
+def encode_points(
+    encoder: Encoder, points: Any, *, what: str, cache: str | None = None, quiet: bool = False
+) -> Any:
+    """Encode points in chunks with a progress bar, through the cache of vectors.
+
+    Args:
+        encoder: Fitted, and bound to the split if it holds stored vectors.
+        points: Texts, or rows of sparse features.
+        what: Text before the bar.
+        cache: Directory of the cache; None: the user's; ``off``: keep nothing.
+        quiet: Show no progress.
+
+    Returns:
+        N x D float32 array, or a memory-mapped one.
+
+    Raises:
+        InputError: The encoder makes sparse vectors.
+    """
+    from learned_index.encoders import cached_encode
+
+    if sp.issparse(points):
+        return encoder.encode(points)
+    if getattr(encoder, "sparse", False):
+        raise InputError(
+            f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
+            "lsa, its dense form"
+        )
+    with progress_bar(what, total=len(points), quiet=quiet) as bar:
+        return cached_encode(
+            encoder,
+            points,
+            cache="off" if cache == "off" else "on",
+            cache_dir=None if cache == "off" else cache,
+            progress=lambda done, total: bar.update(completed=done, total=total),
+        )
+
+
+def text_features(train: Dataset, *, quiet: bool = False) -> Any | None:
+    """Sparse features of the training points for the clustering: tf-idf, or what the data bring."""
+    if train.texts is None:
+        return train.features
+    from learned_index.encoders.tfidf import TfidfEncoder
+
+    with progress_bar("tf-idf", quiet=quiet):
+        return TfidfEncoder().fit(train.texts).encode(train.texts)
