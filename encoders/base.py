@@ -113,6 +113,11 @@ class EncoderBase(ABC):
     """Whether :meth:`encode` returns CSR matrices."""
 
     @property
+    def needs_fit(self) -> bool:
+        """Whether :meth:`fit` learns from the training texts; pretrained encoders learn nothing."""
+        return True
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """Number of columns of what :meth:`encode` returns."""

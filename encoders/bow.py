@@ -133,8 +133,9 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         return self.bag
 
     def _make_table(self, table_VD: Tensor) -> None:
+        n_rows, dim = table_VD.shape
         self.bag = nn.EmbeddingBag(
-            *table_VD.shape, mode="sum", sparse=self._settings["gradient"] == "sparse"
+            n_rows, dim, mode="sum", sparse=self._settings["gradient"] == "sparse"
         )
         with torch.no_grad():
             self.bag.weight.copy_(table_VD)

@@ -78,6 +78,11 @@ class ConcatenatedEncoder(EncoderBase):
         """Sum of the parts' dimensions."""
         return sum(part.dim for part in self.encoders)
 
+    @property
+    def needs_fit(self) -> bool:
+        """Whether a part learns from the training texts."""
+        return any(getattr(part, "needs_fit", True) for part in self.encoders)
+
     def fit(self, texts: Sequence[str]) -> Self:
         """Fit every part on the training texts."""
         for part in self.encoders:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts
+from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts, digest_arrays
 from learned_index.encoders.vectoriser import (
     Analyser,
     TextVectoriser,
@@ -152,9 +152,6 @@ class LSAEncoder(EncoderBase):
         return {**self._vectoriser.arrays(), "components": self.components_}
 
     def _content_digest(self) -> str:
-        # The vectors follow from the fitted vocabulary and the components alone.
-        from learned_index.encoders.base import digest_arrays
-
         return self._vectoriser.content_digest() + digest_arrays({"components": self.components_})
 
     def _write(self, directory: Path) -> None:

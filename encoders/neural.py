@@ -141,6 +141,11 @@ class NeuralEncoder(nn.Module, EncoderBase):
         self._first_device = choose_device(device)
 
     @property
+    def needs_fit(self) -> bool:
+        """False: the network is pretrained."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are; ``encoder.to("cuda")`` moves them."""
         return next((p.device for p in self.parameters()), self._first_device)

@@ -151,6 +151,11 @@ class PrecomputedEncoder(EncoderBase):
             split_file(self.path, "train")
 
     @property
+    def needs_fit(self) -> bool:
+        """False: :meth:`fit` ties rows to texts, it learns nothing."""
+        return False
+
+    @property
     def dim(self) -> int:
         """Number of columns of the files."""
         return self._dim

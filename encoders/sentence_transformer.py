@@ -257,7 +257,7 @@ class SentenceTransformerEncoder(NeuralEncoder):
         return digest([self.kind, settings, self._content_digest()])
 
     def _content_digest(self) -> str:
-        vocabulary = getattr(self.tokenizer, "get_vocab", dict)()
+        vocabulary: dict[str, int] = getattr(self.tokenizer, "get_vocab", dict)()
         modules = [repr(module) for module in self.model]
         return digest([state_digest(self.model), digest(vocabulary), modules])
 

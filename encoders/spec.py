@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from learned_index.encoders.base import EncoderBase
+from learned_index.encoders.base import ENCODER_FILE, EncoderBase
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.encoders.hub import model_format, resolve_model
 from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-from learned_index.encoders.storage import encoder_class
+from learned_index.encoders.storage import encoder_class, load_encoder
 from learned_index.errors import InputError
 
 CHOICES = (
     "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm, the name or folder of a sentence-transformers "
     "or transformers model (st:NAME or hf:NAME to say which), a file or folder of vectors "
-    "(.npy, .npz, .safetensors; {split} stands for train, dev, test), or several joined by +, "
+    "(.npy, .npz, .safetensors; {split} stands for train, dev, test), the folder of a saved "
+    "encoder, or several joined by +, "
     "e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
@@ -27,13 +28,14 @@ _LEXICAL = ("tfidf", "lsa", "bow")
 Builder = tuple[Callable[..., EncoderBase], dict[str, Any]]
 
 
-def parse_encoder(spec: str, **options: Any) -> EncoderBase:
+def parse_encoder(spec: str, *, seed: int | None = None, **options: Any) -> EncoderBase:
     """Make an encoder from its short description.
 
     Args:
         spec: One of the :data:`CHOICES`.
+        seed: Seed of the parts that draw random numbers; the others ignore it.
         **options: Parameters of the encoder's class (``dim``, ``max_length``, ``batch_size``,
-            ``device``, ``seed`` …). With joined encoders each part takes those that it has;
+            ``device`` …). With joined encoders each part takes those that it has;
             ``weights`` belongs to the whole.
 
     Returns:
@@ -49,16 +51,13 @@ def parse_encoder(spec: str, **options: Any) -> EncoderBase:
     """
     parts = _split(spec.strip())
     if len(parts) == 1:
-        return _build(parts[0], spec, options, set(options))
+        make, fixed = _builder(parts[0], spec)
+        _refuse_unknown(set(options) - _parameters(make), spec)
+        return make(**{**_chosen(make, options, seed), **fixed})
     weights = options.pop("weights", None)
-    used: set[str] = set()
-    builders = [_builder(part, spec) for part in parts]
-    encoders = []
-    for make, fixed in builders:
-        accepted = {name: options[name] for name in options if name in _parameters(make)}
-        used |= set(accepted)
-        encoders.append(make(**{**accepted, **fixed}))
-    _refuse_unknown(set(options) - used, spec)
+    builders = [_builder(part, spec) for part in parts]  # all, before a model is loaded
+    _refuse_unknown(set(options).difference(*(_parameters(make) for make, _ in builders)), spec)
+    encoders = [make(**{**_chosen(make, options, seed), **fixed}) for make, fixed in builders]
     return ConcatenatedEncoder(encoders, weights=weights)
 
 
@@ -81,10 +80,12 @@ def _refuse_unknown(names: set[str], spec: str) -> None:
         )
 
 
-def _build(part: str, spec: str, options: dict[str, Any], names: set[str]) -> EncoderBase:
-    make, fixed = _builder(part, spec)
-    _refuse_unknown(names - _parameters(make), spec)
-    return make(**{**options, **fixed})
+def _chosen(
+    make: Callable[..., EncoderBase], options: dict[str, Any], seed: int | None
+) -> dict[str, Any]:
+    """Return the options that a class has."""
+    given = options if seed is None else {**options, "seed": seed}
+    return {name: given[name] for name in given if name in _parameters(make)}
 
 
 def _unknown(part: str, spec: str) -> InputError:
@@ -117,6 +118,9 @@ def _builder(part: str, spec: str) -> Builder:
         raise _unknown(part, spec)
     if is_vector_spec(part):
         return PrecomputedEncoder, {"path": part}
+    if (path / ENCODER_FILE).is_file():
+        loaded = load_encoder(path)
+        return lambda: loaded, {}
     if path.is_dir():
         folder_kind = model_format(path)
         if folder_kind is None:
@@ -128,7 +132,7 @@ def _builder(part: str, spec: str) -> Builder:
     if path.is_file():
         raise InputError(f"the file {part} is no file of vectors. Expected {CHOICES}")
     close = difflib.get_close_matches(part, [*_LEXICAL, "minilm"], n=1, cutoff=0.7)
-    if close or any(character.isspace() for character in part):
+    if close or "+" in part or any(character.isspace() for character in part):
         raise _unknown(part, spec)
     try:
         folder = resolve_model(part)
