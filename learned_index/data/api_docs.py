@@ -149,12 +149,13 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
     by_name = {item.name: item for item in objects}
 
     users: dict[str, list[str]] = defaultdict(list)
+    spelling: dict[str, str] = {}  # sentences that differ in case or punctuation are one
     for item in objects:
-        for sentence in dict.fromkeys(
-            hide_name(sentence, item, english)
-            for sentence in parsed[item.name].sentences[:MAX_SENTENCES_PER_OBJECT]
-        ):
-            users[sentence].append(item.name)
+        for raw in parsed[item.name].sentences[:MAX_SENTENCES_PER_OBJECT]:
+            sentence = hide_name(raw, item, english)
+            sentence = spelling.setdefault(re.sub(r"\W+", " ", sentence.lower()), sentence)
+            if item.name not in users[sentence]:
+                users[sentence].append(item.name)
     sentences_of: dict[str, list[str]] = defaultdict(list)
     for sentence, names in users.items():
         if len(names) <= MAX_OBJECTS_PER_SENTENCE:
@@ -169,7 +170,8 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
 
     always_trained = {sentences[0] for sentences in sentences_of.values()}
     rows: dict[SplitName, list[tuple[str, set[str]]]] = {"train": [], "dev": [], "test": []}
-    for sentence in sorted(users):
+    # In the order of the hashes, so that the first lines are a fair sample.
+    for sentence in sorted(users, key=_digest):
         names = users[sentence]
         if len(names) > MAX_OBJECTS_PER_SENTENCE:
             continue
@@ -192,9 +194,12 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
     }
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
 def _split_of(sentence: str) -> SplitName:
-    digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
-    position = int.from_bytes(digest, "big") / 2**64
+    position = int.from_bytes(_digest(f"split {sentence}"), "big") / 2**64
     if position < TEST_SHARE:
         return "test"
     return "dev" if position < TEST_SHARE + DEV_SHARE else "train"

@@ -12,11 +12,14 @@ import importlib.metadata
 import importlib.util
 import inspect
 import io
+import itertools
 import logging
 import pkgutil
+import re
 import sys
 import types
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -117,6 +120,10 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu", "PIL": "pillow
 _SKIPPED_SUBMODULES = frozenset(
     {"tests", "testing", "conftest", "setup", "benchmarks", "externals", "diagnose", "test"}
 )
+
+
+_SKIPPED_CLASSES = re.compile(r"torch\.[A-Z][A-Za-z0-9]+(?:Tensor|Storage)")
+"""Legacy classes that repeat every method of ``torch.Tensor``."""
 
 
 @dataclass
@@ -241,14 +248,33 @@ class _Walk:
             name = min(names, key=lambda n, m=member: _preference(n, m))  # type: ignore[misc]
             module_name = self._module_of(name, member)
             if isinstance(member, type):
+                if _SKIPPED_CLASSES.fullmatch(name):
+                    continue
                 classes.append((name, module_name, member))
             doc = _own_doc(member)
             if doc:
                 kind: Kind = "class" if isinstance(member, type) else "function"
                 yield ApiObject(name, kind, doc, None, module_name, names)
+        yield from self._methods(sorted(classes, key=lambda item: item[0]))
+
+    def _methods(self, classes: list[tuple[str, str, type]]) -> Iterator[ApiObject]:
+        """Yield the methods and properties that each class defines itself.
+
+        Those of a private base class count for the one public class that stands on it.
+        """
+        public = {cls for _, _, cls in classes}
+        adopters: dict[type, set[type]] = defaultdict(set)
+        for cls in public:
+            for base in itertools.takewhile(lambda b: b not in public, cls.__mro__[1:]):
+                adopters[base].add(cls)
         seen: set[int] = set()
-        for class_name, module_name, cls in sorted(classes, key=lambda item: item[0]):
-            for attribute, member in sorted(vars(cls).items()):
+        for class_name, module_name, cls in classes:
+            bases = [base for base in cls.__mro__[1:] if adopters.get(base) == {cls}]
+            members: dict[str, Any] = {}
+            for base in (cls, *bases):
+                if base is not object:
+                    members = {**vars(base), **members}
+            for attribute, member in sorted(members.items()):
                 if attribute.startswith("_") or isinstance(member, type):
                     continue
                 function = getattr(member, "__func__", member)

@@ -271,7 +271,7 @@ def clean_markup(text: str) -> str:
 
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|resp|approx|fig|eq|eqs|sec|no|ref|refs|chap|pp|vol|dr|prof|"
-    r"al|ca|viz|incl|max|min|dim|arg|args|st|ed)|\b[A-Za-z])\.$",
+    r"al|ca|viz|incl|max|min|dim|arg|args|st|ed)|(?<![\w.])(?:[A-Za-z]\.)+[A-Za-z])\.$",
     re.IGNORECASE,
 )
 
@@ -300,6 +300,8 @@ _JUNK = re.compile(
     r"docstring|^todo\b|^fixme\b|^example|^usage|^inherited from|^initialize self|"
     r"^the following (?:is|are)|^the same as|\bsee (?:also|above|below|the)\b|tutorial|"
     r"^(?:see|note):?$|:$|deprecated|^\W*\w+: ?\w+$|^internal|pp\. ?\d|\bet al\b|array api|"
+    r"\bv\d+\.\d|^for (?:additional )?information|"
+    r"\b(?:python|numpy|scipy|(?:py)?torch|matplotlib) \d+\.\d|"
     r"(?:seen|shown|given|discussed) (?:above|below)|examples? (?:above|below)|above example|"
     r"(?:in the|following|previous) examples?\b|^suppose,|"
     r"backwards?[ -]compat",
@@ -327,7 +329,9 @@ def _tidy(sentence: str) -> str | None:
     """Return the sentence as it goes into the data, or None if it says nothing by itself."""
     sentence = re.sub(r"^(?:Notes?|Warnings?|Tip|Important|Hint)\s*[:-]\s*", "", sentence)
     sentence = re.sub(r"\s+([,.;])(?=\s|$)", r"\1", sentence).strip(" -*")
-    sentence = re.sub(r"\(\s*\)", "", sentence).strip()
+    sentence = re.sub(
+        r"\s*\((?:(?:see|cf\.?)\b[^()]*|\s*)\)", "", sentence, flags=re.IGNORECASE
+    ).strip()
     if not 15 <= len(sentence) <= 400 or _JUNK.search(sentence):
         return None
     words = _WORD.findall(sentence)

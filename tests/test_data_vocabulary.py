@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learned_index.data import LabelVocabulary
+from learned_index.errors import DataFormatError, InputError
+
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\t\0")
+KEYS = st.text(CHARACTERS, min_size=1, max_size=12)
+TEXTS = st.text(CHARACTERS | st.sampled_from("\t\u2028\x0c\x85"), max_size=12)
+
+
+@given(labels=st.lists(st.tuples(KEYS, TEXTS), min_size=1, max_size=20, unique_by=lambda kt: kt[0]))
+def test_reads_what_it_wrote_and_every_unique_name_leads_back(labels, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("vocabulary")
+    vocabulary = LabelVocabulary([k for k, _ in labels], [t for _, t in labels])
+    vocabulary.save(directory)
+    loaded = LabelVocabulary.load(directory)
+    assert loaded == vocabulary
+    assert [loaded.id(name) for name in loaded.unique_names] == list(range(len(labels)))
+    assert [loaded.id(key) for key in loaded.keys] == list(range(len(labels)))
+
+
+def test_names_and_ids():
+    vocabulary = LabelVocabulary(["k1", "k2", "k3"], ["Algebra", "", "Topology"])
+    assert list(vocabulary) == ["Algebra", "k2", "Topology"]
+    assert vocabulary.names(np.array([2, -1, 0])) == ["Topology", "", "Algebra"]
+    assert vocabulary.ids(["Topology", "k2"]).tolist() == [2, 1]
+    assert vocabulary.ids([]).dtype == np.int64
+    assert "Algebra" in vocabulary and "k3" in vocabulary
+    assert "" not in vocabulary and "x" not in vocabulary
+    with pytest.raises(InputError, match="out of range"):
+        vocabulary.name(3)
+
+
+def test_a_key_wins_over_a_text_of_another_label():
+    vocabulary = LabelVocabulary(["a", "b"], ["b", "c"])
+    assert vocabulary.id("b") == 1
+    assert vocabulary.unique_names == ("a", "c")
+
+
+def test_unknown_name_suggests_close_ones():
+    vocabulary = LabelVocabulary(["numpy.linalg.eigh", "numpy.linalg.svd", "scipy.fft.rfft"])
+    with pytest.raises(InputError, match=r"did you mean 'numpy\.linalg\.eigh'"):
+        vocabulary.id("numpy.linalg.eihg")
+    with pytest.raises(InputError) as caught:
+        vocabulary.id("zzzz")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_ambiguous_text_lists_the_keys():
+    vocabulary = LabelVocabulary(["a", "b"], ["same", "same"])
+    with pytest.raises(InputError, match=r"2 labels have the text 'same'.*'a', 'b'"):
+        vocabulary.id("same")
+    assert vocabulary.unique_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("keys", "texts", "message"),
+    [
+        (["a", "a"], None, "labels 0 and 1 have the same key 'a'"),
+        ([""], None, "the key is empty"),
+        (["a\tb"], None, "holds a tab"),
+        (["a"], ["x\ny"], "line feed"),
+        (["a"], ["x\r"], "carriage return"),
+        (["a"], ["x", "y"], "1 label keys but 2 texts"),
+        (["\ud800"], None, "surrogate"),
+    ],
+)
+def test_refuses_bad_labels(keys, texts, message):
+    with pytest.raises(InputError, match=message):
+        LabelVocabulary(keys, texts)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\tA\na\tB\n", r"labels\.txt:2: the key 'a' was used in line 1"),
+        (b"a\tA\n\tB\n", r"labels\.txt:2: the key is empty"),
+        (b"", "is empty"),
+        (b"a\xff\n", r"labels\.txt:1: byte 2 of the line \(0xff\) is not UTF-8"),
+        ("a\tA\n".encode("utf-16"), r"labels\.txt:1: the file is UTF-16"),
+        (b"a\0b\n", r"labels\.txt:1: a NUL byte"),
+    ],
+)
+def test_bad_file_names_the_line(tmp_path, content, message):
+    (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(DataFormatError, match=message):
+        LabelVocabulary.load(tmp_path)
+
+
+def test_byte_order_mark_and_windows_line_ends_are_not_part_of_the_names(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfa\tA\r\nb\r\n")
+    vocabulary = LabelVocabulary.load(tmp_path)
+    assert (vocabulary.keys, vocabulary.texts) == (("a", "b"), ("A", ""))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DataFormatError, match=r"labels\.txt is missing"):
+        LabelVocabulary.load(tmp_path)
