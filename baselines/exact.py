@@ -160,7 +160,8 @@ class Int8ExactSearch(Baseline):
         require_built(self._codes_LE, self.name)
         assert self._codes_LE is not None and self._items_LE is not None
         n_items, dim = self._items_LE.shape
-        return n_items * dim + 4 * n_items + int(self._items_LE.nbytes)
+        codes_and_scales: int = n_items * dim + 4 * n_items
+        return codes_and_scales + int(self._items_LE.nbytes)
 
     def _scan(self, queries_BE: Float32Array) -> torch.Tensor:
         """Return B x L approximate scores, each row up to a positive factor."""

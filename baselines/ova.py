@@ -136,7 +136,7 @@ class OneVsAll(Baseline):
 
     def _scorer_dim(self) -> int:
         assert self._scorer is not None and self._scorer._items_LE is not None
-        return self._scorer._items_LE.shape[1] - 1
+        return int(self._scorer._items_LE.shape[1]) - 1
 
     def _train(self, embeddings_ND: DenseMatrix, labels: sp.csr_matrix) -> None:
         assert self._weights_LD is not None and self._bias_L is not None

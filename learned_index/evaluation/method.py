@@ -55,8 +55,9 @@ class MethodSpec(Protocol):
 class ClassifierModel(Protocol):
     """What the comparison asks of the learned index, beside its search."""
 
-    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
-        """Return the best k labels of each query."""
+    @property
+    def search(self) -> Callable[..., SearchResult]:
+        """``search(queries, k, **query_arguments)`` returns the best k labels of each query."""
         ...
 
     def label_classifiers(self) -> tuple[Any, Any]:
