@@ -1,0 +1,55 @@
+"""What the documents show must run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_readme_example_runs(tmp_path: Path) -> None:
+    (block,) = python_blocks(ROOT / "README.md")
+    code = block + "\nassert ids[:, 0].tolist() == [0, 1, 2], ids\n"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["my-index"]
+
+
+def test_the_example_is_ten_lines() -> None:
+    (block,) = python_blocks(ROOT / "README.md")
+    assert len([line for line in block.splitlines() if line.strip()]) <= 10
+
+
+@pytest.mark.slow
+def test_the_example_script_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "own_embeddings.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "-> bread" in done.stdout
+    assert "-> salad" in done.stdout
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))])  # fmt: skip
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("#"):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+def test_comparison_block_can_be_rewritten() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = "<!-- comparison:begin -->", "<!-- comparison:end -->"
+    assert text.count(begin) == text.count(end) == 1
+    assert text.index(begin) < text.index(end)
