@@ -9,19 +9,24 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 import click
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # generic since click 8.4 only
+    ParamType = click.ParamType
 
 R = TypeVar("R")
 AUTO = "auto"
 """What one writes for None in an option whose field may be None."""
 
 
-class OptionalValue(click.ParamType):
+class OptionalValue(ParamType):
     """A value of ``inner`` type, or the word ``auto``, which stands for None."""
 
-    def __init__(self, inner: click.ParamType) -> None:
+    def __init__(self, inner: ParamType) -> None:
         self.inner = inner
         self.name = f"{inner.name}|{AUTO}"
 
@@ -30,7 +35,7 @@ class OptionalValue(click.ParamType):
         return AUTO if value == AUTO else self.inner.convert(value, param, ctx)
 
 
-def _click_type(hint: Any) -> click.ParamType:
+def _click_type(hint: Any) -> ParamType:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         others = [argument for argument in arguments if argument is not type(None)]
@@ -38,7 +43,7 @@ def _click_type(hint: Any) -> click.ParamType:
             return OptionalValue(_click_type(others[0]))
     if origin is Literal:
         return click.Choice([str(argument) for argument in arguments])
-    simple: dict[Any, click.ParamType] = {
+    simple: dict[Any, ParamType] = {
         int: click.INT, float: click.FLOAT, str: click.STRING, bool: click.BOOL
     }  # fmt: skip
     if hint in simple:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -38,7 +38,7 @@ def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
     Raises:
         InputError: Bytes that are not UTF-8.
     """
-    read = getattr(stream, "read1", stream.read)
+    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     rest = b""
     number = 0
     while chunk := read(READ_BYTES):

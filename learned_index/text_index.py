@@ -137,10 +137,11 @@ class TextIndex:
             InputError: Numbers of texts, labels or vectors differ, or the encoder's vectors are
                 sparse.
         """
-        rows = texts.shape[0] if sp.issparse(texts) else len(texts)
-        n_rows = labels.shape[0] if sp.issparse(labels) else len(labels)
-        if rows != n_rows:
-            raise InputError(f"got {rows} texts and {n_rows} rows of labels; expected as many")
+        n_points = _n_rows(texts)
+        if n_points != _n_rows(labels):
+            raise InputError(
+                f"got {n_points} texts and {_n_rows(labels)} rows of labels; expected as many"
+            )
         if embeddings is None:
             embeddings = encoder.fit(texts).encode(texts)
         if sp.issparse(embeddings):
@@ -163,7 +164,7 @@ class TextIndex:
             index,
             vocabulary,
             label_counts=_label_counts(labels, index.n_labels),
-            n_points=n_rows,
+            n_points=n_points,
         )
 
     def encode(self, texts: Sequence[Any]) -> Float32Array:
@@ -204,7 +205,7 @@ class TextIndex:
             raise InputError(
                 f"texts must be a list of strings, got the string {texts!r}; use [text]"
             )
-        rows = texts.shape[0] if sp.issparse(texts) else len(texts)
+        rows = _n_rows(texts)
         if rows == 0:
             if k < 1:
                 raise InputError(f"k must be at least 1, got {k}")
@@ -307,6 +308,10 @@ class TextIndex:
             )
         except InputError as error:
             raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
+
+
+def _n_rows(rows: Any) -> int:
+    return int(rows.shape[0]) if sp.issparse(rows) else len(rows)
 
 
 def _label_counts(labels: Any, n_labels: int) -> Int64Array:
