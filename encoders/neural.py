@@ -80,6 +80,18 @@ def token_lists(tokenizer: Any, texts: list[str], max_length: int) -> list[dict[
     return rows
 
 
+def forget_last_call(tokenizer: Any) -> None:
+    """Clear the cutting and padding that a tokeniser remembers from its last call.
+
+    They would be written into ``tokenizer.json``, so that a model saved after encoding differed
+    from one saved before. Every call sets them anew.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+
+
 def pad_id(tokenizer: Any) -> int:
     """Return the token id that fills rows: padding, else end of text, else 0."""
     for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):

@@ -19,6 +19,7 @@ from learned_index.encoders.neural import (
     NeuralEncoder,
     Precision,
     SaveWeights,
+    forget_last_call,
     state_digest,
 )
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
@@ -268,6 +269,7 @@ class SentenceTransformerEncoder(NeuralEncoder):
                 "to it would lose the change; set encoder.save_weights = 'copy'"
             )
         if self._stored() is None:
+            forget_last_call(self.tokenizer)
             with quiet_loading():
                 self.model.save_pretrained(str(directory / MODEL_FOLDER), create_model_card=False)
 

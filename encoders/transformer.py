@@ -15,6 +15,7 @@ from learned_index.encoders.neural import (
     NeuralEncoder,
     Precision,
     SaveWeights,
+    forget_last_call,
     state_digest,
 )
 from learned_index.errors import InputError, ModelFormatError
@@ -203,6 +204,7 @@ class TransformerEncoder(NeuralEncoder):
 
     def _write(self, directory: Path) -> None:
         if self.save_weights == "copy":
+            forget_last_call(self.tokenizer)
             with quiet_loading():
                 self.model.save_pretrained(str(directory / MODEL_FOLDER))
                 self._tokenizer.save_pretrained(str(directory / MODEL_FOLDER))

@@ -107,7 +107,7 @@ class TextVectoriser:
         ngrams = (1, config.word_ngrams) if analyser == "word" else config.char_ngrams
         return TfidfVectorizer(
             analyzer="word" if analyser == "word" else "char_wb",
-            token_pattern=r"(?u)\b\w+\b",
+            token_pattern=r"(?u)\b\w+\b" if analyser == "word" else None,
             ngram_range=ngrams,
             lowercase=config.lowercase,
             sublinear_tf=config.sublinear_tf,
