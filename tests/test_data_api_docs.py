@@ -133,7 +133,8 @@ def test_markup(markup, plain):
 
 def test_sentences_end_at_full_stops_but_not_at_abbreviations():
     text = (
-        "The root of x. Use a list, e.g. Python's. It has I.D. Numbers etc. The end! 3.5 is no end."
+        "The root of x. Use a list, e.g. Python's. It has I.D. Numbers etc. The end! "
+        "3.5 is no end. get_it may begin."
     )
     assert split_sentences(text) == [
         "The root of x.",
@@ -141,6 +142,7 @@ def test_sentences_end_at_full_stops_but_not_at_abbreviations():
         "It has I.D. Numbers etc.",
         "The end!",
         "3.5 is no end.",
+        "get_it may begin.",
     ]
 
 
@@ -153,6 +155,7 @@ def test_the_name_does_not_give_the_answer_away():
     assert hide("Eigh returns two arrays", "m.eigh") == "This function returns two arrays"
     assert hide("With the eigh function one", "m.eigh") == "With this function one"
     assert hide("Call np.linalg.eigh() or eighx", "m.eigh") == "Call this function or eighx"
+    assert hide("It ends. eigh begins", "m.eigh") == "It ends. This function begins"
     assert hide("Sort the list", "m.sort") == "Sort the list"
     assert hide("Unlike m.sort this", "m.sort") == "Unlike this function this"
     assert hide("The train_test_split does", "m.train_test_split") == "This function does"

@@ -238,6 +238,7 @@ def hide_name(sentence: str, item: ApiObject, english: frozenset[str]) -> str:
         replacement,
         sentence,
     )
+    hidden = re.sub(rf"([.!?] ){replacement}", lambda m: m[1] + replacement.capitalize(), hidden)
     return hidden[0].upper() + hidden[1:]
 
 

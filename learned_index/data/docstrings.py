@@ -280,7 +280,7 @@ def split_sentences(paragraph: str) -> list[str]:
     """Split a paragraph at sentence ends; abbreviations such as "e.g." are no ends."""
     sentences: list[str] = []
     start = 0
-    for match in re.finditer(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])", paragraph):
+    for match in re.finditer(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9]|[a-z]\w*[._]\w)", paragraph):
         candidate = paragraph[start : match.end()].strip()
         if _ABBREVIATION.search(candidate) and not re.search(r"\betc\.$", candidate):
             continue
