@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from torch import Tensor, nn
 
 from learned_index.encoders.base import digest
@@ -133,7 +132,6 @@ class TransformerEncoder(NeuralEncoder):
                     local_files_only=True,
                     trust_remote_code=False,
                     use_safetensors=True,
-                    dtype=torch.float32,
                 )
             except Exception as error:  # the library raises many types here
                 reason = (str(error).strip().splitlines() or [""])[0]
@@ -141,7 +139,7 @@ class TransformerEncoder(NeuralEncoder):
                     f"{folder} cannot be loaded as a transformer ({type(error).__name__}: "
                     f"{reason:.300}); expected model and tokeniser saved by save_pretrained"
                 ) from error
-        self.model: Any = model.to(self._first_device).eval()
+        self.model: Any = model.float().to(self._first_device).eval()
         self.eval()
 
     @property
