@@ -68,7 +68,3 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="learned-index", prog_name="li")
 def main() -> None:
     """Learned Index: train, search and compare a learned index over many labels."""
-
-
-if __name__ == "__main__":
-    main()

@@ -140,7 +140,7 @@ def search(
         return
     if sys.stdin.isatty():
         note("one query a line; end with Ctrl-D")
-    for lines in read_queries(click.get_binary_stream("stdin")):
+    for lines in read_queries(sys.stdin.buffer):
         for answer in _answers(loaded, lines, k, arguments):
             if as_json:
                 click.echo(json.dumps(answer, ensure_ascii=False))

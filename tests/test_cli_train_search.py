@@ -27,7 +27,7 @@ from learned_index.evaluation.metrics import metric_names
 
 QUICK = ["--encoder", "lsa", "--batch-size", "32", "--stage1-epochs", "3", "--stage2-epochs", "3"]
 QUICK += ["--cache", "off", "--threads", "1"]
-LI = [sys.executable, "-m", "learned_index.cli.main"]
+LI = [sys.executable, "-m", "learned_index.cli"]
 
 
 @pytest.fixture(autouse=True)
