@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ PACKAGES = ("learned-index", "faiss-cpu", "numba", "numpy", "scikit-learn", "sci
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return date (UTC), platform, CPU model, usable CPUs and package versions."""
+    """Return date (UTC), platform, CPU model, usable CPUs, load and package versions."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -27,6 +28,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_model(),
         "cpus": available_cpus(),
+        "load_average": load_average(),
         "versions": versions,
     }
 
@@ -39,6 +41,17 @@ def cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def load_average() -> float | None:
+    """Return the processes that ran or waited for a CPU in the last minute; None if unknown.
+
+    More than a few tenths before the measurement begins mean that others disturb the timings.
+    """
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def peak_rss_mb() -> float | None:
