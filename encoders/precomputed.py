@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -79,7 +80,7 @@ def read_vectors(path: Path) -> Float32Array:
                 array = archive.get_tensor(_only(path, list(archive.keys())))
         else:
             raise InputError(f"{path}: unknown suffix, expected one of {', '.join(SUFFIXES)}")
-    except (ValueError, OSError, EOFError, SafetensorError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, SafetensorError) as error:
         if isinstance(error, InputError | FileNotFoundError):
             raise
         raise InputError(

@@ -63,7 +63,7 @@ def parse_encoder(spec: str, *, seed: int | None = None, **options: Any) -> Enco
 
 def _split(spec: str) -> list[str]:
     """Split at ``+``, except where the whole is an existing path that has one in its name."""
-    if "+" not in spec or Path(spec).expanduser().exists():
+    if "+" not in spec or Path(spec.removeprefix("st:").removeprefix("hf:")).expanduser().exists():
         return [spec]
     return [part.strip() for part in spec.split("+")]
 
