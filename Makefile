@@ -48,28 +48,33 @@ install: $(RUN_STAMP)
 
 # ---- demo ----------------------------------------------------------------------------------
 
-$(DEMO)/data/.built: | $(RUN_STAMP)
+$(DEMO)/data.built: | $(RUN_STAMP)
 	@echo "== 1/4  data: the documentation of the Python packages installed here"
-	$(LI) data build api-docs --out $(DEMO)/data
+	$(LI) data build api-docs --out $(DEMO)/data --force
 	@touch $@
 
-$(DEMO)/model/manifest.json: $(DEMO)/data/.built
+$(DEMO)/model.report.json: $(DEMO)/data.built
 	@echo "== 2/4  training"
 	$(LI) train-index --data $(DEMO)/data --out $(DEMO)/model --overwrite --seed 0 $(THREAD_FLAGS)
 
-$(DEMO)/compare/compare.json: $(DEMO)/model/manifest.json
+$(DEMO)/compare/table.txt: $(DEMO)/model.report.json
 	@echo "== 4/4  comparison with a graph (HNSW), an exact scan and a fixed tree"
 	$(LI) compare --data $(DEMO)/data --model $(DEMO)/model --baselines hnsw,exact,tree \
-	  --out $(DEMO)/compare | tee $(DEMO)/table.txt
+	  --out $(DEMO)/compare $(THREAD_FLAGS) > $@
 
-demo: $(DEMO)/model/manifest.json
+demo: $(DEMO)/model.report.json
 	@echo "== 3/4  three questions"
 	@$(LI) search $(DEMO)/model -k 5 \
 	  "solve a sparse symmetric linear system" \
 	  "split a data set into a training part and a test part" \
 	  "smooth a noisy signal with a moving polynomial"
-	@$(MAKE) --no-print-directory $(DEMO)/compare/compare.json
-	@if [ -s $(DEMO)/table.txt ]; then cat $(DEMO)/table.txt; fi
+	@$(MAKE) --no-print-directory $(DEMO)/compare/table.txt
+	@cat $(DEMO)/compare/table.txt
+	@echo
+	@echo "Model: $(DEMO)/model    table and plot: $(DEMO)/compare/compare.json, .csv, .png"
+	@echo "Next:  $(LI) search $(DEMO)/model \"your own question\""
+	@echo "       $(LI) evaluate $(DEMO)/model --data $(DEMO)/data"
+	@echo "       your own data: README.md and docs/cli.md"
 
 # ---- checks --------------------------------------------------------------------------------
 

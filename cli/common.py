@@ -35,6 +35,8 @@ Decorator = Callable[[Callable[..., R]], Callable[..., R]]
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+FILE_WIDTH = 160
+"""Width of tables that go to a file or a pipe."""
 TRACEBACK_VARIABLE = "LI_TRACEBACK"
 """Environment variable that makes the commands raise instead of printing one line."""
 
@@ -52,7 +54,10 @@ console = _StandardErrorConsole()
 
 def output_console() -> Console:
     """Return a rich console on standard output, for tables that are the command's result."""
-    return Console(highlight=False, soft_wrap=False)
+    found = Console(highlight=False, soft_wrap=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = FILE_WIDTH  # rich takes 80 for a file, too narrow for a comparison
+    return found
 
 
 def note(message: str, *, quiet: bool = False) -> None:
