@@ -84,8 +84,6 @@ class Encoder(Protocol):
 class Searcher(Protocol):
     """Anything that finds the best k labels for query vectors."""
 
-    def search(
-        self, queries: DenseMatrix, k: int, **query_arguments: Any
-    ) -> SearchResult:
+    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels for each row of ``queries`` (B x D)."""
         ...

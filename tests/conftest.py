@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import torch
 
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 
@@ -69,3 +71,19 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_dataset(folder, splits, format_name="text")
     return folder
+
+
+@pytest.fixture
+def with_threads():
+    """Context manager that sets the thread count and puts the old one back."""
+
+    @contextlib.contextmanager
+    def context(n):
+        before = torch.get_num_threads()
+        torch.set_num_threads(n)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    return context

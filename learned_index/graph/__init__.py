@@ -1,1 +1,15 @@
 """The index itself: clustering, cluster-label graph, router, search."""
+
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.learned_graph_index import IndexOutput, LearnedGraphIndex
+from learned_index.graph.router import ClusterRouter
+
+__all__ = [
+    "ClusterLabelGraph",
+    "ClusterRouter",
+    "IndexConfig",
+    "IndexOutput",
+    "LearnedGraphIndex",
+    "TrainingConfig",
+]

@@ -15,7 +15,7 @@ from learned_index.types import Int64Array
 
 
 @numba.njit(nogil=True, cache=True)
-def _strongest(edge_labels, weights, best, cluster):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _strongest(edge_labels, weights, best, cluster):
     for c in range(edge_labels.shape[0]):
         for m in range(edge_labels.shape[1]):
             label = edge_labels[c, m]

@@ -99,6 +99,9 @@ class TrainingConfig(_Config):
             self._require(name, low=0)
         for name in ("warmup_fraction", "dropout", "averaging_fraction"):
             self._require(name, low=0.0, high=1.0)
-        for name, choices in (("force_positives", ("yes", "no")), ("edge_init", ("counts", "uniform"))):
+        for name, choices in (
+            ("force_positives", ("yes", "no")),
+            ("edge_init", ("counts", "uniform")),
+        ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")

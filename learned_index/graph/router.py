@@ -20,19 +20,35 @@ class ClusterRouter(nn.Module):
         self.weight_CD = nn.Parameter(torch.zeros(n_clusters, dim))
         self.scale = scale
 
+    def logits(self, x_BD: torch.Tensor) -> torch.Tensor:
+        """Inner products with all clusters, B x C; they order the clusters of a beam."""
+        return x_BD @ self.weight_CD.T
+
+    def scores(self, logits_BC: torch.Tensor) -> torch.Tensor:
+        """``min(1, alpha * softmax)``, float32 B x C in [0, 1]."""
+        return torch.clamp(self.scale * torch.softmax(logits_BC.float(), dim=-1), max=1.0)
+
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
         """Scores of all clusters, float32 B x C in [0, 1]."""
-        logits = x_BD @ self.weight_CD.T
-        return torch.clamp(self.scale * torch.softmax(logits.float(), dim=-1), max=1.0)
+        return self.scores(self.logits(x_BD))
+
+    def beam(self, x_BD: torch.Tensor, beam_width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (float32 B x W) and numbers (int64 B x W) of the best clusters, best first.
+
+        Clusters are ranked by their logits: several scores may be cut off at 1.
+        """
+        logits_BC = self.logits(x_BD)
+        clusters_BW = logits_BC.topk(min(beam_width, logits_BC.shape[1]), dim=1).indices
+        return self.scores(logits_BC).gather(1, clusters_BW), clusters_BW
 
 
 def beam_with_teacher_forcing(
-    scores_BC: torch.Tensor, beam_width: int, teacher_clusters_BP: torch.Tensor | None
+    logits_BC: torch.Tensor, beam_width: int, teacher_clusters_BP: torch.Tensor | None
 ) -> torch.Tensor:
     """The best clusters of each query; in training also those that hold its labels.
 
     Args:
-        scores_BC: Cluster scores.
+        logits_BC: Cluster logits; they order the clusters, also those whose scores are cut at 1.
         beam_width: W.
         teacher_clusters_BP: int64, for each positive label the cluster with its strongest edge, -1
             where unused; duplicates and clusters of the beam are dropped.
@@ -40,13 +56,13 @@ def beam_with_teacher_forcing(
     Returns:
         int64 B x (W + P), -1 where unused, no cluster twice in a row.
     """
-    beam = scores_BC.detach().topk(min(beam_width, scores_BC.shape[1]), dim=1).indices
+    beam = logits_BC.detach().topk(min(beam_width, logits_BC.shape[1]), dim=1).indices
     if teacher_clusters_BP is None or teacher_clusters_BP.shape[1] == 0:
         return beam
     teacher = teacher_clusters_BP.sort(dim=1, descending=True).values
     repeated = torch.zeros_like(teacher, dtype=torch.bool)
     repeated[:, 1:] = teacher[:, 1:] == teacher[:, :-1]
-    in_beam = torch.zeros_like(scores_BC, dtype=torch.bool).scatter_(1, beam, True)
+    in_beam = torch.zeros_like(logits_BC, dtype=torch.bool).scatter_(1, beam, True)
     known = in_beam.gather(1, teacher.clamp(min=0))
     teacher = teacher.masked_fill(repeated | known, -1)
     teacher = teacher.sort(dim=1, descending=True).values

@@ -11,7 +11,7 @@ from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def dot(a, b):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def dot(a, b):
     """Inner product of two float32 vectors, always summed in the same order."""
     total = np.float32(0.0)
     for d in range(a.shape[0]):
@@ -20,7 +20,7 @@ def dot(a, b):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
 
 
 @numba.njit(nogil=True, cache=True)
-def _rows_dot(start, stop, rows, vector, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _rows_dot(start, stop, rows, vector, out):
     for i in range(start, stop):
         out[i] = dot(rows[i], vector)
 

@@ -35,21 +35,21 @@ class Shortlist(NamedTuple):
 
 
 @numba.njit(nogil=True, cache=True)
-def _explore_rows(  # type: ignore[no-untyped-def] # noqa: ANN202
-    start,  # noqa: ANN001
-    stop,  # noqa: ANN001
-    clusters_BW,  # noqa: ANN001
-    scores_BW,  # noqa: ANN001
-    edge_labels_CM,  # noqa: ANN001
-    edge_weights_CM,  # noqa: ANN001
-    positives_BP,  # noqa: ANN001
-    force_positives,  # noqa: ANN001
-    best_L,  # noqa: ANN001
-    path_L,  # noqa: ANN001
-    label_ids_BK,  # noqa: ANN001
-    slots_BK,  # noqa: ANN001
-    edges_BK,  # noqa: ANN001
-    n_positives_B,  # noqa: ANN001
+def _explore_rows(
+    start,
+    stop,
+    clusters_BW,
+    scores_BW,
+    edge_labels_CM,
+    edge_weights_CM,
+    positives_BP,
+    force_positives,
+    best_L,
+    path_L,
+    label_ids_BK,
+    slots_BK,
+    edges_BK,
+    n_positives_B,
 ):
     W = clusters_BW.shape[1]
     M = edge_labels_CM.shape[1]
@@ -197,9 +197,8 @@ def _explore_torch(
         reached_BP = (positives_BP >= 0) & (best.gather(1, safe_BP) >= 0)
         n_positives = reached_BP.sum(1).clamp(max=shortlist_size)
         # rank the reached positives above everything else, in the order given
-        rank = reached_BP.to(key.dtype) * (
-            2.0 + torch.arange(positives_BP.shape[1], 0, -1, device=device)
-        )
+        order = torch.arange(positives_BP.shape[1], 0, -1, device=device, dtype=key.dtype)
+        rank = torch.where(reached_BP, 2.0 + order, torch.full_like(order, -1.0))
         key.scatter_reduce_(1, safe_BP, rank, "amax")
     k = min(shortlist_size, n_labels)
     top, ids = key.topk(k, dim=1)

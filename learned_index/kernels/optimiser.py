@@ -10,18 +10,18 @@ import torch
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def adamw_row(  # type: ignore[no-untyped-def] # noqa: ANN201
-    w,  # noqa: ANN001
-    grad,  # noqa: ANN001
-    moment1,  # noqa: ANN001
-    moment2,  # noqa: ANN001
-    learning_rate,  # noqa: ANN001
-    beta1,  # noqa: ANN001
-    beta2,  # noqa: ANN001
-    epsilon,  # noqa: ANN001
-    decay,  # noqa: ANN001
-    correction1,  # noqa: ANN001
-    correction2,  # noqa: ANN001
+def adamw_row(
+    w,
+    grad,
+    moment1,
+    moment2,
+    learning_rate,
+    beta1,
+    beta2,
+    epsilon,
+    decay,
+    correction1,
+    correction2,
 ):
     """One AdamW step on one row, in place (Loshchilov & Hutter 2019, algorithm 2)."""
     one = np.float32(1.0)

@@ -48,7 +48,9 @@ def split_by_weight(offsets: np.ndarray[Any, Any], n_parts: int) -> list[tuple[i
 
 
 def run_ranges(
-    ranges: list[tuple[int, int]], call: Callable[[int, int, int], Any], n_threads: int | None = None
+    ranges: list[tuple[int, int]],
+    call: Callable[[int, int, int], Any],
+    n_threads: int | None = None,
 ) -> None:
     """Call ``call(part, start, stop)`` for every range.
 

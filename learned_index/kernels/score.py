@@ -25,7 +25,7 @@ _BACKWARD_PARTS = 8
 
 
 @numba.njit(nogil=True, cache=True)
-def _invert(label_ids, n_labels, offsets, order):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _invert(label_ids, n_labels, offsets, order):
     """Counting sort of the pairs by label; ``order[offsets[l]:offsets[l+1]]`` are those of l."""
     for i in range(label_ids.shape[0]):
         label = label_ids[i]
@@ -44,7 +44,7 @@ def _invert(label_ids, n_labels, offsets, order):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, out):
     D = x_BD.shape[1]
     for label in range(start, stop):
         w = weight_LD[label]
@@ -59,18 +59,18 @@ def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, out):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _backward_labels(  # type: ignore[no-untyped-def] # noqa: ANN202
-    start,  # noqa: ANN001
-    stop,  # noqa: ANN001
-    offsets,  # noqa: ANN001
-    order,  # noqa: ANN001
-    K,  # noqa: ANN001
-    grad_z,  # noqa: ANN001
-    x_BD,  # noqa: ANN001
-    weight_LD,  # noqa: ANN001
-    grad_x_BD,  # noqa: ANN001
-    grad_weight_LD,  # noqa: ANN001
-    grad_bias_L,  # noqa: ANN001
+def _backward_labels(
+    start,
+    stop,
+    offsets,
+    order,
+    K,
+    grad_z,
+    x_BD,
+    weight_LD,
+    grad_x_BD,
+    grad_weight_LD,
+    grad_bias_L,
 ):
     D = x_BD.shape[1]
     for label in range(start, stop):
@@ -94,28 +94,28 @@ def _backward_labels(  # type: ignore[no-untyped-def] # noqa: ANN202
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _backward_update_labels(  # type: ignore[no-untyped-def] # noqa: ANN202
-    start,  # noqa: ANN001
-    stop,  # noqa: ANN001
-    offsets,  # noqa: ANN001
-    order,  # noqa: ANN001
-    K,  # noqa: ANN001
-    grad_z,  # noqa: ANN001
-    x_BD,  # noqa: ANN001
-    weight_LD,  # noqa: ANN001
-    bias_L,  # noqa: ANN001
-    grad_x_BD,  # noqa: ANN001
-    moment1_LD,  # noqa: ANN001
-    moment2_LD,  # noqa: ANN001
-    moment1_L,  # noqa: ANN001
-    moment2_L,  # noqa: ANN001
-    learning_rate,  # noqa: ANN001
-    beta1,  # noqa: ANN001
-    beta2,  # noqa: ANN001
-    epsilon,  # noqa: ANN001
-    decay,  # noqa: ANN001
-    correction1,  # noqa: ANN001
-    correction2,  # noqa: ANN001
+def _backward_update_labels(
+    start,
+    stop,
+    offsets,
+    order,
+    K,
+    grad_z,
+    x_BD,
+    weight_LD,
+    bias_L,
+    grad_x_BD,
+    moment1_LD,
+    moment2_LD,
+    moment1_L,
+    moment2_L,
+    learning_rate,
+    beta1,
+    beta2,
+    epsilon,
+    decay,
+    correction1,
+    correction2,
 ):
     D = x_BD.shape[1]
     grad_w = np.empty(D, np.float32)
@@ -152,7 +152,7 @@ def _backward_update_labels(  # type: ignore[no-untyped-def] # noqa: ANN202
 
 class _ScoreCPU(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         x_BD: torch.Tensor,
         weight_LD: torch.Tensor,
@@ -181,7 +181,7 @@ class _ScoreCPU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:  # noqa: D102
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad_z,) = grads
         x_BD, weight_LD, bias_L = ctx.saved_tensors  # type: ignore[attr-defined]
         offsets, order, ranges = ctx.pairs  # type: ignore[attr-defined]
@@ -218,7 +218,7 @@ class _ScoreTorch(torch.autograd.Function):
     """Dense product over blocks of labels, gathered: B x block scratch, any device."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         x_BD: torch.Tensor,
         weight_LD: torch.Tensor,
@@ -240,7 +240,7 @@ class _ScoreTorch(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:  # noqa: D102
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad_z,) = grads
         x_BD, weight_LD, label_ids_BK = ctx.saved_tensors  # type: ignore[attr-defined]
         block: int = ctx.block  # type: ignore[attr-defined]

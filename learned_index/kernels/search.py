@@ -40,20 +40,22 @@ class SearchArrays(NamedTuple):
 
 
 @numba.njit(nogil=True, cache=True)
-def _precedes(score_a, id_a, score_b, id_b):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _precedes(score_a, id_a, score_b, id_b):
     """Order of results: higher score first, then the smaller id."""
     return score_a > score_b or (score_a == score_b and id_a < id_b)
 
 
 @numba.njit(nogil=True, cache=True)
-def _sift_down(scores, ids, start, n):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _sift_down(scores, ids, start, n):
     """Restore a heap whose root is the worst result."""
     root = start
     while True:
         child = 2 * root + 1
         if child >= n:
             return
-        if child + 1 < n and _precedes(scores[child], ids[child], scores[child + 1], ids[child + 1]):
+        if child + 1 < n and _precedes(
+            scores[child], ids[child], scores[child + 1], ids[child + 1]
+        ):
             child += 1
         if not _precedes(scores[root], ids[root], scores[child], ids[child]):
             return
@@ -63,7 +65,7 @@ def _sift_down(scores, ids, start, n):  # type: ignore[no-untyped-def] # noqa: A
 
 
 @numba.njit(nogil=True, cache=True)
-def _top_k(values, labels, n, k, out_ids, out_scores):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _top_k(values, labels, n, k, out_ids, out_scores):
     """Best k of n (value, label), best first; the outputs double as a bounded heap."""
     size = 0
     for i in range(n):
@@ -91,7 +93,7 @@ def _top_k(values, labels, n, k, out_ids, out_scores):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _project(query, projection, x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _project(query, projection, x):
     for d in range(x.shape[0]):
         x[d] = query[d]
     for d in range(projection.shape[0]):
@@ -99,8 +101,8 @@ def _project(query, projection, x):  # type: ignore[no-untyped-def] # noqa: ANN0
 
 
 @numba.njit(nogil=True, cache=True)
-def _route(x, router, scale, scores):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """``min(1, alpha softmax(x W^T))`` of all clusters, in float64 sums of float32 terms."""
+def _route(x, router, scale, scores):
+    """``alpha softmax(x W^T)`` of all clusters, not yet cut off at 1 (the cut would make ties)."""
     C = router.shape[0]
     largest = np.float32(-np.inf)
     for c in range(C):
@@ -112,26 +114,26 @@ def _route(x, router, scale, scores):  # type: ignore[no-untyped-def] # noqa: AN
         total += scores[c]
     factor = np.float32(scale / total)
     for c in range(C):
-        scores[c] = min(np.float32(1.0), scores[c] * factor)
+        scores[c] *= factor
 
 
 @numba.njit(nogil=True, cache=True)
-def _search_rows(  # type: ignore[no-untyped-def] # noqa: ANN202
-    start,  # noqa: ANN001
-    stop,  # noqa: ANN001
-    queries,  # noqa: ANN001
-    projection,  # noqa: ANN001
-    router,  # noqa: ANN001
-    edge_labels,  # noqa: ANN001
-    edge_weights,  # noqa: ANN001
-    label_vectors,  # noqa: ANN001
-    bias,  # noqa: ANN001
-    scale,  # noqa: ANN001
-    beam_width,  # noqa: ANN001
-    shortlist_size,  # noqa: ANN001
-    best,  # noqa: ANN001
-    out_ids,  # noqa: ANN001
-    out_scores,  # noqa: ANN001
+def _search_rows(
+    start,
+    stop,
+    queries,
+    projection,
+    router,
+    edge_labels,
+    edge_weights,
+    label_vectors,
+    bias,
+    scale,
+    beam_width,
+    shortlist_size,
+    best,
+    out_ids,
+    out_scores,
 ):
     C = router.shape[0]
     M = edge_labels.shape[1]
@@ -152,7 +154,7 @@ def _search_rows(  # type: ignore[no-untyped-def] # noqa: ANN202
         n = 0
         for w in range(beam_width):
             c = beam[w]
-            s = beam_scores[w]
+            s = min(np.float32(1.0), beam_scores[w])
             for m in range(M):
                 label = edge_labels[c, m]
                 if label < 0:

@@ -9,7 +9,7 @@ _BINS = 2048
 
 
 @numba.njit(nogil=True, cache=True)
-def kth_largest_bits(values, n, k, histogram):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def kth_largest_bits(values, n, k, histogram):
     """Bit pattern of the k-th largest of ``values[:n]`` by a three-pass radix select.
 
     For floats >= 0 the order of the values is the order of their bits read as integers. Ties cost

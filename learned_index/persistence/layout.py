@@ -58,7 +58,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise ModelFormatError(f"{path} is missing; the directory is not a saved model") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFormatError(f"{path} is not valid JSON ({error}); save the model again") from None
+        raise ModelFormatError(
+            f"{path} is not valid JSON ({error}); save the model again"
+        ) from None
 
 
 def _sha256(path: Path) -> str:
@@ -112,7 +114,9 @@ def read_manifest(directory: Path | str, *, kind: str, verify: bool = True) -> M
     for name, expected in raw["files"].items():
         path = directory / name
         if ".." in Path(name).parts or Path(name).is_absolute():
-            raise ModelFormatError(f"{directory}: the manifest names {name!r}, outside the directory")
+            raise ModelFormatError(
+                f"{directory}: the manifest names {name!r}, outside the directory"
+            )
         if not path.is_file():
             raise ModelFormatError(f"{path} is missing; copy the model again")
         size = path.stat().st_size

@@ -88,6 +88,7 @@ def run_stage(
     averaging_from = n_steps - round(n_steps * plan.averaging_fraction)
     average_every = max(1, round(n_steps * plan.averaging_fraction) // 10)
     done, since, total = 0, 0, 0.0
+    mean: float | None = None
     last_event = time.monotonic()
     for epoch in range(plan.epochs):
         for x_BD, positives_BP in shuffled_batches(
@@ -113,16 +114,12 @@ def run_stage(
                 average.update()
             now = time.monotonic()
             if progress is not None and now - last_event > _SECONDS_BETWEEN_EVENTS:
-                progress(
-                    TrainingEvent(plan.name, epoch, plan.epochs, done, n_steps, total / since)
-                )
+                progress(TrainingEvent(plan.name, epoch, plan.epochs, done, n_steps, total / since))
                 last_event, since, total = now, 0, 0.0
         if epoch == plan.epochs - 1:
             average.apply()
         metrics = validate() if validate is not None else {}
         if progress is not None:
-            mean = total / since if since else None
-            progress(
-                TrainingEvent(plan.name, epoch + 1, plan.epochs, done, n_steps, mean, metrics)
-            )
+            mean = total / since if since else mean
+            progress(TrainingEvent(plan.name, epoch + 1, plan.epochs, done, n_steps, mean, metrics))
             last_event, since, total = time.monotonic(), 0, 0.0

@@ -10,7 +10,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 class _ShortlistCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         logits_BK: torch.Tensor,
         path_scores_BK: torch.Tensor,
@@ -25,6 +25,7 @@ class _ShortlistCrossEntropy(torch.autograd.Function):
         one_plus_u = 1.0 + u
         a = torch.where(up, (1.0 - y_hat) + u, 1.0 + (1.0 - y_hat) * u)
         sigmoid = torch.where(up, 1.0, u) / one_plus_u
+        one_minus_sigmoid = torch.where(up, u, 1.0) / one_plus_u
         a = a.clamp(min=torch.finfo(z.dtype).tiny)
         log_not_p = torch.log(a) - torch.log1p(u)
         safe = y_hat.clamp(min=1e-12)
@@ -32,14 +33,16 @@ class _ShortlistCrossEntropy(torch.autograd.Function):
         loss = -(torch.where(positive_BK, log_p, log_not_p) * valid_BK).sum()
         not_p = a / one_plus_u
         sigmoid_over = sigmoid / not_p
-        grad_z = torch.where(positive_BK, sigmoid - 1.0, y_hat * (1.0 - sigmoid) * sigmoid_over)
+        grad_z = torch.where(
+            positive_BK, -one_minus_sigmoid, y_hat * one_minus_sigmoid * sigmoid_over
+        )
         grad_y = torch.where(positive_BK, -1.0 / safe, sigmoid_over)
         ctx.save_for_backward(grad_z * valid_BK, grad_y * valid_BK)
         return loss
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:  # noqa: D102
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad,) = grads
         grad_z, grad_y = ctx.saved_tensors  # type: ignore[attr-defined]
         return grad * grad_z, grad * grad_y, None, None

@@ -1,0 +1,263 @@
+"""From examples to an index: partition, stage 1, graph, stage 2 (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.errors import InputError
+from learned_index.evaluation.metrics import evaluate, label_propensities
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.clustering import (
+    Block,
+    balanced_partition,
+    label_centroids,
+    sparse_label_centroids,
+)
+from learned_index.kernels import RowAdamW
+from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
+from learned_index.training.events import Progress, TrainingEvent
+from learned_index.training.loop import StagePlan, run_stage
+from learned_index.types import DenseMatrix
+
+if TYPE_CHECKING:
+    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+
+_CHUNK_ROWS = 8192
+
+
+def default_n_clusters(n_labels: int) -> int:
+    """C = L / 20, at most 16384 (measured: docs/benchmarks.md)."""
+    return int(np.clip(round(n_labels / 20), 1, 16384))
+
+
+def _checked(
+    embeddings: DenseMatrix, labels: Labels, n_labels: int | None = None, dim: int | None = None
+) -> tuple[Any, sp.csr_matrix]:
+    vectors = as_vectors(embeddings, dim=dim)
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        as_float32_rows(vectors[start : start + _CHUNK_ROWS], first_row=start)
+    return vectors, as_label_matrix(labels, n_points=len(vectors), n_labels=n_labels)
+
+
+def build_partition(
+    index: LearnedGraphIndex,
+    embeddings: DenseMatrix,
+    labels: Labels,
+    *,
+    clustering_features: sp.csr_matrix | None,
+) -> None:
+    """See :meth:`LearnedGraphIndex.build_partition`."""
+    vectors, labels_NL = _checked(embeddings, labels)
+    if clustering_features is not None and clustering_features.shape[0] != len(vectors):
+        raise InputError(
+            f"clustering_features have {clustering_features.shape[0]} rows, the embeddings "
+            f"{len(vectors)}"
+        )
+    _build_partition(index, vectors, labels_NL, clustering_features)
+
+
+def _build_partition(
+    index: LearnedGraphIndex,
+    vectors: Any,
+    labels_NL: sp.csr_matrix,
+    clustering_features: sp.csr_matrix | None,
+) -> None:
+    config, training = index.config, index.training_config
+    n_labels = labels_NL.shape[1]
+    n_clusters = config.n_clusters or default_n_clusters(n_labels)
+    if n_clusters > n_labels:
+        raise InputError(
+            f"n_clusters is {n_clusters}, expected 1 to {n_labels} (the number of labels)"
+        )
+    centroids_LD = label_centroids(labels_NL, vectors)
+    blocks: list[Block] = [centroids_LD]
+    if clustering_features is not None:
+        blocks.append(sparse_label_centroids(labels_NL, clustering_features.tocsr()))
+    cluster_L = balanced_partition(blocks, n_clusters, seed=training.seed)
+    del blocks
+    index.allocate(dim=vectors.shape[1], n_labels=n_labels, n_clusters=n_clusters)
+    members = sp.csr_matrix(
+        (np.ones(n_labels, np.float32), (cluster_L, np.arange(n_labels))),
+        shape=(n_clusters, n_labels),
+    )
+    router_CD = members @ centroids_LD
+    router_CD /= np.maximum(np.linalg.norm(router_CD, axis=1, keepdims=True), 1e-12)
+    with torch.no_grad():
+        index.router.weight_CD.copy_(torch.from_numpy(router_CD * training.router_init_scale))
+        index.label_weight_LD.copy_(torch.from_numpy(centroids_LD))
+        index.label_weight_LD.mul_(training.label_init_scale)
+        index.label_bias_L.fill_(training.label_init_bias)
+    index.cluster_of_label_L = torch.from_numpy(cluster_L.astype(np.int32))
+    index.graph = ClusterLabelGraph.from_partition(cluster_L, n_clusters)
+    remember_tree(index)
+
+
+@torch.no_grad()
+def remember_tree(index: LearnedGraphIndex) -> None:
+    """Keep the present router as that of the fixed tree."""
+    index.tree_router_CD = index.router.weight_CD.detach().clone()
+
+
+def build_graph(index: LearnedGraphIndex, embeddings: DenseMatrix, labels: Labels) -> None:
+    """See :meth:`LearnedGraphIndex.build_graph`."""
+    vectors, labels_NL = _checked(embeddings, labels, index.n_labels, index.dim)
+    _build_graph(index, vectors, labels_NL)
+
+
+@torch.no_grad()
+def _build_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_matrix) -> None:
+    config, training = index.config, index.training_config
+    n_clusters, n_labels = index.n_clusters, index.n_labels
+    edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
+    device = index.label_bias_L.device
+    width = min(config.beam_width, n_clusters)
+    counts_CL = sp.csr_matrix((n_clusters, n_labels), dtype=np.float32)
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        rows = np.array(vectors[start : start + _CHUNK_ROWS], dtype=np.float32, order="C")
+        x_BD = index._project(torch.from_numpy(rows).to(device))
+        scores, beam = index.router.beam(x_BD, width)
+        visits_BC = sp.csr_matrix(
+            (
+                scores.reshape(-1).cpu().numpy(),
+                beam.reshape(-1).cpu().numpy(),
+                np.arange(0, len(rows) * width + 1, width),
+            ),
+            shape=(len(rows), n_clusters),
+        )
+        counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(rows)]
+    index.graph = ClusterLabelGraph.from_counts(
+        counts_CL.tocsr(),
+        index.cluster_of_label_L.cpu().numpy().astype(np.int64),
+        edges_per_cluster=edges,
+        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
+        init=training.edge_init,
+        seed=training.seed,
+    ).to(device)
+    index._teacher = None
+    index._search_arrays = None
+
+
+def default_edges_per_cluster(n_labels: int, n_clusters: int) -> int:
+    """M = 10 L / C, at most L (DESIGN: about ten clusters per label)."""
+    return int(min(n_labels, max(1, round(10 * n_labels / n_clusters))))
+
+
+def fit_index(
+    index: LearnedGraphIndex,
+    embeddings: DenseMatrix,
+    labels: Labels,
+    *,
+    clustering_features: sp.csr_matrix | None,
+    validation: tuple[DenseMatrix, sp.csr_matrix] | None,
+    progress: Progress | None,
+) -> None:
+    """See :meth:`LearnedGraphIndex.fit`."""
+    vectors, labels_NL = _checked(embeddings, labels)
+    if clustering_features is not None and clustering_features.shape[0] != len(vectors):
+        raise InputError(
+            f"clustering_features have {clustering_features.shape[0]} rows, the embeddings "
+            f"{len(vectors)}"
+        )
+    training = index.training_config
+    _tell(progress, "clustering", 0)
+    _build_partition(index, vectors, labels_NL, clustering_features)
+    _tell(progress, "clustering", 1)
+    generator = torch.Generator().manual_seed(training.seed)
+    row_optimiser = RowAdamW(
+        index.n_labels,
+        index.dim,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+    )
+    for stage in (1, 2):
+        epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
+        if stage == 2 and epochs:
+            remember_tree(index)
+            _tell(progress, "graph", 0)
+            _build_graph(index, vectors, labels_NL)
+            _tell(progress, "graph", 1)
+        if epochs == 0:
+            continue
+        _run_stage(
+            index, stage, epochs, vectors, labels_NL, row_optimiser, generator, validation, progress
+        )
+    if not training.stage2_epochs:
+        remember_tree(index)
+    index.eval()
+    index._search_arrays = None
+
+
+def _run_stage(
+    index: LearnedGraphIndex,
+    stage: int,
+    epochs: int,
+    vectors: Any,
+    labels_NL: sp.csr_matrix,
+    row_optimiser: RowAdamW,
+    generator: torch.Generator,
+    validation: tuple[DenseMatrix, sp.csr_matrix] | None,
+    progress: Progress | None,
+) -> None:
+    training = index.training_config
+    factor = 1.0 if stage == 1 else training.stage2_learning_rate_factor
+    groups: list[dict[str, Any]] = [
+        {"params": [index.router.weight_CD], "lr": training.learning_rate * factor}
+    ]
+    if index.projection is not None:
+        groups.append(
+            {
+                "params": [index.projection.weight],
+                "lr": training.projection_learning_rate * factor,
+            }
+        )
+    if index.graph.edge_logits_CM is not None:
+        groups.append(
+            {
+                "params": [index.graph.edge_logits_CM],
+                "lr": training.edge_learning_rate * factor,
+                "weight_decay": 0.0,
+            }
+        )
+    optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    row_optimiser.learning_rate = training.learning_rate * factor
+
+    def step(x_BD: torch.Tensor, positives_BP: torch.Tensor) -> torch.Tensor:
+        if training.dropout:
+            keep = 1.0 - training.dropout
+            mask = torch.empty_like(x_BD).bernoulli_(keep, generator=generator)
+            x_BD = x_BD * mask / keep
+        return index(x_BD, positives_BP, row_optimiser=row_optimiser).loss  # type: ignore[no-any-return]
+
+    def validate() -> dict[str, float]:
+        assert validation is not None
+        vectors_valid, truth = validation
+        propensities = label_propensities(labels_NL)
+        return evaluate(index.search(vectors_valid, k=100), truth, propensities=propensities)
+
+    run_stage(
+        step,
+        StagePlan(
+            name=f"stage {stage}",
+            epochs=epochs,
+            batch_size=training.batch_size,
+            warmup_fraction=training.warmup_fraction,
+            averaging_fraction=training.averaging_fraction if stage == 2 else 0.0,
+            seed=(training.seed, stage),
+        ),
+        embeddings_ND=vectors,
+        labels_NL=labels_NL,
+        optimiser=optimiser,
+        row_optimiser=row_optimiser,
+        averaged=[p for p in index.parameters() if p.requires_grad],
+        progress=progress,
+        validate=validate if validation is not None else None,
+    )
+
+
+def _tell(progress: Progress | None, stage: str, step: int) -> None:
+    if progress is not None:
+        progress(TrainingEvent(stage, step, 1, step, 1))

@@ -1,0 +1,451 @@
+"""The learned index: a sparse weighted graph from clusters to labels, trained end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from learned_index.errors import InputError, NotFittedError
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
+from learned_index.kernels import RowAdamW, explore, score_labels
+from learned_index.kernels.search import SearchArrays, search_cpu
+from learned_index.training.batches import Labels, as_float32_rows, as_vectors
+from learned_index.training.events import Progress
+from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.types import DenseMatrix, Float32Array, Int64Array, SearchResult
+
+
+@dataclass(frozen=True)
+class IndexOutput:
+    """What a training step needs from the index.
+
+    Attributes:
+        loss: ``classification_loss + lambda * shortlist_loss``, scalar with gradients.
+        classification_loss: L_c, scalar.
+        shortlist_loss: L_s, scalar.
+        label_ids_BK: int64 shortlist, -1 at pads; the reached positives stand first.
+        path_scores_BK: y_hat in [0, 1], 0 at pads.
+        logits_BK: z = w_l . x + b_l, 0 at pads.
+        positive_BK: bool.
+    """
+
+    loss: torch.Tensor
+    classification_loss: torch.Tensor
+    shortlist_loss: torch.Tensor
+    label_ids_BK: torch.Tensor
+    path_scores_BK: torch.Tensor
+    logits_BK: torch.Tensor
+    positive_BK: torch.Tensor
+
+
+class LearnedGraphIndex(nn.Module):
+    """Search index over labels, learned from (vector, labels) examples.
+
+    A query is scored against C clusters; the best W are explored along their M weighted edges to
+    labels; the K labels with the best paths are ranked by ``p = y_hat * sigmoid(w . x + b)``
+    (Gupta et al., ELIAS, NeurIPS 2022, equations 1 to 8).
+
+    Args:
+        config: Shape and constants.
+        training: How :meth:`fit` trains, and the loss weight that :meth:`forward` uses.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> centres = rng.normal(size=(50, 16)).astype(np.float32)
+        >>> labels = [[i % 50] for i in range(2000)]
+        >>> vectors = np.stack([centres[y[0]] + 0.1 * rng.normal(size=16) for y in labels])
+        >>> index = LearnedGraphIndex().fit(vectors, labels)
+        >>> ids, scores = index.search(centres[:3], k=1)
+        >>> ids[:, 0].tolist()
+        [0, 1, 2]
+    """
+
+    projection: nn.Linear | None
+    router: ClusterRouter
+    graph: ClusterLabelGraph
+    label_weight_LD: nn.Parameter
+    label_bias_L: nn.Parameter
+    cluster_of_label_L: torch.Tensor
+    tree_router_CD: torch.Tensor
+
+    def __init__(
+        self, config: IndexConfig | None = None, *, training: TrainingConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config or IndexConfig()
+        self.training_config = training or TrainingConfig()
+        self._dim: int | None = None
+        self._search_arrays: SearchArrays | None = None
+        self._teacher: torch.Tensor | None = None
+
+    # -- shape ----------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the vectors the index takes."""
+        self._require_fitted()
+        assert self._dim is not None
+        return self._dim
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        self._require_fitted()
+        return int(self.label_bias_L.shape[0])
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters C."""
+        self._require_fitted()
+        return int(self.router.weight_CD.shape[0])
+
+    @property
+    def is_graph_learned(self) -> bool:
+        """True once the edges are learned (stage 2); false while the partition is fixed."""
+        self._require_fitted()
+        return self.graph.edge_logits_CM is not None
+
+    def _require_fitted(self) -> None:
+        if self._dim is None:
+            raise NotFittedError(
+                "the index has no labels yet; call fit(embeddings, labels), "
+                "build_partition(embeddings, labels) or from_pretrained(directory) first"
+            )
+
+    # -- building -------------------------------------------------------------------------------
+
+    def build_partition(
+        self,
+        embeddings: DenseMatrix,
+        labels: Labels,
+        *,
+        clustering_features: sp.csr_matrix | None = None,
+    ) -> Self:
+        """Cluster the labels and make all parameters: the state at the start of stage 1.
+
+        Args:
+            embeddings: N x D.
+            labels: CSR N x L, or N lists of label ids.
+            clustering_features: Optional CSR N x V (tf-idf) joined with the embeddings for the
+                clustering (the paper's psi).
+        """
+        from learned_index.graph.building import build_partition
+
+        build_partition(self, embeddings, labels, clustering_features=clustering_features)
+        return self
+
+    def build_graph(self, embeddings: DenseMatrix, labels: Labels) -> Self:
+        """Replace the partition by learnable edges (initialisation of A, between the stages).
+
+        Args:
+            embeddings: N x D, the training points.
+            labels: Their labels.
+        """
+        from learned_index.graph.building import build_graph
+
+        build_graph(self, embeddings, labels)
+        return self
+
+    def fit(
+        self,
+        embeddings: DenseMatrix,
+        labels: Labels,
+        *,
+        clustering_features: sp.csr_matrix | None = None,
+        validation: tuple[DenseMatrix, sp.csr_matrix] | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn the index: cluster, stage 1, initialise the graph, stage 2.
+
+        The same seed and thread count give a bit-equal index. Memory is a small multiple of the
+        index and does not grow with N when ``embeddings`` are memory-mapped.
+
+        Args:
+            embeddings: N x D float16, float32 or float64 array (may be memory-mapped) or tensor.
+            labels: CSR N x L, or N lists of label ids. Points without labels are skipped.
+            clustering_features: Optional CSR N x V, see :meth:`build_partition`.
+            validation: Optional held-out (vectors, CSR labels); measured after each epoch and
+                reported through ``progress``.
+            progress: Called a few times a second with a
+                :class:`~learned_index.training.TrainingEvent`.
+
+        Raises:
+            InputError: Shapes that do not fit, NaN or infinity, no labels.
+        """
+        from learned_index.graph.building import fit_index
+
+        fit_index(
+            self,
+            embeddings,
+            labels,
+            clustering_features=clustering_features,
+            validation=validation,
+            progress=progress,
+        )
+        return self
+
+    def allocate(self, *, dim: int, n_labels: int, n_clusters: int) -> None:
+        """Make zero parameters of the given shape and a fixed graph (for loading and building)."""
+        self._dim = dim
+        self.projection = None
+        if self.config.projection == "residual":
+            self.projection = nn.Linear(dim, dim, bias=False)
+            nn.init.zeros_(self.projection.weight)
+        self.router = ClusterRouter(n_clusters, dim, scale=self.config.router_scale)
+        self.label_weight_LD = nn.Parameter(torch.zeros(n_labels, dim))
+        self.label_bias_L = nn.Parameter(torch.zeros(n_labels))
+        # Buffers, not parameters: they hold the fixed tree and are never trained.
+        self.register_buffer("cluster_of_label_L", torch.zeros(n_labels, dtype=torch.int32))
+        self.register_buffer("tree_router_CD", torch.zeros(n_clusters, dim))
+        self.graph = ClusterLabelGraph.from_partition(np.arange(n_labels) % n_clusters, n_clusters)
+
+    # -- training -------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x_BD: torch.Tensor,
+        positives: torch.Tensor | sp.csr_matrix | list[list[int]],
+        *,
+        row_optimiser: RowAdamW | None = None,
+    ) -> IndexOutput:
+        """Losses of a batch, for anyone's training loop.
+
+        Gradients flow into ``x_BD`` (so an encoder can be trained), the projection, the clusters,
+        the edges and the label classifiers.
+
+        Args:
+            x_BD: float32 vectors.
+            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids.
+            row_optimiser: Updates the label classifiers during the backward pass instead of
+                leaving their gradient (CPU).
+
+        Returns:
+            The losses and the shortlist. The shortlist holds the beam's labels and, by teacher
+            forcing, those of the cluster with the strongest edge to each positive.
+        """
+        self._require_fitted()
+        self._search_arrays = None
+        training = self.training_config
+        positives_BP = self._padded(positives).to(x_BD.device)
+        x_BD = self._project(x_BD)
+        logits_BC = self.router.logits(x_BD)
+        scores_BC = self.router.scores(logits_BC)
+        edges_CM = self.graph.weights()
+        if self._teacher is None or self.graph.edge_logits_CM is not None:
+            self._teacher = self.graph.strongest_cluster(edges_CM)
+        teacher_BP = torch.where(
+            positives_BP >= 0, self._teacher.to(x_BD.device)[positives_BP.clamp(min=0)], -1
+        )
+        clusters_BW = beam_with_teacher_forcing(logits_BC, self.config.beam_width, teacher_BP)
+        unused = clusters_BW < 0
+        scores_BW = scores_BC.gather(1, clusters_BW.clamp(min=0)).masked_fill(unused, 0.0)
+        size = training.training_shortlist_size or self.config.shortlist_size
+        size = min(size, self.n_labels)
+        force = training.force_positives == "yes"
+        shortlist = explore(
+            clusters_BW,
+            scores_BW,
+            self.graph.edge_labels_CM,
+            edges_CM,
+            n_labels=self.n_labels,
+            shortlist_size=size,
+            positives_BP=positives_BP,
+            force_positives=True,
+        )
+        ids_BK = shortlist.label_ids_BK
+        valid_BK = ids_BK >= 0
+        chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
+        M = edges_CM.shape[1]
+        path_BK = scores_BW.gather(1, shortlist.slots_BK) * edges_CM.reshape(-1).index_select(
+            0, (chosen_BK * M + shortlist.edges_BK).reshape(-1)
+        ).view(ids_BK.shape)
+        path_BK = path_BK.masked_fill(~valid_BK, 0.0)
+        column = torch.arange(size, device=x_BD.device)
+        positive_BK = column[None, :] < shortlist.n_positives_B[:, None]
+        logits_BK = score_labels(
+            x_BD, self.label_weight_LD, self.label_bias_L, ids_BK, optimiser=row_optimiser
+        )
+        counted_BK = valid_BK
+        if not force:
+            # What the cut to the K best would have dropped counts in the shortlist loss only.
+            floor = path_BK.detach().masked_fill(positive_BK | ~valid_BK, 2.0).amin(1, keepdim=True)
+            full = valid_BK.all(1, keepdim=True)
+            counted_BK = valid_BK & ~(positive_BK & full & (path_BK.detach() < floor))
+        classification = classification_loss(logits_BK, path_BK, positive_BK, counted_BK)
+        shortlisting = shortlist_loss(path_BK, positive_BK)
+        return IndexOutput(
+            loss=classification + training.shortlist_loss_weight * shortlisting,
+            classification_loss=classification,
+            shortlist_loss=shortlisting,
+            label_ids_BK=ids_BK,
+            path_scores_BK=path_BK,
+            logits_BK=logits_BK,
+            positive_BK=positive_BK,
+        )
+
+    def _padded(self, positives: torch.Tensor | sp.csr_matrix | list[list[int]]) -> torch.Tensor:
+        from learned_index.training.batches import as_label_matrix, padded_positives
+
+        if isinstance(positives, torch.Tensor):
+            if positives.ndim != 2 or positives.dtype != torch.int64:
+                raise InputError(
+                    f"positives are {positives.dtype} of shape {tuple(positives.shape)}, expected "
+                    "int64 B x P padded with -1"
+                )
+            if positives.numel() and int(positives.max()) >= self.n_labels:
+                raise InputError(
+                    f"positives name label {int(positives.max())}, the index has {self.n_labels}"
+                )
+            return positives
+        n_points = positives.shape[0] if sp.issparse(positives) else len(positives)
+        matrix = as_label_matrix(positives, n_points=n_points, n_labels=self.n_labels)
+        return padded_positives(matrix, np.arange(n_points))
+
+    def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return x_BD if self.projection is None else x_BD + self.projection(x_BD)
+
+    # -- search ---------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: DenseMatrix,
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> SearchResult:
+        """Find the best k labels of each query.
+
+        Answers do not depend on the batch size or the thread count
+        (:func:`torch.get_num_threads`); several threads may search one index at once.
+
+        Args:
+            queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
+            k: Results per query; where fewer labels are reached, rows end in id -1, score -inf.
+            beam_width: W; default from the configuration. More than C means all clusters.
+            shortlist_size: K; default from the configuration.
+
+        Returns:
+            ids int64 B x k and scores float32 B x k, best first; a score is the probability
+            ``y_hat * sigmoid(z)`` of the label.
+
+        Raises:
+            InputError: Another dimension than the index's, NaN or infinity, k < 1.
+        """
+        self._require_fitted()
+        queries_BD = as_vectors(
+            queries[None] if getattr(queries, "ndim", 2) == 1 else queries,
+            dim=self.dim,
+            name="queries",
+        )
+        queries_BD = as_float32_rows(queries_BD, name="queries")
+        width = self.config.beam_width if beam_width is None else beam_width
+        size = self.config.shortlist_size if shortlist_size is None else shortlist_size
+        for name, value in (("k", k), ("beam_width", width), ("shortlist_size", size)):
+            if value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        if self.label_bias_L.device.type != "cpu":
+            from learned_index.graph.device_search import search_on_device
+
+            return search_on_device(self, queries_BD, k, beam_width=width, shortlist_size=size)
+        ids, scores = search_cpu(
+            queries_BD,
+            self._arrays(),
+            router_scale=self.config.router_scale,
+            k=k,
+            beam_width=min(width, self.n_clusters),
+            shortlist_size=size,
+        )
+        return SearchResult(ids, scores)
+
+    @torch.no_grad()
+    def _arrays(self) -> SearchArrays:
+        if self._search_arrays is None:
+            projection = (
+                np.empty((0, self.dim), np.float32)
+                if self.projection is None
+                else self.projection.weight.detach().numpy()
+            )
+            self._search_arrays = SearchArrays(
+                projection,
+                self.router.weight_CD.detach().numpy(),
+                self.graph.edge_labels_CM.numpy(),
+                np.ascontiguousarray(self.graph.weights().numpy()),
+                self.label_weight_LD.detach().numpy(),
+                self.label_bias_L.detach().numpy(),
+            )
+        return self._search_arrays
+
+    def label_classifiers(self) -> tuple[Float32Array, Float32Array]:
+        """The vectors that the index ranks with: float32 (weights L x D, bias L)."""
+        self._require_fitted()
+        return (
+            self.label_weight_LD.detach().cpu().numpy(),
+            self.label_bias_L.detach().cpu().numpy(),
+        )
+
+    @torch.no_grad()
+    def project(self, queries: DenseMatrix) -> Float32Array:
+        """Queries as the label classifiers see them: ``x + P x``, float32 B x D."""
+        rows = as_float32_rows(as_vectors(queries, dim=self.dim, name="queries"), name="queries")
+        device = self.label_bias_L.device
+        projected: Float32Array = self._project(torch.from_numpy(rows).to(device)).cpu().numpy()
+        return projected
+
+    def fixed_tree(self) -> LearnedGraphIndex:
+        """The classic partition index: stage-1 clusters and router, the same label classifiers.
+
+        Every label hangs from one cluster with weight 1 and is found only if that cluster is in
+        the beam. The projection is shared, so only the search differs.
+        """
+        self._require_fitted()
+        tree = LearnedGraphIndex(self.config, training=self.training_config)
+        tree._dim = self._dim
+        tree.projection = self.projection
+        tree.router = ClusterRouter(self.n_clusters, self.dim, scale=self.config.router_scale)
+        tree.router.weight_CD = nn.Parameter(self.tree_router_CD, requires_grad=False)
+        tree.label_weight_LD, tree.label_bias_L = self.label_weight_LD, self.label_bias_L
+        tree.register_buffer("cluster_of_label_L", self.cluster_of_label_L)
+        tree.register_buffer("tree_router_CD", self.tree_router_CD)
+        cluster: Int64Array = self.cluster_of_label_L.cpu().numpy().astype(np.int64)
+        tree.graph = ClusterLabelGraph.from_partition(cluster, self.n_clusters).to(
+            self.label_bias_L.device
+        )
+        return tree
+
+    # -- persistence ----------------------------------------------------------------------------
+
+    def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the index into a directory (safetensors and JSON, checksummed, atomic).
+
+        Raises:
+            InputError: The directory exists and is not empty, and ``overwrite`` is false.
+        """
+        from learned_index.graph.saving import save_index
+
+        self._require_fitted()
+        save_index(self, Path(directory), overwrite=overwrite)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> LearnedGraphIndex:
+        """Load what :meth:`save_pretrained` wrote; it answers the same, bit for bit.
+
+        Args:
+            directory: The saved index.
+            verify: Check the files' checksums.
+
+        Raises:
+            ModelFormatError: Not a saved index, truncated, edited, or from a newer version.
+        """
+        from learned_index.graph.saving import load_index
+
+        return load_index(Path(directory), verify=verify)

@@ -1,0 +1,85 @@
+"""Save and load an index: one directory, safetensors and JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.persistence import (
+    atomic_directory,
+    load_arrays,
+    read_manifest,
+    save_arrays,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+
+KIND = "learned-graph-index"
+_ARRAYS = "index.safetensors"
+
+
+def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) -> None:
+    """See :meth:`LearnedGraphIndex.save_pretrained`."""
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in index.state_dict().items()}
+    with atomic_directory(directory, overwrite=overwrite) as temporary:
+        save_arrays(temporary / _ARRAYS, arrays)
+        write_manifest(
+            temporary,
+            kind=KIND,
+            config={
+                "index": index.config.to_dict(),
+                "training": index.training_config.to_dict(),
+                "dim": index.dim,
+                "n_labels": index.n_labels,
+                "n_clusters": index.n_clusters,
+                "edge_scale": index.graph.scale,
+            },
+        )
+
+
+def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
+    """See :meth:`LearnedGraphIndex.from_pretrained`."""
+    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+
+    manifest = read_manifest(directory, kind=KIND, verify=verify)
+    arrays = load_arrays(directory / _ARRAYS)
+    try:
+        config = manifest.config
+        index = LearnedGraphIndex(
+            IndexConfig.from_dict(config["index"]),
+            training=TrainingConfig.from_dict(config["training"]),
+        )
+        dim, n_labels, n_clusters = (int(config[key]) for key in ("dim", "n_labels", "n_clusters"))
+        index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters)
+        edge_labels = arrays["graph.edge_labels_CM"]
+        _check_ids(edge_labels, n_clusters, n_labels)
+        _check_ids(arrays["cluster_of_label_L"][None], 1, n_clusters)
+        logits = arrays.get("graph.edge_logits_CM")
+        index.graph = ClusterLabelGraph(
+            torch.from_numpy(edge_labels),
+            n_labels,
+            edge_logits_CM=None if logits is None else torch.from_numpy(logits),
+            scale=float(config["edge_scale"]),
+        )
+        index.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
+        raise ModelFormatError(
+            f"{directory} does not hold a whole index ({error}); save or copy it again"
+        ) from error
+    return index.eval()
+
+
+def _check_ids(ids: np.ndarray[Any, Any], n_rows: int, limit: int) -> None:
+    """The compiled search does not check bounds: ids from a file are checked here."""
+    if ids.ndim != 2 or ids.shape[0] != n_rows or ids.dtype != np.int32:
+        raise InputError(f"ids have shape {ids.shape} and dtype {ids.dtype}")
+    if ids.size and (ids.min() < -1 or ids.max() >= limit):
+        raise InputError(f"ids run from {ids.min()} to {ids.max()}, expected up to {limit - 1}")

@@ -1,0 +1,141 @@
+"""The whole forward pass against a dense float64 oracle, with gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.graph.device_search import search_on_device
+
+
+def small_index(force="yes", *, shortlist_size=9, projection="residual", seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 6)).astype(np.float32)
+    Y = sp.csr_matrix((rng.random((60, 24)) < 0.1).astype(np.float32))
+    Y[:, 0] = 1
+    index = LearnedGraphIndex(
+        IndexConfig(
+            n_clusters=5,
+            edges_per_cluster=10,
+            beam_width=2,
+            shortlist_size=shortlist_size,
+            router_scale=3.0,
+            projection=projection,
+        ),
+        training=TrainingConfig(
+            force_positives=force, router_init_scale=1.0, label_init_bias=-1.0, seed=seed
+        ),
+    )
+    index.build_partition(X, Y).build_graph(X, Y)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in index.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return index, torch.from_numpy(X[:7]), Y[:7]
+
+
+def dense_oracle(index, x, Y, parameters, force):
+    """Equations 1 to 7 with loops over queries and paths, in float64, differentiable."""
+    config, weight = index.config, index.training_config.shortlist_loss_weight
+    x = x.double()
+    if "projection.weight" in parameters:
+        x = x + x @ parameters["projection.weight"].T
+    s = torch.clamp(
+        config.router_scale * torch.softmax(x @ parameters["router.weight_CD"].T, 1), max=1
+    )
+    labels = index.graph.edge_labels_CM
+    logits = parameters["graph.edge_logits_CM"].masked_fill(labels < 0, float("-inf"))
+    e = torch.clamp(index.graph.scale * torch.softmax(logits, 1), max=1)
+    strongest = {}
+    for c in range(len(labels)):
+        for m, label in enumerate(labels[c].tolist()):
+            if label >= 0 and float(e[c, m]) > strongest.get(label, (-1.0, 0))[0]:
+                strongest[label] = (float(e[c, m]), c)
+    classification = shortlisting = 0.0
+    for b in range(len(x)):
+        positives = Y[b].indices.tolist()
+        beam = set(s[b].topk(config.beam_width).indices.tolist())
+        beam |= {strongest[p][1] for p in positives}
+        paths = {}
+        for c in sorted(beam):
+            for m, label in enumerate(labels[c].tolist()):
+                if label >= 0:
+                    path = s[b, c] * e[c, m]
+                    if label not in paths or path > paths[label]:
+                        paths[label] = path
+        ranked = sorted(paths, key=lambda label: -float(paths[label]))
+        kept = [p for p in positives if p in paths] if force else []
+        kept += [label for label in ranked if label not in kept][
+            : config.shortlist_size - len(kept)
+        ]
+        for label in kept:
+            z = parameters["label_weight_LD"][label] @ x[b] + parameters["label_bias_L"][label]
+            p = paths[label] * torch.sigmoid(z)
+            classification -= torch.log(p) if label in positives else torch.log(1 - p)
+        for p in positives:
+            if p in paths:
+                shortlisting -= torch.log(paths[p])
+    return (classification + weight * shortlisting) / len(x)
+
+
+@pytest.mark.parametrize("force", ["yes"])
+@pytest.mark.parametrize("projection", ["residual", "none"])
+def test_loss_and_all_gradients_equal_the_dense_oracle(force, projection):
+    for seed in range(3):
+        index, x, Y = small_index(force, projection=projection, seed=seed)
+        x.requires_grad_()
+        loss = index(x, Y).loss
+        names = [name for name, _ in index.named_parameters()]
+        got = torch.autograd.grad(loss, [x, *index.parameters()])
+        doubles = {n: p.detach().double().requires_grad_() for n, p in index.named_parameters()}
+        x_double = x.detach().double().requires_grad_()
+        oracle = dense_oracle(index, x_double, Y, doubles, force == "yes")
+        want = torch.autograd.grad(oracle, [x_double, *doubles.values()])
+        assert float(loss.detach()) == pytest.approx(float(oracle.detach()), rel=1e-5)
+        for name, a, b in zip(["x", *names], got, want, strict=True):
+            assert b.abs().sum() > 0, name
+            torch.testing.assert_close(
+                a.double(), b, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def test_the_oracle_has_the_gradients_of_finite_differences():
+    index, x, Y = small_index()
+    names = [name for name, _ in index.named_parameters()]
+    values = [p.detach().double().requires_grad_() for p in index.parameters()]
+
+    def f(*parameters):
+        return dense_oracle(index, x[:3], Y[:3], dict(zip(names, parameters, strict=True)), True)
+
+    assert torch.autograd.gradcheck(f, values, eps=1e-7, atol=1e-4)
+
+
+def test_positives_are_taken_as_tensor_matrix_or_lists():
+    index, x, Y = small_index()
+    lists = [Y[b].indices.tolist() for b in range(len(x))]
+    padded = torch.full((len(x), max(map(len, lists))), -1)
+    for b, row in enumerate(lists):
+        padded[b, : len(row)] = torch.tensor(row)
+    losses = [float(index(x, form).loss.detach()) for form in (Y, lists, padded)]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_every_positive_is_reached_in_training():
+    index, x, Y = small_index(shortlist_size=3)
+    output = index(x, Y)
+    assert int(output.positive_BK.sum()) == sum(min(3, Y[b].nnz) for b in range(len(x)))
+
+
+@pytest.mark.parametrize("projection", ["residual", "none"])
+@pytest.mark.parametrize("size", [4, 9, 24])
+def test_compiled_search_equals_plain_torch_search(projection, size):
+    index, _, _ = small_index(projection=projection)
+    queries = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
+    for width in (1, 3, 5):
+        fast = index.search(queries, k=6, beam_width=width, shortlist_size=size)
+        slow = search_on_device(index, queries, 6, beam_width=width, shortlist_size=size)
+        np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-4, atol=1e-6)
+        assert (fast.ids == slow.ids).mean() > 0.97  # the rest: ties within rounding

@@ -1,0 +1,379 @@
+"""The index as its users meet it: fit, search, save, load, and bad input."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import learned_index.graph.saving as saving
+from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.errors import InputError, LearnedIndexError, ModelFormatError, NotFittedError
+
+L, D = 120, 16
+SMALL = IndexConfig(n_clusters=12, beam_width=3, edges_per_cluster=40)
+QUICK = TrainingConfig(stage1_epochs=2, stage2_epochs=2, batch_size=64)
+
+
+def planted(n=1500, seed=0):
+    """Each point is the sum of its two labels' vectors and noise."""
+    rng = np.random.default_rng(7)
+    centres = rng.normal(size=(L, D))
+    rng = np.random.default_rng(seed)
+    pairs = rng.integers(0, L, size=(n, 2))
+    X = centres[pairs].sum(1) + 0.2 * rng.normal(size=(n, D))
+    Y = sp.csr_matrix((np.ones(2 * n), (np.repeat(np.arange(n), 2), pairs.ravel())), shape=(n, L))
+    return X.astype(np.float32), (Y > 0).astype(np.float32).tocsr()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, Y = planted()
+    return LearnedGraphIndex(SMALL, training=QUICK).fit(X, Y)
+
+
+@pytest.fixture
+def queries():
+    return planted(50, seed=1)[0]
+
+
+def recall(result, truth):
+    hits = [np.isin(row, truth[i].indices).sum() for i, row in enumerate(result.ids)]
+    return sum(hits) / truth.nnz
+
+
+def test_it_learns_and_beats_its_fixed_tree():
+    X, Y = planted(4000)
+    Xt, Yt = planted(400, seed=1)
+    training = TrainingConfig(stage1_epochs=4, stage2_epochs=6, batch_size=64)
+    index = LearnedGraphIndex(SMALL, training=training).fit(X, Y)
+    learned, tree = (recall(i.search(Xt, k=10), Yt) for i in (index, index.fixed_tree()))
+    assert learned > 0.75
+    assert learned > tree + 0.02
+
+
+def test_results_are_sorted_distinct_and_probabilities(fitted, queries):
+    ids, scores = fitted.search(queries, k=20)
+    assert ids.dtype == np.int64
+    assert scores.dtype == np.float32
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert all(len(set(row)) == 20 for row in ids.tolist())
+
+
+def test_dtype_memory_order_and_container_do_not_matter(fitted, queries):
+    expected = fitted.search(queries, k=5)
+    forms = [
+        queries.astype(np.float64),
+        np.asfortranarray(queries),
+        queries[:, ::-1][:, ::-1],
+        torch.from_numpy(queries),
+        torch.from_numpy(queries).double(),
+        queries.tolist(),
+    ]
+    for form in forms:
+        got = fitted.search(form, k=5)
+        assert np.array_equal(got.ids, expected.ids)
+        assert np.array_equal(got.scores, expected.scores)
+    half = fitted.search(queries.astype(np.float16), k=5)
+    np.testing.assert_allclose(half.scores, expected.scores, atol=0.02)
+    single = fitted.search(queries[0], k=5)
+    assert np.array_equal(single.ids, expected.ids[:1])
+
+
+def test_answers_do_not_depend_on_batch_or_threads(fitted, queries, with_threads):
+    with with_threads(1):
+        one = fitted.search(queries, k=30)
+        singles = [fitted.search(q[None], k=30) for q in queries]
+    with with_threads(2):
+        two = fitted.search(queries, k=30)
+    for field in ("ids", "scores"):
+        assert np.array_equal(getattr(one, field), getattr(two, field))
+        assert np.array_equal(getattr(one, field), np.vstack([getattr(s, field) for s in singles]))
+
+
+def test_many_threads_may_search_at_once(fitted, queries):
+    expected = fitted.search(queries, k=10)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not np.array_equal(fitted.search(queries, k=10).ids, expected.ids):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_more_results_than_labels_are_padded(fitted, queries):
+    ids, scores = fitted.search(queries, k=L + 50, beam_width=10**6)
+    assert ids.shape == (50, L + 50)
+    assert (ids[:, :L] >= 0).all()  # every label is reachable
+    assert (ids[:, L:] == -1).all()
+    assert np.isneginf(scores[:, L:]).all()
+    few = fitted.search(queries, k=10, shortlist_size=3)
+    assert ((few.ids >= 0).sum(1) == 3).all()
+    assert (few.ids[:, 3:] == -1).all()
+
+
+def test_no_query_gives_no_result(fitted):
+    ids, scores = fitted.search(np.empty((0, D), np.float32), k=4)
+    assert ids.shape == scores.shape == (0, 4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_queries_that_are_not_finite_are_refused(fitted, queries, bad):
+    broken = queries.astype(np.float64)
+    broken[3, 2] = bad
+    with pytest.raises(InputError, match="row 3"):
+        fitted.search(broken, k=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((2, D + 1), np.float32),), f"dimension {D + 1}, the index was built for {D}"),
+        ((np.zeros((2, D), np.int64),), "int64, expected float16, float32 or float64"),
+        ((np.zeros((2, 2, D), np.float32),), "expected two dimensions"),
+        ((sp.csr_matrix((2, D)),), "sparse matrix, expected a dense array"),
+        ((np.zeros((2, D), np.float32), 0), "k is 0, expected at least 1"),
+    ],
+)
+def test_wrong_queries_get_a_clear_error(fitted, arguments, message):
+    with pytest.raises(InputError, match=message):
+        fitted.search(*arguments)
+
+
+def test_an_unfitted_index_says_so():
+    with pytest.raises(NotFittedError, match="call fit"):
+        LearnedGraphIndex().search(np.zeros((1, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, Y: (np.where(np.arange(len(X))[:, None] == 9, np.nan, X), Y), "row 9"),
+        (lambda X, Y: (X, Y[:-1]), "labels have 1499 rows, the embeddings 1500"),
+        (lambda X, Y: (X, sp.csr_matrix(Y.shape)), "no point has a label"),
+        (lambda X, Y: (X, [[-1]] * len(X)), "label ids run from -1"),
+        (lambda X, Y: (X[0], Y), "expected two dimensions"),
+    ],
+)
+def test_wrong_training_data_get_a_clear_error(change, message):
+    with pytest.raises(InputError, match=message):
+        LearnedGraphIndex(SMALL, training=QUICK).fit(*change(*planted()))
+
+
+def test_unsorted_duplicated_csr_trains_the_same_index(fitted, queries):
+    X, Y = planted()
+    coo = Y.tocoo()
+    order = np.random.default_rng(0).permutation(coo.nnz)
+    rows = np.concatenate([coo.row[order], coo.row[:5]])
+    cols = np.concatenate([coo.col[order], coo.col[:5]])
+    by_row = np.argsort(rows, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(X)))])
+    messy = sp.csr_matrix((np.full(len(rows), 2.5), cols[by_row], indptr), shape=Y.shape)
+    assert not messy.has_canonical_format
+    again = LearnedGraphIndex(SMALL, training=QUICK).fit(X, messy)
+    assert np.array_equal(again.search(queries).scores, fitted.search(queries).scores)
+    assert messy.nnz == len(rows)  # the caller's matrix is left alone
+
+
+def test_lists_and_memory_mapped_vectors_train_the_same_index(fitted, queries, tmp_path):
+    X, Y = planted()
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    lists = [Y[i].indices.tolist() for i in range(len(X))]
+    lists[0] = [*lists[0], lists[0][0]]
+    again = LearnedGraphIndex(SMALL, training=QUICK).fit(mapped, lists)
+    assert np.array_equal(again.search(queries).scores, fitted.search(queries).scores)
+
+
+def test_points_without_labels_change_nothing(fitted, queries):
+    X, Y = planted()
+    more = np.vstack([X, np.full((3, D), 5.0, np.float32)])
+    labels = sp.vstack([Y, sp.csr_matrix((3, L))]).tocsr()
+    again = LearnedGraphIndex(SMALL, training=QUICK).fit(more, labels)
+    assert np.array_equal(again.search(queries).scores, fitted.search(queries).scores)
+
+
+def test_tiny_data_work():
+    index = LearnedGraphIndex(training=QUICK).fit(np.ones((2, 3), np.float32), [[0], [1]])
+    assert sorted(index.search(np.ones((1, 3), np.float32), k=3).ids[0].tolist()) == [-1, 0, 1]
+    one = LearnedGraphIndex(training=QUICK).fit(np.zeros((1, 3), np.float32), [[0]])
+    assert one.search(np.zeros((1, 3), np.float32), k=1).ids.tolist() == [[0]]
+
+
+def test_a_rate_that_explodes_stops_with_a_clear_error():
+    X, Y = planted()
+    training = TrainingConfig(stage1_epochs=3, projection_learning_rate=1e30, batch_size=64)
+    with pytest.raises(LearnedIndexError, match="lower the learning rate"):
+        LearnedGraphIndex(SMALL, training=training).fit(X, Y)
+
+
+def test_progress_reports_all_stages_and_validation():
+    X, Y = planted(300)
+    events = []
+    LearnedGraphIndex(SMALL, training=QUICK).fit(
+        X, Y, validation=planted(50, seed=1), progress=events.append
+    )
+    stages = list(dict.fromkeys(e.stage for e in events))
+    assert stages == ["clustering", "stage 1", "graph", "stage 2"]
+    last = events[-1]
+    assert (last.epoch, last.step) == (last.n_epochs, last.n_steps)
+    assert 0 <= last.metrics["P@1"] <= 100
+    assert last.loss is not None
+
+
+# -- saving ---------------------------------------------------------------------------------------
+
+
+def test_a_loaded_index_answers_the_same(fitted, queries, tmp_path):
+    fitted.save_pretrained(tmp_path / "model")
+    loaded = LearnedGraphIndex.from_pretrained(tmp_path / "model")
+    for beam_width in (None, 1, 12):
+        a, b = (i.search(queries, k=15, beam_width=beam_width) for i in (fitted, loaded))
+        assert np.array_equal(a.ids, b.ids)
+        assert np.array_equal(a.scores, b.scores)
+    a, b = (i.fixed_tree().search(queries, k=15) for i in (fitted, loaded))
+    assert np.array_equal(a.scores, b.scores)
+    assert loaded.config == fitted.config
+    assert loaded.training_config == fitted.training_config
+
+
+def digest(directory: Path) -> str:
+    files = sorted(p for p in directory.rglob("*") if p.is_file())
+    assert files
+    return hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
+
+
+def test_a_fresh_process_with_the_same_seed_saves_the_same_bytes(tmp_path):
+    code = """
+import sys; sys.path.insert(0, sys.argv[2])
+import torch; torch.set_num_threads(2)
+import test_learned_graph_index as t
+t.LearnedGraphIndex(t.SMALL, training=t.QUICK).fit(*t.planted(400)).save_pretrained(sys.argv[1])
+"""
+    for name in "ab":
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name), str(Path(__file__).parent)],
+            check=True,
+        )
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def edit_manifest(directory, **changes):
+    path = directory / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def truncate(directory):
+    path = directory / "index.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_byte(directory):
+    path = directory / "index.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "truncated"),
+        (flip_a_byte, "checksum"),
+        (lambda d: (d / "index.safetensors").unlink(), "missing"),
+        (lambda d: (d / "manifest.json").unlink(), "missing"),
+        (lambda d: (d / "manifest.json").write_text("{"), "not valid JSON"),
+        (lambda d: (d / "manifest.json").write_text("[1]"), "not written by this package"),
+        (lambda d: edit_manifest(d, kind="tree"), "holds a 'tree'"),
+        (lambda d: edit_manifest(d, format_version=99), "upgrade"),
+        (lambda d: edit_manifest(d, config={}), "does not hold a whole index"),
+        (lambda d: edit_manifest(d, files={"../../etc/passwd": {}}), "outside the directory"),
+    ],
+)
+def test_damaged_models_are_refused(fitted, tmp_path, damage, message):
+    fitted.save_pretrained(tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(ModelFormatError, match=message):
+        LearnedGraphIndex.from_pretrained(tmp_path / "model")
+
+
+def test_label_ids_out_of_range_in_a_file_are_refused(fitted, tmp_path):
+    directory = tmp_path / "model"
+    fitted.save_pretrained(directory)
+    arrays = saving.load_arrays(directory / "index.safetensors")
+    arrays["graph.edge_labels_CM"][0, 0] = 10**6
+    saving.save_arrays(directory / "index.safetensors", arrays)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    saving.write_manifest(directory, kind=saving.KIND, config=manifest["config"])
+    with pytest.raises(ModelFormatError, match="expected up to"):
+        LearnedGraphIndex.from_pretrained(directory)
+
+
+def test_a_directory_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ModelFormatError, match="missing"):
+        LearnedGraphIndex.from_pretrained(tmp_path)
+    with pytest.raises(ModelFormatError, match="not a directory"):
+        LearnedGraphIndex.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_full_disk_or_an_interrupt_while_saving_loses_nothing(
+    fitted, queries, tmp_path, monkeypatch, error
+):
+    directory = tmp_path / "model"
+    fitted.save_pretrained(directory)
+    before = digest(directory)
+
+    def fail(path, arrays):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(saving, "save_arrays", fail)
+    with pytest.raises(type(error)):
+        fitted.save_pretrained(directory, overwrite=True)
+    with pytest.raises(type(error)):
+        fitted.save_pretrained(tmp_path / "other")
+    assert digest(directory) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_does_not_overwrite_unasked(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match="not empty"):
+        fitted.save_pretrained(tmp_path / "model")
+    fitted.save_pretrained(tmp_path / "model", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values"),
+    [
+        (IndexConfig, {"beam_width": 0}),
+        (IndexConfig, {"projection": "cubic"}),
+        (TrainingConfig, {"dropout": 1.5}),
+        (TrainingConfig, {"edge_init": "zero"}),
+    ],
+)
+def test_configurations_are_checked(cls, values):
+    with pytest.raises(InputError, match=next(iter(values))):
+        cls(**values)
+    with pytest.raises(InputError, match="unknown"):
+        cls.from_dict({"beam": 3})

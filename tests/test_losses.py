@@ -1,0 +1,61 @@
+"""Losses against their formulas in float64, and their gradients against finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from learned_index.training.losses import classification_loss, shortlist_loss
+
+
+def case(B=4, K=6, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    z = 3 * torch.randn(B, K, generator=g, dtype=torch.float64)
+    y_hat = torch.rand(B, K, generator=g, dtype=torch.float64) * 0.98 + 0.01
+    positive = torch.rand(B, K, generator=g) < 0.3
+    valid = torch.rand(B, K, generator=g) < 0.9
+    return z, y_hat, positive, valid
+
+
+def test_classification_loss_is_binary_cross_entropy_of_the_product():
+    z, y_hat, positive, valid = case()
+    p = y_hat * torch.sigmoid(z)
+    by_formula = -(torch.where(positive, torch.log(p), torch.log(1 - p)) * valid).sum() / len(z)
+    assert float(classification_loss(z, y_hat, positive, valid)) == pytest.approx(
+        float(by_formula), rel=1e-12
+    )
+
+
+def test_classification_gradients_equal_finite_differences():
+    z, y_hat, positive, valid = case()
+    assert torch.autograd.gradcheck(
+        lambda a, b: classification_loss(a, b, positive, valid),
+        (z.requires_grad_(), y_hat.requires_grad_()),
+    )
+
+
+def test_classification_loss_is_exact_where_p_is_near_one():
+    # p = sigmoid(40): in float32 1 - p is 0, its logarithm -40.
+    z = torch.tensor([[40.0, -40.0]], requires_grad=True)
+    y_hat = torch.ones(1, 2)
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    loss = classification_loss(z, y_hat, torch.tensor([[False, True]]), valid)
+    assert float(loss.detach()) == pytest.approx(80.0, rel=1e-6)
+    loss.backward()
+    assert z.grad.tolist() == [[pytest.approx(1.0), pytest.approx(-1.0)]]
+
+
+def test_gradients_stay_finite_at_extreme_inputs():
+    z = torch.tensor([[200.0, -200.0, 0.0, 200.0]], requires_grad=True)
+    y_hat = torch.tensor([[1.0, 0.0, 0.0, 1e-30]], requires_grad=True)
+    positive = torch.tensor([[False, True, True, True]])
+    classification_loss(z, y_hat, positive, torch.ones_like(positive)).backward()
+    assert torch.isfinite(z.grad).all()
+    assert torch.isfinite(y_hat.grad).all()
+
+
+def test_shortlist_loss_sums_over_the_positives():
+    _, y_hat, positive, _ = case()
+    expected = -torch.log(y_hat[positive]).sum() / len(y_hat)
+    assert float(shortlist_loss(y_hat, positive)) == pytest.approx(float(expected))
+    assert torch.autograd.gradcheck(lambda a: shortlist_loss(a, positive), y_hat.requires_grad_())
