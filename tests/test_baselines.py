@@ -148,7 +148,7 @@ def test_wrong_arguments_are_refused(method):
         adapter.search(make_queries()[0], 5)
     with pytest.raises(InputError, match="positive integer"):
         adapter.search(make_queries(), 0)
-    with pytest.raises(InputError, match="unknown|not know"):
+    with pytest.raises(InputError, match="not know"):
         adapter.search(make_queries(), 5, beam_width=3)
 
 

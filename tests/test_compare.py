@@ -104,6 +104,19 @@ class DoublingSearch(ExactSearch):
         return found
 
 
+class StubbornSearch(ExactSearch):
+    """Has a knob that changes the answers only up to its third value."""
+
+    method: ClassVar[str] = "stubborn"
+
+    def search(self, queries, k, *, effort):
+        turned = np.roll(np.asarray(queries), min(effort, 3), axis=1)
+        return super().search(turned, k)
+
+    def query_grid(self):
+        return [{"effort": effort} for effort in range(1, 20)]
+
+
 class KilledSearch(ExactSearch):
     method: ClassVar[str] = "killed"
 
@@ -249,6 +262,13 @@ def test_a_failed_method_has_a_row_with_the_reason_and_the_rest_goes_on():
     assert exact["error"] is None
     assert result.failed == ["failing", "doubling"]
     assert {point["method"] for point in result.curves} == {"exact"}
+
+
+def test_a_sweep_ends_when_the_answers_no_longer_change():
+    result = compare([spec_of(StubbornSearch)], FakeLoader(), make_data(), settings=quick())
+    assert result.failed == []
+    efforts = [point["query_arguments"]["effort"] for point in result.curves]
+    assert efforts == [1, 2, 3, 4, 5]
 
 
 def test_methods_run_in_their_own_processes(capfd):
@@ -415,7 +435,7 @@ def test_single_queries_are_timed_one_by_one_after_a_warm_up():
     calls = []
     times = single_latencies(calls.append, [3, 4, 5], warmup=4, at_least=7, budget_s=0.0)
     assert len(times) == 7 and (times >= 0).all()
-    assert calls == [3, 4, 5, 3] + [3, 4, 5, 3, 4, 5, 3]
+    assert calls == [3, 4, 5, 3, *[3, 4, 5, 3, 4, 5, 3]]
     summary = latency_summary(np.arange(101.0))
     assert summary == {"latency_ms_p50": 50.0, "latency_ms_p95": 95.0, "latency_ms_p99": 99.0}
 
@@ -425,7 +445,7 @@ def test_batches_cover_every_query_once():
     qps, answers = batch_throughput(
         lambda part: slices.append(part) or list(range(10))[part], 10, batch_size=4, at_least_s=0
     )
-    assert sum(answers, []) == list(range(10)) and qps > 0
+    assert [item for part in answers for item in part] == list(range(10)) and qps > 0
     assert slices == [slice(0, 4), slice(0, 4), slice(4, 8), slice(8, 10)]
 
 

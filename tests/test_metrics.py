@@ -21,7 +21,10 @@ from learned_index.evaluation.metrics import (
 )
 from learned_index.types import SearchResult
 
-KEYS = "P@1 P@3 P@5 nDCG@1 nDCG@3 nDCG@5 PSP@1 PSP@3 PSP@5 R@10 R@20 R@100".split()
+KEYS = [
+    "P@1", "P@3", "P@5", "nDCG@1", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5", "R@10", "R@20",
+    "R@100",
+]  # fmt: skip
 
 
 def arithmetic_case():

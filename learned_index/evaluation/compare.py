@@ -1,7 +1,8 @@
 """Compare search methods over the label classifiers of one learned index.
 
-Every method is measured in its own process at every setting of its query-time knob; the report
-shows each at its best setting for the recall asked for, and keeps the whole curve.
+Every method is measured in its own process at every setting of its query-time knob, until the
+answers no longer change; the report shows each at its best setting for the recall asked for, and
+keeps the whole curve.
 """
 
 from __future__ import annotations
