@@ -11,7 +11,7 @@ from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.graph.device_search import search_on_device
 
 
-def small_index(force="yes", *, shortlist_size=9, projection="residual", seed=0):
+def small_index(*, shortlist_size=9, projection="residual", seed=0):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 6)).astype(np.float32)
     Y = sp.csr_matrix((rng.random((60, 24)) < 0.1).astype(np.float32))
@@ -25,9 +25,7 @@ def small_index(force="yes", *, shortlist_size=9, projection="residual", seed=0)
             router_scale=3.0,
             projection=projection,
         ),
-        training=TrainingConfig(
-            force_positives=force, router_init_scale=1.0, label_init_bias=-1.0, seed=seed
-        ),
+        training=TrainingConfig(router_init_scale=1.0, label_init_bias=-1.0, seed=seed),
     )
     index.build_partition(X, Y).build_graph(X, Y)
     generator = torch.Generator().manual_seed(seed)
@@ -37,7 +35,7 @@ def small_index(force="yes", *, shortlist_size=9, projection="residual", seed=0)
     return index, torch.from_numpy(X[:7]), Y[:7]
 
 
-def dense_oracle(index, x, Y, parameters, force):
+def dense_oracle(index, x, Y, parameters):
     """Equations 1 to 7 with loops over queries and paths, in float64, differentiable."""
     config, weight = index.config, index.training_config.shortlist_loss_weight
     x = x.double()
@@ -67,7 +65,7 @@ def dense_oracle(index, x, Y, parameters, force):
                     if label not in paths or path > paths[label]:
                         paths[label] = path
         ranked = sorted(paths, key=lambda label: -float(paths[label]))
-        kept = [p for p in positives if p in paths] if force else []
+        kept = [p for p in positives if p in paths]
         kept += [label for label in ranked if label not in kept][
             : config.shortlist_size - len(kept)
         ]
@@ -81,18 +79,17 @@ def dense_oracle(index, x, Y, parameters, force):
     return (classification + weight * shortlisting) / len(x)
 
 
-@pytest.mark.parametrize("force", ["yes"])
 @pytest.mark.parametrize("projection", ["residual", "none"])
-def test_loss_and_all_gradients_equal_the_dense_oracle(force, projection):
+def test_loss_and_all_gradients_equal_the_dense_oracle(projection):
     for seed in range(3):
-        index, x, Y = small_index(force, projection=projection, seed=seed)
+        index, x, Y = small_index(projection=projection, seed=seed)
         x.requires_grad_()
         loss = index(x, Y).loss
         names = [name for name, _ in index.named_parameters()]
         got = torch.autograd.grad(loss, [x, *index.parameters()])
         doubles = {n: p.detach().double().requires_grad_() for n, p in index.named_parameters()}
         x_double = x.detach().double().requires_grad_()
-        oracle = dense_oracle(index, x_double, Y, doubles, force == "yes")
+        oracle = dense_oracle(index, x_double, Y, doubles)
         want = torch.autograd.grad(oracle, [x_double, *doubles.values()])
         assert float(loss.detach()) == pytest.approx(float(oracle.detach()), rel=1e-5)
         for name, a, b in zip(["x", *names], got, want, strict=True):
@@ -108,7 +105,7 @@ def test_the_oracle_has_the_gradients_of_finite_differences():
     values = [p.detach().double().requires_grad_() for p in index.parameters()]
 
     def f(*parameters):
-        return dense_oracle(index, x[:3], Y[:3], dict(zip(names, parameters, strict=True)), True)
+        return dense_oracle(index, x[:3], Y[:3], dict(zip(names, parameters, strict=True)))
 
     assert torch.autograd.gradcheck(f, values, eps=1e-7, atol=1e-4)
 

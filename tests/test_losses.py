@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from learned_index.kernels.loss import fused_losses
 from learned_index.training.losses import classification_loss, shortlist_loss
 
 
@@ -59,3 +60,28 @@ def test_shortlist_loss_sums_over_the_positives():
     expected = -torch.log(y_hat[positive]).sum() / len(y_hat)
     assert float(shortlist_loss(y_hat, positive)) == pytest.approx(float(expected))
     assert torch.autograd.gradcheck(lambda a: shortlist_loss(a, positive), y_hat.requires_grad_())
+
+
+def test_fused_losses_equal_the_plain_ones_with_gradients():
+    g = torch.Generator().manual_seed(3)
+    z = (4 * torch.randn(5, 8, generator=g)).requires_grad_()
+    y_hat = torch.rand(5, 8, generator=g)
+    y_hat[0, 3], y_hat[1, 0] = 1.0, 1.0
+    y_hat.requires_grad_()
+    n_positives, n_valid = torch.tensor([2, 1, 0, 3, 8]), torch.tensor([8, 5, 4, 3, 8])
+    column = torch.arange(8)[None, :]
+    positive, valid = column < n_positives[:, None], column < n_valid[:, None]
+    fused = fused_losses(z, y_hat, n_positives, n_valid)
+    plain = (classification_loss(z, y_hat, positive, valid), shortlist_loss(y_hat, positive))
+    for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.05)):
+        got, want = (
+            sum(w * part for w, part in zip(weights, parts, strict=True))
+            for parts in (fused, plain)
+        )
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+        for a, b in zip(
+            torch.autograd.grad(got, (z, y_hat), retain_graph=True),
+            torch.autograd.grad(want, (z, y_hat), retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

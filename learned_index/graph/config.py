@@ -76,9 +76,6 @@ class TrainingConfig(_Config):
     warmup_fraction: float = _parameter(0.1, "part of a stage's steps with a rising rate")
     dropout: float = _parameter(0.0, "input dropout while training")
     shortlist_loss_weight: float = _parameter(0.05, "lambda, weight of the shortlist loss")
-    force_positives: Literal["yes", "no"] = _parameter(
-        "yes", "keep reached positives in the training shortlist whatever their score"
-    )
     training_shortlist_size: int | None = _parameter(
         None, "labels K in training; default: shortlist_size"
     )
@@ -99,9 +96,5 @@ class TrainingConfig(_Config):
             self._require(name, low=0)
         for name in ("warmup_fraction", "dropout", "averaging_fraction"):
             self._require(name, low=0.0, high=1.0)
-        for name, choices in (
-            ("force_positives", ("yes", "no")),
-            ("edge_init", ("counts", "uniform")),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} is {getattr(self, name)!r}, expected one of {choices}")
+        if self.edge_init not in ("counts", "uniform"):
+            raise InputError(f"edge_init is {self.edge_init!r}, expected 'counts' or 'uniform'")

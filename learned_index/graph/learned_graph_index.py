@@ -16,6 +16,7 @@ from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
 from learned_index.kernels import RowAdamW, explore, score_labels
+from learned_index.kernels.loss import fused_losses
 from learned_index.kernels.search import SearchArrays, search_cpu
 from learned_index.training.batches import Labels, as_float32_rows, as_vectors
 from learned_index.training.events import Progress
@@ -86,6 +87,7 @@ class LearnedGraphIndex(nn.Module):
         self._dim: int | None = None
         self._search_arrays: SearchArrays | None = None
         self._teacher: torch.Tensor | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     # -- shape ----------------------------------------------------------------------------------
 
@@ -120,6 +122,15 @@ class LearnedGraphIndex(nn.Module):
                 "the index has no labels yet; call fit(embeddings, labels), "
                 "build_partition(embeddings, labels) or from_pretrained(directory) first"
             )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._forget()
+        return super()._apply(fn, recurse)
+
+    def _forget(self) -> None:
+        """Drop what is derived from the parameters."""
+        self._search_arrays = None
+        self._teacher = None
 
     # -- building -------------------------------------------------------------------------------
 
@@ -250,7 +261,6 @@ class LearnedGraphIndex(nn.Module):
         scores_BW = scores_BC.gather(1, clusters_BW.clamp(min=0)).masked_fill(unused, 0.0)
         size = training.training_shortlist_size or self.config.shortlist_size
         size = min(size, self.n_labels)
-        force = training.force_positives == "yes"
         shortlist = explore(
             clusters_BW,
             scores_BW,
@@ -269,19 +279,19 @@ class LearnedGraphIndex(nn.Module):
             0, (chosen_BK * M + shortlist.edges_BK).reshape(-1)
         ).view(ids_BK.shape)
         path_BK = path_BK.masked_fill(~valid_BK, 0.0)
-        column = torch.arange(size, device=x_BD.device)
-        positive_BK = column[None, :] < shortlist.n_positives_B[:, None]
+        positive_BK = (
+            torch.arange(size, device=x_BD.device)[None, :] < shortlist.n_positives_B[:, None]
+        )
         logits_BK = score_labels(
             x_BD, self.label_weight_LD, self.label_bias_L, ids_BK, optimiser=row_optimiser
         )
-        counted_BK = valid_BK
-        if not force:
-            # What the cut to the K best would have dropped counts in the shortlist loss only.
-            floor = path_BK.detach().masked_fill(positive_BK | ~valid_BK, 2.0).amin(1, keepdim=True)
-            full = valid_BK.all(1, keepdim=True)
-            counted_BK = valid_BK & ~(positive_BK & full & (path_BK.detach() < floor))
-        classification = classification_loss(logits_BK, path_BK, positive_BK, counted_BK)
-        shortlisting = shortlist_loss(path_BK, positive_BK)
+        if x_BD.device.type == "cpu":
+            classification, shortlisting = fused_losses(
+                logits_BK, path_BK, shortlist.n_positives_B, valid_BK.sum(dim=1)
+            )
+        else:
+            classification = classification_loss(logits_BK, path_BK, positive_BK, valid_BK)
+            shortlisting = shortlist_loss(path_BK, positive_BK)
         return IndexOutput(
             loss=classification + training.shortlist_loss_weight * shortlisting,
             classification_loss=classification,

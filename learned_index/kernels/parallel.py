@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 def split_evenly(n: int, n_parts: int) -> list[tuple[int, int]]:
-    """Cut ``range(n)`` into at most ``n_parts`` contiguous non-empty ranges of near-equal length."""
+    """Cut ``range(n)`` into at most ``n_parts`` contiguous ranges of near-equal length."""
     n_parts = max(1, min(n_parts, n))
     edges = [n * i // n_parts for i in range(n_parts + 1)]
     return [(edges[i], edges[i + 1]) for i in range(n_parts) if edges[i + 1] > edges[i]]
@@ -44,7 +45,7 @@ def split_by_weight(offsets: np.ndarray[Any, Any], n_parts: int) -> list[tuple[i
     n = len(offsets) - 1
     targets = [int(offsets[-1]) * i // n_parts for i in range(1, n_parts)]
     edges = [0, *np.searchsorted(offsets, targets).tolist(), n]
-    return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def run_ranges(

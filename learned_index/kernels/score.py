@@ -59,6 +59,40 @@ def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, out):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _accumulate(first, last, order, K, grad_z, x_BD, w, grad_w, grad_x_BD):
+    """Add one label's part to the gradients of its weights and of the queries; return the bias's.
+
+    Four pairs at a time for the weights: their gradient is then loaded and stored once for four.
+    """
+    D = x_BD.shape[1]
+    grad_b = np.float32(0.0)
+    j = first
+    while j + 4 <= last:
+        i0, i1, i2, i3 = order[j], order[j + 1], order[j + 2], order[j + 3]
+        g0, g1, g2, g3 = grad_z[i0], grad_z[i1], grad_z[i2], grad_z[i3]
+        x0, x1, x2, x3 = x_BD[i0 // K], x_BD[i1 // K], x_BD[i2 // K], x_BD[i3 // K]
+        for d in range(D):
+            grad_w[d] += g0 * x0[d] + g1 * x1[d] + g2 * x2[d] + g3 * x3[d]
+        grad_b += g0 + g1 + g2 + g3
+        j += 4
+    while j < last:
+        i = order[j]
+        g = grad_z[i]
+        x = x_BD[i // K]
+        for d in range(D):
+            grad_w[d] += g * x[d]
+        grad_b += g
+        j += 1
+    for j in range(first, last):
+        i = order[j]
+        g = grad_z[i]
+        grad_x = grad_x_BD[i // K]
+        for d in range(D):
+            grad_x[d] += g * w[d]
+    return grad_b
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _backward_labels(
     start,
     stop,
@@ -72,28 +106,14 @@ def _backward_labels(
     grad_weight_LD,
     grad_bias_L,
 ):
-    D = x_BD.shape[1]
     for label in range(start, stop):
-        w = weight_LD[label]
-        grad_w = grad_weight_LD[label]
-        grad_b = np.float32(0.0)
-        for j in range(offsets[label], offsets[label + 1]):
-            i = order[j]
-            g = grad_z[i]
-            if g == 0.0:
-                continue
-            b = i // K
-            x = x_BD[b]
-            grad_x = grad_x_BD[b]
-            for d in range(D):
-                grad_w[d] += g * x[d]
-            for d in range(D):
-                grad_x[d] += g * w[d]
-            grad_b += g
-        grad_bias_L[label] += grad_b
+        grad_bias_L[label] += _accumulate(
+            offsets[label], offsets[label + 1], order, K, grad_z, x_BD,
+            weight_LD[label], grad_weight_LD[label], grad_x_BD,
+        )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _backward_update_labels(
     start,
     stop,
@@ -117,30 +137,18 @@ def _backward_update_labels(
     correction1,
     correction2,
 ):
-    D = x_BD.shape[1]
-    grad_w = np.empty(D, np.float32)
+    grad_w = np.empty(x_BD.shape[1], np.float32)
     grad_b = np.empty(1, np.float32)
     for label in range(start, stop):
         if offsets[label] == offsets[label + 1]:
             continue
-        w = weight_LD[label]
         grad_w[:] = 0.0
-        grad_b[0] = 0.0
-        for j in range(offsets[label], offsets[label + 1]):
-            i = order[j]
-            g = grad_z[i]
-            if g == 0.0:
-                continue
-            b = i // K
-            x = x_BD[b]
-            grad_x = grad_x_BD[b]
-            for d in range(D):
-                grad_w[d] += g * x[d]
-            for d in range(D):
-                grad_x[d] += g * w[d]
-            grad_b[0] += g
+        grad_b[0] = _accumulate(
+            offsets[label], offsets[label + 1], order, K, grad_z, x_BD,
+            weight_LD[label], grad_w, grad_x_BD,
+        )  # fmt: skip
         adamw_row(
-            w, grad_w, moment1_LD[label], moment2_LD[label],
+            weight_LD[label], grad_w, moment1_LD[label], moment2_LD[label],
             learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
         )  # fmt: skip
         adamw_row(
