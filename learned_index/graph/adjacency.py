@@ -109,11 +109,11 @@ class ClusterLabelGraph(nn.Module):
             logits = np.log(np.maximum(edge_counts, 1e-3))
         else:
             rng = np.random.default_rng(seed)
-            logits = rng.uniform(0.0, 1.0, size=edge_counts.shape).astype(np.float32)
+            logits = rng.random(edge_counts.shape, dtype=np.float32)
         return cls(
             torch.from_numpy(edge_labels),
             L,
-            edge_logits_CM=torch.from_numpy(logits.astype(np.float32)),
+            edge_logits_CM=torch.from_numpy(logits),
             scale=scale,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +11,8 @@ from learned_index.errors import InputError
 from learned_index.kernels.dense import rows_dot
 from learned_index.types import Float32Array, Int64Array
 
-Block = Float32Array | sp.csr_matrix
+Block: TypeAlias = Any
+"""Dense float32 array or CSR matrix with one row a label (scipy carries no types)."""
 
 
 def label_centroids(
@@ -71,8 +72,8 @@ def _keep_largest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:
         span = slice(matrix.indptr[row], matrix.indptr[row + 1])
         order = np.argsort(-matrix.data[span], kind="stable")
         keep[span][order[n:]] = False
-    counts = np.add.reduceat(keep, matrix.indptr[:-1]) * (np.diff(matrix.indptr) > 0)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    # A running count also holds for rows without entries (labels that no point has).
+    indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
     return sp.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
 
 
@@ -94,7 +95,7 @@ def _scores(block: Block, direction: Float32Array) -> Float32Array:
 def _sum_rows(block: Block, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Float32Array:
     if sp.issparse(block):
         return np.asarray(block.T @ mask.astype(np.float32), dtype=np.float32).ravel()
-    return np.add.reduce(block[mask], axis=0, dtype=np.float32)
+    return np.asarray(np.add.reduce(block[mask], axis=0, dtype=np.float32))
 
 
 def _unit(parts: list[Float32Array]) -> list[Float32Array]:

@@ -87,7 +87,6 @@ class LearnedGraphIndex(nn.Module):
         self._dim: int | None = None
         self._search_arrays: SearchArrays | None = None
         self._teacher: torch.Tensor | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     # -- shape ----------------------------------------------------------------------------------
 
@@ -123,9 +122,14 @@ class LearnedGraphIndex(nn.Module):
                 "build_partition(embeddings, labels) or from_pretrained(directory) first"
             )
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._forget()
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """See :meth:`torch.nn.Module.load_state_dict`."""
+        self._forget()
+        return super().load_state_dict(*arguments, **options)
 
     def _forget(self) -> None:
         """Drop what is derived from the parameters."""
@@ -316,7 +320,7 @@ class LearnedGraphIndex(nn.Module):
                     f"positives name label {int(positives.max())}, the index has {self.n_labels}"
                 )
             return positives
-        n_points = positives.shape[0] if sp.issparse(positives) else len(positives)
+        n_points = len(positives) if isinstance(positives, list) else positives.shape[0]
         matrix = as_label_matrix(positives, n_points=n_points, n_labels=self.n_labels)
         return padded_positives(matrix, np.arange(n_points))
 

@@ -81,7 +81,7 @@ class _FusedLosses(torch.autograd.Function):
         return torch.from_numpy((loss.sum(axis=0) / B).astype(np.float32))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         path_scores_BK, n_positives_B = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_z, grad_path = (torch.from_numpy(g) for g in ctx.gradients)  # type: ignore[attr-defined]
@@ -111,5 +111,5 @@ def fused_losses(
     Returns:
         Two scalars, differentiable in the logits and the path scores.
     """
-    both = _FusedLosses.apply(logits_BK, path_scores_BK, n_positives_B, n_valid_B)  # type: ignore[no-untyped-call]
+    both = _FusedLosses.apply(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
     return both[0], both[1]

@@ -188,7 +188,7 @@ class _ScoreCPU(torch.autograd.Function):
         return torch.from_numpy(out).view(B, K)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad_z,) = grads
         x_BD, weight_LD, bias_L = ctx.saved_tensors  # type: ignore[attr-defined]
@@ -247,7 +247,7 @@ class _ScoreTorch(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad_z,) = grads
         x_BD, weight_LD, label_ids_BK = ctx.saved_tensors  # type: ignore[attr-defined]
@@ -299,5 +299,5 @@ def score_labels(
         implementation == "auto" and x_BD.device.type == "cpu"
     )
     if use_numba:
-        return _ScoreCPU.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser)  # type: ignore[no-any-return,no-untyped-call]
-    return _ScoreTorch.apply(x_BD, weight_LD, bias_L, label_ids_BK, block)  # type: ignore[no-any-return,no-untyped-call]
+        return _ScoreCPU.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser)  # type: ignore[no-any-return]
+    return _ScoreTorch.apply(x_BD, weight_LD, bias_L, label_ids_BK, block)  # type: ignore[no-any-return]

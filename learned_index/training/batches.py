@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +12,7 @@ import torch
 from learned_index.errors import InputError
 from learned_index.types import Int64Array
 
-Labels = sp.csr_matrix | Sequence[Sequence[int]]
+Labels: TypeAlias = sp.csr_matrix | Sequence[Sequence[int]]
 
 
 def as_label_matrix(labels: Labels, *, n_points: int, n_labels: int | None = None) -> sp.csr_matrix:

@@ -41,7 +41,7 @@ class _ShortlistCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad,) = grads
         grad_z, grad_y = ctx.saved_tensors  # type: ignore[attr-defined]
