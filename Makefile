@@ -5,10 +5,12 @@
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
 # THREADS     CPU threads of the demo; default: all
+# TRAIN_FLAGS more options for the demo's li train-index        make demo TRAIN_FLAGS="--preset fast"
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 THREADS ?=
+TRAIN_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 LI := $(BIN)/li
@@ -55,10 +57,12 @@ $(DEMO)/data.built: | $(RUN_STAMP)
 
 $(DEMO)/model.report.json: $(DEMO)/data.built
 	@echo "== 2/4  training"
-	$(LI) train-index --data $(DEMO)/data --out $(DEMO)/model --overwrite --seed 0 $(THREAD_FLAGS)
+	$(LI) train-index --data $(DEMO)/data --out $(DEMO)/model --overwrite --seed 0 $(THREAD_FLAGS) \
+	  $(TRAIN_FLAGS)
 
 $(DEMO)/compare/table.txt: $(DEMO)/model.report.json
 	@echo "== 4/4  comparison with a graph (HNSW), an exact scan and a fixed tree"
+	@mkdir -p $(DEMO)/compare
 	$(LI) compare --data $(DEMO)/data --model $(DEMO)/model --baselines hnsw,exact,tree \
 	  --out $(DEMO)/compare $(THREAD_FLAGS) > $@
 
