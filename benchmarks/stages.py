@@ -55,6 +55,7 @@ def main() -> None:
     features = TfidfEncoder().fit(train.texts).encode(train.texts)
     propensities = label_propensities(train.labels)
     index_config, training = preset_configs(arguments.preset, training={"seed": arguments.seed})
+    training = training.resolve_epochs(len(train.texts))
     rows: list[dict[str, Any]] = []
 
     def add(name: str, metrics: dict[str, float], seconds: float | None) -> None:
@@ -76,7 +77,7 @@ def main() -> None:
         index.fit(vectors, train.labels, clustering_features=features, progress=watch)
         add(name, measured(index), time.perf_counter() - start)
 
-    epochs = training.stage1_epochs + training.stage2_epochs
+    epochs = (training.stage1_epochs or 0) + (training.stage2_epochs or 0)
     train_index("learned index", index_config, training)
     train_index(
         "stage 1 alone, all epochs",

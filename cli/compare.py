@@ -125,6 +125,12 @@ class SavedIndex:
     default=None,
     help="Epochs of one-vs-all.  [default: as many as the index was trained]",
 )
+@click.option(
+    "--ova-learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Peak learning rate of one-vs-all.  [default: 0.03]",
+)
 @click.option("--cache", default=None, help="Directory of encoded texts; off keeps nothing.")
 @threads_option
 @quiet_option
@@ -140,6 +146,7 @@ def compare(
     batch_size: int,
     max_queries: int | None,
     ova_epochs: int | None,
+    ova_learning_rate: float | None,
     cache: str | None,
     threads: int | None,
     quiet: bool,
@@ -171,7 +178,10 @@ def compare(
         specs = [*parse_baselines("learned"), *specs]
     n_threads = use_threads(threads)
     model = TextIndex.load(model_path)
-    specs = [_as_trained(spec, model, epochs=ova_epochs) for spec in specs]
+    specs = [
+        _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
+        for spec in specs
+    ]
     from learned_index.cli.sources import resolve_data
 
     values = _comparison_data(
@@ -217,13 +227,21 @@ def compare(
         raise click.exceptions.Exit(EXIT_FAILURE)
 
 
-def _as_trained(spec: BaselineSpec, model: TextIndex, *, epochs: int | None) -> BaselineSpec:
+def _as_trained(
+    spec: BaselineSpec,
+    model: TextIndex,
+    *,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+) -> BaselineSpec:
     """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index."""
     if spec.method != "ova":
         return spec
     training = model.index.training_config
+    if learning_rate is not None:
+        spec = spec.with_options(learning_rate=learning_rate)
     return spec.with_options(
-        epochs=epochs or max(1, training.stage1_epochs + training.stage2_epochs),
+        epochs=epochs or max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
         batch_size=training.batch_size,
         warmup=training.warmup_fraction,
         weight_decay=training.weight_decay,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import nn
@@ -105,8 +106,9 @@ class ClusterLabelGraph(nn.Module):
             edge_labels[c, : len(top)] = columns[top]
             edge_counts[c, : len(top)] = values[top]
         _attach_orphans(edge_labels, edge_counts, counts_CL, cluster_of_label_L)
+        logits: npt.NDArray[np.float32]
         if init == "counts":
-            logits = np.log(np.maximum(edge_counts, 1e-3))
+            logits = np.log(np.maximum(edge_counts, np.float32(1e-3)))
         else:
             rng = np.random.default_rng(seed)
             logits = rng.random(edge_counts.shape, dtype=np.float32)

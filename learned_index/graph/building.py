@@ -30,8 +30,8 @@ _CHUNK_ROWS = 8192
 
 
 def default_n_clusters(n_labels: int) -> int:
-    """C = L / 20, at most 16384 (measured: docs/benchmarks.md)."""
-    return int(np.clip(round(n_labels / 20), 1, 16384))
+    """C = L / 40, at most 16384 (measured: docs/benchmarks.md)."""
+    return int(np.clip(round(n_labels / 40), 1, 16384))
 
 
 def _checked(
@@ -162,7 +162,9 @@ def fit_index(
             f"clustering_features have {clustering_features.shape[0]} rows, the embeddings "
             f"{len(vectors)}"
         )
-    training = index.training_config
+    labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
+    training = index.training_config = index.training_config.resolve_epochs(labelled)
+    assert training.stage1_epochs is not None and training.stage2_epochs is not None
     _tell(progress, "clustering", 0)
     _build_partition(index, vectors, labels_NL, clustering_features)
     _tell(progress, "clustering", 1)

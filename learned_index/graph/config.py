@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from learned_index.errors import InputError
@@ -39,7 +39,7 @@ class _Config:
 class IndexConfig(_Config):
     """Shape and constants of a :class:`~learned_index.LearnedGraphIndex`."""
 
-    n_clusters: int | None = _parameter(None, "clusters C; default: L / 20, at most 16384")
+    n_clusters: int | None = _parameter(None, "clusters C; default: L / 40, at most 16384")
     edges_per_cluster: int | None = _parameter(None, "edges M kept per cluster; default: 10 L/C")
     beam_width: int = _parameter(20, "clusters W explored per query (the paper's b)")
     shortlist_size: int = _parameter(2000, "labels K scored per query")
@@ -66,16 +66,22 @@ class TrainingConfig(_Config):
 
     seed: int = _parameter(0, "seed of clustering, initialisation, shuffling and dropout")
     batch_size: int = _parameter(256, "points per step")
-    stage1_epochs: int = _parameter(6, "epochs with the fixed partition")
-    stage2_epochs: int = _parameter(8, "epochs with the learned graph; 0 stops after stage 1")
-    learning_rate: float = _parameter(1e-2, "peak rate of label classifiers and router")
+    stage1_epochs: int | None = _parameter(
+        None, "epochs with the fixed partition; default: 2, more where that is under 280 steps"
+    )
+    stage2_epochs: int | None = _parameter(
+        None, "epochs with the learned graph (0: none); default: 4, more where under 560 steps"
+    )
+    learning_rate: float = _parameter(3e-2, "peak rate of label classifiers and router")
     projection_learning_rate: float = _parameter(1e-3, "peak rate of the input projection")
-    edge_learning_rate: float = _parameter(1e-2, "peak rate of the edge logits")
+    edge_learning_rate: float = _parameter(2e-2, "peak rate of the edge logits")
     stage2_learning_rate_factor: float = _parameter(1.0, "factor on all rates in stage 2")
     weight_decay: float = _parameter(0.0, "decoupled decay of all weights but biases")
     warmup_fraction: float = _parameter(0.1, "part of a stage's steps with a rising rate")
-    dropout: float = _parameter(0.0, "input dropout while training")
-    shortlist_loss_weight: float = _parameter(0.05, "lambda, weight of the shortlist loss")
+    dropout: float = _parameter(0.2, "input dropout while training")
+    shortlist_loss_weight: float = _parameter(
+        1.0, "lambda, weight of the shortlist loss (paper: 0.05)"
+    )
     training_shortlist_size: int | None = _parameter(
         None, "labels K in training; default: shortlist_size"
     )
@@ -86,8 +92,22 @@ class TrainingConfig(_Config):
     label_init_scale: float = _parameter(10.0, "length of the initial label vectors")
     label_init_bias: float = _parameter(-6.0, "initial bias of the label classifiers")
     averaging_fraction: float = _parameter(
-        0.0, "last part of stage 2 whose weights are averaged (SWA); 0 is off"
+        0.5, "last part of stage 2 whose weights are averaged (SWA); 0 is off"
     )
+
+    def resolve_epochs(self, n_points: int) -> Self:
+        """The configuration with numbers for the epochs that were left to the program.
+
+        Args:
+            n_points: Training points that have labels.
+        """
+        steps = max(1, -(-n_points // self.batch_size))
+        stage1, stage2 = self.stage1_epochs, self.stage2_epochs
+        if stage1 is None:
+            stage1 = int(min(20, max(2, -(-280 // steps))))
+        if stage2 is None:
+            stage2 = int(min(40, max(4, -(-560 // steps))))
+        return replace(self, stage1_epochs=stage1, stage2_epochs=stage2)
 
     def __post_init__(self) -> None:
         self._require("batch_size", low=1)
