@@ -55,7 +55,7 @@ class OneVsAll(Baseline):
         *,
         epochs: int = 14,
         batch_size: int = 256,
-        learning_rate: float = 0.01,
+        learning_rate: float = 0.03,
         projection_learning_rate: float = 0.001,
         weight_decay: float = 0.0,
         warmup: float = 0.1,

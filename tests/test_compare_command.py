@@ -135,8 +135,10 @@ def test_the_saved_index_loads_alone_and_answers_alike(folder):
 
 def test_one_vs_all_is_trained_like_the_index(folder):
     model = TextIndex.load(folder / "model")
-    adapter = _as_trained(parse_baselines("ova")[0], model, epochs=None).create()
+    adapter = _as_trained(parse_baselines("ova")[0], model).create()
     assert (adapter.epochs, adapter.batch_size, adapter.seed) == (3, 32, 3)
     assert _as_trained(parse_baselines("ova")[0], model, epochs=9).create().epochs == 9
+    faster = _as_trained(parse_baselines("ova")[0], model, learning_rate=0.5).create()
+    assert faster.learning_rate == 0.5
     hnsw = parse_baselines("hnsw")[0]
-    assert _as_trained(hnsw, model, epochs=None) is hnsw
+    assert _as_trained(hnsw, model) is hnsw
