@@ -43,7 +43,9 @@ class IndexConfig(_Config):
     edges_per_cluster: int | None = _parameter(None, "edges M kept per cluster; default: 10 L/C")
     beam_width: int = _parameter(20, "clusters W explored per query (the paper's b)")
     shortlist_size: int = _parameter(2000, "labels K scored per query")
-    router_scale: float = _parameter(10.0, "alpha: cluster score = min(1, alpha softmax)")
+    router_scale: float = _parameter(
+        30.0, "alpha: cluster score = min(1, alpha softmax) (paper: about 10)"
+    )
     edge_scale: float | None = _parameter(
         None, "beta: edge weight = min(1, beta softmax); default: L/C"
     )
@@ -80,7 +82,7 @@ class TrainingConfig(_Config):
     warmup_fraction: float = _parameter(0.1, "part of a stage's steps with a rising rate")
     dropout: float = _parameter(0.2, "input dropout while training")
     shortlist_loss_weight: float = _parameter(
-        1.0, "lambda, weight of the shortlist loss (paper: 0.05)"
+        3.0, "lambda, weight of the shortlist loss (paper: 0.05)"
     )
     training_shortlist_size: int | None = _parameter(
         None, "labels K in training; default: shortlist_size"
