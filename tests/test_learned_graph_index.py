@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -377,3 +378,34 @@ def test_configurations_are_checked(cls, values):
         cls(**values)
     with pytest.raises(InputError, match="unknown"):
         cls.from_dict({"beam": 3})
+
+
+def test_memory_does_not_grow_with_mapped_points(tmp_path):
+    n, dim = 100_000, 64
+    mapped = np.lib.format.open_memmap(
+        tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(n, dim)
+    )
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 10_000):
+        mapped[start : start + 10_000] = rng.normal(size=(10_000, dim))
+    mapped.flush()
+    labels = sp.csr_matrix((np.ones(n), np.arange(n) % 50, np.arange(n + 1)), shape=(n, 50))
+    training = TrainingConfig(stage1_epochs=1, stage2_epochs=1, batch_size=4096)
+    reader = np.load(tmp_path / "x.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        LearnedGraphIndex(IndexConfig(n_clusters=5), training=training).fit(reader, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The vectors are 25.6 MB; a chunk of them is held at a time, and the labels' three arrays.
+    assert peak < 21e6
+
+
+def test_labels_without_training_points_are_reachable_and_rank_last():
+    X, Y = planted(600)
+    wider = sp.csr_matrix((Y.data, Y.indices, Y.indptr), shape=(len(X), L + 4))
+    index = LearnedGraphIndex(SMALL, training=QUICK).fit(X, wider)
+    ids = index.search(X[:20], k=L + 4, beam_width=100).ids
+    assert (ids >= 0).all()
+    assert not (ids[:, :5] >= L).any()

@@ -48,7 +48,8 @@ def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator
         raise InputError(f"{target} is a file, expected a directory; choose another name")
     if target.exists() and not overwrite and any(target.iterdir()):
         raise InputError(
-            f"{target} exists and is not empty; choose another name, remove it, or allow overwriting"
+            f"{target} exists and is not empty; choose another name, remove it, or allow "
+            "overwriting"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))

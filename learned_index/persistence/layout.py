@@ -127,7 +127,8 @@ def read_manifest(directory: Path | str, *, kind: str, verify: bool = True) -> M
             )
         if verify and _sha256(path) != expected["sha256"]:
             raise ModelFormatError(
-                f"{path} does not match its checksum: it was edited or damaged; copy the model again"
+                f"{path} does not match its checksum: it was edited or damaged; copy the model "
+                "again"
             )
     return Manifest(**{key: raw[key] for key in ("kind", "format_version", "config", "files")})
 

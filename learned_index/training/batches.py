@@ -96,7 +96,8 @@ def as_float32_rows(values: Any, *, name: str = "embeddings", first_row: int = 0
     if not finite.all():
         bad = int(np.flatnonzero(~finite)[0])
         raise InputError(
-            f"{name} hold NaN or infinity, first in row {first_row + bad}; remove or mend these rows"
+            f"{name} hold NaN or infinity, first in row {first_row + bad}; remove or mend these "
+            "rows"
         )
     return rows
 
