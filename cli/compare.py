@@ -103,8 +103,8 @@ class SavedIndex:
     type=click.FloatRange(0, 1),
     default=0.99,
     show_default=True,
-    help="The table shows each method at its fastest setting with this share of the R@100 of exact "
-    "search over the same classifiers.",
+    help="The table shows each method at its fastest setting with this share of the best R@100 "
+    "that a search of the model reached.",
 )
 @click.option(
     "--batch-size",
@@ -350,8 +350,9 @@ def comparison_table(result: Comparison) -> Table:
         f"queries on one thread, batches of {environment['batch_size']} on "
         f"{environment['threads']}",
         caption=f"Each method at its fastest setting with {100 * environment['target_recall']:g}% "
-        f"of the R@100 of exact search ({environment['exact_recall']:.2f}); ! at its best: not "
-        "reached. Metrics in percent; exact 100: recall of the exact 100 best classifiers.",
+        f"of the best R@100 ({environment['best_recall']:.2f}); ! at its best: not reached. Exact "
+        f"search over the same classifiers: {environment['exact_recall']:.2f}. Metrics in "
+        "percent; exact 100: recall of the exact 100 best classifiers.",
         title_justify="left",
         caption_justify="left",
     )

@@ -498,3 +498,13 @@ def test_a_plot_without_any_measurement(tmp_path, everything):
 
 def test_the_environment_is_json():
     assert json.loads(json.dumps(describe_environment()))["cpus"] >= 1
+
+
+def test_the_recall_asked_for_is_a_share_of_the_best_of_the_run(everything):
+    result, _ = everything
+    searched = [p["R@100"] for p in result.curves if p["method"] not in ("knn", "ova")]
+    best = max([*searched, result.environment["exact_recall"]])
+    assert result.environment["best_recall"] == pytest.approx(best)
+    for row in result.rows:
+        if row["error"] is None:
+            assert row["reached_target"] == (row["R@100"] >= 0.99 * best - 1e-9)

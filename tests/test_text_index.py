@@ -237,3 +237,24 @@ def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -
 
 def test_encoder_classes_are_found_by_kind() -> None:
     assert encoder_class("lsa") is LSAEncoder
+
+
+def test_long_feature_rows_and_labels_without_points_keep_the_largest_features() -> None:
+    """Trailing labels without a training point used to break the cut to the largest features."""
+    import scipy.sparse as sp
+
+    from learned_index.graph.clustering import sparse_label_centroids
+
+    rng = np.random.default_rng(0)
+    labels = sp.csr_matrix((rng.random((12, 6)) < 0.4).astype(np.float32))
+    labels = sp.hstack([labels, sp.csr_matrix((12, 3), dtype=np.float32)], format="csr")
+    features = sp.random(12, 40, density=0.3, format="csr", random_state=rng, dtype=np.float32)
+    cut = sparse_label_centroids(labels, features, max_features=4).toarray()
+    full = sparse_label_centroids(labels, features, max_features=40).toarray()
+    assert (cut[6:] == 0).all()
+    for row, whole in zip(cut[:6], full[:6], strict=True):
+        kept = np.argsort(-whole, kind="stable")[:4]
+        kept = kept[whole[kept] > 0]
+        expected = np.zeros_like(whole)
+        expected[kept] = whole[kept] / np.linalg.norm(whole[kept])
+        np.testing.assert_allclose(row, expected, atol=1e-6)

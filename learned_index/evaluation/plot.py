@@ -42,7 +42,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
         points = [point for point in comparison.curves if point["method"] == row["method"]]
         for axes, metric in ((left, TARGET_METRIC), (right, NEIGHBOUR_RECALL)):
             _draw(axes, points, row, metric=metric, style=style)
-    target = environment["target_recall"] * environment["exact_recall"]
+    target = environment["target_recall"] * environment["best_recall"]
     left.axvline(target, linestyle="--", linewidth=1, color="#555555")
     left.set_xlabel("R@100: true labels among the 100 best (%)")
     right.set_xlabel("recall of the exact 100 best classifiers (%)")
@@ -52,7 +52,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(visible=True, which="both", linewidth=0.4, alpha=0.5)
         axes.margins(0.05)
-    title = f"dashed: {100 * environment['target_recall']:g}% of exact search"
+    title = f"dashed: {100 * environment['target_recall']:g}% of the best recall"
     recalls = [point[TARGET_METRIC] for point in comparison.curves]
     # The interesting differences lie near the target; one quick setting would squeeze them.
     if recalls and min(recalls) < NARROWEST * target < max(recalls):
