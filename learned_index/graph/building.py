@@ -17,6 +17,7 @@ from learned_index.graph.clustering import (
     label_centroids,
     sparse_label_centroids,
 )
+from learned_index.graph.config import TrainingConfig
 from learned_index.kernels import RowAdamW
 from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
 from learned_index.training.events import Progress, TrainingEvent
@@ -90,10 +91,18 @@ def _build_partition(
         index.router.weight_CD.copy_(torch.from_numpy(router_CD * training.router_init_scale))
         index.label_weight_LD.copy_(torch.from_numpy(centroids_LD))
         index.label_weight_LD.mul_(training.label_init_scale)
-        index.label_bias_L.fill_(training.label_init_bias)
+        index.label_bias_L.fill_(_initial_bias(training, labels_NL))
     index.cluster_of_label_L = torch.from_numpy(cluster_L.astype(np.int32))
     index.graph = ClusterLabelGraph.from_partition(cluster_L, n_clusters)
     remember_tree(index)
+
+
+def _initial_bias(training: TrainingConfig, labels_NL: sp.csr_matrix) -> float:
+    """Log of the share of (point, label) pairs that are positive, unless the configuration says."""
+    if training.label_init_bias is not None:
+        return training.label_init_bias
+    labelled = max(1, int(np.count_nonzero(np.diff(labels_NL.indptr))))
+    return float(np.log(labels_NL.nnz / (labelled * labels_NL.shape[1])))
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ class TrainingConfig(_Config):
     stage2_epochs: int | None = _parameter(
         None, "epochs with the learned graph (0: none); default: 4, more where under 560 steps"
     )
-    learning_rate: float = _parameter(3e-2, "peak rate of label classifiers and router")
+    learning_rate: float = _parameter(2e-2, "peak rate of label classifiers and router")
     projection_learning_rate: float = _parameter(1e-3, "peak rate of the input projection")
     edge_learning_rate: float = _parameter(2e-2, "peak rate of the edge logits")
     stage2_learning_rate_factor: float = _parameter(1.0, "factor on all rates in stage 2")
@@ -92,7 +92,9 @@ class TrainingConfig(_Config):
     )
     router_init_scale: float = _parameter(10.0, "length of the initial cluster vectors")
     label_init_scale: float = _parameter(10.0, "length of the initial label vectors")
-    label_init_bias: float = _parameter(-6.0, "initial bias of the label classifiers")
+    label_init_bias: float | None = _parameter(
+        None, "initial bias of the label classifiers; default: log of (labels per point / L)"
+    )
     averaging_fraction: float = _parameter(
         0.5, "last part of stage 2 whose weights are averaged (SWA); 0 is off"
     )
