@@ -2,7 +2,8 @@
 
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
-from learned_index.graph.learned_graph_index import IndexOutput, LearnedGraphIndex
+from learned_index.graph.learned_graph_index import LearnedGraphIndex
+from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import ClusterRouter
 
 __all__ = [

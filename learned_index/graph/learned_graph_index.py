@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,37 +13,20 @@ from torch import nn
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
 from learned_index.kernels import RowAdamW, explore, score_labels
 from learned_index.kernels.loss import fused_losses
 from learned_index.kernels.search import SearchArrays, search_cpu
-from learned_index.training.batches import Labels, as_float32_rows, as_vectors
+from learned_index.training.batches import (
+    Labels,
+    as_float32_rows,
+    as_positives,
+    as_vectors,
+)
 from learned_index.training.events import Progress
 from learned_index.training.losses import classification_loss, shortlist_loss
-from learned_index.types import DenseMatrix, Float32Array, Int64Array, SearchResult
-
-
-@dataclass(frozen=True)
-class IndexOutput:
-    """What a training step needs from the index.
-
-    Attributes:
-        loss: ``classification_loss + lambda * shortlist_loss``, scalar with gradients.
-        classification_loss: L_c, scalar.
-        shortlist_loss: L_s, scalar.
-        label_ids_BK: int64 shortlist, -1 at pads; the reached positives stand first.
-        path_scores_BK: y_hat in [0, 1], 0 at pads.
-        logits_BK: z = w_l . x + b_l, 0 at pads.
-        positive_BK: bool.
-    """
-
-    loss: torch.Tensor
-    classification_loss: torch.Tensor
-    shortlist_loss: torch.Tensor
-    label_ids_BK: torch.Tensor
-    path_scores_BK: torch.Tensor
-    logits_BK: torch.Tensor
-    positive_BK: torch.Tensor
+from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
 
 class LearnedGraphIndex(nn.Module):
@@ -250,7 +232,7 @@ class LearnedGraphIndex(nn.Module):
         self._require_fitted()
         self._search_arrays = None
         training = self.training_config
-        positives_BP = self._padded(positives).to(x_BD.device)
+        positives_BP = as_positives(positives, n_labels=self.n_labels).to(x_BD.device)
         x_BD = self._project(x_BD)
         logits_BC = self.router.logits(x_BD)
         scores_BC = self.router.scores(logits_BC)
@@ -305,24 +287,6 @@ class LearnedGraphIndex(nn.Module):
             logits_BK=logits_BK,
             positive_BK=positive_BK,
         )
-
-    def _padded(self, positives: torch.Tensor | sp.csr_matrix | list[list[int]]) -> torch.Tensor:
-        from learned_index.training.batches import as_label_matrix, padded_positives
-
-        if isinstance(positives, torch.Tensor):
-            if positives.ndim != 2 or positives.dtype != torch.int64:
-                raise InputError(
-                    f"positives are {positives.dtype} of shape {tuple(positives.shape)}, expected "
-                    "int64 B x P padded with -1"
-                )
-            if positives.numel() and int(positives.max()) >= self.n_labels:
-                raise InputError(
-                    f"positives name label {int(positives.max())}, the index has {self.n_labels}"
-                )
-            return positives
-        n_points = len(positives) if isinstance(positives, list) else positives.shape[0]
-        matrix = as_label_matrix(positives, n_points=n_points, n_labels=self.n_labels)
-        return padded_positives(matrix, np.arange(n_points))
 
     def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
         return x_BD if self.projection is None else x_BD + self.projection(x_BD)
@@ -421,20 +385,10 @@ class LearnedGraphIndex(nn.Module):
         Every label hangs from one cluster with weight 1 and is found only if that cluster is in
         the beam. The projection is shared, so only the search differs.
         """
+        from learned_index.graph.tree import fixed_tree
+
         self._require_fitted()
-        tree = LearnedGraphIndex(self.config, training=self.training_config)
-        tree._dim = self._dim
-        tree.projection = self.projection
-        tree.router = ClusterRouter(self.n_clusters, self.dim, scale=self.config.router_scale)
-        tree.router.weight_CD = nn.Parameter(self.tree_router_CD, requires_grad=False)
-        tree.label_weight_LD, tree.label_bias_L = self.label_weight_LD, self.label_bias_L
-        tree.register_buffer("cluster_of_label_L", self.cluster_of_label_L)
-        tree.register_buffer("tree_router_CD", self.tree_router_CD)
-        cluster: Int64Array = self.cluster_of_label_L.cpu().numpy().astype(np.int64)
-        tree.graph = ClusterLabelGraph.from_partition(cluster, self.n_clusters).to(
-            self.label_bias_L.device
-        )
-        return tree
+        return fixed_tree(self)
 
     # -- persistence ----------------------------------------------------------------------------
 

@@ -114,6 +114,34 @@ def padded_positives(labels_NL: sp.csr_matrix, rows: Int64Array) -> torch.Tensor
     return torch.from_numpy(out)
 
 
+def as_positives(
+    positives: torch.Tensor | sp.csr_matrix | Sequence[Sequence[int]], *, n_labels: int
+) -> torch.Tensor:
+    """Labels of a batch as int64 B x P, -1 where unused.
+
+    Args:
+        positives: Already in this form; or CSR B x L; or B lists of label ids.
+        n_labels: L.
+
+    Raises:
+        InputError: Another dtype or shape, or ids out of range.
+    """
+    if isinstance(positives, torch.Tensor):
+        if positives.ndim != 2 or positives.dtype != torch.int64:
+            raise InputError(
+                f"positives are {positives.dtype} of shape {tuple(positives.shape)}, expected "
+                "int64 B x P padded with -1"
+            )
+        if positives.numel() and int(positives.max()) >= n_labels:
+            raise InputError(
+                f"positives name label {int(positives.max())}, the index has {n_labels}"
+            )
+        return positives
+    n_points = positives.shape[0] if sp.issparse(positives) else len(positives)
+    matrix = as_label_matrix(positives, n_points=n_points, n_labels=n_labels)
+    return padded_positives(matrix, np.arange(n_points))
+
+
 def shuffled_batches(
     embeddings_ND: Any,
     labels_NL: sp.csr_matrix,
