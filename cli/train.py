@@ -172,8 +172,8 @@ def train_index(
         **{name: round(seconds, 3) for name, seconds in timings.seconds.items()},
         "peak_rss_mb": peak_rss_mb(),
         "metrics": metrics,
-        "index": index_config.to_dict(),
-        "training": training_config.to_dict(),
+        "index": model.index.config.to_dict(),
+        "training": model.index.training_config.to_dict(),
         "versions": versions(),
     }
     path = write_report(out, summary)
