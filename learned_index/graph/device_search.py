@@ -44,7 +44,7 @@ def search_on_device(
     ids = np.full((len(queries_BD), k), -1, np.int64)
     scores = np.full((len(queries_BD), k), -np.inf, np.float32)
     for start in range(0, len(queries_BD), block):
-        rows = torch.from_numpy(queries_BD[start : start + block]).to(device)
+        rows = torch.tensor(queries_BD[start : start + block], device=device)
         x_BD = index._project(rows)
         scores_BW, clusters_BW = index.router.beam(x_BD, width)
         shortlist = explore(

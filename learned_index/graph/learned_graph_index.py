@@ -376,7 +376,7 @@ class LearnedGraphIndex(nn.Module):
         """Queries as the label classifiers see them: ``x + P x``, float32 B x D."""
         rows = as_float32_rows(as_vectors(queries, dim=self.dim, name="queries"), name="queries")
         device = self.label_bias_L.device
-        projected: Float32Array = self._project(torch.from_numpy(rows).to(device)).cpu().numpy()
+        projected: Float32Array = self._project(torch.tensor(rows, device=device)).cpu().numpy()
         return projected
 
     def fixed_tree(self) -> LearnedGraphIndex:
