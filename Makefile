@@ -5,12 +5,13 @@
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
 # THREADS     CPU threads of the demo; default: all
-# TRAIN_FLAGS more options for the demo's li train-index        make demo TRAIN_FLAGS="--preset fast"
+# TRAIN_FLAGS options for the demo's li train-index. The default needs no language model to run; with
+#             one it takes longer and knows more words:           make demo TRAIN_FLAGS=
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 THREADS ?=
-TRAIN_FLAGS ?=
+TRAIN_FLAGS ?= --encoder lsa
 VENV := .venv
 BIN := $(VENV)/bin
 LI := $(BIN)/li

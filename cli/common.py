@@ -1,7 +1,8 @@
 """What all commands share: error lines and exit codes, progress, JSON, thread count.
 
 Exit codes: 0 success; 2 wrong usage or unusable input (arguments, data, model directory);
-1 any other failure, such as a full disk or a missing optional package; 130 after Ctrl-C.
+1 any other failure, such as a full disk or a missing optional package; 130 after Ctrl-C;
+143 when terminated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import functools
 import json
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, ParamSpec, TypeVar
@@ -35,6 +38,7 @@ Decorator = Callable[[Callable[..., R]], Callable[..., R]]
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 FILE_WIDTH = 160
 """Width of tables that go to a file or a pipe."""
 TRACEBACK_VARIABLE = "LI_TRACEBACK"
@@ -253,6 +257,23 @@ def errors_as_lines() -> Iterator[None]:
         line, code = error_line(error)
         click.echo(f"error: {line}", err=True)
         raise click.exceptions.Exit(code) from None
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """Unwind the block on SIGTERM, so that temporary files are removed, and exit with 143."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_signal: int, _frame: object) -> None:
+        raise SystemExit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def handle_errors(function: Callable[P, R]) -> Callable[P, R]:

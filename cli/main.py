@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from learned_index.cli.common import errors_as_lines
+from learned_index.cli.common import errors_as_lines, terminated_as_exit
 
 # name: (module, attribute, line for `li --help`). The line stands here so that listing the
 # commands imports none of them.
@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; no error reaches the user as a traceback."""
-        with errors_as_lines():
+        with errors_as_lines(), terminated_as_exit():
             return super().invoke(ctx)
 
 

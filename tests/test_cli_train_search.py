@@ -307,7 +307,10 @@ def test_a_full_disk(
         TextIndex.load(tmp_path / "m")
 
 
-def test_ctrl_c_leaves_nothing(text_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_termination_leave_nothing(
+    text_folder: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     command = [*LI, "train-index", "--data", str(text_folder), "--out", str(tmp_path / "out" / "m")]
     command += [*QUICK, "--stage1-epochs", "100000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -316,9 +319,9 @@ def test_ctrl_c_leaves_nothing(text_folder: Path, tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     time.sleep(4)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
+    assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert list((tmp_path / "out").iterdir()) == []
 
