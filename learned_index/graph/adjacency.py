@@ -111,7 +111,7 @@ class ClusterLabelGraph(nn.Module):
             logits = np.log(np.maximum(edge_counts, np.float32(1e-3)))
         else:
             rng = np.random.default_rng(seed)
-            logits = rng.random(edge_counts.shape, dtype=np.float32)
+            logits = np.asarray(rng.random(edge_counts.shape, dtype=np.float32))
         return cls(
             torch.from_numpy(edge_labels),
             L,

@@ -137,7 +137,7 @@ def as_positives(
                 f"positives name label {int(positives.max())}, the index has {n_labels}"
             )
         return positives
-    n_points = positives.shape[0] if sp.issparse(positives) else len(positives)
+    n_points = len(positives) if isinstance(positives, Sequence) else positives.shape[0]
     matrix = as_label_matrix(positives, n_points=n_points, n_labels=n_labels)
     return padded_positives(matrix, np.arange(n_points))
 
