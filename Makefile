@@ -11,7 +11,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 THREADS ?=
-TRAIN_FLAGS ?= --encoder lsa
+TRAIN_FLAGS ?= --encoder lsa:512
 VENV := .venv
 BIN := $(VENV)/bin
 LI := $(BIN)/li

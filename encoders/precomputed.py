@@ -220,8 +220,9 @@ class PrecomputedEncoder(EncoderBase):
             return np.zeros((0, self._dim), dtype=np.float32)
         if not self._splits:
             raise NotFittedError(
-                "the stored vectors are not tied to texts yet; call fit(train_texts), or "
-                "bind(texts, split)"
+                "stored vectors cannot encode new texts: search with vectors (the model's "
+                "index.search), or train with an encoder; for texts that have stored vectors call "
+                "fit(train_texts) or bind(texts, split) first"
             )
         for known, known_digest, vectors in self._splits.values():
             if len(known) == len(checked) and texts_digest(checked) == known_digest:

@@ -38,7 +38,7 @@ def small_index(*, shortlist_size=9, projection="residual", seed=0):
 def dense_oracle(index, x, Y, parameters):
     """Equations 1 to 7 with loops over queries and paths, in float64, differentiable."""
     config, weight = index.config, index.training_config.shortlist_loss_weight
-    x = x.double()
+    x = x.double() * index.input_scale.double()
     if "projection.weight" in parameters:
         x = x + x @ parameters["projection.weight"].T
     s = torch.clamp(

@@ -409,3 +409,11 @@ def test_labels_without_training_points_are_reachable_and_rank_last():
     ids = index.search(X[:20], k=L + 4, beam_width=100).ids
     assert (ids >= 0).all()
     assert not (ids[:, :5] >= L).any()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_vectors_of_any_length_can_be_learned(scale):
+    X, Y = planted(2000)
+    Xt, Yt = planted(200, seed=1)
+    index = LearnedGraphIndex(SMALL).fit(X * scale, Y)
+    assert recall(index.search(Xt * scale, k=10), Yt) > 0.6

@@ -92,9 +92,22 @@ def _build_partition(
         index.label_weight_LD.copy_(torch.from_numpy(centroids_LD))
         index.label_weight_LD.mul_(training.label_init_scale)
         index.label_bias_L.fill_(_initial_bias(training, labels_NL))
+        index.input_scale.fill_(_input_scale(vectors, labels_NL))
     index.cluster_of_label_L = torch.from_numpy(cluster_L.astype(np.int32))
     index.graph = ClusterLabelGraph.from_partition(cluster_L, n_clusters)
     remember_tree(index)
+
+
+def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
+    """1 / mean length of labelled vectors; exactly 1 where that is 1 within a thousandth."""
+    labelled = np.diff(labels_NL.indptr) > 0
+    total = 0.0
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        rows = np.asarray(vectors[start : start + _CHUNK_ROWS], dtype=np.float32)
+        lengths = np.linalg.norm(rows, axis=1)[labelled[start : start + _CHUNK_ROWS]]
+        total += float(lengths.sum(dtype=np.float64))
+    mean = total / max(1, int(np.count_nonzero(labelled)))
+    return 1.0 if mean == 0.0 or abs(mean - 1.0) < 1e-3 else 1.0 / mean
 
 
 def _initial_bias(training: TrainingConfig, labels_NL: sp.csr_matrix) -> float:

@@ -59,6 +59,7 @@ class LearnedGraphIndex(nn.Module):
     label_bias_L: nn.Parameter
     cluster_of_label_L: torch.Tensor
     tree_router_CD: torch.Tensor
+    input_scale: torch.Tensor
 
     def __init__(
         self, config: IndexConfig | None = None, *, training: TrainingConfig | None = None
@@ -203,6 +204,9 @@ class LearnedGraphIndex(nn.Module):
         # Buffers, not parameters: they hold the fixed tree and are never trained.
         self.register_buffer("cluster_of_label_L", torch.zeros(n_labels, dtype=torch.int32))
         self.register_buffer("tree_router_CD", torch.zeros(n_clusters, dim))
+        # 1 / mean length of the training vectors: the first weights and the rates are for vectors
+        # of about unit length.
+        self.register_buffer("input_scale", torch.ones(()))
         self.graph = ClusterLabelGraph.from_partition(np.arange(n_labels) % n_clusters, n_clusters)
 
     # -- training -------------------------------------------------------------------------------
@@ -289,6 +293,7 @@ class LearnedGraphIndex(nn.Module):
         )
 
     def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
+        x_BD = x_BD * self.input_scale
         return x_BD if self.projection is None else x_BD + self.projection(x_BD)
 
     # -- search ---------------------------------------------------------------------------------
@@ -360,6 +365,7 @@ class LearnedGraphIndex(nn.Module):
                 np.ascontiguousarray(self.graph.weights().numpy()),
                 self.label_weight_LD.detach().numpy(),
                 self.label_bias_L.detach().numpy(),
+                np.float32(self.input_scale.item()),
             )
         return self._search_arrays
 
@@ -373,7 +379,7 @@ class LearnedGraphIndex(nn.Module):
 
     @torch.no_grad()
     def project(self, queries: DenseMatrix) -> Float32Array:
-        """Queries as the label classifiers see them: ``x + P x``, float32 B x D."""
+        """Queries as the label classifiers see them: ``x + P x`` of scaled x, float32 B x D."""
         rows = as_float32_rows(as_vectors(queries, dim=self.dim, name="queries"), name="queries")
         device = self.label_bias_L.device
         projected: Float32Array = self._project(torch.tensor(rows, device=device)).cpu().numpy()

@@ -27,6 +27,7 @@ def fixed_tree(index: LearnedGraphIndex) -> LearnedGraphIndex:
     tree.label_weight_LD, tree.label_bias_L = index.label_weight_LD, index.label_bias_L
     tree.register_buffer("cluster_of_label_L", index.cluster_of_label_L)
     tree.register_buffer("tree_router_CD", index.tree_router_CD)
+    tree.register_buffer("input_scale", index.input_scale)
     cluster: Int64Array = index.cluster_of_label_L.cpu().numpy().astype(np.int64)
     tree.graph = ClusterLabelGraph.from_partition(cluster, index.n_clusters).to(
         index.label_bias_L.device

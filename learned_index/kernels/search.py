@@ -29,6 +29,7 @@ class SearchArrays(NamedTuple):
         edge_weights_CM: float32 in [0, 1].
         label_LD: float32 label classifiers.
         bias_L: float32.
+        input_scale: Factor on the query vectors before everything else.
     """
 
     projection_DD: Float32Array
@@ -37,6 +38,7 @@ class SearchArrays(NamedTuple):
     edge_weights_CM: Float32Array
     label_LD: Float32Array
     bias_L: Float32Array
+    input_scale: np.float32
 
 
 @numba.njit(nogil=True, cache=True)
@@ -93,11 +95,12 @@ def _top_k(values, labels, n, k, out_ids, out_scores):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _project(query, projection, x):
+def _project(query, input_scale, projection, scaled, x):
     for d in range(x.shape[0]):
-        x[d] = query[d]
+        scaled[d] = query[d] * input_scale
+        x[d] = scaled[d]
     for d in range(projection.shape[0]):
-        x[d] += dot(projection[d], query)
+        x[d] += dot(projection[d], scaled)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -128,6 +131,7 @@ def _search_rows(
     edge_weights,
     label_vectors,
     bias,
+    input_scale,
     scale,
     beam_width,
     shortlist_size,
@@ -139,6 +143,7 @@ def _search_rows(
     M = edge_labels.shape[1]
     k = out_ids.shape[1]
     x = np.empty(queries.shape[1], np.float32)
+    scaled = np.empty(queries.shape[1], np.float32)
     cluster_scores = np.empty(C, np.float32)
     cluster_numbers = np.arange(C)
     beam = np.empty(beam_width, np.int64)
@@ -148,7 +153,7 @@ def _search_rows(
     values = np.empty(limit, np.float32)
     histogram = np.empty(2048, np.int32)
     for b in range(start, stop):
-        _project(queries[b], projection, x)
+        _project(queries[b], input_scale, projection, scaled, x)
         _route(x, router, scale, cluster_scores)
         _top_k(cluster_scores, cluster_numbers, C, beam_width, beam, beam_scores)
         n = 0
