@@ -44,6 +44,13 @@ def _checked(
     return vectors, as_label_matrix(labels, n_points=len(vectors), n_labels=n_labels)
 
 
+def _check_features(features: sp.csr_matrix | None, n_points: int) -> None:
+    if features is not None and features.shape[0] != n_points:
+        raise InputError(
+            f"clustering_features have {features.shape[0]} rows, the embeddings {n_points}"
+        )
+
+
 def build_partition(
     index: LearnedGraphIndex,
     embeddings: DenseMatrix,
@@ -53,11 +60,7 @@ def build_partition(
 ) -> None:
     """See :meth:`LearnedGraphIndex.build_partition`."""
     vectors, labels_NL = _checked(embeddings, labels)
-    if clustering_features is not None and clustering_features.shape[0] != len(vectors):
-        raise InputError(
-            f"clustering_features have {clustering_features.shape[0]} rows, the embeddings "
-            f"{len(vectors)}"
-        )
+    _check_features(clustering_features, len(vectors))
     _build_partition(index, vectors, labels_NL, clustering_features)
 
 
@@ -159,12 +162,11 @@ def _build_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_matri
         init=training.edge_init,
         seed=training.seed,
     ).to(device)
-    index._teacher = None
-    index._search_arrays = None
+    index._forget()
 
 
 def default_edges_per_cluster(n_labels: int, n_clusters: int) -> int:
-    """M = 10 L / C, at most L (DESIGN: about ten clusters per label)."""
+    """M = 10 L / C, at most L (about ten clusters per label)."""
     return int(min(n_labels, max(1, round(10 * n_labels / n_clusters))))
 
 
@@ -179,11 +181,7 @@ def fit_index(
 ) -> None:
     """See :meth:`LearnedGraphIndex.fit`."""
     vectors, labels_NL = _checked(embeddings, labels)
-    if clustering_features is not None and clustering_features.shape[0] != len(vectors):
-        raise InputError(
-            f"clustering_features have {clustering_features.shape[0]} rows, the embeddings "
-            f"{len(vectors)}"
-        )
+    _check_features(clustering_features, len(vectors))
     labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
     training = index.training_config = index.training_config.resolve_epochs(labelled)
     assert training.stage1_epochs is not None and training.stage2_epochs is not None
@@ -197,22 +195,17 @@ def fit_index(
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
     )
-    for stage in (1, 2):
-        epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
-        if stage == 2 and epochs:
-            remember_tree(index)
-            _tell(progress, "graph", 0)
-            _build_graph(index, vectors, labels_NL)
-            _tell(progress, "graph", 1)
-        if epochs == 0:
-            continue
-        _run_stage(
-            index, stage, epochs, vectors, labels_NL, row_optimiser, generator, validation, progress
-        )
-    if not training.stage2_epochs:
-        remember_tree(index)
+    rest = (vectors, labels_NL, row_optimiser, generator, validation, progress)
+    if training.stage1_epochs:
+        _run_stage(index, 1, training.stage1_epochs, *rest)
+    remember_tree(index)
+    if training.stage2_epochs:
+        _tell(progress, "graph", 0)
+        _build_graph(index, vectors, labels_NL)
+        _tell(progress, "graph", 1)
+        _run_stage(index, 2, training.stage2_epochs, *rest)
     index.eval()
-    index._search_arrays = None
+    index._forget()
 
 
 def _run_stage(
@@ -256,10 +249,11 @@ def _run_stage(
             x_BD = x_BD * mask / keep
         return index(x_BD, positives_BP, row_optimiser=row_optimiser).loss  # type: ignore[no-any-return]
 
+    propensities = label_propensities(labels_NL) if validation is not None else None
+
     def validate() -> dict[str, float]:
-        assert validation is not None
+        assert validation is not None and propensities is not None
         vectors_valid, truth = validation
-        propensities = label_propensities(labels_NL)
         return evaluate(index.search(vectors_valid, k=100), truth, propensities=propensities)
 
     run_stage(

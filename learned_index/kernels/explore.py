@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from learned_index.kernels.parallel import run_ranges, split_evenly
-from learned_index.kernels.select import kth_largest_bits
+from learned_index.kernels.select import keep_k_largest
 
 
 class Shortlist(NamedTuple):
@@ -85,7 +85,7 @@ def _explore_rows(
                     label_ids_BK[b, n_out] = label
                     slots_BK[b, n_out] = path_L[label] // M
                     edges_BK[b, n_out] = path_L[label] % M
-                    best_L[label] = -2.0  # taken; the clearing below goes by the touched list
+                    best_L[label] = -2.0  # taken
                     n_out += 1
         n_positives_B[b] = n_out
         n_values = 0
@@ -93,37 +93,19 @@ def _explore_rows(
             label = touched[i]
             if best_L[label] >= 0:
                 values[n_values] = best_L[label]
-                touched[n_values], touched[i] = label, touched[n_values]
+                touched[n_values] = label
                 n_values += 1
-        wanted = K - n_out
-        if wanted > 0 and n_values > wanted:
-            bits = values.view(np.int32)
-            threshold, n_above = kth_largest_bits(bits, n_values, wanted, histogram)
-            ties_left = wanted - n_above
-            for i in range(n_values):
-                take = bits[i] > threshold
-                if bits[i] == threshold and ties_left > 0:
-                    ties_left -= 1
-                    take = True
-                if take:
-                    label = touched[i]
-                    label_ids_BK[b, n_out] = label
-                    slots_BK[b, n_out] = path_L[label] // M
-                    edges_BK[b, n_out] = path_L[label] % M
-                    n_out += 1
-        elif wanted > 0:
-            for i in range(n_values):
-                label = touched[i]
-                label_ids_BK[b, n_out] = label
-                slots_BK[b, n_out] = path_L[label] // M
-                edges_BK[b, n_out] = path_L[label] % M
-                n_out += 1
+            best_L[label] = -1.0  # clean for the next query
+        for i in range(keep_k_largest(values, touched, n_values, K - n_out, histogram)):
+            label = touched[i]
+            label_ids_BK[b, n_out] = label
+            slots_BK[b, n_out] = path_L[label] // M
+            edges_BK[b, n_out] = path_L[label] % M
+            n_out += 1
         for k in range(n_out, K):
             label_ids_BK[b, k] = -1
             slots_BK[b, k] = 0
             edges_BK[b, k] = 0
-        for i in range(n_touched):
-            best_L[touched[i]] = -1.0
 
 
 def _explore_cpu(

@@ -15,7 +15,7 @@ import torch
 
 from learned_index.kernels.dense import dot
 from learned_index.kernels.parallel import run_ranges, split_evenly
-from learned_index.kernels.select import kth_largest_bits
+from learned_index.kernels.select import keep_k_largest
 from learned_index.types import Float32Array, Int64Array
 
 
@@ -174,21 +174,7 @@ def _search_rows(
         for i in range(n):
             values[i] = best[touched[i]]
             best[touched[i]] = -1.0
-        kept = n
-        if n > shortlist_size:
-            bits = values.view(np.int32)
-            threshold, n_above = kth_largest_bits(bits, n, shortlist_size, histogram)
-            ties_left = shortlist_size - n_above
-            kept = 0
-            for i in range(n):
-                take = bits[i] > threshold
-                if bits[i] == threshold and ties_left > 0:
-                    ties_left -= 1
-                    take = True
-                if take:
-                    values[kept] = values[i]
-                    touched[kept] = touched[i]
-                    kept += 1
+        kept = keep_k_largest(values, touched, n, shortlist_size, histogram)
         for i in range(kept):
             label = touched[i]
             z = dot(label_vectors[label], x) + bias[label]

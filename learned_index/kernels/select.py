@@ -44,3 +44,39 @@ def kth_largest_bits(values, n, k, histogram):
         prefix |= np.int32(digit << shift)
         mask |= np.int32((n_bins - 1) << shift)
     return prefix, k - rank
+
+
+@numba.njit(nogil=True, cache=True)
+def keep_k_largest(values, items, n, k, histogram):
+    """Move the k largest of ``values[:n]`` and their items to the front, in their present order.
+
+    Among values equal to the k-th largest the first ones stay.
+
+    Args:
+        values: float32, all >= 0.
+        items: What belongs to each value; moved along.
+        n: How many of them count.
+        k: How many to keep.
+        histogram: int32 scratch of 2048.
+
+    Returns:
+        How many are kept, min(n, k).
+    """
+    if n <= k:
+        return n
+    if k <= 0:
+        return 0
+    bits = values.view(np.int32)
+    threshold, n_above = kth_largest_bits(bits, n, k, histogram)
+    ties_left = k - n_above
+    kept = 0
+    for i in range(n):
+        take = bits[i] > threshold
+        if bits[i] == threshold and ties_left > 0:
+            ties_left -= 1
+            take = True
+        if take:
+            values[kept] = values[i]
+            items[kept] = items[i]
+            kept += 1
+    return kept
