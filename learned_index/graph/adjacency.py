@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -13,6 +13,9 @@ from torch import nn
 
 from learned_index.errors import InputError
 from learned_index.types import Int64Array
+
+if TYPE_CHECKING:
+    from learned_index.graph.pruning import PruningReport
 
 
 @numba.njit(nogil=True, cache=True)
@@ -29,20 +32,25 @@ class ClusterLabelGraph(nn.Module):
     """Row-sparse adjacency A (C x L) with M kept labels per cluster.
 
     Stored as two dense C x M tensors: label ids and, once the edges are learned, their logits. A
-    fixed graph (stage 1, the tree) has no logits and weight 1 on every edge.
+    fixed graph (stage 1, the tree) has no logits and weight 1 on every edge. A pruned graph holds
+    fixed weights in place of logits: a softmax over the edges left would change them.
 
     Args:
         edge_labels_CM: int32, -1 where a row has fewer than M edges.
         n_labels: L.
         edge_logits_CM: float32 logits ``a``, or None for a fixed graph.
+        edge_weights_CM: float32 weights in [0, 1] that are not trained, in place of logits.
         scale: beta of ``e = min(1, beta * softmax(a))``.
 
     Attributes:
         edge_labels_CM: Buffer, int32.
         edge_logits_CM: Parameter or None.
+        edge_weights_CM: Buffer or None.
+        pruning: What was dropped, if the graph was pruned.
     """
 
     edge_labels_CM: torch.Tensor
+    edge_weights_CM: torch.Tensor | None
 
     def __init__(
         self,
@@ -50,13 +58,25 @@ class ClusterLabelGraph(nn.Module):
         n_labels: int,
         *,
         edge_logits_CM: torch.Tensor | None = None,
+        edge_weights_CM: torch.Tensor | None = None,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
+        if edge_logits_CM is not None and edge_weights_CM is not None:
+            raise InputError("a graph has logits or fixed weights of its edges, got both")
+        if edge_weights_CM is not None and (
+            edge_weights_CM.shape != edge_labels_CM.shape or edge_weights_CM.dtype != torch.float32
+        ):
+            raise InputError(
+                f"edge weights are {edge_weights_CM.dtype} {tuple(edge_weights_CM.shape)}, "
+                f"expected torch.float32 {tuple(edge_labels_CM.shape)} as their labels"
+            )
         self.n_labels = n_labels
         self.scale = scale
+        self.pruning: PruningReport | None = None
         self.register_buffer("edge_labels_CM", edge_labels_CM.to(torch.int32).contiguous())
         self.edge_logits_CM = None if edge_logits_CM is None else nn.Parameter(edge_logits_CM)
+        self.register_buffer("edge_weights_CM", edge_weights_CM)
 
     @classmethod
     def from_partition(cls, cluster_of_label_L: Int64Array, n_clusters: int) -> ClusterLabelGraph:
@@ -121,12 +141,18 @@ class ClusterLabelGraph(nn.Module):
 
     def weights(self) -> torch.Tensor:
         """Edge weights e, float32 C x M in [0, 1], 0 at pads; differentiable in the logits."""
+        return torch.clamp(self.strengths(), max=1.0)
+
+    def strengths(self) -> torch.Tensor:
+        """Edge weights before the cut at 1 where they are known: they order equal weights."""
+        if self.edge_weights_CM is not None:
+            return self.edge_weights_CM
         present = self.edge_labels_CM >= 0
         if self.edge_logits_CM is None:
             return present.to(torch.float32)
         logits = self.edge_logits_CM.masked_fill(~present, float("-inf"))
         weights = torch.softmax(logits.float(), dim=-1).nan_to_num(0.0)  # a row without edges
-        return torch.clamp(self.scale * weights, max=1.0)
+        return self.scale * weights
 
     def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
         """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""

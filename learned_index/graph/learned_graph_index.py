@@ -14,6 +14,7 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.output import IndexOutput
+from learned_index.graph.pruning import Keep
 from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
 from learned_index.kernels import RowAdamW, explore, score_labels
 from learned_index.kernels.loss import fused_losses
@@ -96,7 +97,7 @@ class LearnedGraphIndex(nn.Module):
     def is_graph_learned(self) -> bool:
         """True once the edges are learned (stage 2); false while the partition is fixed."""
         self._require_fitted()
-        return self.graph.edge_logits_CM is not None
+        return self.graph.edge_logits_CM is not None or self.graph.edge_weights_CM is not None
 
     def _require_fitted(self) -> None:
         if self._dim is None:
@@ -395,6 +396,33 @@ class LearnedGraphIndex(nn.Module):
 
         self._require_fitted()
         return fixed_tree(self)
+
+    def prune(
+        self,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        keep: Keep = "reachable",
+    ) -> LearnedGraphIndex:
+        """A copy of the index with fewer edges; the edges it keeps weigh what they weighed.
+
+        Fewer edges are a faster search and a smaller model. The copy's edges are no longer
+        trained by :meth:`forward` (everything else is); :meth:`fit` and :meth:`build_graph` make
+        new ones. What was dropped stands in its ``graph.pruning``.
+
+        Args:
+            threshold: Drop edges whose weight is below it, 0 to 1.
+            top_k: Keep at most so many of the strongest edges of each cluster.
+            keep: ``"reachable"``: a label that would lose its last edge keeps its strongest one,
+                also beyond ``top_k``; ``"none"``: such labels are found no more.
+
+        Raises:
+            InputError: Neither is given, or one is out of range.
+        """
+        from learned_index.graph.pruning import prune
+
+        self._require_fitted()
+        return prune(self, threshold=threshold, top_k=top_k, keep=keep)
 
     # -- persistence ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.pruning import PruningReport
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
@@ -29,6 +31,7 @@ _ARRAYS = "index.safetensors"
 def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) -> None:
     """See :meth:`LearnedGraphIndex.save_pretrained`."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in index.state_dict().items()}
+    pruning = index.graph.pruning
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         save_arrays(temporary / _ARRAYS, arrays)
         write_manifest(
@@ -41,6 +44,7 @@ def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) ->
                 "n_labels": index.n_labels,
                 "n_clusters": index.n_clusters,
                 "edge_scale": index.graph.scale,
+                "pruning": None if pruning is None else asdict(pruning),
             },
         )
 
@@ -63,13 +67,17 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
         _check_ids(edge_labels, n_clusters, n_labels)
         _check_ids(arrays["cluster_of_label_L"][None], 1, n_clusters)
         logits = arrays.get("graph.edge_logits_CM")
+        weights = arrays.get("graph.edge_weights_CM")
         index.graph = ClusterLabelGraph(
             torch.from_numpy(edge_labels),
             n_labels,
             edge_logits_CM=None if logits is None else torch.from_numpy(logits),
+            edge_weights_CM=None if weights is None else torch.from_numpy(weights),
             scale=float(config["edge_scale"]),
         )
         index.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        if config.get("pruning") is not None:
+            index.graph.pruning = PruningReport(**config["pruning"])
     except (KeyError, TypeError, RuntimeError, InputError) as error:
         raise ModelFormatError(
             f"{directory} does not hold a whole index ({error}); save or copy it again"
