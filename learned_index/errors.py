@@ -29,3 +29,7 @@ class NotFittedError(LearnedIndexError, RuntimeError):
 
 class MissingExtraError(LearnedIndexError, ImportError):
     """An optional package is not installed; the message names the pip command."""
+
+
+class TrainingInterrupted(LearnedIndexError):  # noqa: N818 - nothing failed: a stop was asked for
+    """Training was asked to stop and has saved its state; the same call goes on from there."""

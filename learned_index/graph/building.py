@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from learned_index.graph.clustering import (
 from learned_index.graph.config import TrainingConfig
 from learned_index.kernels import RowAdamW
 from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
+from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.loop import StagePlan, run_stage
 from learned_index.types import DenseMatrix
@@ -279,3 +281,29 @@ def _run_stage(
 def _tell(progress: Progress | None, stage: str, step: int) -> None:
     if progress is not None:
         progress(TrainingEvent(stage, step, 1, step, 1))
+
+
+def fit_end_to_end(
+    index: LearnedGraphIndex,
+    encoder: Any,
+    texts: Sequence[str],
+    labels: Labels,
+    *,
+    clustering_features: sp.csr_matrix | None = None,
+    validation: tuple[Sequence[str], sp.csr_matrix] | None = None,
+    progress: Progress | None = None,
+    checkpoint: CheckpointOptions | None = None,
+) -> None:
+    """Train an encoder and the index behind it together (paper, section 3.3).
+
+    Args:
+        index: Shape and training parameters; trained in place.
+        encoder: A fitted, trainable encoder; trained in place.
+        texts: N training texts.
+        labels: CSR N x L, or N lists of label ids.
+        clustering_features: Optional CSR N x V (tf-idf) for the clustering.
+        validation: Optional held-out (texts, CSR labels).
+        progress: Called a few times a second.
+        checkpoint: Where to save the state, and to go on from.
+    """
+    raise NotImplementedError("being written")

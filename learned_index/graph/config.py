@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from learned_index.errors import InputError
-
-
-def _parameter(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
-class _Config:
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from a dictionary; unknown keys raise :class:`InputError`."""
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"unknown {cls.__name__} keys {unknown}; known: {sorted(known)}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able dictionary of all fields."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
-
-    def _require(self, name: str, *, low: float, high: float | None = None) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        if not low <= value or (high is not None and not value <= high):
-            expected = f"at least {low}" if high is None else f"{low} to {high}"
-            raise InputError(f"{name} is {value}, expected {expected}")
+from learned_index.parameters import Config
+from learned_index.parameters import parameter as _parameter
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(_Config):
+class IndexConfig(Config):
     """Shape and constants of a :class:`~learned_index.LearnedGraphIndex`."""
 
     n_clusters: int | None = _parameter(None, "clusters C; default: L / 40, at most 16384")
@@ -63,7 +38,7 @@ class IndexConfig(_Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(_Config):
+class TrainingConfig(Config):
     """How :meth:`~learned_index.LearnedGraphIndex.fit` trains."""
 
     seed: int = _parameter(0, "seed of clustering, initialisation, shuffling and dropout")
@@ -98,6 +73,37 @@ class TrainingConfig(_Config):
     averaging_fraction: float = _parameter(
         0.5, "last part of stage 2 whose weights are averaged (SWA); 0 is off"
     )
+    label_update_every: int = _parameter(
+        1, "k: the label classifiers take one step every k steps, on gradients of all k"
+    )
+    gradient_clip: float = _parameter(
+        0.0, "largest global norm of the gradients but the label classifiers'; 0 is off"
+    )
+    early_stopping_metric: str | None = _parameter(
+        None, "validation metric, such as P@1, that picks the best epoch of each stage"
+    )
+    patience: int = _parameter(
+        3, "epochs without a better early_stopping_metric after which a stage ends"
+    )
+    warm_epochs: int | None = _parameter(
+        None,
+        "with a trainable encoder: epochs before the labels are clustered again on its vectors "
+        "(0: cluster once); default: half of stage 1",
+    )
+    encoder_learning_rate: float | None = _parameter(
+        None, "peak rate of a trainable encoder; default: 1e-4, 2e-3 for tables of word vectors"
+    )
+    encoder_weight_decay: float = _parameter(
+        0.01, "decoupled decay of a trainable encoder's weights but norm gains and biases"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = _parameter(
+        "auto", "of a trainable encoder: bfloat16 runs it under autocast; auto: on GPUs only"
+    )
+    device: str = _parameter(
+        "cpu",
+        "where an index on frozen vectors is trained: cpu, cuda, cuda:1, auto; a trainable "
+        "encoder and its index are trained where the encoder is",
+    )
 
     def resolve_epochs(self, n_points: int) -> Self:
         """The configuration with numbers for the epochs that were left to the program.
@@ -106,19 +112,43 @@ class TrainingConfig(_Config):
             n_points: Training points that have labels.
         """
         steps = max(1, -(-n_points // self.batch_size))
-        stage1, stage2 = self.stage1_epochs, self.stage2_epochs
+        stage1, stage2, warm = self.stage1_epochs, self.stage2_epochs, self.warm_epochs
         if stage1 is None:
             stage1 = int(min(20, max(2, -(-280 // steps))))
         if stage2 is None:
             stage2 = int(min(40, max(4, -(-560 // steps))))
-        return replace(self, stage1_epochs=stage1, stage2_epochs=stage2)
+        if warm is None:
+            warm = -(-stage1 // 2)
+        return replace(self, stage1_epochs=stage1, stage2_epochs=stage2, warm_epochs=warm)
 
     def __post_init__(self) -> None:
         self._require("batch_size", low=1)
-        self._require("training_shortlist_size", low=1)
-        for name in ("stage1_epochs", "stage2_epochs", "weight_decay", "shortlist_loss_weight"):
+        for name in ("training_shortlist_size", "label_update_every", "patience"):
+            self._require(name, low=1)
+        for name in (
+            "stage1_epochs",
+            "stage2_epochs",
+            "warm_epochs",
+            "weight_decay",
+            "encoder_learning_rate",
+            "encoder_weight_decay",
+            "gradient_clip",
+            "shortlist_loss_weight",
+        ):
             self._require(name, low=0)
         for name in ("warmup_fraction", "dropout", "averaging_fraction"):
             self._require(name, low=0.0, high=1.0)
         if self.edge_init not in ("counts", "uniform"):
             raise InputError(f"edge_init is {self.edge_init!r}, expected 'counts' or 'uniform'")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise InputError(
+                f"precision is {self.precision!r}, expected 'auto', 'float32' or 'bfloat16'"
+            )
+        if self.early_stopping_metric is not None:
+            from learned_index.evaluation.metrics import metric_names
+
+            if self.early_stopping_metric not in metric_names():
+                raise InputError(
+                    f"early_stopping_metric is {self.early_stopping_metric!r}, expected one of "
+                    f"{', '.join(metric_names())}"
+                )

@@ -1,5 +1,6 @@
-"""Stages, losses, optimisers and schedules."""
+"""Stages, losses, optimisers, schedules and checkpoints."""
 
+from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress, TrainingEvent
 
-__all__ = ["Progress", "TrainingEvent"]
+__all__ = ["CheckpointOptions", "Progress", "TrainingEvent"]
