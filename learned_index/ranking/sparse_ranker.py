@@ -1,0 +1,319 @@
+"""The sparse ranker of ELIAS++: one linear classifier per label, trained on its hard points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.dual_descent import score_rows, train_labels
+from learned_index.types import DenseMatrix, Float32Array, Int64Array
+
+RankerProgress = Callable[[int, int], None]
+"""Called as ``progress(labels_done, labels_total)``."""
+
+_ARRAYS = "ranker.safetensors"
+_CHUNK_WORK = 400_000
+"""(label, point) pairs per piece of work: small enough that threads end together."""
+
+
+class SparseRanker:
+    """Linear classifiers on [sparse, dense] features, evaluated for shortlisted labels only.
+
+    Each label's classifier (L2-regularised squared hinge, solved by dual coordinate descent) sees
+    the points that have the label and those that have it in their shortlist: its hard negatives
+    (ELIAS++, Gupta et al. 2022, section 3.5). Training is parallel over labels and does not
+    depend on the thread count.
+
+    Args:
+        config: How to train.
+
+    Attributes:
+        n_features_: V, sparse features.
+        dim_: D, dense features.
+
+    Example:
+        >>> import numpy as np, scipy.sparse as sp
+        >>> x = sp.csr_matrix(np.eye(4, dtype=np.float32))
+        >>> dense = np.zeros((4, 1), np.float32)
+        >>> y = sp.csr_matrix(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32))
+        >>> shortlist = np.array([[0, 1]] * 4)
+        >>> ranker = SparseRanker().fit(x, dense, y, shortlist)
+        >>> (ranker.score(x, dense, shortlist)[0] > 0).tolist()
+        [True, False]
+    """
+
+    kind: ClassVar[str] = "sparse-ranker"
+
+    def __init__(self, config: RankerConfig | None = None) -> None:
+        self.config = config or RankerConfig()
+        self.n_features_: int | None = None
+        self.dim_ = 0
+        self._label_indptr: Any = None
+        self._features: Any = None
+        self._values: Any = None
+        self._weight_LD: Any = None
+        self._bias_L: Any = None
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        self._require_fitted()
+        return len(self._bias_L)
+
+    @property
+    def n_weights(self) -> int:
+        """Sparse weights kept, over all labels."""
+        self._require_fitted()
+        return len(self._features)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self._arrays().values())
+
+    def _require_fitted(self) -> None:
+        if self.n_features_ is None:
+            raise NotFittedError("the ranker is not trained; call fit(...) or load(...) first")
+
+    def fit(
+        self,
+        sparse_NV: sp.csr_matrix,
+        dense_ND: DenseMatrix,
+        labels_NL: sp.csr_matrix,
+        shortlist_NK: Int64Array,
+        *,
+        progress: RankerProgress | None = None,
+    ) -> Self:
+        """Train the classifier of every label.
+
+        Args:
+            sparse_NV: CSR float32, N x V, rows of about length 1 (tf-idf).
+            dense_ND: N x D, rows of about length 1 (the embedding).
+            labels_NL: CSR N x L, the points' labels.
+            shortlist_NK: int64 label ids, N x K, padded with -1; each row without duplicates.
+            progress: Called now and then.
+
+        Raises:
+            InputError: Shapes that do not fit, ids out of range, NaN or infinity.
+        """
+        config = self.config
+        n_points, n_labels = labels_NL.shape
+        indptr, indices, values, dense = self._checked(sparse_NV, dense_ND)
+        ids = _checked_ids(shortlist_NK, n_points, n_labels)
+        if len(indptr) - 1 != n_points:
+            raise InputError(f"got {len(indptr) - 1} rows of features, {n_points} of labels")
+        self.n_features_, self.dim_ = int(sparse_NV.shape[1]), int(dense.shape[1])
+        label_indptr, points, positive = _label_points(
+            labels_NL, ids, max_negatives=config.max_negatives, seed=config.seed
+        )
+        norms_N = (
+            np.add.reduceat(np.append(values * values, np.float32(0)), indptr[:-1])
+            * (np.diff(indptr) > 0)
+            + np.einsum("nd,nd->n", dense, dense)
+            + 1.0
+        ).astype(np.float32)
+        costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
+        self._weight_LD = np.zeros((n_labels, self.dim_), np.float32)
+        self._bias_L = np.zeros(n_labels, np.float32)
+        counts_L = np.zeros(n_labels, np.int64)
+        parts = max(1, int(label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
+        ranges = split_by_weight(label_indptr + np.arange(n_labels + 1), parts)
+        results: list[Any] = [None] * len(ranges)
+        done = 0
+
+        def train(part: int, start: int, stop: int) -> None:
+            nonlocal done
+            results[part] = train_labels(
+                start, stop, label_indptr, points, positive, indptr, indices, values, dense,
+                norms_N, costs, config.max_iterations, np.float32(config.tolerance), config.seed,
+                np.float32(config.weight_threshold), self.n_features_,
+                self._weight_LD, self._bias_L, counts_L,
+            )  # fmt: skip
+            done += stop - start
+            if progress is not None:
+                progress(done, n_labels)
+
+        run_ranges(ranges, train)
+        self._label_indptr = np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
+        self._features = np.concatenate([features for features, _ in results])
+        self._values = np.concatenate([kept for _, kept in results])
+        return self
+
+    def score(
+        self, sparse_BV: sp.csr_matrix, dense_BD: DenseMatrix, ids_BK: Int64Array
+    ) -> Float32Array:
+        """Margins ``q`` of shortlisted labels.
+
+        Args:
+            sparse_BV: CSR float32, B x V.
+            dense_BD: B x D.
+            ids_BK: int64 label ids, -1 at pads.
+
+        Returns:
+            float32 B x K; 0 at pads. Positive: the classifier says yes.
+
+        Raises:
+            InputError: Shapes that do not fit, ids out of range, NaN or infinity.
+        """
+        self._require_fitted()
+        indptr, indices, values, dense = self._checked(sparse_BV, dense_BD)
+        if sparse_BV.shape[1] != self.n_features_ or dense.shape[1] != self.dim_:
+            raise InputError(
+                f"got {sparse_BV.shape[1]} sparse and {dense.shape[1]} dense features, the ranker "
+                f"was trained on {self.n_features_} and {self.dim_}; use the same encoders"
+            )
+        ids = _checked_ids(ids_BK, len(indptr) - 1, self.n_labels)
+        out_BK = np.empty(ids.shape, np.float32)
+        run_ranges(
+            split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
+            lambda _part, start, stop: score_rows(
+                start,
+                stop,
+                indptr,
+                indices,
+                values,
+                dense,
+                ids,
+                self._label_indptr,
+                self._features,
+                self._values,
+                self._weight_LD,
+                self._bias_L,
+                self.n_features_,
+                out_BK,
+            ),  # fmt: skip
+        )
+        return out_BK
+
+    def _checked(self, sparse: Any, dense: Any) -> tuple[Any, Any, Any, Any]:
+        if not sp.issparse(sparse):
+            raise InputError(f"sparse features are a {type(sparse).__name__}, expected scipy CSR")
+        matrix = sparse.tocsr()
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        if isinstance(dense, torch.Tensor):
+            dense = dense.detach().cpu().float().numpy()
+        rows = np.ascontiguousarray(dense, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[0] != matrix.shape[0]:
+            raise InputError(
+                f"dense features have shape {rows.shape}, expected {matrix.shape[0]} rows, as "
+                "many as the sparse ones"
+            )
+        values = matrix.data.astype(np.float32, copy=False)
+        if not (np.isfinite(values).all() and np.isfinite(rows).all()):
+            raise InputError("the features hold NaN or infinity; remove or mend these rows")
+        if self.config.dense_scale != 1.0:
+            rows = rows * np.float32(self.config.dense_scale)
+        return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, rows
+
+    def _arrays(self) -> dict[str, Any]:
+        self._require_fitted()
+        return {
+            "label_indptr": self._label_indptr,
+            "features": self._features,
+            "values": self._values,
+            "weight_LD": self._weight_LD,
+            "bias_L": self._bias_L,
+        }
+
+    def save(self, directory: Path) -> None:
+        """Write the ranker into an existing empty directory (safetensors and JSON)."""
+        save_arrays(directory / _ARRAYS, self._arrays())
+        config = {**self.config.to_dict(), "n_features": self.n_features_}
+        write_manifest(directory, kind=self.kind, config=config)
+
+    @classmethod
+    def load(cls, directory: Path, *, verify: bool = True) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelFormatError: Not a ranker, truncated or edited.
+        """
+        manifest = read_manifest(directory, kind=cls.kind, verify=verify)
+        arrays = load_arrays(directory / _ARRAYS)
+        try:
+            config = dict(manifest.config)
+            n_features = int(config.pop("n_features"))
+            ranker = cls(RankerConfig.from_dict(config))
+            ranker.n_features_ = n_features
+            ranker._label_indptr, ranker._features = arrays["label_indptr"], arrays["features"]
+            ranker._values, ranker._bias_L = arrays["values"], arrays["bias_L"]
+            ranker._weight_LD = arrays["weight_LD"]
+            ranker.dim_ = int(ranker._weight_LD.shape[1])
+            ranker._check_arrays()
+        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
+            raise ModelFormatError(
+                f"{directory} does not hold a whole ranker ({error}); copy the model again"
+            ) from error
+        return ranker
+
+    def _check_arrays(self) -> None:
+        """The compiled code does not check bounds: arrays from a file are checked here."""
+        n_labels, indptr = len(self._bias_L), self._label_indptr
+        assert self.n_features_ is not None
+        sound = (
+            len(indptr) == n_labels + 1
+            and self._weight_LD.shape[0] == n_labels
+            and indptr[0] == 0
+            and (np.diff(indptr) >= 0).all()
+            and indptr[-1] == len(self._features) == len(self._values)
+            and (len(self._features) == 0 or self._features.min() >= 0)
+            and (len(self._features) == 0 or self._features.max() < self.n_features_)
+        )
+        if not sound:
+            raise InputError("its arrays do not fit together")
+
+
+def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
+    ids = np.ascontiguousarray(ids, dtype=np.int64)
+    if ids.ndim != 2 or len(ids) != n_rows:
+        raise InputError(f"shortlists have shape {ids.shape}, expected {n_rows} rows of label ids")
+    if ids.size and (ids.min() < -1 or ids.max() >= n_labels):
+        raise InputError(
+            f"shortlisted ids run from {ids.min()} to {ids.max()}, expected -1 to {n_labels - 1}"
+        )
+    return ids
+
+
+def _label_points(
+    labels_NL: sp.csr_matrix, ids_NK: Int64Array, *, max_negatives: int, seed: int
+) -> tuple[Int64Array, Any, Any]:
+    """Invert shortlists and labels: for each label its points, and whether they have it.
+
+    Returns:
+        int64 offsets L + 1, int32 points, bool: the point has the label.
+    """
+    n_points, n_labels = labels_NL.shape
+    rows, columns = np.nonzero(ids_NK >= 0)
+    listed = sp.csr_matrix(
+        (np.ones(len(rows), np.int8), (rows, ids_NK[rows, columns])), shape=(n_points, n_labels)
+    )
+    listed.data[:] = 1
+    truth = sp.csr_matrix(
+        (np.full(labels_NL.nnz, 2, np.int8), labels_NL.indices, labels_NL.indptr),
+        shape=labels_NL.shape,
+    )
+    pairs = (listed + truth).tocsc()
+    pairs.sort_indices()
+    positive = pairs.data >= 2
+    points, indptr = pairs.indices.astype(np.int32), pairs.indptr.astype(np.int64)
+    label_of_pair = np.repeat(np.arange(n_labels), np.diff(indptr))
+    negatives_L = np.bincount(label_of_pair[~positive], minlength=n_labels)
+    if negatives_L.max(initial=0) > max_negatives:
+        share = np.minimum(1.0, max_negatives / np.maximum(negatives_L, 1))
+        draw = np.random.default_rng(seed).random(len(points))
+        kept = positive | (draw < share[label_of_pair])
+        points, positive = points[kept], positive[kept]
+        counts = np.bincount(label_of_pair[kept], minlength=n_labels)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return indptr, points, positive
