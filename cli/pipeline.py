@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from learned_index.graph import IndexConfig, TrainingConfig
     from learned_index.text_index import TextIndex
     from learned_index.training import TrainingEvent
-    from learned_index.types import Encoder, Int64Array
+    from learned_index.types import Encoder
 
 HOLDOUT_FRACTION = 0.01
 HOLDOUT_LIMIT = 500
@@ -39,29 +39,6 @@ class Timings:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def holdout_rows(labels_NL: Any, size: int, *, seed: int) -> Int64Array:
-    """Choose points to hold out so that every label keeps a training point.
-
-    Args:
-        labels_NL: CSR N x L.
-        size: Points wanted; fewer are chosen where labels would lose their last point.
-        seed: Seed of the order in which points are tried.
-
-    Returns:
-        int64, sorted. Points without labels are never chosen.
-    """
-    counts = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
-    chosen: list[int] = []
-    for row in np.random.default_rng(seed).permutation(labels_NL.shape[0]):
-        if len(chosen) >= size:
-            break
-        ids = labels_NL.indices[labels_NL.indptr[row] : labels_NL.indptr[row + 1]]
-        if ids.size and counts[ids].min() > 1:
-            counts[ids] -= 1
-            chosen.append(int(row))
-    return np.sort(np.array(chosen, dtype=np.int64))
 
 
 def choose_points(
@@ -91,6 +68,8 @@ def choose_points(
         raise InputError(
             f"--holdout {holdout} leaves nothing to train on: there are {whole.n_points} points"
         )
+    from learned_index.data import holdout_rows
+
     held = holdout_rows(whole.labels, holdout, seed=seed)
     if held.size == 0:
         return whole, whole, None

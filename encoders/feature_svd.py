@@ -62,12 +62,12 @@ class FeatureSvdEncoder(EncoderBase):
         Raises:
             InputError: Not a sparse matrix, or without any entry.
         """
-        rows_NF = _feature_rows(texts)
+        rows_NF = feature_rows(texts)
         if rows_NF.nnz == 0:
             raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
         frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
         self._idf_F = (np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1).astype(np.float32)
-        weighted = _weighted(rows_NF, self._idf_F)
+        weighted = weighted_rows(rows_NF, self._idf_F)
         dim = min(self._requested_dim, *weighted.shape)
         self._components_FD = truncated_svd(weighted, dim, seed=self.seed, n_iter=self.n_iter)
         return self
@@ -84,13 +84,13 @@ class FeatureSvdEncoder(EncoderBase):
         """
         if self._idf_F is None or self._components_FD is None:
             raise NotFittedError("the feature encoder is not fitted; call fit(features) first")
-        rows_BF = _feature_rows(texts)
+        rows_BF = feature_rows(texts)
         if rows_BF.shape[1] != len(self._idf_F):
             raise InputError(
                 f"got rows of {rows_BF.shape[1]} features, expected {len(self._idf_F)} as in "
                 "training"
             )
-        return project_rows(_weighted(rows_BF, self._idf_F), self._components_FD)
+        return project_rows(weighted_rows(rows_BF, self._idf_F), self._components_FD)
 
     def _config(self) -> dict[str, Any]:
         return {"dim": self._requested_dim, "seed": self.seed, "n_iter": self.n_iter}
@@ -117,7 +117,12 @@ class FeatureSvdEncoder(EncoderBase):
         return encoder
 
 
-def _feature_rows(rows: Any) -> sp.csr_matrix:
+def feature_rows(rows: Any) -> sp.csr_matrix:
+    """Return rows of sparse features as a canonical CSR float32 matrix of their own.
+
+    Raises:
+        InputError: Not a sparse matrix.
+    """
     if not sp.issparse(rows):
         raise InputError(
             "this model was trained on sparse feature rows and cannot encode texts; give a scipy "
@@ -128,7 +133,7 @@ def _feature_rows(rows: Any) -> sp.csr_matrix:
     return matrix
 
 
-def _weighted(rows_BF: sp.csr_matrix, idf_F: Float32Array) -> sp.csr_matrix:
+def weighted_rows(rows_BF: sp.csr_matrix, idf_F: Float32Array) -> sp.csr_matrix:
     """Multiply by the idf and scale each row to length 1."""
     weighted = rows_BF.copy()
     weighted.data = weighted.data * idf_F[weighted.indices]

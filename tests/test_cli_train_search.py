@@ -169,7 +169,7 @@ def test_without_a_dev_split_points_are_held_out(tmp_path: Path) -> None:
 
 
 def test_holding_out_never_takes_a_labels_last_point() -> None:
-    from learned_index.cli.pipeline import holdout_rows
+    from learned_index.data import holdout_rows
 
     labels = labels_from_lists([[0], [0], [1], [0, 2], [2], [], [0]], 3)
     held = holdout_rows(labels, 7, seed=5)

@@ -12,6 +12,7 @@ from learned_index.data.convert import convert
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats import FormatName
+from learned_index.data.holdout import holdout_rows, without_labels
 from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
 from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
@@ -30,8 +31,10 @@ __all__ = [
     "canonical_labels",
     "convert",
     "hold_out",
+    "holdout_rows",
     "labels_from_lists",
     "open_dataset",
     "validate",
+    "without_labels",
     "write_dataset",
 ]
