@@ -11,10 +11,10 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.kernels.dual_descent import score_rows, train_labels
 from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
 from learned_index.ranking.config import RankerConfig
-from learned_index.ranking.dual_descent import score_rows, train_labels
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -190,7 +190,7 @@ class SparseRanker:
                 self._bias_L,
                 self.n_features_,
                 out_BK,
-            ),  # fmt: skip
+            ),
         )
         return out_BK
 

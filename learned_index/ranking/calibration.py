@@ -1,0 +1,173 @@
+"""Probabilities from scores: a decision tree, isotonic regression or logistic regression.
+
+The tree on (p, q, p·q, label frequency) is that of ELIAS++ (Gupta et al. 2022, section 3.5). The
+alternatives are kept honest by cross-validation over points: the method with the smallest log-loss
+on points it has not seen is taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
+from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
+from learned_index.types import Float32Array, Int64Array
+
+CalibrationMethod = Literal["auto", "tree", "isotonic", "logistic"]
+_ARRAYS = "calibration.safetensors"
+_FOLDS = 5
+
+
+class Calibrator:
+    """Turns (p, q) of shortlisted labels into calibrated probabilities.
+
+    Args:
+        method: ``"tree"``, ``"isotonic"``, ``"logistic"``, or ``"auto"``: the one with the
+            smallest cross-validated log-loss.
+        seed: Seed of the folds.
+
+    Attributes:
+        method_: The method in use.
+        report_: ``log_loss`` (cross-validated, by method), ``log_loss_before``,
+            ``calibration_error`` (cross-validated) and ``calibration_error_before`` of the raw
+            p, ``n_points``, ``n_pairs``, ``bins`` (see
+            :func:`~learned_index.ranking.reliability.reliability_bins`).
+    """
+
+    kind: ClassVar[str] = "calibrator"
+
+    def __init__(self, method: CalibrationMethod = "auto", *, seed: int = 0) -> None:
+        if method != "auto" and method not in METHODS:
+            raise InputError(f"method is {method!r}, expected auto, {', '.join(METHODS)}")
+        self.method = method
+        self.seed = seed
+        self.method_: str | None = None
+        self.report_: dict[str, Any] = {}
+        self._arrays: Arrays = {}
+
+    def fit(
+        self,
+        p_BK: Float32Array,
+        q_BK: Float32Array,
+        ids_BK: Int64Array,
+        relevant_BK: Any,
+        label_counts_L: Int64Array,
+    ) -> Self:
+        """Learn from points that neither the index nor the ranker was trained on.
+
+        Args:
+            p_BK: Probabilities from the index.
+            q_BK: Margins from the ranker (zeros without one).
+            ids_BK: int64 label ids, -1 at pads.
+            relevant_BK: bool, the label is one of the point's.
+            label_counts_L: int64, training points of each label.
+
+        Raises:
+            InputError: Fewer than 10 points with a shortlist, or only one kind of outcome.
+        """
+        features, inside = _features(p_BK, q_BK, ids_BK, label_counts_L)
+        relevant = np.asarray(relevant_BK, dtype=bool)[inside].astype(np.float64)
+        rows = np.nonzero(inside)[0]
+        points = np.unique(rows)
+        if len(points) < 2 * _FOLDS or relevant.min(initial=1.0) == relevant.max(initial=0.0):
+            raise InputError(
+                f"got {len(points)} held-out points with {int(relevant.sum())} relevant of "
+                f"{len(relevant)} shortlisted labels; calibration needs {2 * _FOLDS} points and "
+                "both kinds of outcome: hold out more points"
+            )
+        fold_of_point = np.zeros(int(points[-1]) + 1, np.int64)
+        shuffled = np.random.default_rng(self.seed).permutation(points)
+        fold_of_point[shuffled] = np.arange(len(points)) % _FOLDS
+        folds = fold_of_point[rows]
+        tried = list(METHODS) if self.method == "auto" else [self.method]
+        predictions = {
+            name: _out_of_fold(METHODS[name], features, relevant, folds) for name in tried
+        }
+        losses = {name: log_loss(predictions[name], relevant) for name in tried}
+        self.method_ = min(losses, key=lambda name: losses[name])
+        self._arrays = METHODS[self.method_].fit(features, relevant)
+        raw, chosen = features[:, 0], predictions[self.method_]
+        self.report_ = {
+            "method": self.method_,
+            "log_loss": losses,
+            "log_loss_before": log_loss(raw, relevant),
+            "calibration_error": calibration_error(chosen, relevant),
+            "calibration_error_before": calibration_error(raw, relevant),
+            "n_points": len(points),
+            "n_pairs": len(relevant),
+            "bins": reliability_bins(chosen, relevant),
+        }
+        return self
+
+    def probability(
+        self,
+        p_BK: Float32Array,
+        q_BK: Float32Array,
+        ids_BK: Int64Array,
+        label_counts_L: Int64Array,
+    ) -> Float32Array:
+        """Calibrated probabilities, float32 B x K in 0 to 1; 0 at pads. Arguments as in fit."""
+        if self.method_ is None:
+            raise NotFittedError("the calibrator is not fitted; call fit(...) or load(...) first")
+        features, inside = _features(p_BK, q_BK, ids_BK, label_counts_L)
+        out = np.zeros(inside.shape, np.float32)
+        out[inside] = METHODS[self.method_].predict(self._arrays, features)
+        return out
+
+    def save(self, directory: Path) -> None:
+        """Write the calibrator into an existing empty directory (safetensors and JSON)."""
+        if self.method_ is None:
+            raise NotFittedError("the calibrator is not fitted, so there is nothing to save")
+        save_arrays(directory / _ARRAYS, self._arrays)
+        config = {"method": self.method, "seed": self.seed, "report": self.report_}
+        write_manifest(directory, kind=self.kind, config={**config, "chosen": self.method_})
+
+    @classmethod
+    def load(cls, directory: Path, *, verify: bool = True) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelFormatError: Not a calibrator, truncated or edited.
+        """
+        manifest = read_manifest(directory, kind=cls.kind, verify=verify)
+        arrays = load_arrays(directory / _ARRAYS)
+        try:
+            config = manifest.config
+            calibrator = cls(config["method"], seed=int(config["seed"]))
+            calibrator.method_ = str(config["chosen"])
+            calibrator.report_ = dict(config["report"])
+            calibrator._arrays = arrays
+            METHODS[calibrator.method_].check(arrays)
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise ModelFormatError(
+                f"{directory} does not hold a whole calibrator ({error}); copy the model again"
+            ) from error
+        return calibrator
+
+
+def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
+    """Columns (p, q, p·q, log(1 + frequency)) of the entries that are no pads."""
+    inside = np.asarray(ids) >= 0
+    if not np.shape(p) == np.shape(q) == inside.shape:
+        raise InputError(
+            f"p, q and ids have shapes {np.shape(p)}, {np.shape(q)} and {inside.shape}; expected "
+            "the same"
+        )
+    p_in = np.asarray(p, np.float64)[inside]
+    q_in = np.asarray(q, np.float64)[inside]
+    frequency = np.log1p(np.asarray(counts_L, np.float64)[np.asarray(ids)[inside]])
+    return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
+
+
+def _out_of_fold(method: Method, features: Any, relevant: Any, folds: Any) -> Any:
+    predicted = np.empty(len(relevant))
+    for fold in range(_FOLDS):
+        held = folds == fold
+        arrays = method.fit(features[~held], relevant[~held])
+        predicted[held] = method.predict(arrays, features[held])
+    return predicted
