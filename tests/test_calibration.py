@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics, tree
+
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.ranking import (
     Calibrator,
@@ -17,7 +19,6 @@ from learned_index.ranking import (
     reliability_bins,
 )
 from learned_index.ranking.calibration_methods import METHODS
-from sklearn import metrics, tree
 
 B, K, L = 400, 20, 60
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn.svm import LinearSVC
+
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.ranking import RankerConfig, SparseRanker
-from sklearn.svm import LinearSVC
 
 N, V, D, L = 120, 40, 6, 9
 
