@@ -305,23 +305,9 @@ def _encode(model: TextIndex, dataset: Any, *, cache: str | None, quiet: bool) -
 
 
 def _renumbered(model: TextIndex, dataset: Any) -> Any:
-    """Labels of a split under the model's numbers; labels it does not know come behind."""
-    import scipy.sparse as sp
+    from learned_index.cli.measure import renumbered
 
-    from learned_index.cli.measure import joint_ids
-    from learned_index.errors import InputError
-
-    joint, size = joint_ids(dataset.vocabulary, model.vocabulary)
-    if joint.size == 0 or joint.min() >= len(model.vocabulary):
-        raise InputError(
-            "the model and the data have no label in common; was it trained on other data?"
-        )
-    matrix = sp.csr_matrix(
-        (dataset.labels.data, joint[dataset.labels.indices], dataset.labels.indptr),
-        shape=(dataset.n_points, size),
-    )
-    matrix.sort_indices()
-    return matrix
+    return renumbered(model.vocabulary, dataset)
 
 
 def _training_seconds(model_path: Path) -> float | None:

@@ -88,6 +88,25 @@ def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array
     return joint, size
 
 
+def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
+    """Labels of a split under the model's numbers; labels it does not know come behind.
+
+    Raises:
+        InputError: The two share no label.
+    """
+    joint, size = joint_ids(dataset.vocabulary, model)
+    if joint.size == 0 or joint.min() >= len(model):
+        raise InputError(
+            "the model and the data have no label in common; was it trained on other data?"
+        )
+    matrix = sp.csr_matrix(
+        (dataset.labels.data, joint[dataset.labels.indices], dataset.labels.indptr),
+        shape=(dataset.n_points, size),
+    )
+    matrix.sort_indices()
+    return matrix
+
+
 def measure(
     model: TextIndex,
     dataset: Dataset,
