@@ -1,0 +1,65 @@
+"""Parameters of the full model beside those of its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from learned_index.errors import InputError
+from learned_index.parameters import Config, parameter
+
+RANKERS = ("sparse", "none")
+CALIBRATIONS = ("auto", "tree", "isotonic", "logistic", "none")
+COMBINATIONS = ("fixed", "learned")
+TRAIN_ENCODER = ("auto", "yes", "no")
+CLUSTERING_FEATURES = ("tfidf", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EliasConfig(Config):
+    """What an :class:`~learned_index.elias.ELIAS` model consists of."""
+
+    ranker: Literal["sparse", "none"] = parameter(
+        "sparse", "linear classifiers on [tf-idf, embedding] that order the shortlist, or none"
+    )
+    combination: Literal["fixed", "learned"] = parameter(
+        "fixed",
+        "ranking score from p of the index and q of the ranker: sqrt(p) sigmoid(2q), or p and "
+        "sigmoid(2q) to powers learned on the held-out points",
+    )
+    calibration: Literal["auto", "tree", "isotonic", "logistic", "none"] = parameter(
+        "auto",
+        "probabilities from held-out points: tree (the paper's), isotonic, logistic; auto takes "
+        "the one with the lowest held-out log-loss, and none where too few points can be held out",
+    )
+    n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
+    rerank_size: int = parameter(100, "labels of a query that the ranker orders")
+    validation_fraction: float = parameter(
+        0.02, "share of the training points held out to validate and calibrate on; 0: none"
+    )
+    validation_limit: int = parameter(1000, "at most so many points are held out")
+    train_encoder: Literal["auto", "yes", "no"] = parameter(
+        "auto", "train the encoder with the index; auto: a bag of words yes, a pretrained one no"
+    )
+    clustering_features: Literal["tfidf", "none"] = parameter(
+        "tfidf", "what the clustering of the labels uses beside the vectors"
+    )
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("ranker", RANKERS),
+            ("calibration", CALIBRATIONS),
+            ("combination", COMBINATIONS),
+            ("train_encoder", TRAIN_ENCODER),
+            ("clustering_features", CLUSTERING_FEATURES),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}"
+                )
+        for name in ("n_models", "rerank_size", "validation_limit"):
+            self._require(name, low=1)
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise InputError(
+                f"validation_fraction is {self.validation_fraction}, expected 0 up to, but not, 1"
+            )

@@ -1,0 +1,441 @@
+"""ELIAS: texts in, ranked label names and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.data.dataset import Dataset
+from learned_index.data.holdout import holdout_rows
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.points import Points, blank_rows, dense_vectors, n_rows
+from learned_index.elias.shortlist import Shortlist, followed_by, merge
+from learned_index.errors import InputError, NotFittedError
+from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
+from learned_index.training import Progress
+from learned_index.types import (
+    PAD_ID,
+    PAD_SCORE,
+    Encoder,
+    Float32Array,
+    Int64Array,
+    SearchResult,
+)
+
+if TYPE_CHECKING:
+    from learned_index.training import CheckpointOptions
+
+Score = Literal["ranking", "probability", "index"]
+Validation = Dataset | tuple[Points, sp.csr_matrix]
+_CHUNK_ROWS = 2048
+
+
+class ELIAS:
+    """Encoder, learned index and label classifiers, with a ranker and calibrated probabilities.
+
+    The index (one, or several with different clusterings whose probabilities are averaged) finds
+    the shortlist of a text; a sparse linear ranker on [tf-idf, vector] orders its best
+    ``rerank_size`` labels by ``sqrt(p) * sigmoid(2 q)``, and a calibrator learned on held-out
+    points turns p and q into probabilities (ELIAS++: Gupta et al., NeurIPS 2022, section 3.5).
+
+    Args:
+        encoder: Makes dense vectors. One that is an ``nn.Module`` with ``tokenize`` can be trained
+            with the index, see :class:`EliasConfig`.
+        index: Configuration of the index, or an index that is fitted on vectors of this encoder
+            already: then :meth:`fit` trains ranker and calibrator only.
+        training: How the index (and the encoder) is trained.
+        ranker: How the ranker is trained.
+        config: What the model consists of.
+        features: Makes the sparse features of ranker and clustering; None: tf-idf of texts, the
+            rows themselves (weighted by idf, length 1) for sparse features.
+
+    Attributes:
+        encoder: The encoder; in an ensemble of trained encoders that of the first member.
+        encoders: One encoder, or one for each member where they were trained.
+        members: The indexes.
+        features: The sparse encoder; None where nothing needs it.
+        ranker_: The ranker, or None.
+        combination: Ranking score from p and q.
+        calibrator_: The calibrator, or None.
+        vocabulary: Names of the labels.
+        label_counts: int64, L. Training points of each label.
+        n_points: Training points, without those that were held out.
+        report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
+            with and without ranker, calibration. A loaded model keeps all but the seconds.
+
+    Example:
+        >>> from learned_index.encoders import LSAEncoder
+        >>> model = ELIAS(LSAEncoder(dim=64))  # doctest: +SKIP
+        >>> model.fit(texts, labels).predict(["sort a list"], k=1)  # doctest: +SKIP
+        [[('sorting', 0.93)]]
+    """
+
+    kind: ClassVar[str] = "elias"
+    """Kind in the manifest of a saved model."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        index: IndexConfig | LearnedGraphIndex | None = None,
+        *,
+        training: TrainingConfig | None = None,
+        ranker: RankerConfig | None = None,
+        config: EliasConfig | None = None,
+        features: Encoder | None = None,
+    ) -> None:
+        self.config = config or EliasConfig()
+        self.encoder = encoder
+        self.encoders: list[Encoder] = [encoder]
+        self.features = features
+        self.ranker_config = ranker or RankerConfig()
+        self.given_index: LearnedGraphIndex | None = None
+        self.index_config: IndexConfig
+        if isinstance(index, LearnedGraphIndex):
+            self.given_index = index
+            self.index_config = index.config
+            self.training_config = training or index.training_config
+            if self.config.n_models != 1:
+                raise InputError(
+                    f"n_models is {self.config.n_models}, but one fitted index was given; give an "
+                    "IndexConfig to train several"
+                )
+        else:
+            self.index_config = index or IndexConfig()
+            self.training_config = training or TrainingConfig()
+        self.members: list[LearnedGraphIndex] = []
+        self.ranker_: SparseRanker | None = None
+        self.combination = Combination()
+        self.calibrator_: Calibrator | None = None
+        self.vocabulary = LabelVocabulary([])
+        self.label_counts: Int64Array | None = None
+        self.n_points = 0
+        self.report_: dict[str, Any] = {}
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    @property
+    def index(self) -> LearnedGraphIndex:
+        """The index of the first member."""
+        self._require_fitted()
+        return self.members[0]
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        return self.index.n_labels
+
+    @property
+    def has_own_encoders(self) -> bool:
+        """Whether each member has its own, trained encoder."""
+        return len(self.encoders) > 1
+
+    def _require_fitted(self) -> None:
+        if not self.members:
+            raise NotFittedError("the model is not trained; call fit(texts, labels) or load(...)")
+
+    def __repr__(self) -> str:
+        state = f"{len(self.members)} members" if self.members else "not fitted"
+        return f"ELIAS({self.encoder.kind!r}, {state})"
+
+    # -- training -------------------------------------------------------------------------------
+
+    def held_out_rows(self, labels_NL: sp.csr_matrix) -> Int64Array:
+        """Training points that :meth:`fit` holds out when it gets no validation data.
+
+        Whoever encodes the points beforehand fits the encoder on the others. Every label keeps a
+        training point; the choice depends on labels, configuration and seed only.
+
+        Args:
+            labels_NL: CSR N x L.
+
+        Returns:
+            int64, sorted.
+        """
+        config = self.config
+        labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
+        size = int(min(config.validation_limit, config.validation_fraction * labelled))
+        return holdout_rows(labels_NL, size, seed=self.training_config.seed)
+
+    def fit(
+        self,
+        texts: Points,
+        labels: sp.csr_matrix | Sequence[Sequence[int]],
+        *,
+        vocabulary: LabelVocabulary | None = None,
+        validation: Validation | None = None,
+        embeddings: Any | None = None,
+        validation_embeddings: Any | None = None,
+        progress: Progress | None = None,
+        checkpoint: CheckpointOptions | None = None,
+    ) -> Self:
+        """Train everything: encoder, indexes, ranker, calibrator.
+
+        The same data, configuration and thread count give an equal model, also after an
+        interruption with ``checkpoint``.
+
+        Args:
+            texts: N training texts, or CSR N x F.
+            labels: CSR N x L, or N lists of label ids.
+            vocabulary: Names of the L labels; None calls them "0", "1", ...
+            validation: Points to validate and calibrate on, as a data set or (texts, CSR labels).
+                None: :meth:`held_out_rows` are taken from the training points. Never the test
+                data: the model is chosen by them.
+            embeddings: N x D vectors of the texts from this very encoder, already fitted (may be
+                memory-mapped); None fits and encodes. Only where the encoder is not trained.
+            validation_embeddings: Vectors of the validation texts likewise.
+            progress: Called with a :class:`~learned_index.training.TrainingEvent` now and then.
+            checkpoint: Where to keep the state of an unfinished training, and whom to ask whether
+                to stop.
+
+        Returns:
+            The fitted model.
+
+        Raises:
+            InputError: Numbers that do not fit together, the test split as validation, a
+                configuration that the data cannot serve.
+            TrainingInterrupted: ``checkpoint`` asked to stop; the state is saved.
+        """
+        from learned_index.elias.fitting import fit_model
+
+        fit_model(
+            self,
+            texts,
+            labels,
+            vocabulary=vocabulary,
+            validation=validation,
+            embeddings=embeddings,
+            validation_embeddings=validation_embeddings,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return self
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def encode(self, texts: Points) -> list[Float32Array]:
+        """Encode texts: float32 B x D, for each of :attr:`encoders`."""
+        return [dense_vectors(encoder, texts) for encoder in self.encoders]
+
+    def predict(self, texts: Points, k: int = 10) -> list[list[tuple[str, float]]]:
+        """Find the best k labels of each text.
+
+        Args:
+            texts: B texts (a blank one has no answer), or CSR B x F.
+            k: Labels wanted.
+
+        Returns:
+            For each text at most k pairs (label name, ranking score), best first.
+        """
+        return self._named(self.predict_ids(texts, k))
+
+    def predict_proba(self, texts: Points, k: int = 10) -> list[list[tuple[str, float]]]:
+        """Return the labels of :meth:`predict` in the same order, with calibrated probabilities.
+
+        The order is that of the ranking score; a probability may be higher than the one before.
+
+        Raises:
+            InputError: The model was trained without calibration.
+        """
+        return self._named(self.predict_ids(texts, k, score="probability"))
+
+    def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
+        return [
+            [
+                (self.vocabulary.name(int(label)), float(score))
+                for label, score in zip(ids, scores, strict=True)
+                if label != PAD_ID
+            ]
+            for ids, scores in zip(result.ids, result.scores, strict=True)
+        ]
+
+    def predict_ids(
+        self,
+        texts: Points,
+        k: int = 10,
+        *,
+        vectors: Any | None = None,
+        sparse: sp.csr_matrix | None = None,
+        score: Score = "ranking",
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> SearchResult:
+        """Find the best k labels of each text, as ids.
+
+        The best ``rerank_size`` labels of the index are ordered by the ranking score; further
+        ones follow in the order of the index. Answers do not depend on batch size or threads.
+
+        Args:
+            texts: B texts, or CSR B x F.
+            k: Labels wanted; may exceed the number of labels.
+            vectors: B x D vectors of these texts, where they are at hand; a list of one for each
+                member where these have their own encoders.
+            sparse: CSR B x V sparse features likewise.
+            score: ``"ranking"`` (non-increasing, in 0 to 1), ``"probability"`` (calibrated, of
+                the same labels in the same order), or ``"index"`` (order and score of the index
+                alone, without the ranker).
+            beam_width: Clusters explored; None: the trained value.
+            shortlist_size: Labels scored; None: the trained value.
+
+        Returns:
+            Ids B x k and scores B x k, padded with -1 and -inf.
+
+        Raises:
+            InputError: A single string, k below 1, or no calibration for ``"probability"``.
+        """
+        self._require_fitted()
+        if isinstance(texts, str):
+            raise InputError(
+                f"texts must be a list of strings, got the string {texts!r}; use [text]"
+            )
+        if k < 1:
+            raise InputError(f"k must be at least 1, got {k}")
+        if score not in ("ranking", "probability", "index"):
+            raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
+        if score == "probability" and self.calibrator_ is None:
+            raise InputError(
+                "this model was trained without calibration; use predict, or train with "
+                "calibration and points to hold out"
+            )
+        rows = n_rows(texts)
+        all_vectors = self._given_vectors(texts, vectors)
+        if self.ranker_ is not None and score != "index" and sparse is None and rows:
+            assert self.features is not None
+            sparse = self.features.encode(texts)
+        ids = np.full((rows, k), PAD_ID, dtype=np.int64)
+        scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
+        for start in range(0, rows, _CHUNK_ROWS):
+            part = slice(start, min(start + _CHUNK_ROWS, rows))
+            ids[part], scores[part] = self._predict_rows(
+                [x[part] for x in all_vectors],
+                None if sparse is None else sparse[part],
+                k,
+                score,
+                {"beam_width": beam_width, "shortlist_size": shortlist_size},
+            )
+        blank = blank_rows(texts)
+        ids[blank], scores[blank] = PAD_ID, PAD_SCORE
+        return SearchResult(ids, scores)
+
+    search_ids = predict_ids
+    """Under this name as :class:`~learned_index.TextIndex` has it."""
+
+    def _given_vectors(self, texts: Points, vectors: Any | None) -> list[Any]:
+        if n_rows(texts) == 0:
+            return [np.empty((0, member.dim), np.float32) for member in self.members[:1]]
+        if vectors is None:
+            return list(self.encode(texts))
+        given = list(vectors) if isinstance(vectors, list | tuple) else [vectors]
+        if len(given) != len(self.encoders):
+            raise InputError(
+                f"got {len(given)} arrays of vectors, expected {len(self.encoders)}: one for each "
+                "encoder of the model"
+            )
+        for x in given:
+            if len(x) != n_rows(texts):
+                raise InputError(
+                    f"got {len(x)} vectors for {n_rows(texts)} texts; expected as many"
+                )
+        return given
+
+    def shortlist(
+        self, vectors: Sequence[Any], width: int, **arguments: int | None
+    ) -> tuple[Shortlist, Shortlist]:
+        """Search all members and average their probabilities.
+
+        Args:
+            vectors: B x D of each encoder.
+            width: Labels wanted in the wide shortlist, at least ``rerank_size``.
+            **arguments: ``beam_width`` and ``shortlist_size`` of the search.
+
+        Returns:
+            The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
+            does not depend on ``width``.
+        """
+        size = self.config.rerank_size
+        each = size if len(self.members) == 1 else 2 * size
+        results = [
+            member.search(vectors[min(number, len(vectors) - 1)], max(each, width), **arguments)
+            for number, member in enumerate(self.members)
+        ]
+        head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
+        return head, head if width <= size else merge(results, max(each, width))
+
+    def _predict_rows(
+        self,
+        vectors: list[Any],
+        sparse: sp.csr_matrix | None,
+        k: int,
+        score: Score,
+        arguments: dict[str, int | None],
+    ) -> tuple[Int64Array, Float32Array]:
+        size = self.config.rerank_size
+        head, wide = self.shortlist(vectors, k, **arguments)
+        tail = followed_by(head.ids, wide, k - size) if k > size else None
+        q_BK = self._margins(sparse, vectors[0], head.ids, score)
+        rank_BK = head.p if q_BK is None else self.combination(head.p, q_BK)
+        rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
+        order = np.argsort(-rank_BK, axis=1, kind="stable")
+        ids, ranks = (np.take_along_axis(a, order, axis=1) for a in (head.ids, rank_BK))
+        if tail is not None:
+            # Not ranked again: no score above the last that is.
+            low = tail.p if q_BK is None else self.combination(tail.p, np.zeros_like(tail.p))
+            low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, ranks[:, -1:]))
+            ranks = np.concatenate([ranks, low.astype(np.float32)], axis=1)
+        if score == "probability":
+            ranks = np.take_along_axis(self._probability(head, q_BK), order, axis=1)
+            if tail is not None:
+                q_tail = self._margins(sparse, vectors[0], tail.ids, score)
+                ranks = np.concatenate([ranks, self._probability(tail, q_tail)], axis=1)
+        if tail is not None:
+            ids = np.concatenate([ids, tail.ids], axis=1)
+        return ids[:, :k], ranks[:, :k]
+
+    def _margins(
+        self, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
+    ) -> Float32Array | None:
+        """Margins q of the ranker; None where the order is that of the index."""
+        if self.ranker_ is None or score == "index":
+            return None
+        assert sparse is not None
+        return self.ranker_.score(sparse, x_BD, ids)
+
+    def _probability(self, shortlist: Shortlist, q_BK: Float32Array | None) -> Float32Array:
+        assert self.calibrator_ is not None and self.label_counts is not None
+        q = np.zeros_like(shortlist.p) if q_BK is None else q_BK
+        found = self.calibrator_.probability(shortlist.p, q, shortlist.ids, self.label_counts)
+        return np.where(shortlist.ids == PAD_ID, PAD_SCORE, found).astype(np.float32)
+
+    # -- persistence ----------------------------------------------------------------------------
+
+    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model as one directory: complete, or not at all.
+
+        Args:
+            directory: Where; its parents are made.
+            overwrite: Replace a directory that is there.
+
+        Raises:
+            InputError: It exists and ``overwrite`` is false.
+        """
+        from learned_index.elias.saving import save_model
+
+        self._require_fitted()
+        save_model(self, Path(directory), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ModelFormatError: Not such a model, or truncated, edited or newer.
+            MissingExtraError: The package that brings one of its encoders is not installed.
+        """
+        from learned_index.elias.saving import read_model
+
+        return read_model(cls, Path(directory))

@@ -1,0 +1,97 @@
+"""Points (texts or rows of sparse features) and the encoders that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from torch import nn
+
+from learned_index.errors import InputError
+from learned_index.types import Encoder, Float32Array, Int64Array
+
+Points = Sequence[str] | sp.csr_matrix
+"""N texts, or CSR N x F."""
+
+
+def n_rows(points: Any) -> int:
+    """Number of texts or rows."""
+    return int(points.shape[0]) if hasattr(points, "shape") else len(points)
+
+
+def take(points: Any, rows: Int64Array) -> Any:
+    """Return the points at ``rows``, in that order."""
+    if hasattr(points, "shape"):
+        return points[rows]
+    return [points[int(row)] for row in rows]
+
+
+def blank_rows(points: Any) -> Any:
+    """Bool, N: the texts without anything but white space; no row of features is blank."""
+    if sp.issparse(points):
+        return np.zeros(n_rows(points), dtype=bool)
+    return np.array([isinstance(text, str) and not text.strip() for text in points], dtype=bool)
+
+
+def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
+    """Fit an encoder on the training points.
+
+    Args:
+        encoder: What to fit.
+        points: The points to learn from.
+        whole_split: All points of the training split, held-out ones too: the rows of stored
+            vectors belong to these.
+    """
+    if encoder.kind == "precomputed":
+        encoder.fit(whole_split)
+    elif hasattr(encoder, "encoders"):
+        for part in encoder.encoders:
+            fit_encoder(part, points, whole_split=whole_split)
+    else:
+        encoder.fit(points)
+
+
+def dense_vectors(encoder: Encoder, points: Any) -> Float32Array:
+    """Encode points with an encoder that makes dense vectors, float32 N x D.
+
+    Raises:
+        InputError: Its vectors are sparse.
+    """
+    vectors = encoder.encode(points)
+    if sp.issparse(vectors):
+        raise InputError(
+            f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
+            "'lsa', its dense form"
+        )
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
+    """Whether an encoder is trained together with the index.
+
+    Args:
+        encoder: Any encoder; one that is an ``nn.Module`` with ``tokenize`` can be trained.
+        choice: ``"auto"`` trains those that learn from the training texts (a bag of words) and
+            leaves pretrained networks as they are.
+
+    Raises:
+        InputError: ``"yes"`` with an encoder that has nothing to train.
+    """
+    trainable = isinstance(encoder, nn.Module) and hasattr(encoder, "tokenize")
+    if choice == "auto":
+        return trainable and bool(getattr(encoder, "needs_fit", True))
+    if choice == "yes" and not trainable:
+        raise InputError(
+            f"train_encoder is 'yes', but an encoder of kind {encoder.kind!r} cannot be trained; "
+            "use bow, a transformer or a sentence-transformers model by itself, or 'no'"
+        )
+    return choice == "yes"
+
+
+def default_features(points: Any) -> Encoder:
+    """Make the encoder of the sparse features: tf-idf of texts, or the scaled rows themselves."""
+    from learned_index.text_index import encoder_class
+
+    return encoder_class("feature-rows" if sp.issparse(points) else "tfidf")()
