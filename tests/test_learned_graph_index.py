@@ -417,3 +417,33 @@ def test_vectors_of_any_length_can_be_learned(scale):
     Xt, Yt = planted(200, seed=1)
     index = LearnedGraphIndex(SMALL).fit(X * scale, Y)
     assert recall(index.search(Xt * scale, k=10), Yt) > 0.6
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 0.7, 1.0])
+def test_labels_are_ranked_by_the_power_of_their_path(fitted, queries, exponent):
+    index = LearnedGraphIndex(IndexConfig(**{**SMALL.to_dict(), "path_exponent": exponent}))
+    index.allocate(dim=D, n_labels=L, n_clusters=12)
+    index.graph = fitted.graph
+    index.load_state_dict(fitted.state_dict())
+    weights_CM, labels_CM = fitted.graph.weights().detach().numpy(), fitted.graph.edge_labels_CM
+    weight_LD, bias_L = fitted.label_classifiers()
+    x_BD = fitted.project(queries)
+    result = index.search(queries, k=10)
+    for row, x in enumerate(x_BD.astype(np.float64)):
+        logits = fitted.router.weight_CD.detach().numpy().astype(np.float64) @ x
+        scores = (
+            SMALL.router_scale * np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        )
+        best: dict[int, float] = {}
+        for c in np.argsort(-scores)[:3]:
+            for label, weight in zip(labels_CM[c].tolist(), weights_CM[c], strict=True):
+                if label >= 0:
+                    best[label] = max(best.get(label, 0.0), min(1.0, scores[c]) * float(weight))
+        expected = {
+            label: path**exponent / (1 + np.exp(-(weight_LD[label] @ x + bias_L[label])))
+            for label, path in best.items()
+        }
+        top = sorted(expected.values(), reverse=True)[:10]
+        np.testing.assert_allclose(result.scores[row], top, rtol=2e-4)
+        for label, score in zip(result.ids[row].tolist(), result.scores[row], strict=True):
+            assert score == pytest.approx(expected[label], rel=2e-4)

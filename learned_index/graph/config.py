@@ -24,6 +24,9 @@ class IndexConfig(Config):
     edge_scale: float | None = _parameter(
         None, "beta: edge weight = min(1, beta softmax); default: L/C"
     )
+    path_exponent: float = _parameter(
+        0.5, "labels are ranked by (path score)^this * sigmoid(w.x + b) (paper: 1)"
+    )
     projection: Literal["none", "residual"] = _parameter(
         "residual", "learned linear map of the input vectors: x + P x, or none"
     )
@@ -33,6 +36,7 @@ class IndexConfig(Config):
             self._require(name, low=1)
         for name in ("router_scale", "edge_scale"):
             self._require(name, low=1.0)
+        self._require("path_exponent", low=0.0)
         if self.projection not in ("none", "residual"):
             raise InputError(f"projection is {self.projection!r}, expected 'none' or 'residual'")
 

@@ -66,6 +66,7 @@ def search_on_device(
             ids_BK,
             implementation="torch",
         )
+        path_BK = path_BK**index.config.path_exponent
         probability = (path_BK * torch.sigmoid(logits)).masked_fill(ids_BK < 0, float("-inf"))
         # Equal scores come in ascending order of id: sort by id, then stably by score.
         by_id = ids_BK.argsort(dim=1, stable=True)

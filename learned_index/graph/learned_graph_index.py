@@ -34,7 +34,7 @@ class LearnedGraphIndex(nn.Module):
     """Search index over labels, learned from (vector, labels) examples.
 
     A query is scored against C clusters; the best W are explored along their M weighted edges to
-    labels; the K labels with the best paths are ranked by ``p = y_hat * sigmoid(w . x + b)``
+    labels; the K labels with the best paths get the probability ``p = y_hat * sigmoid(w . x + b)``
     (Gupta et al., ELIAS, NeurIPS 2022, equations 1 to 8).
 
     Args:
@@ -319,8 +319,8 @@ class LearnedGraphIndex(nn.Module):
             shortlist_size: K; default from the configuration.
 
         Returns:
-            ids int64 B x k and scores float32 B x k, best first; a score is the probability
-            ``y_hat * sigmoid(z)`` of the label.
+            ids int64 B x k and scores float32 B x k, best first. A score is ``y_hat^e sigmoid(z)``
+            with the configuration's ``path_exponent`` e: the model's probability where e is 1.
 
         Raises:
             InputError: Another dimension than the index's, NaN or infinity, k < 1.
@@ -345,6 +345,7 @@ class LearnedGraphIndex(nn.Module):
             queries_BD,
             self._arrays(),
             router_scale=self.config.router_scale,
+            path_exponent=self.config.path_exponent,
             k=k,
             beam_width=min(width, self.n_clusters),
             shortlist_size=size,

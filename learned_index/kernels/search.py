@@ -133,6 +133,7 @@ def _search_rows(
     bias,
     input_scale,
     scale,
+    path_exponent,
     beam_width,
     shortlist_size,
     best,
@@ -178,7 +179,13 @@ def _search_rows(
         for i in range(kept):
             label = touched[i]
             z = dot(label_vectors[label], x) + bias[label]
-            values[i] = values[i] / (np.float32(1.0) + np.exp(-z))
+            if path_exponent == 0.5:
+                path = np.sqrt(values[i])
+            elif path_exponent == 1.0:
+                path = values[i]
+            else:
+                path = np.float32(values[i] ** path_exponent)
+            values[i] = path / (np.float32(1.0) + np.exp(-z))
         _top_k(values, touched, kept, k, out_ids[b], out_scores[b])
 
 
@@ -199,6 +206,7 @@ def search_cpu(
     arrays: SearchArrays,
     *,
     router_scale: float,
+    path_exponent: float,
     k: int,
     beam_width: int,
     shortlist_size: int,
@@ -209,6 +217,7 @@ def search_cpu(
         queries_BD: float32, C order, finite.
         arrays: The index.
         router_scale: alpha.
+        path_exponent: Labels are ranked by ``path^exponent * sigmoid(w.x + b)``.
         k: Results per query.
         beam_width: W, at most C.
         shortlist_size: K.
@@ -223,7 +232,8 @@ def search_cpu(
 
     def call(_: int, start: int, stop: int) -> None:
         _search_rows(
-            start, stop, queries_BD, *arrays, np.float64(router_scale), beam_width, shortlist_size,
+            start, stop, queries_BD, *arrays, np.float64(router_scale), np.float64(path_exponent),
+            beam_width, shortlist_size,
             _scratch_row(len(arrays.bias_L)), ids, scores,
         )  # fmt: skip
 
