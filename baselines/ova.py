@@ -2,14 +2,16 @@
 
 The reference of the comparison: what the index's shortlist costs, or gains, in accuracy. Model
 and training are the index's, less the index: ``p_l = sigmoid(w_l (x + P x) + b_l)``, binary
-cross-entropy over all L labels, AdamW, linear warm-up and linear decay.
+cross-entropy over all L labels, AdamW, linear warm-up and linear decay. On frozen vectors
+(:meth:`OneVsAll.build`), or with the encoder trained along (:meth:`OneVsAll.fit_end_to_end`, the
+paper's brute-force bound).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,12 +20,39 @@ import torch
 from learned_index.baselines.base import Baseline, as_float32, require_built
 from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.knn import training_labels
+from learned_index.baselines.ova_step import Step, check_memory, label_centroids
 from learned_index.errors import InputError
-from learned_index.types import DenseMatrix, Float32Array, SearchResult
+from learned_index.types import DenseMatrix, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
 
 Projection: TypeAlias = Literal["none", "residual"]
+
+
+class TrainablePoints(Protocol):
+    """Points whose vectors come from an encoder in training.
+
+    :class:`learned_index.training.sources.EncoderInputs` is one.
+
+    Attributes:
+        n_points: N.
+        dim: D.
+        device: Where the encoder is.
+        encoder: The encoder.
+    """
+
+    n_points: int
+    dim: int
+    device: torch.device
+    encoder: torch.nn.Module | None
+
+    def batch(self, rows: Int64Array, *, seed: Sequence[int]) -> torch.Tensor:
+        """Vectors of some points, float32 B x D, with gradients."""
+        ...
+
+    def vectors(self) -> Any:
+        """Vectors of all points as they are now, N x D, without gradients."""
+        ...
 
 
 class OneVsAll(Baseline):
@@ -43,8 +72,23 @@ class OneVsAll(Baseline):
         projection: ``"residual"`` learns ``x + P x`` with P zero at the start, ``"none"`` does not.
         centroid_scale: Norm of the warm start ``w_l``, the label's centroid; 0 starts at zero.
         initial_bias: Bias of every label at the start.
-        seed: Seed of the shuffling; there is no other randomness.
+        dropout: Part of the input's elements set to zero while training.
+        memory_limit: Bytes that the training may take; None: most of what is free.
+        seed: Seed of shuffling and dropout.
         name: The method as the user wrote it.
+
+    Example:
+        >>> from learned_index.encoders import BagOfWordsEncoder
+        >>> from learned_index.training.optimisers import encoder_groups
+        >>> from learned_index.training.sources import EncoderInputs
+        >>> texts = ["a red fox", "a blue sky"] * 20
+        >>> labels = sp.csr_matrix(np.tile(np.eye(2, dtype=np.float32), (20, 1)))
+        >>> encoder = BagOfWordsEncoder(dim=2).fit(texts)
+        >>> groups, _ = encoder_groups(encoder, learning_rate=None, weight_decay=0.0)
+        >>> ova = OneVsAll(epochs=3)
+        >>> ova.fit_end_to_end(EncoderInputs(encoder, texts), labels, encoder_groups=groups)
+        >>> ova.search(encoder.encode(["fox", "sky"]), 1).ids[:, 0].tolist()
+        [0, 1]
     """
 
     method = "ova"
@@ -62,6 +106,8 @@ class OneVsAll(Baseline):
         projection: Projection = "residual",
         centroid_scale: float = 10.0,
         initial_bias: float = -8.0,
+        dropout: float = 0.0,
+        memory_limit: int | None = None,
         seed: int = 0,
         name: str | None = None,
     ) -> None:
@@ -71,6 +117,8 @@ class OneVsAll(Baseline):
                 f"expected epochs and batch_size of at least 1 and warmup in [0, 1], got {epochs}, "
                 f"{batch_size} and {warmup}"
             )
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout is {dropout}, expected 0 up to, but not, 1")
         if projection not in ("none", "residual"):
             raise InputError(f"projection must be 'none' or 'residual', got {projection!r}")
         self.epochs = epochs
@@ -82,6 +130,8 @@ class OneVsAll(Baseline):
         self.projection = projection
         self.centroid_scale = centroid_scale
         self.initial_bias = initial_bias
+        self.dropout = dropout
+        self.memory_limit = memory_limit
         self.seed = seed
         self._weights_LD: torch.Tensor | None = None
         self._bias_L: torch.Tensor | None = None
@@ -92,25 +142,87 @@ class OneVsAll(Baseline):
         """Train on embeddings (memory-mapped ones are read batch by batch) and their labels.
 
         Raises:
-            InputError: Shapes do not fit, or a batch holds NaN or infinity.
+            InputError: Shapes do not fit, a batch holds NaN or infinity, or it does not fit into
+                the memory.
         """
         if getattr(embeddings_ND, "ndim", 0) != 2 or len(embeddings_ND) == 0:
             shape = getattr(embeddings_ND, "shape", None)
             raise InputError(f"embeddings must be a non-empty N x D matrix, got {shape}")
         n_points, dim = embeddings_ND.shape
         labels = training_labels(labels_NL, n_points=n_points)
-        n_labels = labels.shape[1]
-        self._weights_LD = torch.from_numpy(
-            _label_centroids(embeddings_ND, labels, scale=self.centroid_scale)
-        )
-        self._bias_L = torch.full((n_labels,), float(self.initial_bias))
-        self._projection_DD = torch.zeros(dim, dim) if self.projection == "residual" else None
-        self._train(embeddings_ND, labels)
-        self._scorer = ExactSearch(name=self.name)
-        self._scorer.build(torch.cat([self._weights_LD, self._bias_L[:, None]], dim=1))
-        self._weights_LD = self._bias_L = None  # the scorer holds them now
+
+        def batch(rows_B: Int64Array, _: int) -> torch.Tensor:
+            return torch.from_numpy(as_float32(embeddings_ND[rows_B], what="embeddings"))
+
+        device = torch.device("cpu")
+        self._allocate(labels.shape[1], dim, device)
+        self._start(_blocks(embeddings_ND), labels)
+        self._train(batch, labels, [])
+        self._finish()
 
     fit = build
+
+    def fit_end_to_end(
+        self,
+        points: TrainablePoints,
+        labels_NL: sp.csr_matrix,
+        *,
+        encoder_groups: Sequence[dict[str, Any]],
+    ) -> None:
+        """Train the classifiers and the encoder that makes the vectors, all labels scored.
+
+        The encoder is trained in place; queries are its vectors afterwards. It runs where the
+        encoder is.
+
+        Args:
+            points: The training points.
+            labels_NL: Their labels, sparse N x L.
+            encoder_groups: Parameter groups of the encoder for AdamW, with ``lr`` (peak rate) and
+                ``weight_decay``.
+
+        Raises:
+            InputError: Shapes do not fit, an encoder with sparse gradients, or it does not fit
+                into the memory.
+        """
+        labels = training_labels(labels_NL, n_points=points.n_points)
+
+        def batch(rows_B: Int64Array, step: int) -> torch.Tensor:
+            return points.batch(rows_B, seed=(self.seed, step))
+
+        self._allocate(labels.shape[1], points.dim, points.device)
+        self._start(_blocks(points.vectors()), labels)
+        was_training = points.encoder is not None and points.encoder.training
+        if points.encoder is not None:
+            points.encoder.train()
+        try:
+            self._train(batch, labels, encoder_groups)
+        finally:
+            if points.encoder is not None:
+                points.encoder.train(was_training)
+        self._finish()
+
+    def _allocate(self, n_labels: int, dim: int, device: torch.device) -> None:
+        check_memory(n_labels, dim, self.batch_size, device=device, limit=self.memory_limit)
+        self._weights_LD = torch.zeros(n_labels, dim, device=device)
+        self._bias_L = torch.full((n_labels,), float(self.initial_bias), device=device)
+        self._projection_DD = None
+        if self.projection == "residual":
+            self._projection_DD = torch.zeros(dim, dim, device=device)
+
+    def _start(self, blocks: Iterator[tuple[slice, Float32Array]], labels: sp.csr_matrix) -> None:
+        assert self._weights_LD is not None
+        dim = self._weights_LD.shape[1]
+        start_LD = label_centroids(blocks, labels, dim=dim, scale=self.centroid_scale)
+        self._weights_LD.copy_(torch.from_numpy(start_LD))
+
+    def _finish(self) -> None:
+        assert self._weights_LD is not None and self._bias_L is not None
+        self._scorer = ExactSearch(name=self.name)
+        self._scorer.build(torch.cat([self._weights_LD, self._bias_L[:, None]], dim=1).cpu())
+        self._weights_LD = self._bias_L = None  # the scorer holds them now
+        if self._projection_DD is not None:
+            self._projection_DD = self._projection_DD.detach().cpu()
+            self._projection_DD.grad = None
 
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the k labels of largest score ``w_l (x + P x) + b_l``, all labels scored."""
@@ -138,12 +250,20 @@ class OneVsAll(Baseline):
         assert self._scorer is not None and self._scorer._items_LE is not None
         return int(self._scorer._items_LE.shape[1]) - 1
 
-    def _train(self, embeddings_ND: DenseMatrix, labels: sp.csr_matrix) -> None:
+    def _train(
+        self,
+        batch: Callable[[Int64Array, int], torch.Tensor],
+        labels: sp.csr_matrix,
+        encoder_groups: Sequence[dict[str, Any]],
+    ) -> None:
         assert self._weights_LD is not None and self._bias_L is not None
         n_points = labels.shape[0]
-        optimiser, schedule, n_steps = self._optimiser(-(-n_points // self.batch_size))
+        optimiser, schedule, n_steps = self._optimiser(
+            -(-n_points // self.batch_size), encoder_groups
+        )
         generator = np.random.default_rng(self.seed)
-        step = _Step(self._weights_LD, self._bias_L, self._projection_DD, self.batch_size)
+        drops = torch.Generator().manual_seed(self.seed)
+        step = Step(self._weights_LD, self._bias_L, self._projection_DD, self.batch_size)
         done = 0
         loss = float("nan")
         for epoch in range(self.epochs):
@@ -151,10 +271,18 @@ class OneVsAll(Baseline):
             for start in range(0, n_points, self.batch_size):
                 # Sorted rows make reads from a memory-mapped file sequential.
                 rows_B = np.sort(order_N[start : start + self.batch_size])
-                x_BD = as_float32(embeddings_ND[rows_B], what="embeddings")
-                wanted = done % 20 == 0
-                value = step.gradients(torch.from_numpy(x_BD), labels[rows_B], with_loss=wanted)
+                x_BD = batch(rows_B, done)
+                if self.dropout:
+                    keep = 1.0 - self.dropout
+                    mask = torch.empty(x_BD.shape).bernoulli_(keep, generator=drops)
+                    x_BD = x_BD * (mask / keep).to(x_BD.device)
+                for group in encoder_groups:
+                    for parameter in group["params"]:
+                        parameter.grad = None
+                value = step.gradients(x_BD, labels[rows_B], with_loss=done % 20 == 0)
                 loss = value if value is not None else loss
+                if done == 0:
+                    _check_dense(encoder_groups)
                 optimiser.step()
                 schedule.step()
                 done += 1
@@ -164,9 +292,10 @@ class OneVsAll(Baseline):
             logger.debug("one-vs-all epoch %d of %d: loss %.4f", epoch + 1, self.epochs, loss)
 
     def _optimiser(
-        self, steps_per_epoch: int
+        self, steps_per_epoch: int, encoder_groups: Sequence[dict[str, Any]]
     ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR, int]:
         groups: list[dict[str, Any]] = [
+            *(dict(group) for group in encoder_groups),
             {"params": [self._weights_LD], "weight_decay": self.weight_decay},
             {"params": [self._bias_L], "weight_decay": 0.0},
         ]
@@ -189,66 +318,19 @@ class OneVsAll(Baseline):
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor), n_steps
 
 
-class _Step:
-    """Forward and backward pass of one batch, in buffers that are used again."""
-
-    def __init__(
-        self,
-        weights_LD: torch.Tensor,
-        bias_L: torch.Tensor,
-        projection_DD: torch.Tensor | None,
-        batch_size: int,
-    ) -> None:
-        self.weights_LD, self.bias_L, self.projection_DD = weights_LD, bias_L, projection_DD
-        n_labels = len(weights_LD)
-        self.scores_BL = torch.empty(batch_size, n_labels)
-        self.weights_LD.grad = torch.empty_like(weights_LD)
-        self.bias_L.grad = torch.empty_like(bias_L)
-        if projection_DD is not None:
-            projection_DD.grad = torch.empty_like(projection_DD)
-
-    def gradients(
-        self, x_BD: torch.Tensor, labels_BL: sp.csr_matrix, *, with_loss: bool
-    ) -> float | None:
-        """Write the gradients of the mean loss into the parameters' ``grad``."""
-        n_rows = len(x_BD)
-        h_BD = x_BD
-        if self.projection_DD is not None:
-            h_BD = torch.addmm(x_BD, x_BD, self.projection_DD.T)
-        scores_BL = self.scores_BL[:n_rows]
-        torch.addmm(self.bias_L, h_BD, self.weights_LD.T, out=scores_BL)
-        rows_T = torch.from_numpy(np.repeat(np.arange(n_rows), np.diff(labels_BL.indptr)))
-        columns_T = torch.from_numpy(labels_BL.indices.astype(np.int64))
-        loss = None
-        if with_loss:
-            positive = scores_BL[rows_T, columns_T].sum()
-            # Row by row: softplus of all at once would need a second B x L buffer.
-            negative = sum(float(torch.nn.functional.softplus(row).sum()) for row in scores_BL)
-            loss = (negative - float(positive)) / n_rows
-        scores_BL.sigmoid_()
-        scores_BL[rows_T, columns_T] -= 1.0
-        scores_BL.mul_(1.0 / n_rows)
-        assert self.weights_LD.grad is not None and self.bias_L.grad is not None
-        torch.mm(scores_BL.T, h_BD, out=self.weights_LD.grad)
-        torch.sum(scores_BL, dim=0, out=self.bias_L.grad)
-        if self.projection_DD is not None:
-            assert self.projection_DD.grad is not None
-            gradient_BD = torch.mm(scores_BL, self.weights_LD)
-            torch.mm(gradient_BD.T, x_BD, out=self.projection_DD.grad)
-        return loss
+def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
+    """Rows of a matrix that may lie on disk, a few million numbers at a time."""
+    step = max(1, 2**22 // vectors_ND.shape[1])
+    for start in range(0, len(vectors_ND), step):
+        rows = slice(start, start + step)
+        yield rows, as_float32(vectors_ND[rows], what="embeddings")
 
 
-def _label_centroids(
-    embeddings_ND: DenseMatrix, labels: sp.csr_matrix, *, scale: float
-) -> Float32Array:
-    """Return ``scale`` times the normalised sum of each label's points, zero without points."""
-    n_points, dim = embeddings_ND.shape
-    sums_LD = np.zeros((labels.shape[1], dim), dtype=np.float32)
-    if scale == 0:
-        return sums_LD
-    step = max(1, 2**22 // dim)
-    for start in range(0, n_points, step):
-        block_BD = as_float32(embeddings_ND[start : start + step], what="embeddings")
-        sums_LD += labels[start : start + step].T @ block_BD
-    norms_L1 = np.sqrt(np.einsum("ld,ld->l", sums_LD, sums_LD))[:, None]
-    return np.asarray(sums_LD * (np.float32(scale) / np.maximum(norms_L1, np.float32(1e-12))))
+def _check_dense(encoder_groups: Sequence[dict[str, Any]]) -> None:
+    for group in encoder_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                raise InputError(
+                    "the encoder has a table with sparse gradients, which AdamW cannot take; make "
+                    "it with gradient='dense'"
+                )

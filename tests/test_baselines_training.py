@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.baselines import NeighbourVotes, OneVsAll
-from learned_index.baselines.ova import _Step
+from learned_index.baselines.ova_step import Step
 from learned_index.errors import InputError, NotFittedError
 
 
@@ -131,7 +131,7 @@ def test_hand_written_gradients_equal_autograd():
     weights = torch.randn(9, 5, generator=generator, dtype=torch.float32)
     bias = torch.randn(9, generator=generator)
     projection = 0.1 * torch.randn(5, 5, generator=generator)
-    step = _Step(weights, bias, projection, 20)
+    step = Step(weights, bias, projection, 20)
     loss = step.gradients(torch.from_numpy(points), labels, with_loss=True)
 
     leaves = [part.clone().double().requires_grad_() for part in (weights, bias, projection)]

@@ -1,0 +1,154 @@
+"""One step of one-vs-all with gradients written out by hand, its warm start and its memory.
+
+Legend: see :mod:`learned_index.types`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.errors import InputError
+from learned_index.types import Float32Array
+
+_USABLE = 0.9
+"""Part of the memory that is free at the start which a training may take."""
+
+
+class Step:
+    """Forward and backward pass of one batch, in buffers that are used again."""
+
+    def __init__(
+        self,
+        weights_LD: torch.Tensor,
+        bias_L: torch.Tensor,
+        projection_DD: torch.Tensor | None,
+        batch_size: int,
+    ) -> None:
+        self.weights_LD, self.bias_L, self.projection_DD = weights_LD, bias_L, projection_DD
+        n_labels = len(weights_LD)
+        self.scores_BL = torch.empty(batch_size, n_labels, device=weights_LD.device)
+        self.weights_LD.grad = torch.empty_like(weights_LD)
+        self.bias_L.grad = torch.empty_like(bias_L)
+        if projection_DD is not None:
+            projection_DD.grad = torch.empty_like(projection_DD)
+
+    def gradients(
+        self, x_BD: torch.Tensor, labels_BL: sp.csr_matrix, *, with_loss: bool
+    ) -> float | None:
+        """Write the gradients of the mean loss into the parameters' ``grad``.
+
+        Where ``x_BD`` has a gradient itself (it comes from an encoder that is trained), the
+        backward pass goes on into the encoder.
+
+        Args:
+            x_BD: float32 vectors.
+            labels_BL: Canonical CSR of their labels.
+            with_loss: Compute the loss too.
+
+        Returns:
+            The mean loss, or None.
+        """
+        n_rows = len(x_BD)
+        x = x_BD.detach()
+        h_BD = x
+        if self.projection_DD is not None:
+            h_BD = torch.addmm(x, x, self.projection_DD.T)
+        scores_BL = self.scores_BL[:n_rows]
+        torch.addmm(self.bias_L, h_BD, self.weights_LD.T, out=scores_BL)
+        device = scores_BL.device
+        rows_T = torch.from_numpy(np.repeat(np.arange(n_rows), np.diff(labels_BL.indptr)))
+        rows_T = rows_T.to(device)
+        columns_T = torch.from_numpy(labels_BL.indices.astype(np.int64)).to(device)
+        loss = None
+        if with_loss:
+            positive = scores_BL[rows_T, columns_T].sum()
+            # Row by row: softplus of all at once would need a second B x L buffer.
+            negative = sum(float(torch.nn.functional.softplus(row).sum()) for row in scores_BL)
+            loss = (negative - float(positive)) / n_rows
+        scores_BL.sigmoid_()
+        scores_BL[rows_T, columns_T] -= 1.0
+        scores_BL.mul_(1.0 / n_rows)
+        assert self.weights_LD.grad is not None and self.bias_L.grad is not None
+        torch.mm(scores_BL.T, h_BD, out=self.weights_LD.grad)
+        torch.sum(scores_BL, dim=0, out=self.bias_L.grad)
+        if self.projection_DD is None and not x_BD.requires_grad:
+            return loss
+        gradient_BD = torch.mm(scores_BL, self.weights_LD)
+        if self.projection_DD is not None:
+            assert self.projection_DD.grad is not None
+            torch.mm(gradient_BD.T, x, out=self.projection_DD.grad)
+        if x_BD.requires_grad:
+            if self.projection_DD is not None:
+                gradient_BD = torch.addmm(gradient_BD, gradient_BD, self.projection_DD)
+            x_BD.backward(gradient_BD)  # type: ignore[no-untyped-call]
+        return loss
+
+
+def required_bytes(n_labels: int, dim: int, batch_size: int) -> int:
+    """Bytes of one-vs-all's arrays: W, b, P with gradient and two moments, and B x L scores."""
+    return 4 * (4 * (n_labels * (dim + 1) + dim * dim) + batch_size * n_labels)
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that is free on a device now; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # not on Linux
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def check_memory(
+    n_labels: int, dim: int, batch_size: int, *, device: torch.device, limit: int | None
+) -> None:
+    """Refuse a training that does not fit into the memory, before it starts.
+
+    Args:
+        n_labels: L.
+        dim: D.
+        batch_size: B.
+        device: Where it would run.
+        limit: Bytes it may take; None: most of what is free.
+
+    Raises:
+        InputError: It would take more.
+    """
+    needed = required_bytes(n_labels, dim, batch_size)
+    if limit is None:
+        free = available_bytes(device)
+        limit = None if free is None else int(_USABLE * free)
+    if limit is not None and needed > limit:
+        raise InputError(
+            f"one-vs-all over {n_labels:,} labels with {dim} dimensions and batches of "
+            f"{batch_size} needs {needed / 2**30:.2f} GiB, there are {limit / 2**30:.2f} GiB for "
+            "it; take a smaller batch_size, fewer dimensions, or the learned index, which scores "
+            "a shortlist only"
+        )
+
+
+def label_centroids(
+    blocks: Iterator[tuple[slice, Float32Array]], labels: sp.csr_matrix, *, dim: int, scale: float
+) -> Float32Array:
+    """Return ``scale`` times the normalised sum of each label's points, zero without points.
+
+    Args:
+        blocks: Rows of the points and their vectors, float32.
+        labels: Canonical CSR N x L.
+        dim: D.
+        scale: Length of a centroid; 0 reads no block.
+    """
+    sums_LD = np.zeros((labels.shape[1], dim), dtype=np.float32)
+    if scale == 0:
+        return sums_LD
+    for rows, block_BD in blocks:
+        sums_LD += labels[rows].T @ block_BD
+    norms_L1 = np.sqrt(np.einsum("ld,ld->l", sums_LD, sums_LD))[:, None]
+    return np.asarray(sums_LD * (np.float32(scale) / np.maximum(norms_L1, np.float32(1e-12))))
