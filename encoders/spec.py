@@ -11,6 +11,7 @@ from typing import Any
 from learned_index.encoders.base import ENCODER_FILE, EncoderBase
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.encoders.hub import model_format, resolve_model
+from learned_index.encoders.neural import AnyPrecision
 from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
 from learned_index.encoders.storage import encoder_class, load_encoder
 from learned_index.errors import InputError
@@ -28,12 +29,19 @@ _LEXICAL = ("tfidf", "lsa", "bow")
 Builder = tuple[Callable[..., EncoderBase], dict[str, Any]]
 
 
-def parse_encoder(spec: str, *, seed: int | None = None, **options: Any) -> EncoderBase:
+def parse_encoder(
+    spec: str,
+    *,
+    seed: int | None = None,
+    precision: AnyPrecision | None = None,
+    **options: Any,
+) -> EncoderBase:
     """Make an encoder from its short description.
 
     Args:
         spec: One of the :data:`CHOICES`.
         seed: Seed of the parts that draw random numbers; the others ignore it.
+        precision: Of the parts that are neural networks; the others ignore it.
         **options: Parameters of the encoder's class (``dim``, ``max_length``, ``batch_size``,
             ``device`` …). With joined encoders each part takes those that it has;
             ``weights`` belongs to the whole.
@@ -49,15 +57,16 @@ def parse_encoder(spec: str, *, seed: int | None = None, **options: Any) -> Enco
         >>> parse_encoder("lsa:64", seed=1).dim
         64
     """
+    general = {"seed": seed, "precision": precision}
     parts = _split(spec.strip())
     if len(parts) == 1:
         make, fixed = _builder(parts[0], spec)
         _refuse_unknown(set(options) - _parameters(make), spec)
-        return make(**{**_chosen(make, options, seed), **fixed})
+        return make(**{**_chosen(make, options, general), **fixed})
     weights = options.pop("weights", None)
     builders = [_builder(part, spec) for part in parts]  # all, before a model is loaded
     _refuse_unknown(set(options).difference(*(_parameters(make) for make, _ in builders)), spec)
-    encoders = [make(**{**_chosen(make, options, seed), **fixed}) for make, fixed in builders]
+    encoders = [make(**{**_chosen(make, options, general), **fixed}) for make, fixed in builders]
     return ConcatenatedEncoder(encoders, weights=weights)
 
 
@@ -81,10 +90,10 @@ def _refuse_unknown(names: set[str], spec: str) -> None:
 
 
 def _chosen(
-    make: Callable[..., EncoderBase], options: dict[str, Any], seed: int | None
+    make: Callable[..., EncoderBase], options: dict[str, Any], general: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the options that a class has."""
-    given = options if seed is None else {**options, "seed": seed}
+    given = {**{name: value for name, value in general.items() if value is not None}, **options}
     return {name: given[name] for name in given if name in _parameters(make)}
 
 

@@ -268,3 +268,23 @@ def test_loading_says_nothing(bert: Path, capfd: pytest.CaptureFixture[str]) -> 
     TransformerEncoder(bert)
     assert capfd.readouterr().err == ""
     assert hub_module.model_format(bert) == "transformer"
+
+
+def test_precision_auto_is_what_the_device_multiplies(monkeypatch):
+    from learned_index.encoders import neural
+
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(neural, "_cpu_multiplies_bfloat16", lambda: True)
+    assert neural.choose_precision("auto", cpu) == "bfloat16"
+    monkeypatch.setattr(neural, "_cpu_multiplies_bfloat16", lambda: False)
+    assert neural.choose_precision("auto", cpu) == "float32"
+    assert neural.choose_precision("bfloat16", cpu) == "bfloat16"
+    assert neural.choose_precision("auto", torch.device("meta")) == "float32"
+
+
+def test_precision_reaches_the_neural_part_of_joined_encoders(bert):
+    from learned_index.encoders.spec import parse_encoder
+
+    joined = parse_encoder(f"lsa:4+hf:{bert}", precision="bfloat16")
+    assert joined.encoders[1].precision == "bfloat16"
+    assert parse_encoder("lsa:4", precision="bfloat16").dim == 4
