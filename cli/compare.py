@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from learned_index.baselines import BaselineSpec
     from learned_index.data import DataFolder, SplitName
+    from learned_index.elias import ELIAS
     from learned_index.evaluation import Comparison, ComparisonData
     from learned_index.graph import LearnedGraphIndex
     from learned_index.text_index import TextIndex
@@ -51,7 +52,8 @@ COLUMNS = (
 class SavedIndex:
     """Loads the index of a saved model, without its encoder.
 
-    Each method is measured in its own process, which is told where the index lies.
+    Each method is measured in its own process, which is told where the index lies. Of a full model
+    it is the index of the first member.
 
     Attributes:
         directory: The model's directory.
@@ -61,9 +63,10 @@ class SavedIndex:
 
     def __call__(self) -> LearnedGraphIndex:
         """Load the index; the files were verified when the whole model was loaded."""
+        from learned_index.elias.saving import index_directory
         from learned_index.graph import LearnedGraphIndex
 
-        return LearnedGraphIndex.from_pretrained(self.directory / "index", verify=False)
+        return LearnedGraphIndex.from_pretrained(index_directory(self.directory), verify=False)
 
 
 @click.command(
@@ -156,13 +159,15 @@ def compare(
 
     exact, exact-int8, hnsw and ivf search the very label classifiers that the index ranks with;
     tree is its stage-1 partition with the same classifiers; knn votes with the nearest training
-    points; ova trains all labels one-vs-all. Each is measured in its own process at every setting
+    points; ova trains all labels one-vs-all. Of a model of li train its (first) index is compared,
+    without the ranker. Each is measured in its own process at every setting
     of its query-time knob: accuracy in percent, recall of the exact 100 best classifiers, latency
     of single queries on one thread, throughput of batches, build time, memory, disk.
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
     from learned_index.baselines import DEFAULT_BASELINES, parse_baselines
+    from learned_index.elias import load_model
     from learned_index.evaluation import (
         ComparisonEvent,
         ComparisonSettings,
@@ -171,13 +176,12 @@ def compare(
     )
     from learned_index.evaluation import compare as run
     from learned_index.evaluation.plot import plot_comparison
-    from learned_index.text_index import TextIndex
 
     specs = parse_baselines(baselines or DEFAULT_BASELINES)
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]
     n_threads = use_threads(threads)
-    model = TextIndex.load(model_path)
+    model = load_model(model_path)
     specs = [
         _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
         for spec in specs
@@ -229,7 +233,7 @@ def compare(
 
 def _as_trained(
     spec: BaselineSpec,
-    model: TextIndex,
+    model: TextIndex | ELIAS,
     *,
     epochs: int | None = None,
     learning_rate: float | None = None,
@@ -251,7 +255,7 @@ def _as_trained(
 
 
 def _comparison_data(
-    model: TextIndex,
+    model: TextIndex | ELIAS,
     folder: DataFolder,
     split: SplitName,
     *,
@@ -291,7 +295,7 @@ def _comparison_data(
     )
 
 
-def _encode(model: TextIndex, dataset: Any, *, cache: str | None, quiet: bool) -> Any:
+def _encode(model: TextIndex | ELIAS, dataset: Any, *, cache: str | None, quiet: bool) -> Any:
     from learned_index.cli.sources import bind, encode_points, points_for
 
     bind(model.encoder, dataset)
@@ -304,7 +308,7 @@ def _encode(model: TextIndex, dataset: Any, *, cache: str | None, quiet: bool) -
     )
 
 
-def _renumbered(model: TextIndex, dataset: Any) -> Any:
+def _renumbered(model: TextIndex | ELIAS, dataset: Any) -> Any:
     from learned_index.cli.measure import renumbered
 
     return renumbered(model.vocabulary, dataset)

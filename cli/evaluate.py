@@ -58,6 +58,12 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
 @click.option(
     "--shortlist-size", type=click.IntRange(min=1), default=None, help="Default: as trained."
 )
+@click.option(
+    "--score",
+    type=click.Choice(["ranking", "index"]),
+    default=None,
+    help="Of a model of li train: ranking (default), or the index without the ranker.",
+)
 @threads_option
 @quiet_option
 @json_option
@@ -69,24 +75,25 @@ def evaluate(
     vectors: Path | None,
     beam_width: int | None,
     shortlist_size: int | None,
+    score: str | None,
     threads: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Measure the index in the directory MODEL on a split of a data folder.
+    """Measure the model in the directory MODEL on a split of a data folder.
 
     All metrics are in percent: precision P, nDCG, propensity-scored precision PSP at 1, 3, 5 and
     recall R at 10, 20, 100. A point without labels counts as a miss in all but R. Labels of the
     split that the model was never trained on count as misses; their number is n_unseen_labels.
     Data and model may number their labels differently: they are matched by key.
     """
-    from learned_index.cli.measure import measure
+    from learned_index.cli.measure import measure, score_argument
     from learned_index.cli.sources import resolve_data
+    from learned_index.elias import load_model
     from learned_index.encoders.precomputed import read_vectors
-    from learned_index.text_index import TextIndex
 
     use_threads(threads)
-    loaded = TextIndex.load(model)
+    loaded = load_model(model)
     dataset = resolve_data(data, quiet=quiet).read(split)
     values = measure(
         loaded,
@@ -95,6 +102,7 @@ def evaluate(
         beam_width=beam_width,
         shortlist_size=shortlist_size,
         quiet=quiet,
+        **score_argument(loaded, score),
     )
     if as_json:
         emit_json(values)

@@ -3,35 +3,67 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from learned_index.cli.common import emit_json, handle_errors, json_option
+
+if TYPE_CHECKING:
+    from learned_index.elias import ELIAS
 
 
 def describe(directory: Path) -> dict[str, Any]:
     """Load a model and collect what it holds.
 
     Returns:
-        JSON-able: encoder kind, sizes, both configurations, bytes on disk.
+        JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
+        ranker and calibration too.
     """
-    from learned_index.text_index import TextIndex
+    from learned_index.elias import ELIAS, load_model
 
-    model = TextIndex.load(directory)
+    model = load_model(directory)
     files = [path for path in directory.rglob("*") if path.is_file()]
     counts = model.label_counts
-    return {
+    values: dict[str, Any] = {
         "model": str(directory),
+        "kind": model.kind,
         "encoder": model.encoder.kind,
         "dim": model.index.dim,
         "n_labels": model.index.n_labels,
         "n_labels_trained": None if counts is None else int((counts > 0).sum()),
         "n_training_points": model.n_points,
+    }
+    if isinstance(model, ELIAS):
+        values |= _full_model(model)
+    return values | {
         "index": model.index.config.to_dict(),
         "training": model.index.training_config.to_dict(),
         "disk_bytes": sum(path.stat().st_size for path in files),
         "n_files": len(files),
+    }
+
+
+def _full_model(model: ELIAS) -> dict[str, Any]:
+    ranker, calibrator = model.ranker_, model.calibrator_
+    return {
+        "n_models": len(model.members),
+        "own_encoders": model.has_own_encoders,
+        "features": None if model.features is None else model.features.kind,
+        "ranker": None
+        if ranker is None
+        else {
+            "n_weights": ranker.n_weights,
+            "bytes": ranker.nbytes,
+            "n_features": ranker.n_features_,
+            **ranker.config.to_dict(),
+        },
+        "calibration": None
+        if calibrator is None
+        else {name: value for name, value in calibrator.report_.items() if name != "bins"},
+        "combination": model.combination.to_dict(),
+        "validation": model.report_.get("validation"),
+        "elias": model.config.to_dict(),
     }
 
 
@@ -48,7 +80,17 @@ def info(model: Path, as_json: bool) -> None:
     for name, value in values.items():
         if isinstance(value, dict):
             click.echo(f"{name}:")
-            for key, item in value.items():
-                click.echo(f"  {key}: {'auto' if item is None else item}")
+            _show(value, indent="  ", none="auto")
         else:
-            click.echo(f"{name}: {value}")
+            click.echo(f"{name}: {'none' if value is None else value}")
+
+
+def _show(values: dict[str, Any], *, indent: str, none: str) -> None:
+    for key, item in values.items():
+        if isinstance(item, dict):
+            click.echo(f"{indent}{key}:")
+            _show(item, indent=indent + "  ", none=none)
+        elif isinstance(item, float):
+            click.echo(f"{indent}{key}: {item:.6g}")
+        else:
+            click.echo(f"{indent}{key}: {none if item is None else item}")

@@ -13,18 +13,62 @@ from learned_index.errors import InputError
 
 if TYPE_CHECKING:
     from learned_index.data import Dataset, LabelVocabulary
+    from learned_index.elias import ELIAS
+    from learned_index.elias.model import Score
     from learned_index.text_index import TextIndex
     from learned_index.types import Int64Array, SearchResult
 
 
+def score_argument(model: TextIndex | ELIAS, score: str | None) -> dict[str, Any]:
+    """Return ``--score`` as a search argument.
+
+    Raises:
+        InputError: It was given for a model that has one score only.
+    """
+    if score is None:
+        return {}
+    if model.kind != "elias":
+        raise InputError(
+            f"--score {score} is for models of li train; an index of li train-index has one score"
+        )
+    return {"score": score}
+
+
+def model_points(model: TextIndex | ELIAS, dataset: Dataset) -> Any:
+    """Return the points of a split in the form that a model searches.
+
+    A full model reads texts or feature rows itself, whatever its encoder takes.
+    """
+    if model.kind == "elias":
+        return dataset.texts if dataset.texts is not None else dataset.features
+    return points_for(model.encoder, dataset)
+
+
+def model_vectors(
+    model: TextIndex | ELIAS, dataset: Dataset, *, cache: str | None = None, quiet: bool = False
+) -> Any | None:
+    """Encode a split through the cache; None where the members of a model have own encoders."""
+    if getattr(model, "has_own_encoders", False):
+        return None
+    bind(model.encoder, dataset)
+    return encode_points(
+        model.encoder,
+        points_for(model.encoder, dataset),
+        what=f"encoding {dataset.split}",
+        cache=cache,
+        quiet=quiet,
+    )
+
+
 def search_points(
-    model: TextIndex,
+    model: TextIndex | ELIAS,
     points: Any,
     k: int,
     *,
     vectors: Any | None = None,
     beam_width: int | None = None,
     shortlist_size: int | None = None,
+    score: Score | None = None,
     batch_size: int = 1024,
     quiet: bool = False,
 ) -> SearchResult:
@@ -37,6 +81,7 @@ def search_points(
         vectors: N x D vectors of the points, where they are known already.
         beam_width: Clusters explored; None: the trained value.
         shortlist_size: Labels scored; None: the trained value.
+        score: Of a full model: what to order by; None: its ranking score.
         batch_size: Points per call.
         quiet: Show no progress.
 
@@ -48,7 +93,9 @@ def search_points(
     total = points.shape[0] if sp.issparse(points) else len(points)
     if vectors is not None and len(vectors) != total:
         raise InputError(f"got {len(vectors)} vectors for {total} points; expected as many")
-    arguments = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    arguments: dict[str, Any] = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    if score is not None:
+        arguments["score"] = score
     pieces = []
     with progress_bar("searching", total=total, quiet=quiet) as bar:
         for start in range(0, total, batch_size):
@@ -108,13 +155,14 @@ def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
 
 
 def measure(
-    model: TextIndex,
+    model: TextIndex | ELIAS,
     dataset: Dataset,
     *,
     vectors: Any | None = None,
     cache: str | None = None,
     beam_width: int | None = None,
     shortlist_size: int | None = None,
+    score: Score | None = None,
     quiet: bool = False,
 ) -> dict[str, float | int]:
     """All metrics of a model on one split, in percent.
@@ -129,6 +177,7 @@ def measure(
         cache: Directory of that cache; None: the user's; ``off``: keep nothing.
         beam_width: Clusters explored; None: the trained value.
         shortlist_size: Labels scored; None: the trained value.
+        score: Of a full model: what to order by; None: its ranking score.
         quiet: Show no progress.
 
     Returns:
@@ -148,18 +197,16 @@ def measure(
             "the model and the data have no label in common; was it trained on other data? "
             f"(model: {model.vocabulary.keys[0]!r} ..., data: {dataset.vocabulary.keys[0]!r} ...)"
         )
-    points = points_for(model.encoder, dataset)
     if vectors is None:
-        bind(model.encoder, dataset)
-        what = f"encoding {dataset.split}"
-        vectors = encode_points(model.encoder, points, what=what, cache=cache, quiet=quiet)
+        vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
     result = search_points(
         model,
-        points,
+        model_points(model, dataset),
         max(RECALL_CUTOFFS),
         vectors=vectors,
         beam_width=beam_width,
         shortlist_size=shortlist_size,
+        score=score,
         quiet=quiet,
     )
     ids = np.where(result.ids < 0, -1, joint[np.maximum(result.ids, 0)])

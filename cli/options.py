@@ -55,12 +55,14 @@ def config_options(
     config: type[Any],
     *,
     skip: tuple[str, ...] = (),
+    prefix: str = "",
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make a decorator that adds one option for each field of a dataclass.
 
     Args:
         config: A dataclass; each field has ``metadata["help"]`` and a default.
         skip: Names of fields that get no option.
+        prefix: Put before every name (``"ranker"`` makes ``--ranker-seed``).
 
     Returns:
         The decorator. The command reads what was given with :func:`given_values`.
@@ -73,8 +75,8 @@ def config_options(
                 continue
             default = AUTO if field.default is None else field.default
             function = click.option(
-                "--" + field.name.replace("_", "-"),
-                field.name,
+                "--" + _joined(prefix, field.name).replace("_", "-"),
+                _joined(prefix, field.name),
                 type=_click_type(hints[field.name]),
                 default=None,
                 help=f"{field.metadata['help']}  [default: {default}]",
@@ -84,20 +86,34 @@ def config_options(
     return decorate
 
 
-def given_values(config: type[Any], parameters: dict[str, Any]) -> dict[str, Any]:
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}_{name}" if prefix else name
+
+
+def given_values(
+    config: type[Any], parameters: dict[str, Any], *, prefix: str = ""
+) -> dict[str, Any]:
     """Collect the fields of ``config`` that were given on the command line.
 
     Args:
         config: The dataclass passed to :func:`config_options`.
         parameters: The command's parameters; the fields of ``config`` are removed from them.
+        prefix: As passed to :func:`config_options`.
 
     Returns:
         Field name to value, only for options that were given; ``auto`` has become None.
     """
-    names = [field.name for field in dataclasses.fields(config) if field.name in parameters]
-    values = {name: parameters.pop(name) for name in names}
+    values = {
+        field: parameters.pop(_joined(prefix, field.name))
+        for field in dataclasses.fields(config)
+        if _joined(prefix, field.name) in parameters
+    }
+    hints = typing.get_type_hints(config)
     return {
-        name: None if value == AUTO else value
-        for name, value in values.items()
+        # A choice may have a value called auto of its own; then None is no value of the field.
+        field.name: None
+        if value == AUTO and type(None) in typing.get_args(hints[field.name])
+        else value
+        for field, value in values.items()
         if value is not None
     }

@@ -113,7 +113,8 @@ def encode_training_points(
     Returns:
         The fitted encoder, and N x D vectors.
     """
-    from learned_index.cli.sources import encode_points, fit_encoder, make_encoder, points_for
+    from learned_index.cli.sources import encode_points, make_encoder, points_for
+    from learned_index.elias.points import fit_encoder
 
     encoder = make_encoder(spec, has_texts=train.texts is not None, seed=seed)
     points = points_for(encoder, train)

@@ -18,9 +18,11 @@ from learned_index.cli.common import (
     threads_option,
     use_threads,
 )
+from learned_index.cli.measure import score_argument
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
+    from learned_index.elias import ELIAS
     from learned_index.text_index import TextIndex
 
 READ_BYTES = 1 << 16
@@ -58,7 +60,7 @@ def _decode(line: bytes, number: int) -> str:
 
 
 def _answers(
-    model: TextIndex, texts: list[str], k: int, arguments: dict[str, int | None]
+    model: TextIndex | ELIAS, texts: list[str], k: int, arguments: dict[str, Any]
 ) -> list[dict[str, Any]]:
     result = model.search_ids(texts, k, **arguments)
     names, keys = model.vocabulary, model.vocabulary.keys
@@ -105,6 +107,13 @@ def _print_answer(answer: dict[str, Any]) -> None:
     default=None,
     help="Labels scored by their classifiers. Default: as trained.",
 )
+@click.option(
+    "--score",
+    type=click.Choice(["ranking", "probability", "index"]),
+    default=None,
+    help="Of a model of li train: ranking (default), its calibrated probability in the same order, "
+    "or the index alone.",
+)
 @threads_option
 @json_option
 @handle_errors
@@ -114,22 +123,25 @@ def search(
     k: int,
     beam_width: int | None,
     shortlist_size: int | None,
+    score: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Find the K best labels for each TEXT with the index in the directory MODEL.
+    """Find the K best labels for each TEXT with the model in the directory MODEL.
 
-    Without TEXT, each line of standard input is a query. Scores are probabilities in 0 to 1.
+    Without TEXT, each line of standard input is a query. Scores are in 0 to 1, best first: the
+    probability in an index of li train-index, the ranking score in a model of li train.
     Fewer than K labels, or none for an empty query, is an answer and no error.
 
     With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
     as arguments; one such object a line for standard input.
     """
-    from learned_index.text_index import TextIndex
+    from learned_index.elias import load_model
 
     use_threads(threads)
-    loaded = TextIndex.load(model)
-    arguments = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    loaded = load_model(model)
+    arguments: dict[str, Any] = {"beam_width": beam_width, "shortlist_size": shortlist_size}
+    arguments.update(score_argument(loaded, score))
     if texts:
         answers = _answers(loaded, list(texts), k, arguments)
         if as_json:

@@ -52,7 +52,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     if has_texts:
         from learned_index.encoders.spec import parse_encoder
 
-        return parse_encoder(spec, seed=seed)
+        return parse_encoder(spec, seed=seed, precision="auto")
     from learned_index.encoders.feature_svd import FeatureSvdEncoder
     from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
 
@@ -85,24 +85,6 @@ def bind(encoder: Encoder, dataset: Dataset) -> None:
     tie = getattr(encoder, "bind", None)
     if tie is not None and _holds_stored(encoder):
         tie(points_for(encoder, dataset), dataset.split)
-
-
-def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
-    """Fit an encoder on the training points.
-
-    Args:
-        encoder: What to fit.
-        points: The points to learn from.
-        whole_split: All points of the training split, held-out ones too: the rows of stored
-            vectors belong to these.
-    """
-    if encoder.kind == "precomputed":
-        encoder.fit(whole_split)
-    elif hasattr(encoder, "encoders"):
-        for part in encoder.encoders:
-            fit_encoder(part, points, whole_split=whole_split)
-    else:
-        encoder.fit(points)
 
 
 def _holds_stored(encoder: Any) -> bool:

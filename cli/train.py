@@ -19,7 +19,7 @@ from learned_index.cli.common import (
 from learned_index.cli.options import config_options, given_values
 from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
-from learned_index.presets import PRESETS, preset_configs
+from learned_index.presets import PRESETS, preset_configs, preset_help, preset_names
 
 
 @click.command(
@@ -33,10 +33,10 @@ from learned_index.presets import PRESETS, preset_configs
 @click.option("--overwrite", is_flag=True, help="Replace a saved model that is there.")
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(preset_names("train-index")),
     default="default",
     show_default=True,
-    help="; ".join(f"{name}: {preset['help']}" for name, preset in PRESETS.items()) + ".",
+    help=preset_help("train-index"),
 )
 @click.option(
     "--encoder",

@@ -73,7 +73,8 @@ def fit_model(
     trained = is_trained(model.encoder, model.config.train_encoder)
     _check(model, labels_NL, held, trained=trained, embeddings=embeddings)
     steps = Steps(progress, checkpoint)
-    steps.open(_key(model, texts, labels_NL, validation))
+    if checkpoint is not None:
+        steps.open(_key(model, texts, labels_NL, validation))
     rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
     kept_NL = without_labels(labels_NL, rows)
     kept = np.setdiff1d(np.arange(n_rows(texts)), rows)
