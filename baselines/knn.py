@@ -55,7 +55,7 @@ class NeighbourVotes(Baseline):
         k = check_k(k)
         queries_BD = as_float32(queries, what="queries")
         found = self._points.search(_normalised(queries_BD), neighbours)
-        votes_BL = _votes(found, self._labels_NL)
+        votes_BL = neighbour_votes(found, self._labels_NL)
         return _best_of_sparse(votes_BL, k)
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
@@ -89,7 +89,16 @@ def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
     return labels
 
 
-def _votes(found: SearchResult, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
+def neighbour_votes(found: SearchResult, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
+    """Sum the similarities of the neighbours that have a label.
+
+    Args:
+        found: Neighbours (rows of ``labels_NL``) and similarities of B queries, padded.
+        labels_NL: Their labels, canonical CSR of ones.
+
+    Returns:
+        CSR, B x L.
+    """
     n_queries = len(found.ids)
     kept = found.ids >= 0
     counts = kept.sum(axis=1)
