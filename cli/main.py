@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
     "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
     "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),
+    "ablate": ("learned_index.cli.ablate", "ablate", "What each part of the model brings."),
     "analyse": ("learned_index.cli.analyse", "analyse", "What a model learned, by frequency."),
     "info": ("learned_index.cli.info", "info", "Show what a saved index holds."),
 }
