@@ -19,9 +19,10 @@ from learned_index.encoders.lsa import truncated_svd
 from learned_index.encoders.vectoriser import TextVectoriser, VectoriserConfig
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 EPSILON = 1e-12
+CHUNK_ROWS = 8192
 
 
 class Bags(NamedTuple):
@@ -200,13 +201,42 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
 
         Tokenise once before training; slices of the result are cheap to make again.
         """
-        table = self._table()
-        matrix = self._matrix(check_texts(texts))
+        return self._bags(self.tokenize_all(texts))
+
+    def _bags(self, matrix: sp.csr_matrix) -> Bags:
         return Bags(
             torch.from_numpy(matrix.indices.astype(np.int64)),
             torch.from_numpy(matrix.indptr[:-1].astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(matrix.data, dtype=np.float32)),
-        ).to(table.weight.device)
+        ).to(self._table().weight.device)
+
+    def tokenize_all(self, texts: Sequence[str]) -> sp.csr_matrix:
+        """Weights of the terms of N texts, N x V CSR: for :meth:`collate`, made once."""
+        self._table()
+        return self._matrix(check_texts(texts))
+
+    def collate(self, tokens: sp.csr_matrix, rows: Int64Array) -> Bags:
+        """What :meth:`forward` takes for some rows of what :meth:`tokenize_all` gave."""
+        return self._bags(tokens[rows])
+
+    def encode_tokens(
+        self, tokens: sp.csr_matrix, *, out: Float32Array | None = None
+    ) -> Float32Array:
+        """Encode what :meth:`tokenize_all` gave, without gradients.
+
+        Args:
+            tokens: N x V CSR.
+            out: N x D float32 to write into, may be memory-mapped.
+
+        Returns:
+            N x D float32.
+        """
+        vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
+        with torch.no_grad():
+            for start in range(0, len(vectors), CHUNK_ROWS):
+                bags = self._bags(tokens[start : start + CHUNK_ROWS])
+                vectors[start : start + CHUNK_ROWS] = self.forward(bags).cpu().numpy()
+        return vectors
 
     def forward(self, texts: Sequence[str] | Bags | tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Encode with gradients.
@@ -229,9 +259,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return B x D float32, without gradients."""
-        with torch.no_grad():
-            vectors: Float32Array = self.forward(self.tokenize(texts)).cpu().numpy()
-        return vectors
+        return self.encode_tokens(self.tokenize_all(texts))
 
     def _config(self) -> dict[str, Any]:
         return dict(self._settings)

@@ -81,6 +81,23 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class TokenisesOnce(Protocol):
+    """A trainable encoder whose tokens of all texts are made once and cut into batches."""
+
+    def tokenize_all(self, texts: Sequence[str]) -> Any:
+        """Tokens of N texts: arrays, a CSR matrix, or a dict or tuple of these."""
+        ...
+
+    def collate(self, tokens: Any, rows: Int64Array) -> Any:
+        """What ``forward`` takes for some of the texts, on the encoder's device."""
+        ...
+
+    def encode_tokens(self, tokens: Any, *, out: Float32Array | None = None) -> Float32Array:
+        """Vectors of all the texts as ``encode`` gives them, N x D float32, into ``out``."""
+        ...
+
+
+@runtime_checkable
 class Searcher(Protocol):
     """Anything that finds the best k labels for query vectors."""
 

@@ -25,6 +25,7 @@ from learned_index.training.batches import (
     as_positives,
     as_vectors,
 )
+from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
 from learned_index.training.losses import classification_loss, shortlist_loss
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
@@ -162,6 +163,7 @@ class LearnedGraphIndex(nn.Module):
         clustering_features: sp.csr_matrix | None = None,
         validation: tuple[DenseMatrix, sp.csr_matrix] | None = None,
         progress: Progress | None = None,
+        checkpoint: CheckpointOptions | None = None,
     ) -> Self:
         """Learn the index: cluster, stage 1, initialise the graph, stage 2.
 
@@ -176,9 +178,12 @@ class LearnedGraphIndex(nn.Module):
                 reported through ``progress``.
             progress: Called a few times a second with a
                 :class:`~learned_index.training.TrainingEvent`.
+            checkpoint: Where to save the state of the training, and to go on from.
 
         Raises:
-            InputError: Shapes that do not fit, NaN or infinity, no labels.
+            InputError: Shapes that do not fit, NaN or infinity, no labels, or a checkpoint of
+                another training.
+            TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
         """
         from learned_index.graph.building import fit_index
 
@@ -189,6 +194,7 @@ class LearnedGraphIndex(nn.Module):
             clustering_features=clustering_features,
             validation=validation,
             progress=progress,
+            checkpoint=checkpoint,
         )
         return self
 

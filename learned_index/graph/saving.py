@@ -62,20 +62,14 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             training=TrainingConfig.from_dict(config["training"]),
         )
         dim, n_labels, n_clusters = (int(config[key]) for key in ("dim", "n_labels", "n_clusters"))
-        index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters)
-        edge_labels = arrays["graph.edge_labels_CM"]
-        _check_ids(edge_labels, n_clusters, n_labels)
-        _check_ids(arrays["cluster_of_label_L"][None], 1, n_clusters)
-        logits = arrays.get("graph.edge_logits_CM")
-        weights = arrays.get("graph.edge_weights_CM")
-        index.graph = ClusterLabelGraph(
-            torch.from_numpy(edge_labels),
-            n_labels,
-            edge_logits_CM=None if logits is None else torch.from_numpy(logits),
-            edge_weights_CM=None if weights is None else torch.from_numpy(weights),
-            scale=float(config["edge_scale"]),
+        restore_index(
+            index,
+            {name: torch.from_numpy(array) for name, array in arrays.items()},
+            dim=dim,
+            n_labels=n_labels,
+            n_clusters=n_clusters,
+            edge_scale=float(config["edge_scale"]),
         )
-        index.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
         if config.get("pruning") is not None:
             index.graph.pruning = PruningReport(**config["pruning"])
     except (KeyError, TypeError, RuntimeError, InputError) as error:
@@ -83,6 +77,37 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             f"{directory} does not hold a whole index ({error}); save or copy it again"
         ) from error
     return index.eval()
+
+
+def restore_index(
+    index: LearnedGraphIndex,
+    tensors: dict[str, torch.Tensor],
+    *,
+    dim: int,
+    n_labels: int,
+    n_clusters: int,
+    edge_scale: float,
+) -> None:
+    """Give an index the shape and the values that its ``state_dict`` had.
+
+    Raises:
+        InputError: Ids out of range.
+        KeyError: A tensor is missing.
+        RuntimeError: A tensor has another shape.
+    """
+    index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters)
+    edge_labels = tensors["graph.edge_labels_CM"]
+    _check_ids(edge_labels.numpy(), n_clusters, n_labels)
+    _check_ids(tensors["cluster_of_label_L"][None].numpy(), 1, n_clusters)
+    logits, weights = (tensors.get(f"graph.edge_{name}_CM") for name in ("logits", "weights"))
+    index.graph = ClusterLabelGraph(
+        edge_labels,
+        n_labels,
+        edge_logits_CM=None if logits is None else logits.clone(),
+        edge_weights_CM=weights,
+        scale=edge_scale,
+    )
+    index.load_state_dict(tensors)
 
 
 def _check_ids(ids: np.ndarray[Any, Any], n_rows: int, limit: int) -> None:

@@ -1,4 +1,9 @@
-"""AdamW on the rows of a matrix that a step touches, fused into the backward pass."""
+"""AdamW on the rows of a matrix that a step touches.
+
+Two ways: fused into the backward pass of :func:`~learned_index.kernels.score_labels` (CPU, one
+process, a step of the rows at every step of training), or on gradients that
+:class:`RowGradients` has collected (any device, several steps, several processes).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+
+from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -35,8 +42,64 @@ def adamw_row(
         w[d] -= learning_rate * (step + decay * w[d])
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _step_rows(
+    start,
+    stop,
+    rows,
+    weight,
+    grad,
+    moment1,
+    moment2,
+    learning_rate,
+    beta1,
+    beta2,
+    epsilon,
+    decay,
+    correction1,
+    correction2,
+):
+    for i in range(start, stop):
+        row = rows[i]
+        adamw_row(
+            weight[row], grad[i], moment1[row], moment2[row],
+            learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
+        )  # fmt: skip
+
+
+class RowGradients:
+    """Gradients of label classifiers, summed over steps, and which rows they touch.
+
+    Give it to :func:`~learned_index.kernels.score_labels` in the place of an optimiser.
+
+    Args:
+        n_rows: L.
+        dim: D.
+        device: Where the classifiers are.
+
+    Attributes:
+        weight_LD: float32 sum of the gradients of the weights; zero in rows not touched.
+        bias_L: float32 sum of the gradients of the biases.
+        touched_L: bool, rows that some step has touched.
+    """
+
+    def __init__(self, n_rows: int, dim: int, *, device: torch.device | str = "cpu") -> None:
+        self.weight_LD = torch.zeros(n_rows, dim, device=device)
+        self.bias_L = torch.zeros(n_rows, device=device)
+        self.touched_L = torch.zeros(n_rows, dtype=torch.bool, device=device)
+
+    def take(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return touched rows (int64 U) and their gradients (U x D, U); start again from zero."""
+        rows = self.touched_L.nonzero().reshape(-1)
+        weight_UD, bias_U = self.weight_LD[rows], self.bias_L[rows]
+        self.weight_LD[rows] = 0.0
+        self.bias_L[rows] = 0.0
+        self.touched_L.zero_()
+        return rows, weight_UD, bias_U
+
+
 class RowAdamW:
-    """State of a fused AdamW over label classifiers.
+    """State of an AdamW over the rows of label classifiers, or of another table.
 
     Rows that a step does not touch keep their moments and are not decayed ("lazy" AdamW), so a
     step costs the touched rows only; the bias correction counts all steps.
@@ -48,6 +111,7 @@ class RowAdamW:
         weight_decay: Decoupled decay of the weights; biases are not decayed.
         betas: Decay rates of the two moments.
         epsilon: Added to the root of the second moment.
+        device: Where the rows are; the moments lie there too.
     """
 
     def __init__(
@@ -59,6 +123,7 @@ class RowAdamW:
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -66,17 +131,16 @@ class RowAdamW:
         self.epsilon = epsilon
         self.steps = 0
         self.moments = [
-            np.zeros((n_rows, dim), np.float32),
-            np.zeros((n_rows, dim), np.float32),
-            np.zeros(n_rows, np.float32),
-            np.zeros(n_rows, np.float32),
+            torch.zeros(n_rows, dim, device=device),
+            torch.zeros(n_rows, dim, device=device),
+            torch.zeros(n_rows, device=device),
+            torch.zeros(n_rows, device=device),
         ]
 
-    def next_step(self) -> tuple[Any, ...]:
-        """Count one step and return what the kernel takes: the moments, then the constants."""
+    def _next_constants(self) -> tuple[float, ...]:
         self.steps += 1
         beta1, beta2 = self.betas
-        constants = (
+        return (
             self.learning_rate,
             beta1,
             beta2,
@@ -85,16 +149,88 @@ class RowAdamW:
             1.0 / (1.0 - beta1**self.steps),
             1.0 / (1.0 - beta2**self.steps),
         )
-        return (*self.moments, *(np.float32(c) for c in constants))
+
+    def next_step(self) -> tuple[Any, ...]:
+        """Count one step and return what the fused kernel takes: moments, then constants (CPU)."""
+        constants = (np.float32(c) for c in self._next_constants())
+        return (*(m.numpy() for m in self.moments), *constants)
+
+    @torch.no_grad()
+    def step(
+        self,
+        weight_LD: torch.Tensor,
+        bias_L: torch.Tensor | None,
+        grad_weight_UD: torch.Tensor,
+        grad_bias_U: torch.Tensor | None,
+        rows_U: torch.Tensor,
+        *,
+        implementation: str = "auto",
+    ) -> None:
+        """One step on some rows, in place; equal to the fused update of these rows.
+
+        Args:
+            weight_LD: float32 weights.
+            bias_L: float32 biases, which are not decayed; None for a table without them.
+            grad_weight_UD: float32 gradients of the rows' weights.
+            grad_bias_U: float32 gradients of the rows' biases, None where ``bias_L`` is.
+            rows_U: int64, no row twice.
+            implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``,
+                ``"torch"``.
+        """
+        constants = self._next_constants()
+        parts = [(weight_LD, grad_weight_UD, *self.moments[:2], self.weight_decay)]
+        if bias_L is not None and grad_bias_U is not None:
+            columns = (t.unsqueeze(1) for t in (bias_L, grad_bias_U, *self.moments[2:]))
+            parts.append((*columns, 0.0))  # type: ignore[arg-type]
+        use_numba = implementation == "numba" or (
+            implementation == "auto" and weight_LD.device.type == "cpu"
+        )
+        for weight, grad, moment1, moment2, decay in parts:
+            update = _step_numba if use_numba else _step_torch
+            update(weight, grad, moment1, moment2, rows_U, (*constants[:4], decay, *constants[5:]))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors from which :meth:`load_state_dict` continues bit-equal."""
-        names = ("moment1_LD", "moment2_LD", "moment1_L", "moment2_L")
-        state = {n: torch.from_numpy(m) for n, m in zip(names, self.moments, strict=True)}
-        return {**state, "steps": torch.tensor(self.steps)}
+        return {**dict(zip(_MOMENTS, self.moments, strict=True)), "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Continue from what :meth:`state_dict` gave."""
-        names = ("moment1_LD", "moment2_LD", "moment1_L", "moment2_L")
-        self.moments = [state[n].numpy().copy() for n in names]
+        for moment, name in zip(self.moments, _MOMENTS, strict=True):
+            moment.copy_(state[name])
         self.steps = int(state["steps"])
+
+
+_MOMENTS = ("moment1_LD", "moment2_LD", "moment1_L", "moment2_L")
+
+
+def _step_numba(
+    weight: torch.Tensor,
+    grad: torch.Tensor,
+    moment1: torch.Tensor,
+    moment2: torch.Tensor,
+    rows: torch.Tensor,
+    constants: tuple[float, ...],
+) -> None:
+    arrays = [t.detach().numpy() for t in (rows, weight, grad.contiguous(), moment1, moment2)]
+    numbers = [np.float32(c) for c in constants]
+    run_ranges(
+        split_evenly(len(rows), torch.get_num_threads()),
+        lambda _, a, b: _step_rows(a, b, *arrays, *numbers),
+    )
+
+
+def _step_torch(
+    weight: torch.Tensor,
+    grad: torch.Tensor,
+    moment1: torch.Tensor,
+    moment2: torch.Tensor,
+    rows: torch.Tensor,
+    constants: tuple[float, ...],
+) -> None:
+    learning_rate, beta1, beta2, epsilon, decay, correction1, correction2 = constants
+    m = moment1[rows].lerp_(grad, 1.0 - beta1)
+    v = moment2[rows].mul_(beta2).addcmul_(grad, grad, value=1.0 - beta2)
+    moment1[rows], moment2[rows] = m, v
+    w = weight[rows]
+    step = (m * correction1) / ((v * correction2).sqrt_() + epsilon)
+    weight[rows] = w - learning_rate * (step + decay * w)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from learned_index.kernels.optimiser import RowAdamW, adamw_row
+from learned_index.errors import InputError
+from learned_index.kernels.optimiser import RowAdamW, RowGradients, adamw_row
 from learned_index.kernels.parallel import run_ranges, split_by_weight
 
 # Ranges of labels in the backward pass, each with its own B x D accumulator. More than this many
@@ -166,7 +167,7 @@ class _ScoreCPU(torch.autograd.Function):
         weight_LD: torch.Tensor,
         bias_L: torch.Tensor,
         label_ids_BK: torch.Tensor,
-        optimiser: RowAdamW | None,
+        optimiser: RowAdamW | RowGradients | None,
     ) -> torch.Tensor:
         B, K = label_ids_BK.shape
         L = weight_LD.shape[0]
@@ -193,22 +194,26 @@ class _ScoreCPU(torch.autograd.Function):
         (grad_z,) = grads
         x_BD, weight_LD, bias_L = ctx.saved_tensors  # type: ignore[attr-defined]
         offsets, order, ranges = ctx.pairs  # type: ignore[attr-defined]
-        optimiser: RowAdamW | None = ctx.optimiser  # type: ignore[attr-defined]
+        optimiser: RowAdamW | RowGradients | None = ctx.optimiser  # type: ignore[attr-defined]
         K = grad_z.shape[1]
         g = grad_z.contiguous().numpy().reshape(-1)
         x = x_BD.detach().contiguous().numpy()
         weight, bias = weight_LD.detach().numpy(), bias_L.detach().numpy()
         parts = np.zeros((len(ranges), *x.shape), np.float32)
-        if optimiser is None:
-            grad_weight = np.zeros_like(weight)
-            grad_bias = np.zeros_like(bias)
+        grads_out: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+        if not isinstance(optimiser, RowAdamW):
+            if optimiser is None:
+                grad_weight, grad_bias = np.zeros_like(weight), np.zeros_like(bias)
+                grads_out = (torch.from_numpy(grad_weight), torch.from_numpy(grad_bias))
+            else:
+                grad_weight, grad_bias = optimiser.weight_LD.numpy(), optimiser.bias_L.numpy()
+                optimiser.touched_L.numpy()[np.diff(offsets) > 0] = True
             run_ranges(
                 ranges,
                 lambda part, a, b: _backward_labels(
                     a, b, offsets, order, K, g, x, weight, parts[part], grad_weight, grad_bias
                 ),
             )
-            grads_out = (torch.from_numpy(grad_weight), torch.from_numpy(grad_bias))
         else:
             state = optimiser.next_step()
             run_ranges(
@@ -217,7 +222,6 @@ class _ScoreCPU(torch.autograd.Function):
                     a, b, offsets, order, K, g, x, weight, bias, parts[part], *state
                 ),
             )
-            grads_out = (None, None)  # type: ignore[assignment]
         grad_x = torch.from_numpy(parts.sum(axis=0))
         return grad_x, *grads_out, None, None
 
@@ -232,10 +236,11 @@ class _ScoreTorch(torch.autograd.Function):
         weight_LD: torch.Tensor,
         bias_L: torch.Tensor,
         label_ids_BK: torch.Tensor,
+        gradients: RowGradients | None,
         block: int,
     ) -> torch.Tensor:
         ctx.save_for_backward(x_BD, weight_LD, label_ids_BK)
-        ctx.block = block
+        ctx.block, ctx.gradients = block, gradients
         out = torch.zeros(label_ids_BK.shape, dtype=x_BD.dtype, device=x_BD.device)
         for start in range(0, weight_LD.shape[0], block):
             dense = torch.addmm(
@@ -252,10 +257,15 @@ class _ScoreTorch(torch.autograd.Function):
         (grad_z,) = grads
         x_BD, weight_LD, label_ids_BK = ctx.saved_tensors  # type: ignore[attr-defined]
         block: int = ctx.block  # type: ignore[attr-defined]
+        gradients: RowGradients | None = ctx.gradients  # type: ignore[attr-defined]
         L = weight_LD.shape[0]
         grad_x = torch.zeros_like(x_BD)
-        grad_weight = torch.empty_like(weight_LD)
-        grad_bias = torch.empty(L, dtype=weight_LD.dtype, device=weight_LD.device)
+        if gradients is None:
+            grad_weight = torch.zeros_like(weight_LD)
+            grad_bias = torch.zeros(L, dtype=weight_LD.dtype, device=weight_LD.device)
+        else:
+            grad_weight, grad_bias = gradients.weight_LD, gradients.bias_L
+            gradients.touched_L[label_ids_BK[label_ids_BK >= 0]] = True
         for start in range(0, L, block):
             stop = min(start + block, L)
             inside = (label_ids_BK >= start) & (label_ids_BK < stop)
@@ -265,9 +275,11 @@ class _ScoreTorch(torch.autograd.Function):
             )
             dense.scatter_add_(1, column, grad_z * inside)
             grad_x += dense @ weight_LD[start:stop]
-            grad_weight[start:stop] = dense.T @ x_BD
-            grad_bias[start:stop] = dense.sum(0)
-        return grad_x, grad_weight, grad_bias, None, None
+            grad_weight[start:stop].addmm_(dense.T, x_BD)
+            grad_bias[start:stop] += dense.sum(0)
+        if gradients is not None:
+            return grad_x, None, None, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None
 
 
 def score_labels(
@@ -276,7 +288,7 @@ def score_labels(
     bias_L: torch.Tensor,
     label_ids_BK: torch.Tensor,
     *,
-    optimiser: RowAdamW | None = None,
+    optimiser: RowAdamW | RowGradients | None = None,
     implementation: str = "auto",
     block: int = 65536,
 ) -> torch.Tensor:
@@ -287,17 +299,25 @@ def score_labels(
         weight_LD: float32 label classifiers.
         bias_L: float32.
         label_ids_BK: int64, -1 at pads, no label twice in a row.
-        optimiser: Update W_L and b during the backward pass instead of returning their gradients
-            (CPU only).
+        optimiser: Update W_L and b during the backward pass (:class:`RowAdamW`, Numba only), or
+            sum their gradients up (:class:`RowGradients`), instead of returning the gradients.
         implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``, ``"torch"``.
         block: Labels per dense block of the torch version.
 
     Returns:
         float32 B x K logits, 0 at pads.
+
+    Raises:
+        InputError: The torch version cannot update during the backward pass.
     """
     use_numba = implementation == "numba" or (
         implementation == "auto" and x_BD.device.type == "cpu"
     )
     if use_numba:
         return _ScoreCPU.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser)  # type: ignore[no-any-return]
-    return _ScoreTorch.apply(x_BD, weight_LD, bias_L, label_ids_BK, block)  # type: ignore[no-any-return]
+    if isinstance(optimiser, RowAdamW):
+        raise InputError(
+            f"the fused optimiser works on the CPU, the vectors are on {x_BD.device}; pass "
+            "RowGradients and call RowAdamW.step with what they collect"
+        )
+    return _ScoreTorch.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser, block)  # type: ignore[no-any-return]

@@ -142,21 +142,30 @@ def as_positives(
     return padded_positives(matrix, np.arange(n_points))
 
 
-def shuffled_batches(
-    embeddings_ND: Any,
-    labels_NL: sp.csr_matrix,
-    *,
-    rows: Int64Array,
-    batch_size: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch of (x_BD float32, positives_BP int64) in shuffled order.
+class EpochOrder:
+    """The order of the points in each epoch; it follows from the seed and the epoch alone.
 
-    Only one batch is in memory at a time; each batch's rows are read in ascending order, which is
-    what a memory-mapped file likes.
+    Args:
+        rows: int64, the points to visit.
+        seed: Seed of the shuffling.
     """
-    order = rows[rng.permutation(len(rows))]
-    for start in range(0, len(order), batch_size):
-        batch = np.sort(order[start : start + batch_size])
-        x = np.ascontiguousarray(embeddings_ND[batch], dtype=np.float32)
-        yield torch.from_numpy(x), padded_positives(labels_NL, batch)
+
+    def __init__(self, rows: Int64Array, seed: Sequence[int]) -> None:
+        self._rows = rows
+        self._rng = np.random.default_rng(list(seed))
+        self._drawn = 0
+
+    def batches(self, epoch: int, batch_size: int) -> Iterator[Int64Array]:
+        """The batches of an epoch, each in ascending order, which a file on disk likes.
+
+        Args:
+            epoch: 0-based; not before one that was asked for earlier.
+            batch_size: Points of a batch; the last one may have fewer.
+        """
+        while self._drawn < epoch:
+            self._rng.permutation(len(self._rows))
+            self._drawn += 1
+        order = self._rows[self._rng.permutation(len(self._rows))]
+        self._drawn += 1
+        for start in range(0, len(order), batch_size):
+            yield np.sort(order[start : start + batch_size])

@@ -12,7 +12,8 @@ class TrainingEvent:
     """One report of progress.
 
     Attributes:
-        stage: ``"clustering"``, ``"stage 1"``, ``"graph"`` or ``"stage 2"``.
+        stage: ``"clustering"``, ``"warm-up"`` (trainable encoders), ``"stage 1"``, ``"graph"`` or
+            ``"stage 2"``.
         epoch: Epochs of the stage that have ended.
         n_epochs: Epochs of the stage.
         step: Steps of the stage that have ended.

@@ -1,31 +1,36 @@
-"""One stage of training: optimisers, schedule, averaging."""
+"""One stage of training: schedule, averaging, early stopping, and when to save."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
-from learned_index.errors import LearnedIndexError
-from learned_index.kernels import RowAdamW
-from learned_index.training.batches import shuffled_batches
+from learned_index.errors import LearnedIndexError, ModelFormatError
+from learned_index.training.batches import EpochOrder
 from learned_index.training.events import Progress, TrainingEvent
+from learned_index.training.optimisers import Optimisers
 from learned_index.training.schedule import WeightAverage, warmup_linear_decay
+from learned_index.training.selection import BestEpoch
 from learned_index.types import Int64Array
 
 _SECONDS_BETWEEN_EVENTS = 0.25
 
 
-class TrainingStep(Protocol):
-    """Forward pass of a model: vectors and padded positives to a scalar loss."""
+class BatchLoss(Protocol):
+    """Forward pass of a model."""
 
-    def __call__(self, x_BD: torch.Tensor, positives_BP: torch.Tensor) -> torch.Tensor:
-        """Return the loss of one batch."""
+    def __call__(self, rows: Int64Array, step: int) -> torch.Tensor | None:
+        """This process's part of the mean loss of a batch; None if it has no rows of it.
+
+        Args:
+            rows: The batch's points, ascending.
+            step: Steps of the stage that have ended.
+        """
         ...
 
 
@@ -50,76 +55,167 @@ class StagePlan:
     seed: Sequence[int]
 
 
-def run_stage(
-    step: TrainingStep,
-    plan: StagePlan,
-    *,
-    embeddings_ND: Any,
-    labels_NL: sp.csr_matrix,
-    optimiser: torch.optim.Optimizer,
-    row_optimiser: RowAdamW | None,
-    averaged: list[torch.Tensor],
-    progress: Progress | None = None,
-    validate: Callable[[], dict[str, float]] | None = None,
-) -> None:
-    """Run the epochs of one stage.
+class Stage:
+    """A stage that is being run.
 
     Args:
-        step: The loss of a batch; its backward pass may update rows through ``row_optimiser``.
         plan: Lengths and seeds.
-        embeddings_ND: N x D, may be memory-mapped.
-        labels_NL: CSR N x L; points without labels are skipped.
-        optimiser: Of the ordinary parameters; each group's ``lr`` is its peak rate.
-        row_optimiser: Fused optimiser of the label classifiers, if any.
-        averaged: Tensors that take part in weight averaging.
+        rows: int64, the points to train on.
+        loss: The loss of a batch; its backward pass may update label classifiers.
+        optimisers: Update the parameters.
+        averaged: Tensors that take part in weight averaging and in the choice of the best epoch.
+        best: Early stopping, if asked for; needs ``validate``.
         progress: Called a few times a second.
-        validate: Called after each epoch; its metrics go into the event.
+        validate: Called after each epoch; its metrics go into the event. Collective over the
+            processes: process 0 measures, all get the same.
+        pause: Called after each step with whether an epoch has ended; may save, or raise.
+        stop_asked: Asked after each step; what one process is told, all take into account.
 
-    Raises:
-        LearnedIndexError: The loss became NaN or infinite.
+    Attributes:
+        done: Steps that have ended.
     """
-    rows: Int64Array = np.flatnonzero(np.diff(labels_NL.indptr)).astype(np.int64)
-    steps_per_epoch = -(-len(rows) // plan.batch_size)
-    n_steps = steps_per_epoch * plan.epochs
-    rng = np.random.default_rng(list(plan.seed))
-    peaks = [group["lr"] for group in optimiser.param_groups]
-    row_peak = row_optimiser.learning_rate if row_optimiser is not None else 0.0
-    average = WeightAverage(averaged)
-    averaging_from = n_steps - round(n_steps * plan.averaging_fraction)
-    average_every = max(1, round(n_steps * plan.averaging_fraction) // 10)
-    done, since, total = 0, 0, 0.0
-    mean: float | None = None
-    last_event = time.monotonic()
-    for epoch in range(plan.epochs):
-        for x_BD, positives_BP in shuffled_batches(
-            embeddings_ND, labels_NL, rows=rows, batch_size=plan.batch_size, rng=rng
-        ):
-            factor = warmup_linear_decay(done, n_steps, plan.warmup_fraction)
-            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor
-            if row_optimiser is not None:
-                row_optimiser.learning_rate = row_peak * factor
-            loss = step(x_BD, positives_BP)
-            value = float(loss.detach())
-            if not np.isfinite(value):
-                raise LearnedIndexError(
-                    f"the loss became {value} in step {done + 1} of {plan.name}; lower the "
-                    "learning rate"
-                )
-            optimiser.zero_grad(set_to_none=True)
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        *,
+        rows: Int64Array,
+        loss: BatchLoss,
+        optimisers: Optimisers,
+        averaged: list[torch.Tensor],
+        best: BestEpoch | None = None,
+        progress: Progress | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
+        pause: Callable[[Stage, bool, bool], None] | None = None,
+        stop_asked: Callable[[], bool] | None = None,
+    ) -> None:
+        self.plan = plan
+        self._order = EpochOrder(rows, plan.seed)
+        self._steps_per_epoch = -(-len(rows) // plan.batch_size)
+        self._n_steps = self._steps_per_epoch * plan.epochs
+        self._loss, self._optimisers = loss, optimisers
+        self._average, self._best = WeightAverage(averaged), best
+        self._progress, self._validate = progress, validate
+        self._pause, self._stop_asked = pause, stop_asked
+        self.done = 0
+        self._since, self._total, self._last_event = 0, 0.0, time.monotonic()
+        self._mean: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether :meth:`state` says all: no gradients wait for their update."""
+        return self._optimisers.is_settled
+
+    @property
+    def _is_over(self) -> bool:
+        return self.done >= self._n_steps or (self._best is not None and self._best.is_over)
+
+    def run(self) -> None:
+        """Train to the end, from where the state says.
+
+        Raises:
+            LearnedIndexError: The loss became NaN or infinite.
+            TrainingInterrupted: From ``pause``.
+        """
+        while not self._is_over:
+            epoch, skip = divmod(self.done, self._steps_per_epoch)
+            batches = self._order.batches(epoch, self.plan.batch_size)
+            for number, rows in enumerate(batches):
+                if number >= skip:
+                    last = number == self._steps_per_epoch - 1
+                    stop = self._step(rows, last=last)
+                    if last:
+                        self._end_epoch(epoch + 1)
+                    if self._pause is not None:
+                        self._pause(self, last, stop)
+        self._finish()
+
+    def _step(self, rows: Int64Array, *, last: bool) -> bool:
+        plan, optimisers = self.plan, self._optimisers
+        optimisers.set_rates(warmup_linear_decay(self.done, self._n_steps, plan.warmup_fraction))
+        loss = self._loss(rows, self.done)
+        value = 0.0 if loss is None else float(loss.detach())
+        optimisers.zero_grad()
+        if loss is not None and np.isfinite(value):
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            done, since, total = done + 1, since + 1, total + value
-            if done > averaging_from and (done - averaging_from) % average_every == 0:
-                average.update()
-            now = time.monotonic()
-            if progress is not None and now - last_event > _SECONDS_BETWEEN_EVENTS:
-                progress(TrainingEvent(plan.name, epoch, plan.epochs, done, n_steps, total / since))
-                last_event, since, total = now, 0, 0.0
-        if epoch == plan.epochs - 1:
-            average.apply()
-        metrics = validate() if validate is not None else {}
-        if progress is not None:
-            mean = total / since if since else mean
-            progress(TrainingEvent(plan.name, epoch + 1, plan.epochs, done, n_steps, mean, metrics))
-            last_event, since, total = time.monotonic(), 0, 0.0
+        stop = self._stop_asked is not None and self._stop_asked()
+        value, stop = optimisers.share(value, stop)
+        if not np.isfinite(value):
+            raise LearnedIndexError(
+                f"the loss became {value} in step {self.done + 1} of {plan.name}; lower the "
+                "learning rate"
+            )
+        optimisers.step(last=last)
+        self.done += 1
+        averaged_steps = round(self._n_steps * plan.averaging_fraction)
+        since_start = self.done - (self._n_steps - averaged_steps)
+        if since_start > 0 and since_start % max(1, averaged_steps // 10) == 0:
+            self._average.update()
+        self._since, self._total = self._since + 1, self._total + value
+        if time.monotonic() - self._last_event > _SECONDS_BETWEEN_EVENTS and not last:
+            self._tell(self.done // self._steps_per_epoch, {})
+        return stop
+
+    def _end_epoch(self, epoch: int) -> None:
+        if self._best is None and self.done >= self._n_steps:
+            return  # the averaged weights are measured instead
+        metrics = self._validate() if self._validate is not None else {}
+        if self._best is not None:
+            self._best.update(self._best.of(metrics))
+        self._tell(epoch, metrics)
+
+    def _finish(self) -> None:
+        """Leave the averaged weights; with early stopping, these or the best epoch's."""
+        if not self.done:
+            return
+        epoch = self.done // self._steps_per_epoch
+        best = self._best
+        if best is not None and self._average.is_empty:
+            best.restore()
+            return
+        self._average.apply()
+        metrics = self._validate() if self._validate is not None else {}
+        if best is not None and best.of(metrics) < best.value:
+            best.restore()
+            return
+        self._tell(epoch, metrics)
+
+    def _tell(self, epoch: int, metrics: dict[str, float]) -> None:
+        self._mean = self._total / self._since if self._since else self._mean
+        if self._progress is not None:
+            self._progress(
+                TrainingEvent(
+                    self.plan.name, epoch, self.plan.epochs, self.done, self._n_steps,
+                    self._mean, metrics,
+                )
+            )  # fmt: skip
+        self._last_event, self._since, self._total = time.monotonic(), 0, 0.0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors from which :meth:`load` continues bit-equal; after a step that is settled."""
+        parts = {"optimisers": self._optimisers.state(), "average": self._average.state()}
+        if self._best is not None:
+            parts["best"] = self._best.state()
+        out = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+        return out | {"done": torch.tensor(self.done)}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from what :meth:`state` gave.
+
+        Raises:
+            ModelFormatError: It belongs to another training.
+        """
+
+        def part(name: str) -> dict[str, torch.Tensor]:
+            return {k[len(name) + 1 :]: t for k, t in state.items() if k.startswith(name + ".")}
+
+        try:
+            self._optimisers.load(part("optimisers"))
+            self._average.load(part("average"))
+            if self._best is not None:
+                self._best.load(part("best"))
+            self.done = int(state["done"])
+        except (KeyError, RuntimeError) as error:
+            raise ModelFormatError(
+                f"the checkpoint does not fit this training ({error}); remove it"
+            ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from learned_index.training.selection import as_copies
+
 
 def warmup_linear_decay(step: int, n_steps: int, warmup_fraction: float) -> float:
     """Factor on the peak rate at ``step`` (0-based): linear up, then linear down to 0."""
@@ -21,6 +23,11 @@ class WeightAverage:
         self._means: list[torch.Tensor] | None = None
         self._n = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no update yet."""
+        return self._means is None
+
     @torch.no_grad()
     def update(self) -> None:
         """Take the parameters' present values into the mean."""
@@ -37,3 +44,14 @@ class WeightAverage:
         if self._means is not None:
             for mean, parameter in zip(self._means, self._parameters, strict=True):
                 parameter.copy_(mean)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors from which :meth:`load` continues bit-equal."""
+        means = {f"mean.{i}": mean for i, mean in enumerate(self._means or [])}
+        return {"n": torch.tensor(self._n), **means}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue from what :meth:`state` gave."""
+        self._n = int(state["n"])
+        if self._n:
+            self._means = as_copies(self._parameters, lambda i: state[f"mean.{i}"])

@@ -1,0 +1,193 @@
+"""The partition that starts stage 1 and the graph that starts stage 2 (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.errors import InputError
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.clustering import (
+    Block,
+    balanced_partition,
+    label_centroids,
+    sparse_label_centroids,
+)
+from learned_index.graph.config import TrainingConfig
+from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
+from learned_index.types import DenseMatrix
+
+if TYPE_CHECKING:
+    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+
+_CHUNK_ROWS = 8192
+
+
+def default_n_clusters(n_labels: int) -> int:
+    """C = L / 40, at most 16384 (measured: docs/benchmarks.md)."""
+    return int(np.clip(round(n_labels / 40), 1, 16384))
+
+
+def checked(
+    embeddings: DenseMatrix, labels: Labels, n_labels: int | None = None, dim: int | None = None
+) -> tuple[Any, sp.csr_matrix]:
+    """Embeddings as an array of finite numbers, labels as a canonical CSR matrix."""
+    vectors = as_vectors(embeddings, dim=dim)
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        as_float32_rows(vectors[start : start + _CHUNK_ROWS], first_row=start)
+    return vectors, as_label_matrix(labels, n_points=len(vectors), n_labels=n_labels)
+
+
+def check_features(features: sp.csr_matrix | None, n_points: int) -> None:
+    """Refuse clustering features of other points."""
+    if features is not None and features.shape[0] != n_points:
+        raise InputError(
+            f"clustering_features have {features.shape[0]} rows, the embeddings {n_points}"
+        )
+
+
+def build_partition(
+    index: LearnedGraphIndex,
+    embeddings: DenseMatrix,
+    labels: Labels,
+    *,
+    clustering_features: sp.csr_matrix | None,
+) -> None:
+    """See :meth:`LearnedGraphIndex.build_partition`."""
+    vectors, labels_NL = checked(embeddings, labels)
+    check_features(clustering_features, len(vectors))
+    partition_labels(index, vectors, labels_NL, clustering_features)
+
+
+def n_clusters_for(index: LearnedGraphIndex, n_labels: int) -> int:
+    """C: as configured, or by the number of labels.
+
+    Raises:
+        InputError: More clusters than labels.
+    """
+    n_clusters = index.config.n_clusters or default_n_clusters(n_labels)
+    if n_clusters > n_labels:
+        raise InputError(
+            f"n_clusters is {n_clusters}, expected 1 to {n_labels} (the number of labels)"
+        )
+    return n_clusters
+
+
+def partition_labels(
+    index: LearnedGraphIndex,
+    vectors: Any,
+    labels_NL: sp.csr_matrix,
+    features: sp.csr_matrix | None,
+    *,
+    cluster_on: Literal["both", "features"] = "both",
+) -> None:
+    """Cluster the labels and make all parameters, on the CPU.
+
+    Args:
+        index: It gets the parameters.
+        vectors: N x D.
+        labels_NL: CSR.
+        features: CSR N x V, or None.
+        cluster_on: ``"both"``: [features ; vectors], the paper's psi; ``"features"``: features
+            alone if there are any. The first cluster and label vectors are always centroids of
+            ``vectors``.
+    """
+    training = index.training_config
+    n_labels = labels_NL.shape[1]
+    n_clusters = n_clusters_for(index, n_labels)
+    centroids_LD = label_centroids(labels_NL, vectors)
+    blocks: list[Block] = [centroids_LD]
+    if features is not None:
+        blocks.append(sparse_label_centroids(labels_NL, features.tocsr()))
+        blocks = blocks[1:] if cluster_on == "features" else blocks
+    cluster_L = balanced_partition(blocks, n_clusters, seed=training.seed)
+    del blocks
+    index.allocate(dim=vectors.shape[1], n_labels=n_labels, n_clusters=n_clusters)
+    members = sp.csr_matrix(
+        (np.ones(n_labels, np.float32), (cluster_L, np.arange(n_labels))),
+        shape=(n_clusters, n_labels),
+    )
+    router_CD = members @ centroids_LD
+    router_CD /= np.maximum(np.linalg.norm(router_CD, axis=1, keepdims=True), 1e-12)
+    with torch.no_grad():
+        index.router.weight_CD.copy_(torch.from_numpy(router_CD * training.router_init_scale))
+        index.label_weight_LD.copy_(torch.from_numpy(centroids_LD))
+        index.label_weight_LD.mul_(training.label_init_scale)
+        index.label_bias_L.fill_(_initial_bias(training, labels_NL))
+        index.input_scale.fill_(_input_scale(vectors, labels_NL))
+    index.cluster_of_label_L = torch.from_numpy(cluster_L.astype(np.int32))
+    index.graph = ClusterLabelGraph.from_partition(cluster_L, n_clusters)
+    remember_tree(index)
+
+
+def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
+    """1 / mean length of labelled vectors; exactly 1 where that is 1 within a thousandth."""
+    labelled = np.diff(labels_NL.indptr) > 0
+    total = 0.0
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        rows = np.asarray(vectors[start : start + _CHUNK_ROWS], dtype=np.float32)
+        lengths = np.linalg.norm(rows, axis=1)[labelled[start : start + _CHUNK_ROWS]]
+        total += float(lengths.sum(dtype=np.float64))
+    mean = total / max(1, int(np.count_nonzero(labelled)))
+    return 1.0 if mean == 0.0 or abs(mean - 1.0) < 1e-3 else 1.0 / mean
+
+
+def _initial_bias(training: TrainingConfig, labels_NL: sp.csr_matrix) -> float:
+    """Log of the share of (point, label) pairs that are positive, unless the configuration says."""
+    if training.label_init_bias is not None:
+        return training.label_init_bias
+    labelled = max(1, int(np.count_nonzero(np.diff(labels_NL.indptr))))
+    return float(np.log(labels_NL.nnz / (labelled * labels_NL.shape[1])))
+
+
+@torch.no_grad()
+def remember_tree(index: LearnedGraphIndex) -> None:
+    """Keep the present router as that of the fixed tree."""
+    index.tree_router_CD = index.router.weight_CD.detach().clone()
+
+
+def build_graph(index: LearnedGraphIndex, embeddings: DenseMatrix, labels: Labels) -> None:
+    """See :meth:`LearnedGraphIndex.build_graph`."""
+    vectors, labels_NL = checked(embeddings, labels, index.n_labels, index.dim)
+    learnable_graph(index, vectors, labels_NL)
+
+
+@torch.no_grad()
+def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_matrix) -> None:
+    """Put edges with logits in the place of the index's partition."""
+    config, training = index.config, index.training_config
+    n_clusters, n_labels = index.n_clusters, index.n_labels
+    edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
+    device = index.label_bias_L.device
+    width = min(config.beam_width, n_clusters)
+    counts_CL = sp.csr_matrix((n_clusters, n_labels), dtype=np.float32)
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        rows = np.array(vectors[start : start + _CHUNK_ROWS], dtype=np.float32, order="C")
+        x_BD = index._project(torch.from_numpy(rows).to(device))
+        scores, beam = index.router.beam(x_BD, width)
+        visits_BC = sp.csr_matrix(
+            (
+                scores.reshape(-1).cpu().numpy(),
+                beam.reshape(-1).cpu().numpy(),
+                np.arange(0, len(rows) * width + 1, width),
+            ),
+            shape=(len(rows), n_clusters),
+        )
+        counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(rows)]
+    index.graph = ClusterLabelGraph.from_counts(
+        counts_CL.tocsr(),
+        index.cluster_of_label_L.cpu().numpy().astype(np.int64),
+        edges_per_cluster=edges,
+        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
+        init=training.edge_init,
+        seed=training.seed,
+    ).to(device)
+    index._forget()
+
+
+def default_edges_per_cluster(n_labels: int, n_clusters: int) -> int:
+    """M = 10 L / C, at most L (about ten clusters per label)."""
+    return int(min(n_labels, max(1, round(10 * n_labels / n_clusters))))

@@ -1,0 +1,245 @@
+"""The state of an unfinished training on disk: written whole or not at all, read back bit-equal.
+
+A directory holds one training. Each state is a directory ``state-N`` in it (safetensors, and a
+manifest with checksums), written under another name and renamed; the one before goes only then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.persistence import (
+    atomic_directory,
+    load_arrays,
+    read_manifest,
+    save_arrays,
+    write_manifest,
+)
+
+logger = logging.getLogger(__name__)
+
+KIND = "training-state"
+_ARRAYS = "state.safetensors"
+_NAME = re.compile(r"state-(\d+)")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Where and when training saves its state.
+
+    Attributes:
+        directory: Holds the state of one training; made when it does not exist.
+        every_seconds: Time between two states within an epoch. One is also written when a stage
+            begins, at the end of each epoch, and when a stop is asked for.
+        resume: Go on from the state in ``directory``, if there is one. False starts anew and
+            replaces it.
+        stop: Asked after every step; true saves the state and ends the training with
+            :class:`~learned_index.errors.TrainingInterrupted`. :class:`StopFlag` is one that
+            can be set from a signal handler.
+    """
+
+    directory: Path | str
+    every_seconds: float = 300.0
+    resume: bool = True
+    stop: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.every_seconds >= 0:
+            raise InputError(f"every_seconds is {self.every_seconds}, expected 0 or more")
+
+
+class StopFlag:
+    """Asks a training to stop: ``CheckpointOptions(directory, stop=flag)``, then ``flag.set()``.
+
+    Example:
+        >>> flag = StopFlag()
+        >>> flag()
+        False
+        >>> flag.set()
+        >>> flag()
+        True
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self, *_: Any) -> None:
+        """Ask for the stop; takes and ignores what a signal handler is given."""
+        self._is_set = True
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._is_set
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A state that was read.
+
+    Attributes:
+        tensors: Everything that numbers can say.
+        facts: The rest, JSON.
+        directory: Where it came from.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    facts: dict[str, Any]
+    directory: Path
+
+    def below(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The tensors whose names begin so, without it."""
+        return {k[len(prefix) :]: t for k, t in self.tensors.items() if k.startswith(prefix)}
+
+
+class CheckpointFiles:
+    """The states of one training in a directory.
+
+    Args:
+        options: Where and when.
+        fingerprint: Named digests of configuration and data; a state of others is refused.
+    """
+
+    def __init__(self, options: CheckpointOptions, fingerprint: Mapping[str, str]) -> None:
+        self.options = options
+        self._directory = Path(options.directory)
+        self._fingerprint = dict(fingerprint)
+        self._last = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether ``every_seconds`` have passed since the last state."""
+        return time.monotonic() - self._last >= self.options.every_seconds
+
+    def _states(self) -> list[tuple[int, Path]]:
+        """Numbered states, newest last."""
+        if not self._directory.is_dir():
+            if self._directory.exists():
+                raise InputError(f"{self._directory} is a file, expected a checkpoint directory")
+            return []
+        found = ((_NAME.fullmatch(path.name), path) for path in self._directory.iterdir())
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def check_writable(self) -> None:
+        """Refuse a directory that holds other things before the training rather than after it.
+
+        Raises:
+            InputError: It is a file, or holds something that is no state.
+        """
+        self._states()
+        if self._directory.is_dir():
+            for path in self._directory.iterdir():
+                if not _NAME.fullmatch(path.name) and not path.name.startswith(".state-"):
+                    raise InputError(
+                        f"{self._directory} holds {path.name}, which is no state of a training; "
+                        "give a checkpoint directory of its own"
+                    )
+
+    def write(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+        """Write a state; afterwards remove the ones before it.
+
+        Args:
+            tensors: float32, integers or bytes, on any device.
+            facts: JSON-able.
+        """
+        states = self._states()
+        number = states[-1][0] + 1 if states else 1
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        shapes: dict[str, list[int]] = {}
+        for name, tensor in tensors.items():
+            arrays[name] = tensor.detach().cpu().numpy()
+            shapes[name] = list(tensor.shape)
+        with atomic_directory(self._directory / f"state-{number}") as temporary:
+            save_arrays(temporary / _ARRAYS, arrays)
+            write_manifest(
+                temporary,
+                kind=KIND,
+                config={
+                    "facts": dict(facts),
+                    "fingerprint": self._fingerprint,
+                    "shapes": shapes,
+                },
+            )
+        for _, path in states:
+            shutil.rmtree(path)
+        self._sweep()
+        self._last = time.monotonic()
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        for path in self._directory.glob(".state-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def read(self) -> TrainingState | None:
+        """Read the newest state; None if there is none, or ``resume`` is false.
+
+        Raises:
+            ModelFormatError: It is damaged.
+            InputError: It belongs to other data or another configuration.
+        """
+        states = self._states()
+        if not states:
+            return None
+        if not self.options.resume:
+            for _, path in states:
+                shutil.rmtree(path)
+            return None
+        path = states[-1][1]
+        try:
+            manifest = read_manifest(path, kind=KIND)
+            facts, found, shapes = (
+                manifest.config[key] for key in ("facts", "fingerprint", "shapes")
+            )
+            arrays = load_arrays(path / _ARRAYS)
+            tensors = {
+                name: torch.from_numpy(arrays[name]).reshape(shape)
+                for name, shape in shapes.items()
+            }
+        except (ModelFormatError, KeyError, RuntimeError) as error:
+            raise ModelFormatError(
+                f"the checkpoint {path} is damaged ({error}); remove {self._directory} to train "
+                "from the start"
+            ) from error
+        other = [k for k in self._fingerprint if found.get(k) != self._fingerprint[k]]
+        if other:
+            raise InputError(
+                f"{self._directory} holds the state of another training: {' and '.join(other)} "
+                "differ. Give the same as then, another checkpoint directory, or resume=False to "
+                "start anew"
+            )
+        logger.info("going on from %s", path)
+        return TrainingState(tensors, facts, path)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of JSON-able data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def digest_arrays(*arrays: np.ndarray[Any, Any]) -> str:
+    """SHA-256 of arrays: types, shapes and values."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of named tensors."""
+    names = sorted(tensors)
+    arrays = (tensors[name].detach().cpu().numpy() for name in names)
+    return digest_of(names) + digest_arrays(*arrays)
