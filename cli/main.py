@@ -15,6 +15,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("learned_index.cli.data", "data", "Build, check and convert data folders."),
     "embed": ("learned_index.cli.embed", "embed", "Turn texts into a file of vectors."),
     "train-index": ("learned_index.cli.train", "train_index", "Train and save an index."),
+    "train": (
+        "learned_index.cli.train_model",
+        "train",
+        "Train the full model: index, ranker, calibration.",
+    ),
+    "plan": ("learned_index.cli.plan", "plan", "Tell what li train would need."),
     "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
     "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
     "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),

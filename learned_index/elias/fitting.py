@@ -285,11 +285,7 @@ def _train_on_vectors(
                     clustering_features=_clustering(model, sparse_NV),
                     validation=validation,
                     progress=steps.member_progress(number, model.config.n_models),
-                    **(
-                        {}
-                        if steps.member_checkpoint(number) is None
-                        else {"checkpoint": steps.member_checkpoint(number)}
-                    ),
+                    checkpoint=steps.member_checkpoint(number),
                 )
                 steps.keep_member(number, index, None)
         members.append(index)

@@ -1,0 +1,393 @@
+"""``li train``: data in, the full model out."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from learned_index.cli.common import (
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    emit_json,
+    handle_errors,
+    json_option,
+    note,
+    output_console,
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+from learned_index.cli.model_options import given_sections, model_options
+from learned_index.errors import InputError, TrainingInterrupted
+
+if TYPE_CHECKING:
+    from learned_index.cli.model_options import Setup
+    from learned_index.data import DataFolder, Dataset
+    from learned_index.elias import ELIAS
+
+TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
+
+
+class SignalStop:
+    """Says whether the user wants to stop; the second Ctrl-C does not wait."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process that was stopped."""
+        return EXIT_TERMINATED if self.signal == signal.SIGTERM else EXIT_INTERRUPTED
+
+    @contextmanager
+    def listening(self, *, quiet: bool) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as the wish to stop at the next opportunity."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def remember(number: int, _frame: object) -> None:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = number
+            note("stopping; the state is being saved (again: stop at once)", quiet=quiet)
+
+        before = {
+            number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@click.command(
+    epilog="Example: li train --data my-data --out model --preset cpu --threads 2    "
+    "After an interruption, the same and --resume."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a saved model that is there.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training of this model.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Directory for the state of the unfinished training; removed at the end.  "
+    "[default: OUT.checkpoint]",
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Time between two saved states.",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(["held-out", "dev", "test"]),
+    default="held-out",
+    show_default=True,
+    help="Points to validate and calibrate on: held out from training, or the dev split. Test data "
+    "are refused: no choice is made on them.",
+)
+@click.option("--evaluate-test", is_flag=True, help="Measure on the test split too, at the end.")
+@click.option("--force", is_flag=True, help="Train also what is not expected to fit into memory.")
+@click.option("--cache", default=None, help="Directory of encoded texts; off keeps nothing.")
+@model_options
+@threads_option
+@quiet_option
+@json_option
+@handle_errors
+def train(
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    checkpoint: Path | None,
+    checkpoint_seconds: float,
+    validation: str,
+    evaluate_test: bool,
+    force: bool,
+    cache: str | None,
+    data: str,
+    preset: str,
+    encoder_spec: str | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Train the full model on the data folder and write it to the directory --out.
+
+    One command runs all stages: encoder, clustering, both stages of the index (--n-models times),
+    the sparse ranker, the calibration. Points are held out from training to validate and
+    calibrate on; the test split is touched by --evaluate-test alone. Beside the model,
+    OUT.report.json tells times, memory, versions and metrics.
+
+    Ctrl-C saves the state; the same command with --resume goes on and ends with the model that an
+    unbroken run would have made. Before training, memory is estimated (see li plan).
+
+    Options that are not given come from the preset. "auto" leaves a choice to the program.
+    """
+    from learned_index.cli.model_options import set_up
+    from learned_index.cli.pipeline import Timings, check_labels, check_output
+    from learned_index.cli.plan import refuse_what_cannot_fit
+    from learned_index.cli.report import write_report
+    from learned_index.training import CheckpointOptions
+
+    state = checkpoint or out.with_name(out.name + ".checkpoint")
+    check_output(out, overwrite=overwrite)
+    resumed = _check_state(state, resume=resume, quiet=quiet)
+    n_threads = use_threads(threads)
+    timings = Timings()
+    with timings.measure("read_seconds"):
+        setup = set_up(data, preset, encoder_spec, given_sections(parameters), quiet=quiet)
+        check_labels(setup.train, quiet=quiet)
+        if evaluate_test and "test" not in setup.folder.splits:
+            raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
+        dev = _validation_split(setup.folder, validation)
+    with timings.measure("plan_seconds"):
+        refuse_what_cannot_fit(setup, force=force)
+    with timings.measure("encode_seconds"):
+        arrays = _encode(setup, dev, cache=cache, quiet=quiet)
+    flag = SignalStop()
+    options = CheckpointOptions(state, every_seconds=checkpoint_seconds, stop=flag)
+    with timings.measure("fit_seconds"):
+        try:
+            model = _fit(setup, dev, arrays, options, flag, quiet=quiet)
+        except TrainingInterrupted:
+            click.echo(
+                f"stopped; the state of the training is in {state}. Go on with the same command "
+                "and --resume",
+                err=True,
+            )
+            raise click.exceptions.Exit(flag.exit_code) from None
+    with timings.measure("save_seconds"):
+        model.save(out, overwrite=overwrite)
+        shutil.rmtree(state, ignore_errors=True)
+    with timings.measure("evaluate_seconds"):
+        metrics = _metrics(model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet)
+    summary = _summary(out, setup, model, timings.seconds, metrics)
+    summary |= {"threads": n_threads, "resumed": resumed, "validation_points": validation}
+    path = write_report(out, summary)
+    if as_json:
+        emit_json(summary)
+        return
+    _show(summary, path)
+    note(f'next: li search {out} "your question"', quiet=quiet)
+
+
+def _check_state(state: Path, *, resume: bool, quiet: bool) -> bool:
+    """Whether there is a training to go on with; refuse to throw one away unasked."""
+    there = any(state.glob("finished_*")) or any(state.glob("member_*/state-*"))
+    if there and not resume:
+        raise InputError(
+            f"{state} holds the state of an interrupted training: go on with --resume, or remove "
+            "the directory to start anew"
+        )
+    if resume and not there:
+        note(f"{state} holds no state; training starts from the beginning", quiet=quiet)
+    return there
+
+
+def _validation_split(folder: DataFolder, validation: str) -> Dataset | None:
+    """Read the split to validate on; None: points are held out from training.
+
+    Raises:
+        InputError: It is the test split, by name or by content, or there is none.
+    """
+    if validation == "held-out":
+        return None
+    if validation == "test":
+        raise InputError(
+            "--validation test: the model is chosen and calibrated on these points, so it could no "
+            "longer be measured on them; use held-out, or dev"
+        )
+    dev = folder.read("dev")
+    if "test" in folder.splits and _same_points(dev, folder.read("test")):
+        raise InputError(
+            f"the dev split of {folder.path} consists of points of its test split; test data are "
+            "never used for a choice: use --validation held-out"
+        )
+    return dev
+
+
+def _same_points(dev: Dataset, test: Dataset) -> bool:
+    """Whether every point of the one is a point of the other."""
+    if dev.n_points == 0:
+        return False
+    if dev.texts is not None and test.texts is not None:
+        return set(dev.texts) <= set(test.texts)
+    return _feature_rows(dev.features) <= _feature_rows(test.features)
+
+
+def _feature_rows(features: Any) -> set[tuple[bytes, bytes]]:
+    ends = features.indptr
+    return {
+        (features.indices[a:b].tobytes(), features.data[a:b].tobytes()) for a, b in pairwise(ends)
+    }
+
+
+def _encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool) -> dict[str, Any]:
+    """Fit a frozen encoder on the points that train, and encode all points through the cache.
+
+    The whole split is encoded as one list, so that runs with other held-out points find the same
+    vectors. Parts that are fitted see the training points only.
+    """
+    import numpy as np
+
+    from learned_index.cli.common import progress_bar
+    from learned_index.cli.sources import bind, encode_points, points_for
+    from learned_index.elias.points import fit_encoder, take
+
+    if setup.trained:
+        return {}
+    model, encoder, train = setup.model, setup.model.encoder, setup.train
+    points = points_for(encoder, train)
+    rows = np.arange(train.n_points)
+    if dev is None:
+        rows = np.setdiff1d(rows, model.held_out_rows(train.labels))
+    with progress_bar(f"fitting {setup.encoder_spec}", quiet=quiet):
+        fit_encoder(encoder, take(points, rows), whole_split=points)
+    found = {
+        "embeddings": encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
+    }
+    if dev is not None:
+        bind(encoder, dev)
+        found["validation_embeddings"] = encode_points(
+            encoder, points_for(encoder, dev), what="encoding dev", cache=cache, quiet=quiet
+        )
+        bind(encoder, train)
+    return found
+
+
+def _fit(
+    setup: Setup,
+    dev: Dataset | None,
+    arrays: dict[str, Any],
+    options: Any,
+    flag: SignalStop,
+    *,
+    quiet: bool,
+) -> ELIAS:
+    from learned_index.cli.common import progress_bar
+    from learned_index.cli.pipeline import training_progress
+
+    train = setup.train
+    texts = train.texts if train.texts is not None else train.features
+    assert texts is not None
+    with progress_bar("training", quiet=quiet) as bar, flag.listening(quiet=quiet):
+        return setup.model.fit(
+            texts,
+            train.labels,
+            vocabulary=train.vocabulary,
+            validation=dev,
+            progress=training_progress(bar),
+            checkpoint=options,
+            **arrays,
+        )
+
+
+def _metrics(
+    model: ELIAS, setup: Setup, *, evaluate_test: bool, cache: str | None, quiet: bool
+) -> dict[str, dict[str, Any]]:
+    """Metrics by "split, ranking": those of the training, and on the test split if asked."""
+    from learned_index.cli.measure import measure, model_vectors
+
+    names = {"without_ranker": "index", "with_ranker": "ranker"}
+    found: dict[str, dict[str, Any]] = {
+        f"validation, {names[name]}": values
+        for name, values in model.report_.get("validation", {}).items()
+    }
+    if evaluate_test:
+        test = setup.folder.read("test")
+        vectors = model_vectors(model, test, cache=cache, quiet=quiet)
+        found["test, index"] = measure(model, test, vectors=vectors, score="index", quiet=quiet)
+        if model.ranker_ is not None:
+            found["test, ranker"] = measure(model, test, vectors=vectors, quiet=quiet)
+    return found
+
+
+def _summary(
+    out: Path,
+    setup: Setup,
+    model: ELIAS,
+    seconds: dict[str, float],
+    metrics: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    from learned_index.cli.report import peak_rss_mb, versions
+
+    inside = dict(model.report_["seconds"])
+    return {
+        "model": str(out),
+        "data": str(setup.folder.path),
+        "encoder": setup.encoder_spec,
+        "preset": setup.preset,
+        "n_points": model.n_points,
+        "n_held_out": model.report_["n_held_out"],
+        "n_labels": model.n_labels,
+        "n_models": len(model.members),
+        "n_clusters": model.index.n_clusters,
+        "dim": model.index.dim,
+        **{name: round(value, 3) for name, value in seconds.items()},
+        "train_seconds": round(inside.get("training", 0.0), 3),
+        "step_seconds": {name: round(value, 3) for name, value in inside.items()},
+        "peak_rss_mb": peak_rss_mb(),
+        "metrics": metrics,
+        "calibration": model.report_["calibration"],
+        "ranker": model.report_["ranker"],
+        "index": model.index.config.to_dict(),
+        "training": model.index.training_config.to_dict(),
+        "ranker_config": model.ranker_config.to_dict(),
+        "elias": model.config.to_dict(),
+        "versions": versions(),
+    }
+
+
+def _show(summary: dict[str, Any], report: Path) -> None:
+    from rich.table import Table
+
+    click.echo(
+        f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
+        f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
+    )
+    times = Table(title="seconds", title_justify="left", show_header=False, box=None)
+    steps = {
+        "reading": summary["read_seconds"],
+        "planning": summary["plan_seconds"],
+        "encoding": summary["encode_seconds"] + summary["step_seconds"].get("encoding", 0.0),
+        **{name: s for name, s in summary["step_seconds"].items() if name != "encoding"},
+        "saving": summary["save_seconds"],
+    }
+    for name, value in steps.items():
+        times.add_row(name, f"{value:8.1f}")
+    output_console().print(times)
+    if summary["metrics"]:
+        table = Table(title="percent", title_justify="left", box=None)
+        table.add_column("")
+        for name in TABLE_METRICS:
+            table.add_column(name, justify="right")
+        for title, values in summary["metrics"].items():
+            table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
+        output_console().print(table)
+    found = summary["calibration"]
+    if found is not None:
+        click.echo(
+            f"calibration: {found['method']}, error {found['calibration_error']:.2f} % "
+            f"(before {found['calibration_error_before']:.2f} %)"
+        )
+    click.echo(f"report: {report}")
