@@ -17,8 +17,9 @@ from learned_index.encoders.storage import encoder_class, load_encoder
 from learned_index.errors import InputError
 
 CHOICES = (
-    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm, the name or folder of a sentence-transformers "
-    "or transformers model (st:NAME or hf:NAME to say which), a file or folder of vectors "
+    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), the "
+    "name or folder of a sentence-transformers or transformers model (st:NAME or hf:NAME to say "
+    "which), a file or folder of vectors "
     "(.npy, .npz, .safetensors; {split} stands for train, dev, test), the folder of a saved "
     "encoder, or several joined by +, "
     "e.g. lsa+minilm"
@@ -117,8 +118,15 @@ def _builder(part: str, spec: str) -> Builder:
                 else f"encoder {part!r}: tfidf takes no dimension; write tfidf"
             )
         return encoder_class(name), {"dim": int(argument)}
-    if part == "minilm":
-        return encoder_class("sentence-transformer"), {"model": "minilm"}
+    if name == "minilm":
+        if not colon:
+            return encoder_class("sentence-transformer"), {"model": "minilm"}
+        if not argument.isdigit() or int(argument) < 1:
+            raise InputError(
+                f"encoder {part!r}: expected a number of tokens after the colon, such as minilm:128"
+            )
+        fixed = {"model": "minilm", "max_length": int(argument)}
+        return encoder_class("sentence-transformer"), fixed
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"
         return encoder_class(kind), {"model": argument}

@@ -288,3 +288,13 @@ def test_precision_reaches_the_neural_part_of_joined_encoders(bert):
     joined = parse_encoder(f"lsa:4+hf:{bert}", precision="bfloat16")
     assert joined.encoders[1].precision == "bfloat16"
     assert parse_encoder("lsa:4", precision="bfloat16").dim == 4
+
+
+def test_minilm_with_a_number_of_tokens_cuts_there():
+    from learned_index.encoders.spec import parse_encoder
+
+    short = parse_encoder("minilm:8")
+    long = "library " * 50
+    assert short.max_length == 8
+    assert parse_encoder("minilm").max_length == 256
+    np.testing.assert_allclose(short.encode([long]), short.encode(["library " * 6]), atol=1e-5)
