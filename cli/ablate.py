@@ -50,6 +50,12 @@ TITLES = {
     "prune-threshold": "pruning by weight",
     "prune-top-k": "pruning to the strongest edges of each cluster",
 }
+AXES = {
+    "lambda": "weight lambda of the shortlist loss",
+    "edges": "edges of a cluster, as a multiple of L / C",
+    "prune-threshold": "least weight of a kept edge",
+    "prune-top-k": "edges kept of each cluster",
+}
 PRUNED = (
     ("edges %", "edges_share", 100.0, ".1f"),
     ("weight %", "weight_share", 100.0, ".1f"),
@@ -457,7 +463,7 @@ def _tables(report: dict[str, Any]) -> dict[str, list[Row]]:
 
 
 def _write(report: dict[str, Any], out: Path) -> None:
-    from learned_index.analysis.plots import plot_build_up, plot_sweep
+    from learned_index.analysis.plots import plot_build_up
     from learned_index.cli.analyse import write_csv
     from learned_index.persistence import atomic_file, write_json
 
@@ -480,14 +486,33 @@ def _write(report: dict[str, Any], out: Path) -> None:
         good = [row for row in rows if row["error"] is None]
         if not good:
             continue
-        series = {name: [row["metrics"][name] for row in good] for name in PLOTTED}
         path = out / f"{table}.png"
         if table == "build-up":
-            plot_build_up([row["row"] for row in good], series, path)
+            plot_build_up([row["row"] for row in good], _series(good), path)
         else:
-            values = [row["value"] for row in good]
-            positive = min(values) > 0
-            plot_sweep(values, series, path, label=TITLES[table], log=positive)
+            _plot_sweep(table, good, path)
+
+
+def _series(rows: Sequence[Row]) -> dict[str, list[float]]:
+    return {name: [row["metrics"][name] for row in rows] for name in PLOTTED}
+
+
+def _plot_sweep(table: str, rows: Sequence[Row], path: Path) -> None:
+    from learned_index.analysis.plots import plot_sweep
+
+    swept = [row for row in rows if row["value"] is not None]
+    whole = [row for row in rows if row["value"] is None]
+    if not swept:
+        return
+    values = [row["value"] for row in swept]
+    plot_sweep(
+        values,
+        _series(swept),
+        path,
+        label=AXES[table] + (" (dashed: all edges)" if whole else ""),
+        log=min(values) > 0,
+        reference={name: whole[0]["metrics"][name] for name in PLOTTED} if whole else None,
+    )
 
 
 def ablation_table(table: str, rows: Sequence[Row], *, caption: str) -> Table:
@@ -526,5 +551,4 @@ def _print(report: dict[str, Any], out: Path) -> None:
     )
     for table, rows in tables.items():
         console.print(ablation_table(table, rows, caption=caption if table == last else ""))
-    names = ", ".join(f"{table}.png" for table in tables)
-    click.echo(f"written: {out / 'ablate.json'}, ablate.csv, {names}")
+    click.echo(f"written: {out / 'ablate.json'}, ablate.csv, and a plot of each table")

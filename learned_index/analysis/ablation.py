@@ -16,6 +16,7 @@ import numpy as np
 
 from learned_index.analysis.measurements import Measurement
 from learned_index.analysis.shared import STEPS, WIDTH, SharedTraining, Step
+from learned_index.elias.model import Score
 from learned_index.elias.points import n_rows
 from learned_index.errors import InputError, LearnedIndexError
 from learned_index.graph import IndexConfig, TrainingConfig
@@ -23,6 +24,8 @@ from learned_index.graph.building import default_n_clusters
 from learned_index.graph.pruning import Keep
 from learned_index.types import SearchResult
 
+ALL_EDGES = "all edges"
+"""Name of the row before any pruning."""
 Row = dict[str, Any]
 """``table``, ``row``, ``value`` (of a sweep, or None), ``metrics``, ``seconds``, ``details``,
 ``error`` (None, or why there is no measurement)."""
@@ -47,8 +50,8 @@ class Ablation(SharedTraining):
             n_models: Models of the ensemble.
 
         Returns:
-            A row each. Seconds are those of all training up to the row. The row of the
-            calibration is ordered by the calibrated probability, the others by the ranking score.
+            A row each. Seconds are those of all training up to the row. Calibration and ensemble
+            are ordered by the calibrated probability, the others by the ranking score.
         """
         unknown = sorted(set(steps) - set(STEPS))
         if unknown:
@@ -58,7 +61,7 @@ class Ablation(SharedTraining):
             "stage2": "+ stage 2",
             "ranker": "+ ranker",
             "calibration": "+ calibration",
-            "ensemble": f"ensemble of {n_models}",
+            "ensemble": f"+ ensemble of {n_models}",
         }
         rows = []
         for step in STEPS:
@@ -125,9 +128,13 @@ class Ablation(SharedTraining):
         embeddings = None if self.trains_encoder else data.vectors_ND
         model.fit(data.points, data.labels_NL, embeddings=embeddings, progress=told)
         vectors = None if self.trains_encoder else data.query_vectors
-        metrics = self.measure(model.predict_ids(data.queries, WIDTH, vectors=vectors))
-        seconds = _sum(model.report_["seconds"])
-        made = Measurement(metrics=metrics, seconds=seconds, details={"n_models": n_models})
+        score: Score = "ranking" if model.calibrator_ is None else "probability"
+        result = model.predict_ids(data.queries, WIDTH, vectors=vectors, score=score)
+        made = Measurement(
+            metrics=self.measure(_by_score(result)),
+            seconds=_sum(model.report_["seconds"]),
+            details={"n_models": n_models, "ordered_by": score},
+        )
         self.store.put(description, made)
         return made
 
@@ -182,15 +189,21 @@ class Ablation(SharedTraining):
             thresholds: Least weights of an edge.
             top_ks: Edges kept of each cluster.
             keep: See :meth:`LearnedGraphIndex.prune`.
+
+        Returns:
+            For each way of pruning that is asked for, a row of the whole index (its value is
+            None) and one for each value.
         """
-        cases: list[tuple[str, str, float, dict[str, Any]]] = [
-            *(("threshold", f"edges from {v:g}", v, {"threshold": v}) for v in thresholds),
-            *(("top-k", f"{v} edges a cluster", v, {"top_k": v}) for v in top_ks),
-        ]
-        return [
-            _row(f"prune-{kind}", name, value, partial(self._pruned, how, keep))
-            for kind, name, value, how in cases
-        ]
+        rows = []
+        for kind, values in (("threshold", thresholds), ("top_k", top_ks)):
+            table = f"prune-{kind.replace('_', '-')}"
+            if values:
+                rows.append(_row(table, ALL_EDGES, None, partial(self._pruned, {}, keep)))
+            for value in values:
+                name = f"weight from {value:g}" if kind == "threshold" else f"{value} a cluster"
+                make = partial(self._pruned, {kind: value}, keep)
+                rows.append(_row(table, name, value, make))
+        return rows
 
     def _pruned(self, how: Mapping[str, Any], keep: Keep) -> Measurement:
         description = self.describe(step="prune", keep=keep, **how)
@@ -199,11 +212,12 @@ class Ablation(SharedTraining):
             return found
         trained = self.train(keep=True)
         self._told("pruning")
-        pruned = trained.index.prune(keep=keep, **how)
-        report = pruned.graph.pruning
+        index = trained.index.prune(keep=keep, **(how or {"threshold": 0.0}))
+        report = index.graph.pruning
         assert report is not None
+        index.search(trained.query_vectors[:1], WIDTH)  # arrays are made by the first search
         start = time.perf_counter()
-        result = pruned.search(trained.query_vectors, WIDTH)
+        result = index.search(trained.query_vectors, WIDTH)
         search = time.perf_counter() - start
         made = Measurement(
             metrics=self.measure(result),

@@ -13,6 +13,8 @@ from learned_index.persistence import atomic_file
 
 # Distinguishable with colour-blind eyes (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+NARROWEST = 2.0
+"""Percentage points that an axis of a sweep shows at least, so that noise looks like noise."""
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
 
 
@@ -84,6 +86,7 @@ def plot_sweep(
     *,
     label: str,
     log: bool = False,
+    reference: dict[str, float] | None = None,
 ) -> None:
     """Draw metrics against the value of one parameter, one panel each.
 
@@ -93,12 +96,15 @@ def plot_sweep(
         path: The PNG.
         label: What the parameter is, below the panels.
         log: Logarithmic axis of values.
+        reference: Name of the metric -> value drawn as a dashed line.
     """
     figure, panels = _figure(len(series), height=3.6)
     order = np.argsort(values, kind="stable")
     for number, (axes, (name, metric)) in enumerate(zip(panels, series.items(), strict=True)):
         x, y = np.asarray(values, float)[order], np.asarray(metric, float)[order]
         axes.plot(x, y, marker="o", color=COLOURS[number % len(COLOURS)])
+        if reference is not None:
+            axes.axhline(reference[name], linestyle="--", linewidth=1, color="#555555")
         if log:
             axes.set_xscale("log")
         axes.set_xticks(x, [f"{value:g}" for value in x])
@@ -106,7 +112,10 @@ def plot_sweep(
         axes.set_xlabel(label)
         axes.set_ylabel(f"{name} (%)")
         axes.grid(visible=True, linewidth=0.4, alpha=0.5)
-        axes.margins(y=0.15)
+        shown = y if reference is None else np.append(y, reference[name])
+        middle, half = (shown.max() + shown.min()) / 2, 0.6 * (shown.max() - shown.min())
+        half = max(half, NARROWEST / 2)
+        axes.set_ylim(middle - half, middle + half)
     _save(figure, path)
 
 
@@ -131,5 +140,5 @@ def plot_build_up(names: Sequence[str], series: dict[str, Sequence[float]], path
         axes.set_xlim(start, high + 0.25 * max(high - start, 1.0))
         axes.set_yticks(rows, names if number == 0 else [""] * len(names))
         axes.invert_yaxis()
-        axes.set_xlabel(f"{metric} (%), axis from {start:.0f}")
+        axes.set_xlabel(f"{metric} (%), axis from {start:.1f}")
     _save(figure, path)
