@@ -186,10 +186,11 @@ def costs(measured: dict[str, Any]) -> dict[str, Any]:
 def write_tables(rows: list[table.Row], results: dict[str, dict[str, Any]], plan: Plan) -> str:
     """Write ``table.md``, ``table.csv`` and ``table.json``; return the text of the first."""
     about = plan.input
+    features = ", ".join(f"{key} {value}" for key, value in sorted(about["features"].items()))
     text = (
         f"{plan.data.name}, {about['test_split']} split: {about['n_train']} training and "
         f"{about['n_test']} test points, {about['n_labels']} labels; peers' features: "
-        f"{about['n_features']} columns, {about['features']}; {plan.threads} threads.\n\n"
+        f"{about['n_features']} columns ({features}); {plan.threads} threads.\n\n"
         + table.markdown(rows)
     )
     value = {

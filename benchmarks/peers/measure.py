@@ -148,19 +148,28 @@ def _run_peer(system: System, plan: Plan, log: Path) -> tuple[dict[str, Any], st
 
 
 def _run_ours(system: System, plan: Plan, key: str, log: Path) -> tuple[dict[str, Any], str | None]:
-    """Train unless the model of the same key is there, then measure."""
+    """Train unless the model of the same key is there, then measure.
+
+    An interrupted training of the same key goes on; its times are then those of the last part.
+    """
     folder = plan.folder(system)
     model, trained = folder / "model", folder / "trained.json"
     limit = plan.time_limit_s
     if not (trained.is_file() and read_json(trained)["key"] == key):
         trained.unlink(missing_ok=True)
         shutil.rmtree(model, ignore_errors=True)
+        begun, state = folder / "training.key", folder / "model.checkpoint"
+        resume = begun.is_file() and begun.read_text() == key and state.is_dir()
+        if not resume:
+            shutil.rmtree(state, ignore_errors=True)
+        begun.write_text(key)
         data = training_view(
             open_dataset(plan.data), plan.input["test_split"], plan.out / "training-data"
         )
         command = [
             *(sys.executable, "-m", "learned_index.cli", "train"),
             *("--data", str(data), "--out", str(model), "--threads", str(plan.threads), "--json"),
+            *(["--resume"] if resume else []),
             *system.parameters["arguments"],
         ]
         outcome = _run(command, plan, log, stdout=folder / "train.stdout")
@@ -198,14 +207,17 @@ def _training_costs(
     Vectors from a cache cost nothing, so with one the embedding is estimated from the measured
     cost of encoding a query.
     """
-    embed_s = float(trained["summary"].get("encode_seconds") or 0.0)
+    summary = trained["summary"]
+    # Frozen encoders encode before the training, trained ones within it.
+    embed_s = summary["encode_seconds"] + summary["step_seconds"].get("encoding", 0.0)
     costs = {
         "train_s": trained["wall_s"] - embed_s,
         "train_cpu_s": trained["cpu_s"],
         "total_s": trained["wall_s"],
         "embed_s": embed_s,
         "peak_mb": max(outcome.peak_mb, trained["peak_mb"]),
-        "train_summary": trained["summary"],
+        "resumed": summary["resumed"],
+        "train_summary": summary,
     }
     if plan.cache is not None:
         costs["embed_s"] = measured["encode_ms"] * plan.input["n_train"] / 1e3

@@ -6,8 +6,8 @@ Encoding is timed apart, on a sample and without a cache.
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,32 +44,41 @@ def main() -> None:
         print("encoding", flush=True)
         encode_ms = _encode_ms(model, points)
         vectors = [
-            cached_encode(encoder, points) if test.texts is not None else encoder.encode(points)
+            np.asarray(
+                cached_encode(encoder, points) if test.texts is not None else encoder.encode(points)
+            )
             for encoder in model.encoders
         ]
         sparse = None if model.ranker_ is None else model.features.encode(points)  # type: ignore[union-attr]
 
+    limit = ExitStack()
+    limited_to = 0
+
     def search(rows: slice, threads: int) -> Any:
-        with limit_threads(threads):
-            return model.predict_ids(
-                points[rows],
-                arguments.k,
-                vectors=[np.asarray(x[rows]) for x in vectors],
-                sparse=None if sparse is None else sparse[rows],
-            )
+        nonlocal limited_to
+        if threads != limited_to:  # only then: setting it takes longer than a search
+            limit.close()
+            limit.enter_context(limit_threads(threads))
+            limited_to = threads
+        return model.predict_ids(
+            points[rows],
+            arguments.k,
+            vectors=[x[rows] for x in vectors],
+            sparse=None if sparse is None else sparse[rows],
+        )
 
     print("predicting", flush=True)
-    ids, scores, times = measure_search(
-        search,
-        lambda answer: (answer.ids, answer.scores),
-        n_queries=len(vectors[0]),
-        threads=arguments.threads,
-    )
+    with limit:
+        ids, scores, times = measure_search(
+            search,
+            lambda answer: (answer.ids, answer.scores),
+            n_queries=len(vectors[0]),
+            threads=arguments.threads,
+        )
     measurements = {
         **times,
         "encode_ms": encode_ms,
         "model_bytes": folder_bytes(arguments.model),
-        "report": json.loads(json.dumps(model.report_, default=float)),
         "versions": {"learned-index": version("learned-index")},
     }
     write_outcome(arguments.out, ids, scores, measurements)
