@@ -156,11 +156,27 @@ class ClusterLabelGraph(nn.Module):
 
     def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
         """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""
-        weights = self.weights() if weights_CM is None else weights_CM
+        weights = (self.weights() if weights_CM is None else weights_CM).detach()
+        if weights.device.type != "cpu":
+            return self._strongest_torch(weights)
         best = np.full(self.n_labels, -1.0, np.float32)
         cluster = np.full(self.n_labels, -1, np.int64)
-        _strongest(self.edge_labels_CM.cpu().numpy(), weights.detach().cpu().numpy(), best, cluster)
-        return torch.from_numpy(cluster).to(weights.device)
+        _strongest(self.edge_labels_CM.numpy(), weights.numpy(), best, cluster)
+        return torch.from_numpy(cluster)
+
+    def _strongest_torch(self, weights_CM: torch.Tensor) -> torch.Tensor:
+        """Plain torch version for other devices: of equal edges the lowest cluster's."""
+        C, M = weights_CM.shape
+        present = (self.edge_labels_CM >= 0).reshape(-1)
+        labels = self.edge_labels_CM.reshape(-1)[present].long()
+        weights = weights_CM.reshape(-1)[present]
+        clusters = torch.arange(C, device=weights.device).repeat_interleave(M)[present]
+        best = weights.new_full((self.n_labels,), -1.0)
+        best.scatter_reduce_(0, labels, weights, "amax")
+        wins = weights == best[labels]
+        first = torch.full((self.n_labels,), C, device=weights.device)
+        first.scatter_reduce_(0, labels[wins], clusters[wins], "amin")
+        return torch.where(first == C, -1, first)
 
 
 def _attach_orphans(

@@ -13,21 +13,15 @@ from torch import nn
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.forward import index_losses
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.pruning import Keep
-from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
-from learned_index.kernels import RowAdamW, explore, score_labels
-from learned_index.kernels.loss import fused_losses
+from learned_index.graph.router import ClusterRouter
+from learned_index.kernels import RowAdamW, RowGradients
 from learned_index.kernels.search import SearchArrays, search_cpu
-from learned_index.training.batches import (
-    Labels,
-    as_float32_rows,
-    as_positives,
-    as_vectors,
-)
+from learned_index.training.batches import Labels, as_float32_rows, as_vectors
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
-from learned_index.training.losses import classification_loss, shortlist_loss
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
 
@@ -203,7 +197,8 @@ class LearnedGraphIndex(nn.Module):
         self._dim = dim
         self.projection = None
         if self.config.projection == "residual":
-            self.projection = nn.Linear(dim, dim, bias=False)
+            # skip_init draws no random numbers: the caller's generator stays as it is.
+            self.projection = nn.utils.skip_init(nn.Linear, dim, dim, bias=False)
             nn.init.zeros_(self.projection.weight)
         self.router = ClusterRouter(n_clusters, dim, scale=self.config.router_scale)
         self.label_weight_LD = nn.Parameter(torch.zeros(n_labels, dim))
@@ -223,7 +218,7 @@ class LearnedGraphIndex(nn.Module):
         x_BD: torch.Tensor,
         positives: torch.Tensor | sp.csr_matrix | list[list[int]],
         *,
-        row_optimiser: RowAdamW | None = None,
+        row_optimiser: RowAdamW | RowGradients | None = None,
     ) -> IndexOutput:
         """Losses of a batch, for anyone's training loop.
 
@@ -233,8 +228,8 @@ class LearnedGraphIndex(nn.Module):
         Args:
             x_BD: float32 vectors.
             positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids.
-            row_optimiser: Updates the label classifiers during the backward pass instead of
-                leaving their gradient (CPU).
+            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, on
+                the CPU), or collects their gradients (RowGradients), instead of leaving them.
 
         Returns:
             The losses and the shortlist. The shortlist holds the beam's labels and, by teacher
@@ -242,62 +237,7 @@ class LearnedGraphIndex(nn.Module):
         """
         self._require_fitted()
         self._search_arrays = None
-        training = self.training_config
-        positives_BP = as_positives(positives, n_labels=self.n_labels).to(x_BD.device)
-        x_BD = self._project(x_BD)
-        logits_BC = self.router.logits(x_BD)
-        scores_BC = self.router.scores(logits_BC)
-        edges_CM = self.graph.weights()
-        if self._teacher is None or self.graph.edge_logits_CM is not None:
-            self._teacher = self.graph.strongest_cluster(edges_CM)
-        teacher_BP = torch.where(
-            positives_BP >= 0, self._teacher.to(x_BD.device)[positives_BP.clamp(min=0)], -1
-        )
-        clusters_BW = beam_with_teacher_forcing(logits_BC, self.config.beam_width, teacher_BP)
-        unused = clusters_BW < 0
-        scores_BW = scores_BC.gather(1, clusters_BW.clamp(min=0)).masked_fill(unused, 0.0)
-        size = training.training_shortlist_size or self.config.shortlist_size
-        size = min(size, self.n_labels)
-        shortlist = explore(
-            clusters_BW,
-            scores_BW,
-            self.graph.edge_labels_CM,
-            edges_CM,
-            n_labels=self.n_labels,
-            shortlist_size=size,
-            positives_BP=positives_BP,
-            force_positives=True,
-        )
-        ids_BK = shortlist.label_ids_BK
-        valid_BK = ids_BK >= 0
-        chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
-        M = edges_CM.shape[1]
-        path_BK = scores_BW.gather(1, shortlist.slots_BK) * edges_CM.reshape(-1).index_select(
-            0, (chosen_BK * M + shortlist.edges_BK).reshape(-1)
-        ).view(ids_BK.shape)
-        path_BK = path_BK.masked_fill(~valid_BK, 0.0)
-        positive_BK = (
-            torch.arange(size, device=x_BD.device)[None, :] < shortlist.n_positives_B[:, None]
-        )
-        logits_BK = score_labels(
-            x_BD, self.label_weight_LD, self.label_bias_L, ids_BK, optimiser=row_optimiser
-        )
-        if x_BD.device.type == "cpu":
-            classification, shortlisting = fused_losses(
-                logits_BK, path_BK, shortlist.n_positives_B, valid_BK.sum(dim=1)
-            )
-        else:
-            classification = classification_loss(logits_BK, path_BK, positive_BK, valid_BK)
-            shortlisting = shortlist_loss(path_BK, positive_BK)
-        return IndexOutput(
-            loss=classification + training.shortlist_loss_weight * shortlisting,
-            classification_loss=classification,
-            shortlist_loss=shortlisting,
-            label_ids_BK=ids_BK,
-            path_scores_BK=path_BK,
-            logits_BK=logits_BK,
-            positive_BK=positive_BK,
-        )
+        return index_losses(self, x_BD, positives, row_optimiser)
 
     def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
         x_BD = x_BD * self.input_scale
