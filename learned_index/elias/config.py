@@ -10,7 +10,7 @@ from learned_index.parameters import Config, parameter
 
 RANKERS = ("sparse", "none")
 CALIBRATIONS = ("auto", "tree", "isotonic", "logistic", "none")
-COMBINATIONS = ("fixed", "learned")
+COMBINATIONS = ("auto", "fixed", "learned")
 TRAIN_ENCODER = ("auto", "yes", "no")
 CLUSTERING_FEATURES = ("tfidf", "none")
 
@@ -22,10 +22,10 @@ class EliasConfig(Config):
     ranker: Literal["sparse", "none"] = parameter(
         "sparse", "linear classifiers on [tf-idf, embedding] that order the shortlist, or none"
     )
-    combination: Literal["fixed", "learned"] = parameter(
-        "fixed",
+    combination: Literal["auto", "fixed", "learned"] = parameter(
+        "auto",
         "ranking score from p of the index and q of the ranker: sqrt(p) sigmoid(2q), or p and "
-        "sigmoid(2q) to powers learned on the held-out points",
+        "sigmoid(2q) to powers learned on the held-out points; auto learns from 100 points on",
     )
     calibration: Literal["auto", "tree", "isotonic", "logistic", "none"] = parameter(
         "auto",
@@ -33,7 +33,10 @@ class EliasConfig(Config):
         "the one with the lowest held-out log-loss, and none where too few points can be held out",
     )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
-    rerank_size: int = parameter(100, "labels of a query that the ranker orders")
+    rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")
+    ranker_shortlist: int = parameter(
+        100, "labels of a training point's shortlist from which the ranker learns"
+    )
     validation_fraction: float = parameter(
         0.02, "share of the training points held out to validate and calibrate on; 0: none"
     )
@@ -57,7 +60,7 @@ class EliasConfig(Config):
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}"
                 )
-        for name in ("n_models", "rerank_size", "validation_limit"):
+        for name in ("n_models", "rerank_size", "ranker_shortlist", "validation_limit"):
             self._require(name, low=1)
         if not 0.0 <= self.validation_fraction < 1.0:
             raise InputError(

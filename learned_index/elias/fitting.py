@@ -23,7 +23,7 @@ from learned_index.elias.points import (
 )
 from learned_index.elias.progress import Steps, data_key
 from learned_index.errors import InputError
-from learned_index.evaluation.metrics import evaluate, hit_matrix, label_propensities
+from learned_index.evaluation.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.graph import LearnedGraphIndex
 from learned_index.ranking import Calibrator, Combination, SparseRanker
 from learned_index.training import Progress
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 4096
 _METRIC_WIDTH = 100
+_ENOUGH_TO_COMBINE = 100
 
 
 @dataclass
@@ -109,7 +110,7 @@ def fit_model(
         "seconds": steps.seconds,
     }
     if held is not None:
-        _validate(model, held, kept_NL, steps)
+        _validate(model, held, steps)
     _describe_parts(model)
 
 
@@ -371,23 +372,24 @@ def training_shortlists(
 ) -> Int64Array:
     """Search the training points: int64 N x R; rows of points that do not train are all -1."""
     labelled = np.flatnonzero(np.diff(kept_NL.indptr))
-    shortlist_NK = np.full((kept_NL.shape[0], model.config.rerank_size), PAD_ID, np.int64)
+    width = model.config.ranker_shortlist
+    shortlist_NK = np.full((kept_NL.shape[0], width), PAD_ID, np.int64)
     for start in range(0, len(labelled), _CHUNK_ROWS):
         steps.stop_if_asked()
         rows = labelled[start : start + _CHUNK_ROWS]
-        head, _ = model.shortlist([x[rows] for x in vectors], model.config.rerank_size)
-        shortlist_NK[rows] = head.ids
+        _, wide = model.shortlist([x[rows] for x in vectors], width)
+        shortlist_NK[rows] = wide.ids[:, :width]
         steps.tell("shortlists", start + len(rows), len(labelled))
     return shortlist_NK
 
 
-def _validate(model: ELIAS, held: _HeldOut, kept_NL: sp.csr_matrix, steps: Steps) -> None:
+def _validate(model: ELIAS, held: _HeldOut, steps: Steps) -> None:
     """Calibrate on the held-out points and measure on them, with and without the ranker."""
-    assert held.vectors is not None
+    assert held.vectors is not None and model.label_counts is not None
     with steps.step("calibration"):
         _calibrate(model, held)
     with steps.step("validation"):
-        propensities = label_propensities(kept_NL)
+        propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
             name: evaluate(
                 model.predict_ids(
@@ -410,7 +412,8 @@ def _calibrate(model: ELIAS, held: _HeldOut) -> None:
     if model.ranker_ is not None:
         assert held.sparse is not None
         q_BK = model.ranker_.score(held.sparse, held.vectors[0], head.ids)
-        if config.combination == "learned":
+        enough = n_rows(held.texts) >= _ENOUGH_TO_COMBINE and bool(relevant.any())
+        if config.combination == "learned" or (config.combination == "auto" and enough):
             model.combination = Combination.fit(head.p, q_BK, relevant)
     if config.calibration == "none":
         return

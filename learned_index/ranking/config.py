@@ -13,10 +13,10 @@ class RankerConfig(Config):
 
     cost: float = parameter(1.0, "C, cost of margin violations in the ranker (LIBLINEAR's -c)")
     positive_cost: float = parameter(1.0, "factor on the cost for positive points")
-    dense_scale: float = parameter(1.0, "length of the dense vectors beside tf-idf of length 1")
+    dense_scale: float = parameter(0.5, "length of the dense vectors beside tf-idf of length 1")
     max_iterations: int = parameter(50, "passes of dual coordinate descent over a label's points")
     tolerance: float = parameter(0.1, "largest violation of optimality at which a label is done")
-    weight_threshold: float = parameter(0.02, "sparse weights below this are dropped")
+    weight_threshold: float = parameter(0.05, "sparse weights below this are dropped")
     max_negatives: int = parameter(10_000, "negative points per label at most")
     seed: int = parameter(0, "seed of the order of points and of the choice of negatives")
 
