@@ -150,6 +150,8 @@ def test_commands_are_measured_and_limited(tmp_path):
     done = run_logged([sys.executable, "-c", code + "sum(range(10**6))"], log=log, threads=3)
     assert done.error is None and done.peak_mb > 60 and done.cpu_s > 0
     assert last_lines(log) == ["3"]
+    (tmp_path / "bar").write_bytes(b"one\n\n 1 %\r50 %\r100 %\r\ntwo\n")
+    assert last_lines(tmp_path / "bar") == ["one", "100 %", "two"]
     failed = run_logged([sys.executable, "-c", "raise SystemExit(5)"], log=log, threads=1)
     assert failed.error == "exit code 5"
     late = run_logged(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLL_S = 0.05
+MAX_LINE = 500
+"""Characters of a log's line that are shown."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
@@ -89,9 +91,10 @@ def run_logged(
 
 
 def last_lines(path: Path, count: int = 12) -> list[str]:
-    """Return the last lines of a text file, without blank ones."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if line.strip()][-count:]
+    """Return the last lines of a text file without blank ones; of progress bars the last state."""
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2][-MAX_LINE:] for line in lines]
+    return [line for line in shown if line.strip()][-count:]
 
 
 def _error(returncode: int, reason: str) -> str | None:
