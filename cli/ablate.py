@@ -223,8 +223,8 @@ def ablate(
     from learned_index.cli.sources import resolve_data
     from learned_index.presets import model_configs
 
-    wanted = [step for step in steps if step not in (ONE_VS_ALL, "none")]
-    unknown = sorted(set(wanted) - set(STEPS))
+    wanted = [step for step in STEPS if step in steps]
+    unknown = sorted(set(steps) - {*STEPS, ONE_VS_ALL, "none"})
     if unknown:
         raise InputError(
             f"--steps: {', '.join(unknown)} unknown; known are {', '.join(STEPS)}, {ONE_VS_ALL} "
@@ -361,7 +361,7 @@ def _encoded(
         queries=_model_points(queries),
         query_vectors=query_vectors,
         truth=renumbered(train.vocabulary, queries),
-        features_NV=features,  # type: ignore[arg-type]
+        features_NV=features,
     )
 
 

@@ -174,8 +174,13 @@ def analyse(
     """
     from learned_index.analysis import analyse_index
     from learned_index.analysis.plots import plot_analysis
-    from learned_index.cli.measure import renumbered, search_points
-    from learned_index.cli.sources import bind, encode_points, points_for, resolve_data
+    from learned_index.cli.measure import (
+        model_points,
+        model_vectors,
+        renumbered,
+        search_points,
+    )
+    from learned_index.cli.sources import resolve_data
     from learned_index.elias import ELIAS, load_model
     from learned_index.persistence import atomic_file, write_json
 
@@ -190,12 +195,8 @@ def analyse(
     if dataset.n_points == 0:
         raise InputError(f"the {split} split has no points; nothing can be measured")
     truth = renumbered(model.vocabulary, dataset)
-    points = points_for(model.encoder, dataset)
-    vectors = None
-    if not (isinstance(model, ELIAS) and model.has_own_encoders):
-        bind(model.encoder, dataset)
-        what = f"encoding {split}"
-        vectors = encode_points(model.encoder, points, what=what, cache=cache, quiet=quiet)
+    vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
+    points = model_points(model, dataset)
     result = search_points(model, points, RECALL_AT, vectors=vectors, quiet=quiet)
     analysis = analyse_index(
         indexes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,12 @@ def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
 
 def plot_sweep(
     values: Sequence[float],
-    series: dict[str, Sequence[float]],
+    series: Mapping[str, Sequence[float]],
     path: Path,
     *,
     label: str,
     log: bool = False,
-    reference: dict[str, float] | None = None,
+    reference: Mapping[str, float] | None = None,
 ) -> None:
     """Draw metrics against the value of one parameter, one panel each.
 
@@ -119,7 +119,7 @@ def plot_sweep(
     _save(figure, path)
 
 
-def plot_build_up(names: Sequence[str], series: dict[str, Sequence[float]], path: Path) -> None:
+def plot_build_up(names: Sequence[str], series: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw the rows of a build-up table as bars, one panel for each metric.
 
     Args:
