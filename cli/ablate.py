@@ -26,7 +26,7 @@ from learned_index.cli.options import config_options, given_values
 from learned_index.elias.config import EliasConfig
 from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
-from learned_index.presets import PRESETS
+from learned_index.presets import PRESETS, preset_encoder
 from learned_index.ranking.config import RankerConfig
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def ablate(
     whole, train, queries = _splits(folder, split, holdout, seed=seed)
     check_labels(train, quiet=quiet)
     configs = model_configs(preset, n_labels=train.n_labels, **given)
-    spec = encoder_spec or PRESETS[preset]["encoder"]
+    spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
     encoder, values = _encoded(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar("ablation", quiet=quiet) as bar:

@@ -11,7 +11,7 @@ import click
 from learned_index.cli.options import config_options, given_values
 from learned_index.elias.config import EliasConfig
 from learned_index.graph.config import IndexConfig, TrainingConfig
-from learned_index.presets import PRESETS, model_configs, preset_help, preset_names
+from learned_index.presets import model_configs, preset_encoder, preset_help, preset_names
 from learned_index.ranking import RankerConfig
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def set_up(
         # Names that stored vectors are found by.
         train = replace(train, ids=[f"train {row}" for row in range(train.n_points)])
     configs = model_configs(preset, n_labels=train.n_labels, **given)
-    spec = encoder_spec or PRESETS[preset]["encoder"]
+    spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
     config = configs.model
     encoder = make_encoder(spec, has_texts=train.texts is not None, seed=configs.training.seed)
     model = ELIAS(

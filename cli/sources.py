@@ -56,14 +56,14 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     from learned_index.encoders.feature_svd import FeatureSvdEncoder
     from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
 
-    # The default encoder joins LSA and a language model; features have no language.
-    if spec == "lsa" or spec.startswith("lsa+") or spec == FeatureSvdEncoder.kind:
-        return FeatureSvdEncoder(seed=seed)
+    name, _, dim = spec.partition(":")
+    if name in ("lsa", FeatureSvdEncoder.kind) and (dim.isdigit() or not dim):
+        return FeatureSvdEncoder(**({"dim": int(dim)} if dim else {}), seed=seed)
     if is_vector_spec(spec):
         return PrecomputedEncoder(spec)
     raise InputError(
         f"the data have sparse features and no texts, which --encoder {spec} cannot read; use lsa "
-        "(an SVD of the features) or a file of vectors"
+        "or lsa:DIM (an SVD of the features) or a file of vectors"
     )
 
 

@@ -19,12 +19,12 @@ from learned_index.cli.common import (
 from learned_index.cli.options import config_options, given_values
 from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
-from learned_index.presets import PRESETS, preset_configs, preset_help, preset_names
+from learned_index.presets import preset_configs, preset_encoder, preset_help, preset_names
 
 
 @click.command(
     "train-index",
-    epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa+minilm",
+    epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa",
 )
 @click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
 @click.option(
@@ -119,7 +119,6 @@ def train_index(
         index=given_values(IndexConfig, parameters),
         training=given_values(TrainingConfig, parameters),
     )
-    spec = encoder_spec or PRESETS[preset]["encoder"]
     check_output(out, overwrite=overwrite)
     n_threads = use_threads(threads)
     timings = Timings()
@@ -128,6 +127,7 @@ def train_index(
         if evaluate_test and "test" not in folder.splits:
             raise InputError(f"{folder.path} has no test split for --evaluate-test")
         whole, train, held_out = choose_points(folder, holdout, seed=training_config.seed)
+        spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
         check_labels(train, quiet=quiet)
     with timings.measure("encode_seconds"):
         encoder, embeddings = encode_training_points(
