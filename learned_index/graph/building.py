@@ -165,7 +165,9 @@ def _fit(
             "validation=(points, labels), or leave the metric away"
         )
     labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
-    index.training_config = index.training_config.resolve_epochs(labelled)
+    index.training_config = index.training_config.resolve_epochs(
+        labelled, trained="index" if inputs.encoder is None else "encoder"
+    )
     measure = None
     if held_out is not None:
         held_out_vectors, truth = held_out

@@ -9,6 +9,9 @@ from learned_index.errors import InputError
 from learned_index.parameters import Config
 from learned_index.parameters import parameter as _parameter
 
+_STEPS = {"index": (280, 560), "encoder": (60, 100)}
+"""Steps that stages 1 and 2 have at least, unless epochs are given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig(Config):
@@ -48,10 +51,14 @@ class TrainingConfig(Config):
     seed: int = _parameter(0, "seed of clustering, initialisation, shuffling and dropout")
     batch_size: int = _parameter(256, "points per step")
     stage1_epochs: int | None = _parameter(
-        None, "epochs with the fixed partition; default: 2, more where that is under 280 steps"
+        None,
+        "epochs with the fixed partition; default: 2, more where that is under 280 steps (60 with "
+        "a trainable encoder)",
     )
     stage2_epochs: int | None = _parameter(
-        None, "epochs with the learned graph (0: none); default: 4, more where under 560 steps"
+        None,
+        "epochs with the learned graph (0: none); default: 4, more where that is under 560 steps "
+        "(100 with a trainable encoder)",
     )
     learning_rate: float = _parameter(2e-2, "peak rate of label classifiers and router")
     projection_learning_rate: float = _parameter(1e-3, "peak rate of the input projection")
@@ -109,18 +116,23 @@ class TrainingConfig(Config):
         "encoder and its index are trained where the encoder is",
     )
 
-    def resolve_epochs(self, n_points: int) -> Self:
+    def resolve_epochs(
+        self, n_points: int, *, trained: Literal["index", "encoder"] = "index"
+    ) -> Self:
         """The configuration with numbers for the epochs that were left to the program.
 
         Args:
             n_points: Training points that have labels.
+            trained: ``"encoder"``: index and encoder together, which overfits sooner, so that
+                small data sets get fewer epochs.
         """
+        wanted1, wanted2 = _STEPS[trained]
         steps = max(1, -(-n_points // self.batch_size))
         stage1, stage2, warm = self.stage1_epochs, self.stage2_epochs, self.warm_epochs
         if stage1 is None:
-            stage1 = int(min(20, max(2, -(-280 // steps))))
+            stage1 = int(min(20, max(2, -(-wanted1 // steps))))
         if stage2 is None:
-            stage2 = int(min(40, max(4, -(-560 // steps))))
+            stage2 = int(min(40, max(4, -(-wanted2 // steps))))
         if warm is None:
             warm = -(-stage1 // 2)
         return replace(self, stage1_epochs=stage1, stage2_epochs=stage2, warm_epochs=warm)

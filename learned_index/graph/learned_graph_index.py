@@ -198,7 +198,9 @@ class LearnedGraphIndex(nn.Module):
         self.projection = None
         if self.config.projection == "residual":
             # skip_init draws no random numbers: the caller's generator stays as it is.
-            self.projection = nn.utils.skip_init(nn.Linear, dim, dim, bias=False)
+            self.projection = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+                nn.Linear, dim, dim, bias=False
+            )
             nn.init.zeros_(self.projection.weight)
         self.router = ClusterRouter(n_clusters, dim, scale=self.config.router_scale)
         self.label_weight_LD = nn.Parameter(torch.zeros(n_labels, dim))

@@ -134,8 +134,13 @@ class GraphTraining:
                 learnable_graph(index, vectors, self._labels_NL)
         elif index._dim is None or stage == "warm-up" or not self._is_warm:
             if vectors is not None:
-                only = "features" if stage == "warm-up" else "both"
-                partition_labels(index, vectors, self._labels_NL, self._features, cluster_on=only)
+                partition_labels(
+                    index,
+                    vectors,
+                    self._labels_NL,
+                    self._features,
+                    cluster_on="features" if stage == "warm-up" else "both",
+                )
         else:
             self._cluster_again(vectors)
         self._share()
@@ -196,7 +201,7 @@ class GraphTraining:
         index, encoder = self._index, self._inputs.encoder
         training = index.training_config
         optimisers = self._optimisers(name)
-        averaged = [p for p in index.parameters() if p.requires_grad]
+        averaged: list[torch.Tensor] = [p for p in index.parameters() if p.requires_grad]
         if encoder is not None:
             averaged += [p for p in encoder.parameters() if p.requires_grad]
         best = None

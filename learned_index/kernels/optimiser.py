@@ -177,17 +177,17 @@ class RowAdamW:
             implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``,
                 ``"torch"``.
         """
-        constants = self._next_constants()
-        parts = [(weight_LD, grad_weight_UD, *self.moments[:2], self.weight_decay)]
-        if bias_L is not None and grad_bias_U is not None:
-            columns = (t.unsqueeze(1) for t in (bias_L, grad_bias_U, *self.moments[2:]))
-            parts.append((*columns, 0.0))  # type: ignore[arg-type]
+        learning_rate, beta1, beta2, epsilon, decay, *corrections = self._next_constants()
         use_numba = implementation == "numba" or (
             implementation == "auto" and weight_LD.device.type == "cpu"
         )
-        for weight, grad, moment1, moment2, decay in parts:
-            update = _step_numba if use_numba else _step_torch
-            update(weight, grad, moment1, moment2, rows_U, (*constants[:4], decay, *constants[5:]))
+        update = _step_numba if use_numba else _step_torch
+        fixed = (learning_rate, beta1, beta2, epsilon)
+        m1_LD, m2_LD, m1_L, m2_L = self.moments
+        update(weight_LD, grad_weight_UD, m1_LD, m2_LD, rows_U, (*fixed, decay, *corrections))
+        if bias_L is not None and grad_bias_U is not None:
+            bias, grad, m1, m2 = (t.unsqueeze(1) for t in (bias_L, grad_bias_U, m1_L, m2_L))
+            update(bias, grad, m1, m2, rows_U, (*fixed, 0.0, *corrections))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Tensors from which :meth:`load_state_dict` continues bit-equal."""
