@@ -220,7 +220,7 @@ def ablate(
     from learned_index.analysis.ablation import Ablation
     from learned_index.analysis.shared import STEPS
     from learned_index.cli.pipeline import check_labels
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.sources import feature_count, resolve_data
     from learned_index.presets import model_configs
 
     wanted = [step for step in STEPS if step in steps]
@@ -242,7 +242,7 @@ def ablate(
     whole, train, queries = _splits(folder, split, holdout, seed=seed)
     check_labels(train, quiet=quiet)
     configs = model_configs(preset, n_labels=train.n_labels, **given)
-    spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
+    spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
     encoder, values = _encoded(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar("ablation", quiet=quiet) as bar:

@@ -101,7 +101,7 @@ def set_up(
     Raises:
         InputError: Unknown data or encoder, or values that do not fit together.
     """
-    from learned_index.cli.sources import make_encoder, resolve_data
+    from learned_index.cli.sources import feature_count, make_encoder, resolve_data
     from learned_index.elias import ELIAS
     from learned_index.elias.points import is_trained
 
@@ -111,7 +111,7 @@ def set_up(
         # Names that stored vectors are found by.
         train = replace(train, ids=[f"train {row}" for row in range(train.n_points)])
     configs = model_configs(preset, n_labels=train.n_labels, **given)
-    spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
+    spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
     config = configs.model
     encoder = make_encoder(spec, has_texts=train.texts is not None, seed=configs.training.seed)
     model = ELIAS(

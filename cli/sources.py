@@ -43,7 +43,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     Args:
         spec: See ``li train-index --help``.
         has_texts: Whether the points are texts; else they are sparse features, for which ``lsa``
-            is an SVD of the features.
+            is an SVD of them and ``features`` takes them as they are.
         seed: Seed of encoders that need one.
 
     Raises:
@@ -53,18 +53,28 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
         from learned_index.encoders.spec import parse_encoder
 
         return parse_encoder(spec, seed=seed, precision="auto")
+    from learned_index.encoders.feature_rows import DenseFeatureRowsEncoder
     from learned_index.encoders.feature_svd import FeatureSvdEncoder
     from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
 
+    if spec in ("features", DenseFeatureRowsEncoder.kind):
+        return DenseFeatureRowsEncoder()
     name, _, dim = spec.partition(":")
     if name in ("lsa", FeatureSvdEncoder.kind) and (dim.isdigit() or not dim):
         return FeatureSvdEncoder(**({"dim": int(dim)} if dim else {}), seed=seed)
     if is_vector_spec(spec):
         return PrecomputedEncoder(spec)
     raise InputError(
-        f"the data have sparse features and no texts, which --encoder {spec} cannot read; use lsa "
-        "or lsa:DIM (an SVD of the features) or a file of vectors"
+        f"the data have sparse features and no texts, which --encoder {spec} cannot read; use "
+        "features (as they are), lsa:DIM (an SVD of them) or a file of vectors"
     )
+
+
+def feature_count(dataset: Dataset) -> int | None:
+    """Columns of the sparse features of points without texts; None where there are texts."""
+    if dataset.texts is not None or dataset.features is None:
+        return None
+    return int(dataset.features.shape[1])
 
 
 def points_for(encoder: Encoder, dataset: Dataset) -> Any:

@@ -109,6 +109,7 @@ def train_index(
     from learned_index.cli.report import peak_rss_mb, versions, write_report
     from learned_index.cli.sources import (
         encode_points,
+        feature_count,
         points_for,
         resolve_data,
         text_features,
@@ -127,7 +128,7 @@ def train_index(
         if evaluate_test and "test" not in folder.splits:
             raise InputError(f"{folder.path} has no test split for --evaluate-test")
         whole, train, held_out = choose_points(folder, holdout, seed=training_config.seed)
-        spec = encoder_spec or preset_encoder(preset, has_texts=train.texts is not None)
+        spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
         check_labels(train, quiet=quiet)
     with timings.measure("encode_seconds"):
         encoder, embeddings = encode_training_points(

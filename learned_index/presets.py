@@ -10,6 +10,7 @@ from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.ranking import RankerConfig
 
+MOST_FEATURES_AS_THEY_ARE = 2048
 Command = Literal["train-index", "train"]
 Overrides = dict[str, dict[str, Any]]
 """Section (``index``, ``training``, ``ranker``, ``model``) to field to value."""
@@ -174,25 +175,27 @@ def preset_help(command: Command) -> str:
     return "; ".join(f"{name}: {PRESETS[name]['help']}" for name in names) + "."
 
 
-def preset_encoder(name: str, *, has_texts: bool) -> str:
-    """Return what ``--encoder`` is by default: the preset's, or a wide SVD for sparse features.
+def preset_encoder(name: str, *, n_features: int | None) -> str:
+    """Return what ``--encoder`` is by default: the preset's, or one for sparse features.
+
+    Features are taken as they are where there are at most 2048, else by an SVD.
 
     Args:
         name: A key of :data:`PRESETS`.
-        has_texts: Whether the points are texts; else they are sparse features.
+        n_features: Columns of sparse features; None: the points are texts.
 
     Raises:
         InputError: The preset trains a text encoder, and there are no texts.
     """
     preset = _find(name)
-    if has_texts:
+    if n_features is None:
         return preset["encoder"]
     if preset.get("model", {}).get("train_encoder") == "yes":
         raise InputError(
             f"preset {name!r} trains a text encoder, but the data have sparse features and no "
             "texts; use --preset cpu"
         )
-    return "lsa:512"
+    return "features" if n_features <= MOST_FEATURES_AS_THEY_ARE else "lsa:512"
 
 
 def preset_configs(

@@ -302,16 +302,18 @@ def test_the_second_ctrl_c_does_not_wait() -> None:
 def test_presets_choose_an_encoder_that_can_read_the_data() -> None:
     from learned_index.presets import preset_encoder
 
-    assert preset_encoder("cpu", has_texts=True) == "minilm:128"
-    assert preset_encoder("cpu", has_texts=False) == "lsa:512"
+    assert preset_encoder("cpu", n_features=None) == "minilm:128"
+    assert preset_encoder("cpu", n_features=500) == "features"
+    assert preset_encoder("cpu", n_features=50_000) == "lsa:512"
     with pytest.raises(InputError, match="use --preset cpu"):
-        preset_encoder("bow", has_texts=False)
+        preset_encoder("bow", n_features=500)
 
 
 def test_sparse_features_are_read_by_an_svd_only() -> None:
     from learned_index.cli.sources import make_encoder
 
     assert make_encoder("lsa:7", has_texts=False, seed=0).kind == "feature-svd"
+    assert make_encoder("features", has_texts=False, seed=0).kind == "dense-feature-rows"
     for spec in ("lsa+minilm", "minilm", "lsa:x"):
         with pytest.raises(InputError, match="lsa:DIM"):
             make_encoder(spec, has_texts=False, seed=0)

@@ -15,7 +15,7 @@ from learned_index.data import holdout_rows, without_labels
 from learned_index.elias import ELIAS, EliasConfig
 from learned_index.elias.shortlist import followed_by, merge
 from learned_index.encoders.bow import BagOfWordsEncoder
-from learned_index.encoders.feature_rows import FeatureRowsEncoder
+from learned_index.encoders.feature_rows import DenseFeatureRowsEncoder, FeatureRowsEncoder
 from learned_index.encoders.feature_svd import FeatureSvdEncoder
 from learned_index.encoders.lsa import LSAEncoder
 from learned_index.encoders.tfidf import TfidfEncoder
@@ -500,3 +500,16 @@ def test_feature_rows_against_dense_arithmetic(weighting: str, tmp_path) -> None
         encoder.encode(["text"])
     with pytest.raises(NotFittedError):
         FeatureRowsEncoder().encode(rows)
+
+
+def test_dense_feature_rows_are_the_sparse_ones(tmp_path) -> None:
+    rows = sp.random(30, 12, density=0.3, format="csr", random_state=0, dtype=np.float32)
+    dense = DenseFeatureRowsEncoder().fit(rows)
+    sparse = FeatureRowsEncoder(weighting="none").fit(rows)
+    np.testing.assert_array_equal(dense.encode(rows), sparse.encode(rows).toarray())
+    (tmp_path / "e").mkdir()
+    dense.save(tmp_path / "e")
+    again = DenseFeatureRowsEncoder.load(tmp_path / "e")
+    np.testing.assert_array_equal(again.encode(rows), dense.encode(rows))
+    with pytest.raises(InputError, match="at most 8192"):
+        DenseFeatureRowsEncoder().fit(sp.csr_matrix((3, 9000), dtype=np.float32))

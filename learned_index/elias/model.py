@@ -41,8 +41,9 @@ class ELIAS:
 
     The index (one, or several with different clusterings whose probabilities are averaged) finds
     the shortlist of a text; a sparse linear ranker on [tf-idf, vector] orders its best
-    ``rerank_size`` labels by a product of powers of p and sigmoid(2 q), and a calibrator learned on held-out
-    points turns p and q into probabilities (ELIAS++: Gupta et al., NeurIPS 2022, section 3.5).
+    ``rerank_size`` labels by a product of powers of p and sigmoid(2 q), and a calibrator learned
+    on held-out points turns p and q into probabilities (ELIAS++: Gupta et al., NeurIPS 2022,
+    section 3.5).
 
     Args:
         encoder: Makes dense vectors. One that is an ``nn.Module`` with ``tokenize`` can be trained
