@@ -158,7 +158,7 @@ PRESETS: dict[str, Preset] = {
 class ModelConfigs(NamedTuple):
     """Everything that configures an :class:`~learned_index.elias.ELIAS` model but the encoder."""
 
-    index: IndexConfig
+    index: IndexConfig  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     training: TrainingConfig
     ranker: RankerConfig
     model: EliasConfig

@@ -382,7 +382,8 @@ class ELIAS:
         rank_BK = head.p if q_BK is None else self.combination(head.p, q_BK)
         rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
         order = np.argsort(-rank_BK, axis=1, kind="stable")
-        ids, ranks = (np.take_along_axis(a, order, axis=1) for a in (head.ids, rank_BK))
+        ids: Int64Array = np.take_along_axis(head.ids, order, axis=1)
+        ranks: Float32Array = np.take_along_axis(rank_BK, order, axis=1)
         if tail is not None:
             # Not ranked again: no score above the last that is.
             low = tail.p if q_BK is None else self.combination(tail.p, np.zeros_like(tail.p))

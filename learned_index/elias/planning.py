@@ -28,9 +28,12 @@ _SAMPLE = 20_000
 _MAX_TERMS = 200_000
 _VECTORS_IN_MEMORY = 2**31
 """Vectors of a trained encoder that take more are kept on disk between the stages."""
-RANKER_SHARE = 0.35
-"""Share of the terms of a label's points that keep a weight, measured on five data sets."""
-PAIR_BYTES = 60
+RANKER_SHARE = 0.25
+"""Share of the terms of a label's points that keep a weight at a threshold of 0.05, about:
+measured on three data sets, where the estimate met the number within a factor of 3."""
+LIBRARIES = 180 * 2**20
+"""Bytes of libraries and compiled code that are loaded when they are first used, measured."""
+PAIR_BYTES = 45
 """Peak bytes per (point, shortlisted label) while the ranker is made ready."""
 
 
@@ -145,7 +148,7 @@ def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "c
     if trained:
         # Weights, gradients, two moments, an average.
         memory["encoder training"] = FLOAT * 4 * encoder + _tokens_bytes(shape)
-    before = ("earlier members", "tf-idf", "vectors", "encoder")
+    before = ("libraries", "earlier members", "tf-idf", "vectors", "encoder")
     kept = sum(memory.get(name, 0) for name in before)
     phases = (
         memory.get("encoder training", 0) + memory["index training"] + memory["batch"],
@@ -187,6 +190,7 @@ def _memory(
     if trained and vectors > _VECTORS_IN_MEMORY:
         vectors = 0
     return {
+        "libraries": LIBRARIES,
         "tf-idf": tfidf if features else 0,
         "building features": int(3.5 * tfidf) + 200 * shape.n_terms if features else 0,
         "encoder": _fitted_bytes(model.encoder, shape),
@@ -236,6 +240,8 @@ def encoder_dim(encoder: Any, shape: DataShape) -> int:
     """Vector length after fitting: an SVD has no more dimensions than points or terms."""
     if hasattr(encoder, "encoders"):
         return sum(encoder_dim(part, shape) for part in encoder.encoders)
+    if getattr(encoder, "kind", "") == "dense-feature-rows":
+        return shape.n_terms
     dim = int(encoder.dim)
     return min(dim, shape.n_points, shape.n_terms) if _is_svd(encoder) else dim
 
@@ -250,7 +256,7 @@ def encoder_parameters(encoder: Any, shape: DataShape) -> int:
         return sum(encoder_parameters(part, shape) for part in encoder.encoders)
     if isinstance(encoder, nn.Module):
         count = sum(parameter.numel() for parameter in encoder.parameters())
-        return count or shape.n_terms * int(encoder.dim)  # a bag of words before its fit
+        return count or shape.n_terms * encoder_dim(encoder, shape)  # a bag of words before its fit
     return shape.n_terms * encoder_dim(encoder, shape) if _is_svd(encoder) else 0
 
 
@@ -273,4 +279,5 @@ def ranker_weights(model: ELIAS, shape: DataShape) -> int:
     points = (shape.n_points * R + shape.n_pairs) / max(1, shape.n_labels)
     negatives = min(points, model.ranker_config.max_negatives)
     terms = min(shape.n_terms, shape.terms * negatives**0.6)
-    return int(RANKER_SHARE * terms * shape.n_labels)
+    share = RANKER_SHARE * (0.05 / max(0.01, model.ranker_config.weight_threshold)) ** 0.75
+    return int(min(1.0, share) * terms * shape.n_labels)
