@@ -10,6 +10,7 @@ See benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -213,4 +214,6 @@ def write_tables(rows: list[table.Row], results: dict[str, dict[str, Any]], plan
 
 
 if __name__ == "__main__":
+    # Ended from outside, it takes the system that is running with it, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

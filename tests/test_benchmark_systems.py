@@ -1,6 +1,7 @@
 """The comparison with other systems: table logic, kept results, one small run with kNN."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -258,3 +259,18 @@ def test_results_of_other_data_are_not_overwritten(data, tmp_path, capsys):
     command = ["--data", str(data), "--out", str(tmp_path), "--systems", "knn"]
     assert systems.main([*command, "--test-split", "dev"]) == 2
     assert "other data" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_leaves_no_process(tmp_path, monkeypatch):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    log = tmp_path / "log"
+
+    def interrupt(seconds):
+        if log.exists() and log.read_text().strip():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("peers.process.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_logged([sys.executable, "-c", code], log=log, threads=1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
