@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learned_index.data.vocabulary import LabelVocabulary
+    from learned_index.elias import ELIAS, EliasConfig
     from learned_index.graph import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
     from learned_index.text_index import TextIndex
     from learned_index.types import SearchResult
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ELIAS",
+    "EliasConfig",
     "IndexConfig",
     "IndexOutput",
     "LabelVocabulary",
@@ -27,6 +30,8 @@ __all__ = [
 # The names are imported when they are first used (PEP 562): `li --help`, and whoever needs only
 # the errors or a data format, does not wait two seconds for torch and Numba.
 _HOME = {
+    "ELIAS": "learned_index.elias",
+    "EliasConfig": "learned_index.elias",
     "IndexConfig": "learned_index.graph",
     "IndexOutput": "learned_index.graph",
     "LabelVocabulary": "learned_index.data.vocabulary",
