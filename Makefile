@@ -5,7 +5,7 @@
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
 # THREADS     CPU threads of the demo; default: all
-# TRAIN_FLAGS options for the demo's li train-index. The default needs no language model to run; with
+# TRAIN_FLAGS options for the demo's li train. The default needs no language model to run; with
 #             one it takes longer and knows more words:           make demo TRAIN_FLAGS=
 
 PYTHON ?= python3
@@ -58,7 +58,7 @@ $(DEMO)/data.built: | $(RUN_STAMP)
 
 $(DEMO)/model.report.json: $(DEMO)/data.built
 	@echo "== 2/4  training"
-	$(LI) train-index --data $(DEMO)/data --out $(DEMO)/model --overwrite --seed 0 $(THREAD_FLAGS) \
+	$(LI) train --data $(DEMO)/data --out $(DEMO)/model --overwrite --resume --seed 0 $(THREAD_FLAGS) \
 	  $(TRAIN_FLAGS)
 
 $(DEMO)/compare/table.txt: $(DEMO)/model.report.json

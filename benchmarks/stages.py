@@ -51,7 +51,8 @@ def main() -> None:
     folder = open_dataset(arguments.data)
     train, test = folder.read("train"), folder.read("test")
     assert train.texts is not None and test.texts is not None
-    encoder = parse_encoder(arguments.encoder, seed=arguments.seed).fit(train.texts)
+    encoder = parse_encoder(arguments.encoder, seed=arguments.seed, precision="auto")
+    encoder.fit(train.texts)
     vectors = cached_encode(encoder, train.texts, split="train")
     queries = cached_encode(encoder, test.texts, split="test")
     features = TfidfEncoder().fit(train.texts).encode(train.texts)

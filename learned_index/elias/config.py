@@ -38,7 +38,9 @@ class EliasConfig(Config):
         100, "labels of a training point's shortlist from which the ranker learns"
     )
     validation_fraction: float = parameter(
-        0.02, "share of the training points held out to validate and calibrate on; 0: none"
+        0.02,
+        "share of the training points held out to validate and calibrate on, at least 100 or a "
+        "tenth of them; 0: none",
     )
     validation_limit: int = parameter(1000, "at most so many points are held out")
     train_encoder: Literal["auto", "yes", "no"] = parameter(

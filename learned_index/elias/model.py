@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Score = Literal["ranking", "probability", "index"]
 Validation = Dataset | tuple[Points, sp.csr_matrix]
 _CHUNK_ROWS = 2048
+_LEAST_HELD_OUT = 100
 
 
 class ELIAS:
@@ -149,6 +150,7 @@ class ELIAS:
     def held_out_rows(self, labels_NL: sp.csr_matrix) -> Int64Array:
         """Training points that :meth:`fit` holds out when it gets no validation data.
 
+        The configured share, and on small data 100 points or a tenth of them, whichever is less.
         Whoever encodes the points beforehand fits the encoder on the others. Every label keeps a
         training point; the choice depends on labels, configuration and seed only.
 
@@ -160,7 +162,10 @@ class ELIAS:
         """
         config = self.config
         labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
-        size = int(min(config.validation_limit, config.validation_fraction * labelled))
+        if config.validation_fraction == 0:
+            return np.empty(0, dtype=np.int64)
+        least = min(_LEAST_HELD_OUT, labelled / 10)
+        size = int(min(config.validation_limit, max(least, config.validation_fraction * labelled)))
         return holdout_rows(labels_NL, size, seed=self.training_config.seed)
 
     def fit(
