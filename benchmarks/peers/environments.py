@@ -20,7 +20,7 @@ def requirements(name: str) -> dict[str, str]:
     """Return the pinned packages of an environment, name to version."""
     lines = (REQUIREMENTS / f"requirements-{name}.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return dict(pin.split("==") for pin in pins)  # type: ignore[misc]
+    return dict(pin.split("==") for pin in pins)
 
 
 def ensure_environment(name: str, folder: Path) -> Path:

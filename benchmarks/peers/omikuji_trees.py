@@ -31,7 +31,7 @@ class Forest:
 
     def train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> None:
         """Train on the text file, which holds what the arguments hold."""
-        import omikuji
+        import omikuji  # type: ignore[import-not-found]
 
         chosen = omikuji.Model.default_hyper_param()
         for name, value in self._parameters.items():

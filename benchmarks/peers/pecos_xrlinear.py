@@ -26,9 +26,9 @@ class XRLinear:
 
     def train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> None:
         """Cluster the labels and train all layers."""
-        from pecos.xmc import Indexer, LabelEmbeddingFactory
-        from pecos.xmc.base import HierarchicalKMeans
-        from pecos.xmc.xlinear.model import XLinearModel
+        from pecos.xmc import Indexer, LabelEmbeddingFactory  # type: ignore[import-not-found]
+        from pecos.xmc.base import HierarchicalKMeans  # type: ignore[import-not-found]
+        from pecos.xmc.xlinear.model import XLinearModel  # type: ignore[import-not-found]
 
         labels = y_NL.tocsc()
         label_features = LabelEmbeddingFactory.create(labels, x_NF, method="pifa")
