@@ -19,6 +19,7 @@ from training_cases import (
     fit_frozen,
     fit_texts,
     frozen_points,
+    label_matrix,
     tensors_of,
     text_points,
 )
@@ -46,16 +47,23 @@ def precision_at_1(index, vectors, truth):
     return evaluate(result, truth, propensities=np.ones(N_LABELS))["P@1"]
 
 
+def noisy_points(n, seed):
+    """One word of a label's three, and five words that say nothing."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, N_LABELS, size=(n, 1))
+    noise = [" ".join(f"noise{word}" for word in row) for row in rng.integers(0, 60, size=(n, 5))]
+    keys = [
+        f"key{label}x{form}"
+        for label, form in zip(labels[:, 0], rng.integers(0, 3, n), strict=True)
+    ]
+    return [f"{key} {words}" for key, words in zip(keys, noise, strict=True)], label_matrix(labels)
+
+
 def test_a_trained_encoder_beats_the_frozen_one():
-    texts, Y = text_points(600)
-    test_texts, test_Y = text_points(200, seed=1)
+    texts, Y = noisy_points(800, seed=0)
+    test_texts, test_Y = noisy_points(200, seed=1)
     training = replace(
-        QUICK,
-        stage1_epochs=6,
-        stage2_epochs=6,
-        warm_epochs=3,
-        encoder_learning_rate=1e-2,
-        dropout=0.0,
+        QUICK, stage1_epochs=4, stage2_epochs=4, warm_epochs=2, encoder_learning_rate=1e-2
     )
     config = replace(SMALL, projection="none")
     start = bow(texts, init="random")
@@ -65,7 +73,7 @@ def test_a_trained_encoder_beats_the_frozen_one():
     fit_texts(encoder, points=(texts, Y), index=trained)
     before = precision_at_1(frozen, start.encode(test_texts), test_Y)
     after = precision_at_1(trained, encoder.encode(test_texts), test_Y)
-    assert after > before + 5  # 53.5 and 43.0
+    assert after > before + 5  # 22 and 10
 
 
 def test_all_stages_are_run_and_reported_in_order():
@@ -103,22 +111,27 @@ def test_the_first_clustering_sees_features_alone_the_second_both(monkeypatch):
     assert seen == [[8], [8]]
 
 
-def test_label_classifiers_go_on_and_clusters_start_anew_after_the_warm_up(monkeypatch):
+def test_only_the_encoder_goes_on_from_the_warm_up(monkeypatch):
     texts, Y = text_points()
-    seen = {}
-    original = course.GraphTraining._cluster_again
+    encoder, starts = bow(texts), []
+    original = course.GraphTraining._run_stage
 
-    def watch(self, vectors):
-        seen["before"] = {n: t.clone() for n, t in self._index.state_dict().items()}
-        original(self, vectors)
-        seen["after"] = {n: t.clone() for n, t in self._index.state_dict().items()}
+    def watch(self, name, *arguments):
+        weights = encoder.bag.weight.detach().clone()
+        starts.append((name, weights, {n: t.clone() for n, t in tensors_of(self._index).items()}))
+        assert name == "stage 2" or (self._row_optimiser.steps == 0)
+        original(self, name, *arguments)
 
-    monkeypatch.setattr(course.GraphTraining, "_cluster_again", watch)
-    fit_texts(bow(texts), points=(texts, Y))
-    same = {n for n, t in seen["before"].items() if torch.equal(t, seen["after"][n])}
-    assert same >= {"label_weight_LD", "label_bias_L", "projection.weight", "input_scale"}
-    assert "router.weight_CD" not in same
-    assert seen["before"]["projection.weight"].any()
+    monkeypatch.setattr(course.GraphTraining, "_run_stage", watch)
+    fit_texts(encoder, points=(texts, Y))
+    (warm, before, _), (stage_1, after, index), _ = starts
+    assert (warm, stage_1) == ("warm-up", "stage 1")
+    assert not torch.equal(before, after)
+    fresh = LearnedGraphIndex(SMALL, training=QUICK)
+    at_start = bow(texts)
+    at_start.bag.weight.data.copy_(after)
+    fresh.build_partition(at_start.encode(texts), Y)
+    assert_equal(index, tensors_of(fresh))
 
 
 def test_the_same_seed_gives_the_same_bits_another_seed_others():

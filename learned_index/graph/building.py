@@ -83,8 +83,8 @@ def fit_end_to_end(
 
     The labels are clustered on ``clustering_features``; a short first training (the warm-up)
     makes the encoder know the labels; they are clustered again on [features ; learned vectors]
-    (the paper's psi); stage 1; the graph; stage 2. The label classifiers and the projection go on
-    from the warm-up, the clusters start anew.
+    (the paper's psi); stage 1; the graph; stage 2. Only the encoder goes on from the warm-up:
+    clusters and label classifiers start anew from the new centroids.
 
     The same seed and thread count give bit-equal results on the CPU. Encoder and index end up on
     the encoder's device.

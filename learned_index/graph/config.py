@@ -9,7 +9,7 @@ from learned_index.errors import InputError
 from learned_index.parameters import Config
 from learned_index.parameters import parameter as _parameter
 
-_STEPS = {"index": (280, 560), "encoder": (60, 100)}
+_STEPS = {"index": (280, 560), "encoder": (40, 60)}
 """Steps that stages 1 and 2 have at least, unless epochs are given."""
 
 
@@ -52,13 +52,13 @@ class TrainingConfig(Config):
     batch_size: int = _parameter(256, "points per step")
     stage1_epochs: int | None = _parameter(
         None,
-        "epochs with the fixed partition; default: 2, more where that is under 280 steps (60 with "
+        "epochs with the fixed partition; default: 2, more where that is under 280 steps (40 with "
         "a trainable encoder)",
     )
     stage2_epochs: int | None = _parameter(
         None,
         "epochs with the learned graph (0: none); default: 4, more where that is under 560 steps "
-        "(100 with a trainable encoder)",
+        "(60 with a trainable encoder)",
     )
     learning_rate: float = _parameter(2e-2, "peak rate of label classifiers and router")
     projection_learning_rate: float = _parameter(1e-3, "peak rate of the input projection")

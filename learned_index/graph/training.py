@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -83,13 +83,7 @@ class GraphTraining:
         training = index.training_config
         self._generator = torch.Generator().manual_seed(training.seed)
         self._rows: Int64Array = np.flatnonzero(np.diff(labels_NL.indptr)).astype(np.int64)
-        self._row_optimiser = RowAdamW(
-            labels_NL.shape[1],
-            inputs.dim,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            device=inputs.device,
-        )
+        self._row_optimiser = self._new_row_optimiser()
         self._stop_pending = False
         self._files: CheckpointFiles | None = None
         self._start_weights = ""
@@ -132,7 +126,9 @@ class GraphTraining:
         if stage == "stage 2":
             if vectors is not None:
                 learnable_graph(index, vectors, self._labels_NL)
-        elif index._dim is None or stage == "warm-up" or not self._is_warm:
+        else:
+            # Label classifiers start anew with the clusters: kept ones overfit sooner.
+            self._row_optimiser = self._new_row_optimiser()
             if vectors is not None:
                 partition_labels(
                     index,
@@ -141,27 +137,18 @@ class GraphTraining:
                     self._features,
                     cluster_on="features" if stage == "warm-up" else "both",
                 )
-        else:
-            self._cluster_again(vectors)
         self._share()
         self._tell(what, 1)
 
-    @property
-    def _is_warm(self) -> bool:
-        return self._inputs.encoder is not None and bool(self._index.training_config.warm_epochs)
-
-    def _cluster_again(self, vectors: Any) -> None:
-        """Cluster on what the warm-up learned; the label classifiers and the projection stay."""
-        index = self._index
-        if vectors is None:
-            return
-        kept = {
-            name: tensor.detach().clone()
-            for name, tensor in index.state_dict().items()
-            if name.startswith(("label_", "projection.")) or name == "input_scale"
-        }
-        partition_labels(index, index.project(vectors), self._labels_NL, self._features)
-        index.load_state_dict(kept, strict=False)
+    def _new_row_optimiser(self) -> RowAdamW:
+        training = self._index.training_config
+        return RowAdamW(
+            self._labels_NL.shape[1],
+            self._inputs.dim,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            device=self._inputs.device,
+        )
 
     def _share(self) -> None:
         """Give all processes the index of process 0, on the device of the training."""
