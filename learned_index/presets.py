@@ -10,7 +10,7 @@ from learned_index.errors import InputError
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.ranking import RankerConfig
 
-MOST_FEATURES_AS_THEY_ARE = 2048
+MOST_FEATURES_AS_THEY_ARE = 512
 Command = Literal["train-index", "train"]
 Overrides = dict[str, dict[str, Any]]
 """Section (``index``, ``training``, ``ranker``, ``model``) to field to value."""
@@ -178,7 +178,7 @@ def preset_help(command: Command) -> str:
 def preset_encoder(name: str, *, n_features: int | None) -> str:
     """Return what ``--encoder`` is by default: the preset's, or one for sparse features.
 
-    Features are taken as they are where there are at most 2048, else by an SVD.
+    Features are taken as they are where there are at most 512, else by an SVD.
 
     Args:
         name: A key of :data:`PRESETS`.
@@ -195,7 +195,7 @@ def preset_encoder(name: str, *, n_features: int | None) -> str:
             f"preset {name!r} trains a text encoder, but the data have sparse features and no "
             "texts; use --preset cpu"
         )
-    return "features" if n_features <= MOST_FEATURES_AS_THEY_ARE else "lsa:512"
+    return "features" if n_features <= MOST_FEATURES_AS_THEY_ARE else "lsa"
 
 
 def preset_configs(

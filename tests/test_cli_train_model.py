@@ -304,7 +304,7 @@ def test_presets_choose_an_encoder_that_can_read_the_data() -> None:
 
     assert preset_encoder("cpu", n_features=None) == "minilm:128"
     assert preset_encoder("cpu", n_features=500) == "features"
-    assert preset_encoder("cpu", n_features=50_000) == "lsa:512"
+    assert preset_encoder("cpu", n_features=50_000) == "lsa"
     with pytest.raises(InputError, match="use --preset cpu"):
         preset_encoder("bow", n_features=500)
 
