@@ -383,7 +383,9 @@ def _one_vs_all(ablation: Ablation, *, epochs: int | None, rate: float | None) -
     data, configs = ablation.data, ablation.configs
     rows = np.flatnonzero(np.diff(ablation.kept_labels.indptr))
     labels = ablation.kept_labels[rows]
-    training = configs.training.resolve_epochs(len(rows))
+    training = configs.training.resolve_epochs(
+        len(rows), trained="encoder" if ablation.trains_encoder else "index"
+    )
     trained = (training.stage1_epochs or 0) + (training.stage2_epochs or 0)
     if ablation.trains_encoder:
         trained += training.warm_epochs or 0

@@ -53,7 +53,9 @@ def expected_seconds(model: ELIAS, plan: Plan, points: Any, *, trained: bool) ->
         Seconds by step, with ``"total"``. Vectors that are in a cache already cost nothing, what
         this does not know. Steps that depend on the data's difficulty (the ranker) are rough.
     """
-    training = model.training_config.resolve_epochs(plan.shape.n_points)
+    training = model.training_config.resolve_epochs(
+        plan.shape.n_points, trained="encoder" if trained else "index"
+    )
     stage1, stage2 = training.stage1_epochs or 0, training.stage2_epochs or 0
     steps = -(-plan.shape.n_points // training.batch_size)
     fit, encode = seconds_per_text(model.encoder, points)
