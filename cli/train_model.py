@@ -148,7 +148,10 @@ def train(
     from learned_index.cli.plan import refuse_what_cannot_fit
     from learned_index.cli.report import write_report
     from learned_index.training import CheckpointOptions
+    from learned_index.training.processes import first_process_first, is_first_process
 
+    first = is_first_process()
+    quiet, as_json = quiet or not first, as_json and first
     state = checkpoint or out.with_name(out.name + ".checkpoint")
     check_output(out, overwrite=overwrite)
     resumed = _check_state(state, resume=resume, quiet=quiet)
@@ -162,7 +165,7 @@ def train(
         dev = _validation_split(setup.folder, validation)
     with timings.measure("plan_seconds"):
         refuse_what_cannot_fit(setup, force=force)
-    with timings.measure("encode_seconds"):
+    with timings.measure("encode_seconds"), first_process_first(_training_device(setup)):
         arrays = _encode(setup, dev, cache=cache, quiet=quiet)
     flag = SignalStop()
     options = CheckpointOptions(state, every_seconds=checkpoint_seconds, stop=flag)
@@ -176,6 +179,8 @@ def train(
                 err=True,
             )
             raise click.exceptions.Exit(flag.exit_code) from None
+    if not first:
+        return
     with timings.measure("save_seconds"):
         model.save(out, overwrite=overwrite)
         shutil.rmtree(state, ignore_errors=True)
@@ -189,6 +194,14 @@ def train(
         return
     _show(summary, path)
     note(f'next: li search {out} "your question"', quiet=quiet)
+
+
+def _training_device(setup: Setup) -> Any:
+    from learned_index.graph.building import training_device
+
+    if setup.trained:
+        return next(parameter.device for parameter in setup.model.encoder.parameters())  # type: ignore[attr-defined]
+    return training_device(setup.model.training_config.device)
 
 
 def _check_state(state: Path, *, resume: bool, quiet: bool) -> bool:

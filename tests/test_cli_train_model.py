@@ -317,3 +317,28 @@ def test_sparse_features_are_read_by_an_svd_only() -> None:
     for spec in ("lsa+minilm", "minilm", "lsa:x"):
         with pytest.raises(InputError, match="lsa:DIM"):
             make_encoder(spec, has_texts=False, seed=0)
+
+
+def test_two_processes_train_one_model(text_folder: Path, tmp_path: Path) -> None:
+    common = ["--data", str(text_folder), "--encoder", "lsa:8", "--cache", str(tmp_path / "cache")]
+    small = ["--stage1-epochs", "1", "--stage2-epochs", "1", "--threads", "1", "--quiet"]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, several in (("one", []), ("two", torchrun)):
+        run = [sys.executable, *several, "-m", "learned_index.cli", "train", *common, *small]
+        done = subprocess.run(
+            [*run, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("1 model") == 1, done.stdout
+    one, two = (ELIAS.load(tmp_path / name) for name in ("one", "two"))
+    others = two.index.state_dict()
+    for name, tensor in one.index.state_dict().items():
+        assert float((tensor.double() - others[name].double()).abs().max()) < 1e-4, name
+    assert two.ranker_ is not None
+    assert two.report_["n_held_out"] == one.report_["n_held_out"]
+    assert not (tmp_path / "two.checkpoint").exists()

@@ -28,6 +28,7 @@ from learned_index.graph import LearnedGraphIndex
 from learned_index.ranking import Calibrator, Combination, SparseRanker
 from learned_index.training import Progress
 from learned_index.training.batches import as_label_matrix
+from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def fit_model(
     else:
         assert vectors is not None
         _train_on_vectors(model, vectors[0], kept_NL, sparse_NV, held, steps)
+    if not is_first_process():
+        return
     _train_ranker(model, vectors, sparse_NV, kept_NL, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.report_ = {

@@ -183,7 +183,8 @@ class ELIAS:
         """Train everything: encoder, indexes, ranker, calibrator.
 
         The same data, configuration and thread count give an equal model, also after an
-        interruption with ``checkpoint``.
+        interruption with ``checkpoint``. Under torchrun all processes train the members together;
+        ranker, calibration and report are made by the first one alone, which is the one to save.
 
         Args:
             texts: N training texts, or CSR N x F.

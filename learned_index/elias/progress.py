@@ -32,6 +32,7 @@ from learned_index.persistence import (
 )
 from learned_index.ranking import SparseRanker
 from learned_index.training import Progress, TrainingEvent
+from learned_index.training.processes import is_first_process
 from learned_index.types import Encoder
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def data_key(texts: Any, labels_NL: sp.csr_matrix, settings: Any) -> str:
 class Steps:
     """Times, reports and keeps the steps of one training.
 
+    Of several processes that train together, the first one reports and keeps.
+
     Args:
         progress: Receives the events.
         checkpoint: Where finished steps are kept; None keeps nothing.
@@ -75,7 +78,8 @@ class Steps:
     def __init__(
         self, progress: Progress | None = None, checkpoint: CheckpointOptions | None = None
     ) -> None:
-        self._progress = progress
+        self._writes = is_first_process()
+        self._progress = progress if self._writes else None
         self._checkpoint = checkpoint
         self.seconds: dict[str, float] = {}
 
@@ -85,7 +89,7 @@ class Steps:
         Raises:
             InputError: It belongs to a training with other data or another configuration.
         """
-        if self._checkpoint is None:
+        if self._checkpoint is None or not self._writes:
             return
         path = Path(self._checkpoint.directory) / _STATE
         if path.is_file() and self._checkpoint.resume:
@@ -163,7 +167,7 @@ class Steps:
     def keep_member(self, number: int, index: LearnedGraphIndex, encoder: Encoder | None) -> None:
         """Keep a trained index, and the weights of the encoder trained with it."""
         target = self._finished(f"member_{number}")
-        if target is None:
+        if target is None or not self._writes:
             return
         with atomic_directory(target, overwrite=True) as temporary:
             index.save_pretrained(temporary / "index")

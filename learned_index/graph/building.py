@@ -60,7 +60,7 @@ def fit_index(
 ) -> None:
     """See :meth:`LearnedGraphIndex.fit`."""
     vectors, labels_NL = checked(embeddings, labels)
-    inputs = FrozenVectors(vectors, device=_device(index.training_config.device))
+    inputs = FrozenVectors(vectors, device=training_device(index.training_config.device))
     held_out = None
     if validation is not None:
         queries, truth = validation
@@ -128,7 +128,7 @@ def fit_end_to_end(
         encoder.train(was_training)
 
 
-def _device(name: str) -> torch.device:
+def training_device(name: str) -> torch.device:
     """The device that a configuration names.
 
     Raises:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -70,6 +72,29 @@ class Processes:
         wire = tensor.detach()
         wire = wire.to(torch.uint8) if wire.dtype == torch.bool else wire
         return wire.to(device).contiguous()
+
+
+def is_first_process() -> bool:
+    """Whether this process is alone or the first of those that torchrun started.
+
+    Only the first one ranks, calibrates, reports and writes.
+    """
+    return int(os.environ.get("WORLD_SIZE", "1")) < 2 or os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def first_process_first(device: torch.device) -> Iterator[None]:
+    """Let the first process go through the block before the others, e.g. to fill a cache.
+
+    Args:
+        device: As in :func:`join_processes`.
+    """
+    processes = join_processes(device)
+    if not processes.is_first:
+        processes.sum_(torch.zeros(1))
+    yield
+    if processes.is_first:
+        processes.sum_(torch.zeros(1))
 
 
 def join_processes(device: torch.device) -> Processes:
