@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -31,6 +32,8 @@ class Preset(TypedDict):
     ranker: NotRequired[dict[str, Any]]
     model: NotRequired[dict[str, Any]]
     by_labels: NotRequired[list[tuple[int | None, Overrides]]]
+    labels_per_cluster: NotRequired[int]
+    """C is the power of two nearest to L divided by this."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -89,9 +92,9 @@ PRESETS: dict[str, Preset] = {
         "model": {"train_encoder": "yes"},
     },
     # The constants of ELIAS (Gupta et al., NeurIPS 2022, arXiv 2210.08410): alpha 10, beam 20,
-    # K 2000, lambda 0.05, M = 10 L/C, edges that start uniform, batch 512, sixty epochs of BERT
-    # with about ten before the labels are clustered again, separate rates of encoder and
-    # classifiers. More labels come with more points, so fewer epochs and lower rates.
+    # K 2000, lambda 0.05, M = 10 L/C, edges that start uniform, C a power of two near L/64 (2048
+    # for 131K labels, 8192 for 670K). Rates, epochs and batch are in the range of the paper's but
+    # chosen here: more labels come with more points, so fewer epochs and lower rates.
     "bert": {
         "command": "train",
         "help": "BERT fine-tuned end to end with the paper's constants: for a GPU",
@@ -113,6 +116,7 @@ PRESETS: dict[str, Preset] = {
             "gradient_clip": 1.0,
         },
         "model": {"train_encoder": "yes", "validation_limit": 5000},
+        "labels_per_cluster": 64,
         "by_labels": [
             (
                 200_000,
@@ -255,8 +259,12 @@ def model_configs(
     ) -> dict[str, Any]:
         return {**base, **sized.get(section, {}), **(given or {})}
 
+    base_index: dict[str, Any] = dict(preset["index"])
+    if "labels_per_cluster" in preset:
+        wanted = max(1.0, n_labels / preset["labels_per_cluster"])
+        base_index["n_clusters"] = 2 ** round(math.log2(wanted))
     return ModelConfigs(
-        IndexConfig.from_dict(merged("index", preset["index"], index)),
+        IndexConfig.from_dict(merged("index", base_index, index)),
         TrainingConfig.from_dict(merged("training", preset["training"], training)),
         RankerConfig.from_dict(merged("ranker", preset.get("ranker", {}), ranker)),
         EliasConfig.from_dict(merged("model", preset.get("model", {}), model)),

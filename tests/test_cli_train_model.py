@@ -342,3 +342,13 @@ def test_two_processes_train_one_model(text_folder: Path, tmp_path: Path) -> Non
     assert two.ranker_ is not None
     assert two.report_["n_held_out"] == one.report_["n_held_out"]
     assert not (tmp_path / "two.checkpoint").exists()
+
+
+@pytest.mark.parametrize(("n_labels", "clusters"), [(131_073, 2048), (670_091, 8192), (10, 1)])
+def test_bert_preset_takes_clusters_from_labels(n_labels: int, clusters: int) -> None:
+    from learned_index.presets import model_configs
+
+    assert model_configs("bert", n_labels=n_labels).index.n_clusters == clusters
+    own = model_configs("bert", n_labels=n_labels, index={"n_clusters": 5})
+    assert own.index.n_clusters == 5
+    assert model_configs("cpu", n_labels=n_labels).index.n_clusters is None
