@@ -200,7 +200,8 @@ def _training_device(setup: Setup) -> Any:
     from learned_index.graph.building import training_device
 
     if setup.trained:
-        return next(parameter.device for parameter in setup.model.encoder.parameters())  # type: ignore[attr-defined]
+        module: Any = setup.model.encoder  # a bag of words has no parameters before its fit
+        return next((p.device for p in module.parameters()), training_device("cpu"))
     return training_device(setup.model.training_config.device)
 
 
