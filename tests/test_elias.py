@@ -360,11 +360,18 @@ def test_without_held_out_points_there_is_no_calibration() -> None:
 
 
 def test_too_few_held_out_points_for_a_calibration(caplog: pytest.LogCaptureFixture) -> None:
-    model = fitted(validation_fraction=0.02)
+    model = fitted(validation_limit=6)
     assert model.calibrator_ is None and "no calibration" in caplog.text
     assert "validation" in model.report_
     with pytest.raises(InputError, match="calibration needs"):
-        fitted(validation_fraction=0.02, calibration="isotonic")
+        fitted(validation_limit=6, calibration="isotonic")
+
+
+def test_small_data_hold_out_a_tenth_and_none_where_none_is_asked_for() -> None:
+    labels = train_data().labels
+    assert len(new_model(validation_fraction=0.02).held_out_rows(labels)) == 30
+    assert len(new_model(validation_fraction=0.5).held_out_rows(labels)) == 150
+    assert len(new_model(validation_fraction=0.0).held_out_rows(labels)) == 0
 
 
 def test_the_test_split_is_refused_as_validation() -> None:
