@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
 from learned_index.cli.common import (
     EXIT_FAILURE,
@@ -16,7 +14,6 @@ from learned_index.cli.common import (
     handle_errors,
     json_option,
     note,
-    output_console,
     progress_bar,
     quiet_option,
     threads_option,
@@ -41,28 +38,6 @@ ONE_VS_ALL = "one-vs-all"
 DEFAULT_STEPS = "stage1,stage2,ranker,calibration,ensemble"
 HOLDOUT_FRACTION = 0.1
 HOLDOUT_LIMIT = 2000
-METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5", "R@10", "R@100")
-PLOTTED = ("P@1", "P@5", "R@100")
-TITLES = {
-    "build-up": "build-up",
-    "lambda": "weight of the shortlist loss (lambda)",
-    "edges": "edges of a cluster (M)",
-    "prune-threshold": "pruning by weight",
-    "prune-top-k": "pruning to the strongest edges of each cluster",
-}
-AXES = {
-    "lambda": "weight lambda of the shortlist loss",
-    "edges": "edges of a cluster, as a multiple of L / C",
-    "prune-threshold": "least weight of a kept edge",
-    "prune-top-k": "edges kept of each cluster",
-}
-PRUNED = (
-    ("edges %", "edges_share", 100.0, ".1f"),
-    ("weight %", "weight_share", 100.0, ".1f"),
-    ("lost labels", "n_unreachable", 1.0, ",.0f"),
-    ("search ms", "search_ms", 1.0, ".3f"),
-)
-"""Columns of the pruning tables: heading, detail, factor, format."""
 
 
 def listed(convert: Callable[[str], T]) -> Callable[..., tuple[T, ...]]:
@@ -219,6 +194,7 @@ def ablate(
     """
     from learned_index.analysis.ablation import Ablation
     from learned_index.analysis.shared import STEPS
+    from learned_index.cli.ablate_report import make_report, print_tables, write_files
     from learned_index.cli.pipeline import check_labels
     from learned_index.cli.sources import feature_count, resolve_data
     from learned_index.presets import model_configs
@@ -267,16 +243,16 @@ def ablate(
         rows += ablation.prune(thresholds=thresholds, top_ks=top_ks, keep=prune_keep)
     if not rows:
         raise InputError("nothing is asked for: give --steps, a sweep or a pruning")
-    report = _report(
+    report = make_report(
         rows, configs, data=data, queries=queries, train=train, spec=spec, threads=n_threads
     )
-    _write(report, out)
+    write_files(report, out)
     if ablation.store.n_found:
         note(f"{ablation.store.n_found} measurements were there already", quiet=quiet)
     if as_json:
         emit_json(report)
     else:
-        _print(report, out)
+        print_tables(report, out)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
         click.echo(f"{row['row']} failed: {row['error']}", err=True)
@@ -310,10 +286,6 @@ def _splits(
     return whole, train, queries
 
 
-def _model_points(dataset: Dataset) -> Any:
-    return dataset.texts if dataset.texts is not None else dataset.features
-
-
 def _encoded(
     spec: str,
     configs: ModelConfigs,
@@ -329,7 +301,13 @@ def _encoded(
 
     from learned_index.analysis.shared import AblationData
     from learned_index.cli.measure import renumbered
-    from learned_index.cli.sources import bind, encode_points, make_encoder, points_for
+    from learned_index.cli.sources import (
+        bind,
+        encode_points,
+        make_encoder,
+        plain_points,
+        points_for,
+    )
     from learned_index.elias import ELIAS
     from learned_index.elias.points import default_features, fit_encoder, take
 
@@ -351,14 +329,14 @@ def _encoded(
     features = None
     if configs.model.clustering_features == "tfidf":
         with progress_bar("sparse features", quiet=quiet):
-            maker = default_features(_model_points(train))
-            fit_encoder(maker, take(_model_points(train), kept), whole_split=_model_points(train))
-            features = maker.encode(_model_points(train))
+            maker = default_features(plain_points(train))
+            fit_encoder(maker, take(plain_points(train), kept), whole_split=plain_points(train))
+            features = maker.encode(plain_points(train))
     return encoder, AblationData(
-        points=_model_points(train),
+        points=plain_points(train),
         labels_NL=train.labels,
         vectors_ND=vectors,
-        queries=_model_points(queries),
+        queries=plain_points(queries),
         query_vectors=query_vectors,
         truth=renumbered(train.vocabulary, queries),
         features_NV=features,
@@ -425,132 +403,3 @@ def _one_vs_all(ablation: Ablation, *, epochs: int | None, rate: float | None) -
         return model.search(queries, 100), seconds, {"epochs": settings["epochs"]}
 
     return ablation.external("build-up", ONE_VS_ALL, settings, run)
-
-
-# -- the report -------------------------------------------------------------------------------
-
-
-def _report(
-    rows: list[Row],
-    configs: ModelConfigs,
-    *,
-    data: str,
-    queries: Dataset,
-    train: Dataset,
-    spec: str,
-    threads: int,
-) -> dict[str, Any]:
-    from learned_index.evaluation.environment import describe_environment
-
-    split = "held-out" if queries.split == "train" else queries.split
-    return {
-        "data": data,
-        "split": split,
-        "n_queries": queries.n_points,
-        "n_points": train.n_points,
-        "n_labels": train.n_labels,
-        "encoder": spec,
-        "threads": threads,
-        "rows": rows,
-        "configuration": {name: config.to_dict() for name, config in configs._asdict().items()},
-        "environment": describe_environment(),
-    }
-
-
-def _tables(report: dict[str, Any]) -> dict[str, list[Row]]:
-    tables: dict[str, list[Row]] = {}
-    for row in report["rows"]:
-        tables.setdefault(row["table"], []).append(row)
-    return tables
-
-
-def _write(report: dict[str, Any], out: Path) -> None:
-    from learned_index.analysis.plots import plot_build_up
-    from learned_index.cli.analyse import write_csv
-    from learned_index.persistence import atomic_file, write_json
-
-    with atomic_file(out / "ablate.json") as temporary:
-        write_json(temporary, report)
-    lines = [
-        {
-            "table": row["table"],
-            "row": row["row"],
-            "value": row["value"],
-            **row["metrics"],
-            "seconds": row["seconds"],
-            **row["details"],
-            "error": row["error"],
-        }
-        for row in report["rows"]
-    ]
-    write_csv(out / "ablate.csv", lines)
-    for table, rows in _tables(report).items():
-        good = [row for row in rows if row["error"] is None]
-        if not good:
-            continue
-        path = out / f"{table}.png"
-        if table == "build-up":
-            plot_build_up([row["row"] for row in good], _series(good), path)
-        else:
-            _plot_sweep(table, good, path)
-
-
-def _series(rows: Sequence[Row]) -> dict[str, list[float]]:
-    return {name: [row["metrics"][name] for row in rows] for name in PLOTTED}
-
-
-def _plot_sweep(table: str, rows: Sequence[Row], path: Path) -> None:
-    from learned_index.analysis.plots import plot_sweep
-
-    swept = [row for row in rows if row["value"] is not None]
-    whole = [row for row in rows if row["value"] is None]
-    if not swept:
-        return
-    values = [row["value"] for row in swept]
-    plot_sweep(
-        values,
-        _series(swept),
-        path,
-        label=AXES[table] + (" (dashed: all edges)" if whole else ""),
-        log=min(values) > 0,
-        reference={name: whole[0]["metrics"][name] for name in PLOTTED} if whole else None,
-    )
-
-
-def ablation_table(table: str, rows: Sequence[Row], *, caption: str) -> Table:
-    """Lay out one table of an ablation."""
-    found = Table(
-        title=TITLES[table], caption=caption, title_justify="left", caption_justify="left"
-    )
-    found.add_column("row", style="bold", no_wrap=True)
-    pruning = table.startswith("prune-")
-    extra = [heading for heading, *_ in PRUNED] if pruning else ["seconds"]
-    for heading in (*METRICS, *extra):
-        found.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        if row["error"] is not None:
-            found.add_row(escape(row["row"]), "[red]failed[/red]")
-            continue
-        cells = [f"{row['metrics'][name]:.2f}" for name in METRICS]
-        if pruning:
-            cells += [
-                format(factor * row["details"][key], pattern) for _, key, factor, pattern in PRUNED
-            ]
-        else:
-            cells.append(f"{row['seconds']:,.0f}")
-        found.add_row(escape(row["row"]), *cells)
-    return found
-
-
-def _print(report: dict[str, Any], out: Path) -> None:
-    console = output_console()
-    tables = _tables(report)
-    last = list(tables)[-1]
-    caption = (
-        f"{report['split']}: {report['n_queries']:,} points, percent; trained on "
-        f"{report['n_points']:,} points, {report['n_labels']:,} labels, encoder "
-        f"{report['encoder']}. seconds: all training up to the row, encoding not counted."
-    )
-    for table, rows in tables.items():
-        console.print(ablation_table(table, rows, caption=caption if table == last else ""))
-    click.echo(f"written: {out / 'ablate.json'}, ablate.csv, and a plot of each table")

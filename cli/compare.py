@@ -267,6 +267,7 @@ def _comparison_data(
     """Encode what is needed and number all labels as the model does, unknown ones behind."""
     import numpy as np
 
+    from learned_index.cli.measure import encode_split, renumbered
     from learned_index.errors import InputError
     from learned_index.evaluation import ComparisonData, propensities_from_counts
 
@@ -276,13 +277,13 @@ def _comparison_data(
     rows: Sequence[int] | Any = slice(None)
     if max_queries is not None and max_queries < test.n_points:
         rows = np.sort(np.random.default_rng(0).permutation(test.n_points)[:max_queries])
-    vectors = _encode(model, test, cache=cache, quiet=quiet)
-    truth = _renumbered(model, test)
+    vectors = encode_split(model.encoder, test, cache=cache, quiet=quiet)
+    truth = renumbered(model.vocabulary, test)
     embeddings = labels = None
     if with_training:
         train = folder.read("train")
-        embeddings = _encode(model, train, cache=cache, quiet=quiet)
-        labels = _renumbered(model, train)
+        embeddings = encode_split(model.encoder, train, cache=cache, quiet=quiet)
+        labels = renumbered(model.vocabulary, train)
     counts = np.zeros(truth.shape[1], dtype=np.int64)
     if model.label_counts is not None:
         counts[: len(model.label_counts)] = model.label_counts
@@ -293,25 +294,6 @@ def _comparison_data(
         embeddings_ND=embeddings,
         labels_NL=labels,
     )
-
-
-def _encode(model: TextIndex | ELIAS, dataset: Any, *, cache: str | None, quiet: bool) -> Any:
-    from learned_index.cli.sources import bind, encode_points, points_for
-
-    bind(model.encoder, dataset)
-    return encode_points(
-        model.encoder,
-        points_for(model.encoder, dataset),
-        what=f"encoding {dataset.split}",
-        cache=cache,
-        quiet=quiet,
-    )
-
-
-def _renumbered(model: TextIndex | ELIAS, dataset: Any) -> Any:
-    from learned_index.cli.measure import renumbered
-
-    return renumbered(model.vocabulary, dataset)
 
 
 def _training_seconds(model_path: Path) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.cli.common import progress_bar
-from learned_index.cli.sources import bind, encode_points, points_for
+from learned_index.cli.sources import bind, encode_points, plain_points, points_for
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from learned_index.elias import ELIAS
     from learned_index.elias.model import Score
     from learned_index.text_index import TextIndex
-    from learned_index.types import Int64Array, SearchResult
+    from learned_index.types import Encoder, Int64Array, SearchResult
 
 
 def score_argument(model: TextIndex | ELIAS, score: str | None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def model_points(model: TextIndex | ELIAS, dataset: Dataset) -> Any:
     A full model reads texts or feature rows itself, whatever its encoder takes.
     """
     if model.kind == "elias":
-        return dataset.texts if dataset.texts is not None else dataset.features
+        return plain_points(dataset)
     return points_for(model.encoder, dataset)
 
 
@@ -50,10 +50,15 @@ def model_vectors(
     """Encode a split through the cache; None where the members of a model have own encoders."""
     if getattr(model, "has_own_encoders", False):
         return None
-    bind(model.encoder, dataset)
+    return encode_split(model.encoder, dataset, cache=cache, quiet=quiet)
+
+
+def encode_split(encoder: Encoder, dataset: Dataset, *, cache: str | None, quiet: bool) -> Any:
+    """Encode a split through the cache, N x D."""
+    bind(encoder, dataset)
     return encode_points(
-        model.encoder,
-        points_for(model.encoder, dataset),
+        encoder,
+        points_for(encoder, dataset),
         what=f"encoding {dataset.split}",
         cache=cache,
         quiet=quiet,

@@ -30,10 +30,11 @@ REMEDIES = (
 
 def plan_of(setup: Setup) -> tuple[Plan, str]:
     """Plan a training, and tell where it will run."""
+    from learned_index.cli.sources import plain_points
     from learned_index.elias.planning import DataShape, make_plan
 
     train = setup.train
-    points = train.texts if train.texts is not None else train.features
+    points = plain_points(train)
     device = setup.model.training_config.device
     if setup.trained:
         device = str(getattr(setup.model.encoder, "device", "cpu"))
@@ -111,12 +112,13 @@ def plan(
 
 def summarise(setup: Setup) -> dict[str, Any]:
     """Plan a training, measure this machine, and put all figures together (JSON-able)."""
+    from learned_index.cli.sources import plain_points
     from learned_index.elias.machine import free_device_memory, free_memory
     from learned_index.elias.timing import expected_seconds
 
     found, device = plan_of(setup)
     train = setup.train
-    points = train.texts if train.texts is not None else train.features
+    points = plain_points(train)
     why = shortage(found, device)
     return {
         "data": str(setup.folder.path),

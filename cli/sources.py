@@ -77,6 +77,11 @@ def feature_count(dataset: Dataset) -> int | None:
     return int(dataset.features.shape[1])
 
 
+def plain_points(dataset: Dataset) -> Any:
+    """Return what a full model reads itself: the texts, or the feature rows without texts."""
+    return dataset.texts if dataset.texts is not None else dataset.features
+
+
 def points_for(encoder: Encoder, dataset: Dataset) -> Any:
     """Return the points of a split in the form that an encoder takes.
 

@@ -300,9 +300,10 @@ def _fit(
 ) -> ELIAS:
     from learned_index.cli.common import progress_bar
     from learned_index.cli.pipeline import training_progress
+    from learned_index.cli.sources import plain_points
 
     train = setup.train
-    texts = train.texts if train.texts is not None else train.features
+    texts = plain_points(train)
     assert texts is not None
     with progress_bar("training", quiet=quiet) as bar, flag.listening(quiet=quiet):
         return setup.model.fit(

@@ -10,7 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, digest, digest_arrays
-from learned_index.encoders.feature_svd import feature_rows, weighted_rows
+from learned_index.encoders.feature_svd import (
+    feature_rows,
+    inverse_document_frequency,
+    weighted_rows,
+)
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.types import Float32Array
@@ -71,8 +75,7 @@ class FeatureRowsEncoder(EncoderBase):
             raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
         weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
         if self.weighting == "idf":
-            frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
-            weight_F = (np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1).astype(np.float32)
+            weight_F = inverse_document_frequency(rows_NF)
         self._weight_F = weight_F
         return self
 

@@ -65,8 +65,7 @@ class FeatureSvdEncoder(EncoderBase):
         rows_NF = feature_rows(texts)
         if rows_NF.nnz == 0:
             raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
-        frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
-        self._idf_F = (np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1).astype(np.float32)
+        self._idf_F = inverse_document_frequency(rows_NF)
         weighted = weighted_rows(rows_NF, self._idf_F)
         dim = min(self._requested_dim, *weighted.shape)
         self._components_FD = truncated_svd(weighted, dim, seed=self.seed, n_iter=self.n_iter)
@@ -131,6 +130,13 @@ def feature_rows(rows: Any) -> sp.csr_matrix:
     matrix = sp.csr_matrix(rows, dtype=np.float32, copy=True)
     matrix.sum_duplicates()
     return matrix
+
+
+def inverse_document_frequency(rows_NF: sp.csr_matrix) -> Float32Array:
+    """Smoothed idf of each feature, ``log((1 + N) / (1 + n_f)) + 1``, float32, F."""
+    frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
+    idf_F: Float32Array = np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1
+    return idf_F.astype(np.float32)
 
 
 def weighted_rows(rows_BF: sp.csr_matrix, idf_F: Float32Array) -> sp.csr_matrix:

@@ -14,7 +14,6 @@ from learned_index.ranking import (
     Calibrator,
     Combination,
     calibration_error,
-    combine,
     log_loss,
     reliability_bins,
 )
@@ -144,7 +143,7 @@ def test_too_little_to_learn_from_is_refused(pairs: dict[str, Any]) -> None:
 
 def test_default_combination_is_the_formula() -> None:
     p, q = np.array([[0.25, 0.0]], np.float32), np.array([[0.5, 3.0]], np.float32)
-    np.testing.assert_allclose(combine(p, q), [[0.5 * sigmoid(1.0), 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(Combination()(p, q), [[0.5 * sigmoid(1.0), 0.0]], rtol=1e-6)
 
 
 def test_combination_finds_what_ranks_best(pairs: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from conftest import tiny_dataset, tiny_vocabulary
 
 from learned_index import TextIndex, TrainingConfig
 from learned_index.baselines import parse_baselines
-from learned_index.cli.compare import SavedIndex, _as_trained, _renumbered, compare
+from learned_index.cli.compare import SavedIndex, _as_trained, compare
+from learned_index.cli.measure import renumbered
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.encoders import LSAEncoder
 from learned_index.evaluation import metric_names
@@ -120,7 +121,7 @@ def test_labels_are_numbered_as_the_model_does(folder):
         vocabulary=LabelVocabulary(["new", keys[4], keys[1]]),
         texts=["a", "b"],
     )
-    truth = _renumbered(model, data)
+    truth = renumbered(model.vocabulary, data)
     assert truth.shape == (2, 31) and truth.has_sorted_indices
     assert truth[0].indices.tolist() == [1, 30] and truth[1].indices.tolist() == [4]
 

@@ -1,7 +1,7 @@
 """ELIAS++ on top of an index: sparse ranker, score combination, calibration."""
 
 from learned_index.ranking.calibration import CalibrationMethod, Calibrator
-from learned_index.ranking.combination import Combination, combine
+from learned_index.ranking.combination import Combination
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.ranking.sparse_ranker import SparseRanker
@@ -13,7 +13,6 @@ __all__ = [
     "RankerConfig",
     "SparseRanker",
     "calibration_error",
-    "combine",
     "log_loss",
     "reliability_bins",
 ]

@@ -85,8 +85,3 @@ def _log(p: Any) -> Any:
 
 def _log_sigmoid(q: Any) -> Any:
     return -np.logaddexp(0.0, -SLOPE * np.asarray(q, dtype=np.float64))
-
-
-def combine(p_BK: Float32Array, q_BK: Float32Array) -> Float32Array:
-    """The default :class:`Combination`: sqrt(p) * sigmoid(2 q)."""
-    return Combination()(p_BK, q_BK)

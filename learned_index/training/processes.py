@@ -79,6 +79,9 @@ def is_first_process() -> bool:
 
     Only the first one ranks, calibrates, reports and writes.
     """
+    distributed: Any = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return bool(distributed.get_rank() == 0)
     return int(os.environ.get("WORLD_SIZE", "1")) < 2 or os.environ.get("RANK", "0") == "0"
 
 
