@@ -11,7 +11,8 @@ from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.graph.device_search import search_on_device
 
 
-def small_index(*, shortlist_size=9, projection="residual", seed=0):
+def small_index(*, shortlist_size=9, projection="residual", routing="flat", seed=0):
+    """Routing: flat; all: deep, all clusters scored in training; candidates: deep, some."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 6)).astype(np.float32)
     Y = sp.csr_matrix((rng.random((60, 24)) < 0.1).astype(np.float32))
@@ -24,8 +25,19 @@ def small_index(*, shortlist_size=9, projection="residual", seed=0):
             shortlist_size=shortlist_size,
             router_scale=3.0,
             projection=projection,
+            hierarchy="flat" if routing == "flat" else "deep",
+            n_regions=None if routing == "flat" else 3,
+            edges_per_region=4,
+            region_beam_width=1,
+            candidate_clusters=3,
         ),
-        training=TrainingConfig(router_init_scale=1.0, label_init_bias=-1.0, seed=seed),
+        training=TrainingConfig(
+            router_init_scale=1.0,
+            label_init_bias=-1.0,
+            region_loss_weight=0.7,
+            cluster_softmax="auto" if routing == "flat" else routing,
+            seed=seed,
+        ),
     )
     index.build_partition(X, Y).build_graph(X, Y)
     generator = torch.Generator().manual_seed(seed)
@@ -41,22 +53,26 @@ def dense_oracle(index, x, Y, parameters):
     x = x.double() * index.input_scale.double()
     if "projection.weight" in parameters:
         x = x + x @ parameters["projection.weight"].T
-    s = torch.clamp(
-        config.router_scale * torch.softmax(x @ parameters["router.weight_CD"].T, 1), max=1
-    )
     labels = index.graph.edge_labels_CM
-    logits = parameters["graph.edge_logits_CM"].masked_fill(labels < 0, float("-inf"))
-    e = torch.clamp(index.graph.scale * torch.softmax(logits, 1), max=1)
-    strongest = {}
-    for c in range(len(labels)):
-        for m, label in enumerate(labels[c].tolist()):
-            if label >= 0 and float(e[c, m]) > strongest.get(label, (-1.0, 0))[0]:
-                strongest[label] = (float(e[c, m]), c)
+    e = edge_weights(index.graph, parameters["graph.edge_logits_CM"])
+    strongest = strongest_rows(labels, e)
+    logits = x @ parameters["router.weight_CD"].T
+    regional = 0.0
+    if index.hierarchy is not None:
+        positives = [sorted({strongest[p] for p in Y[b].indices.tolist()}) for b in range(len(x))]
+        regional, candidates = region_oracle(index, x, positives, parameters)
+        if index.training_config.cluster_softmax == "candidates":
+            outside = torch.ones_like(logits, dtype=torch.bool)
+            for b, kept in enumerate(candidates):
+                outside[b, kept] = False
+            logits = logits.masked_fill(outside, float("-inf"))
+    s = torch.clamp(config.router_scale * torch.softmax(logits, 1), max=1)
     classification = shortlisting = 0.0
     for b in range(len(x)):
         positives = Y[b].indices.tolist()
         beam = set(s[b].topk(config.beam_width).indices.tolist())
-        beam |= {strongest[p][1] for p in positives}
+        beam = {c for c in beam if logits[b, c] > float("-inf")}
+        beam |= {strongest[p] for p in positives}
         paths = {}
         for c in sorted(beam):
             for m, label in enumerate(labels[c].tolist()):
@@ -76,13 +92,57 @@ def dense_oracle(index, x, Y, parameters):
         for p in positives:
             if p in paths:
                 shortlisting -= torch.log(paths[p])
-    return (classification + weight * shortlisting) / len(x)
+    weighted = index.training_config.region_loss_weight * regional
+    return (classification + weight * shortlisting + weighted) / len(x)
 
 
+def edge_weights(graph, logits):
+    logits = logits.masked_fill(graph.edge_labels_CM < 0, float("-inf"))
+    return torch.clamp(graph.scale * torch.softmax(logits, 1), max=1)
+
+
+def strongest_rows(targets, e):
+    """Target to the row with its strongest edge."""
+    best = {}
+    for row in range(len(targets)):
+        for m, target in enumerate(targets[row].tolist()):
+            weight = float(e[row, m].detach())
+            if target >= 0 and weight > best.get(target, (-1.0, 0))[0]:
+                best[target] = (weight, row)
+    return {target: row for target, (_, row) in best.items()}
+
+
+def region_oracle(index, x, positives, parameters):
+    """The regions' loss, summed over queries, and the candidate clusters of each query."""
+    hierarchy = index.hierarchy
+    regions = parameters["hierarchy.router.weight_CD"]
+    g = torch.clamp(index.config.router_scale * torch.softmax(x @ regions.T, 1), max=1)
+    targets = hierarchy.graph.edge_labels_CM
+    e = edge_weights(hierarchy.graph, parameters["hierarchy.graph.edge_logits_CM"])
+    strongest = strongest_rows(targets, e)
+    size = max(hierarchy.K0, max(map(len, positives)))
+    loss, candidates = 0.0, []
+    for b in range(len(x)):
+        beam = set((x[b] @ regions.T).topk(hierarchy.W0).indices.tolist())
+        beam |= {strongest[c] for c in positives[b]}
+        paths = {}
+        for s in sorted(beam):
+            for m, c in enumerate(targets[s].tolist()):
+                path = g[b, s] * e[s, m]
+                if c >= 0 and (c not in paths or path > paths[c]):
+                    paths[c] = path
+        for c in positives[b]:
+            loss -= torch.log(paths[c])
+        others = sorted(set(paths) - set(positives[b]), key=lambda c, p=paths: -float(p[c]))
+        candidates.append([*positives[b], *others[: size - len(positives[b])]])
+    return loss, candidates
+
+
+@pytest.mark.parametrize("routing", ["flat", "all", "candidates"])
 @pytest.mark.parametrize("projection", ["residual", "none"])
-def test_loss_and_all_gradients_equal_the_dense_oracle(projection):
+def test_loss_and_all_gradients_equal_the_dense_oracle(projection, routing):
     for seed in range(3):
-        index, x, Y = small_index(projection=projection, seed=seed)
+        index, x, Y = small_index(projection=projection, routing=routing, seed=seed)
         x.requires_grad_()
         loss = index(x, Y).loss
         names = [name for name, _ in index.named_parameters()]
@@ -99,8 +159,9 @@ def test_loss_and_all_gradients_equal_the_dense_oracle(projection):
             )
 
 
-def test_the_oracle_has_the_gradients_of_finite_differences():
-    index, x, Y = small_index()
+@pytest.mark.parametrize("routing", ["flat", "all", "candidates"])
+def test_the_oracle_has_the_gradients_of_finite_differences(routing):
+    index, x, Y = small_index(routing=routing)
     names = [name for name, _ in index.named_parameters()]
     values = [p.detach().double().requires_grad_() for p in index.parameters()]
 
@@ -128,8 +189,9 @@ def test_every_positive_is_reached_in_training():
 
 @pytest.mark.parametrize("projection", ["residual", "none"])
 @pytest.mark.parametrize("size", [4, 9, 24])
-def test_compiled_search_equals_plain_torch_search(projection, size):
-    index, _, _ = small_index(projection=projection)
+@pytest.mark.parametrize("routing", ["flat", "all"])
+def test_compiled_search_equals_plain_torch_search(projection, size, routing):
+    index, _, _ = small_index(projection=projection, routing=routing)
     queries = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
     for width in (1, 3, 5):
         fast = index.search(queries, k=6, beam_width=width, shortlist_size=size)

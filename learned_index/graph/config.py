@@ -17,8 +17,23 @@ _STEPS = {"index": (280, 560), "encoder": (40, 60)}
 class IndexConfig(Config):
     """Shape and constants of a :class:`~learned_index.LearnedGraphIndex`."""
 
-    n_clusters: int | None = _parameter(None, "clusters C; default: L / 40, at most 16384")
+    n_clusters: int | None = _parameter(None, "clusters C; default: L / 40, at most 16384 if flat")
     edges_per_cluster: int | None = _parameter(None, "edges M kept per cluster; default: 10 L/C")
+    hierarchy: Literal["auto", "flat", "deep"] = _parameter(
+        "auto",
+        "flat: a query is scored against all clusters; deep: against regions, whose edges lead to "
+        "the clusters worth scoring; auto: deep from 4096 clusters",
+    )
+    n_regions: int | None = _parameter(None, "regions S of a deep index; default: 2 sqrt(C)")
+    edges_per_region: int | None = _parameter(
+        None, "edges M0 from a region to clusters; default: 6 C/S"
+    )
+    region_beam_width: int | None = _parameter(
+        None, "regions W0 explored per query at the configured beam width; default: 10"
+    )
+    candidate_clusters: int | None = _parameter(
+        None, "clusters K0 scored per query at the configured beam width; default: 16 beams"
+    )
     beam_width: int = _parameter(20, "clusters W explored per query (the paper's b)")
     shortlist_size: int = _parameter(2000, "labels K scored per query")
     router_scale: float = _parameter(
@@ -35,8 +50,23 @@ class IndexConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        for name in ("n_clusters", "edges_per_cluster", "beam_width", "shortlist_size"):
+        for name in (
+            "n_clusters",
+            "edges_per_cluster",
+            "n_regions",
+            "edges_per_region",
+            "region_beam_width",
+            "candidate_clusters",
+            "beam_width",
+            "shortlist_size",
+        ):
             self._require(name, low=1)
+        if self.hierarchy not in ("auto", "flat", "deep"):
+            raise InputError(f"hierarchy is {self.hierarchy!r}, expected 'auto', 'flat' or 'deep'")
+        if self.hierarchy == "flat" and self.n_regions is not None:
+            raise InputError(
+                f"n_regions is {self.n_regions}, but hierarchy is 'flat'; leave one of them away"
+            )
         for name in ("router_scale", "edge_scale"):
             self._require(name, low=1.0)
         self._require("path_exponent", low=0.0)
@@ -69,6 +99,14 @@ class TrainingConfig(Config):
     dropout: float = _parameter(0.2, "input dropout while training")
     shortlist_loss_weight: float = _parameter(
         3.0, "lambda, weight of the shortlist loss (paper: 0.05)"
+    )
+    region_loss_weight: float = _parameter(
+        1.0, "mu, weight of the regions' shortlist loss in a deep index"
+    )
+    cluster_softmax: Literal["auto", "all", "candidates"] = _parameter(
+        "auto",
+        "clusters that a deep index scores in training: all, or those that the regions reach; "
+        "auto: all up to 32768",
     )
     training_shortlist_size: int | None = _parameter(
         None, "labels K in training; default: shortlist_size"
@@ -150,12 +188,18 @@ class TrainingConfig(Config):
             "encoder_weight_decay",
             "gradient_clip",
             "shortlist_loss_weight",
+            "region_loss_weight",
         ):
             self._require(name, low=0)
         for name in ("warmup_fraction", "dropout", "averaging_fraction"):
             self._require(name, low=0.0, high=1.0)
         if self.edge_init not in ("counts", "uniform"):
             raise InputError(f"edge_init is {self.edge_init!r}, expected 'counts' or 'uniform'")
+        if self.cluster_softmax not in ("auto", "all", "candidates"):
+            raise InputError(
+                f"cluster_softmax is {self.cluster_softmax!r}, expected 'auto', 'all' or "
+                "'candidates'"
+            )
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise InputError(
                 f"precision is {self.precision!r}, expected 'auto', 'float32' or 'bfloat16'"

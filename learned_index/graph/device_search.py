@@ -46,7 +46,7 @@ def search_on_device(
     for start in range(0, len(queries_BD), block):
         rows = torch.tensor(queries_BD[start : start + block], device=device)
         x_BD = index._project(rows)
-        scores_BW, clusters_BW = index.router.beam(x_BD, width)
+        scores_BW, clusters_BW = index.beam(x_BD, width, implementation="torch")
         shortlist = explore(
             clusters_BW,
             scores_BW,

@@ -1,4 +1,4 @@
-"""The forward pass of the index in training: beam, paths, shortlist, both losses."""
+"""The forward pass of the index in training: beam, paths, shortlist, the losses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import scipy.sparse as sp
 import torch
 
+from learned_index.graph.hierarchy import DENSE_CLUSTERS, cluster_logits
 from learned_index.graph.output import IndexOutput
-from learned_index.graph.router import beam_with_teacher_forcing
-from learned_index.kernels import RowAdamW, RowGradients, explore, score_labels
+from learned_index.graph.router import beam_with_teacher_forcing, distinct
+from learned_index.graph.walking import walk_edges
+from learned_index.kernels import RowAdamW, RowGradients, score_labels
+from learned_index.kernels.dispatch import choose
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.batches import as_positives
 from learned_index.training.losses import classification_loss, shortlist_loss
@@ -28,54 +31,96 @@ def index_losses(
     training = index.training_config
     positives_BP = as_positives(positives, n_labels=index.n_labels).to(x_BD.device)
     x_BD = index._project(x_BD)
-    logits_BC = index.router.logits(x_BD)
-    scores_BC = index.router.scores(logits_BC)
     edges_CM = index.graph.weights()
     if index._teacher is None or index.graph.edge_logits_CM is not None:
         index._teacher = index.graph.strongest_cluster(edges_CM)
     teacher_BP = torch.where(
         positives_BP >= 0, index._teacher.to(x_BD.device)[positives_BP.clamp(min=0)], -1
     )
-    clusters_BW = beam_with_teacher_forcing(logits_BC, index.config.beam_width, teacher_BP)
-    unused = clusters_BW < 0
-    scores_BW = scores_BC.gather(1, clusters_BW.clamp(min=0)).masked_fill(unused, 0.0)
+    clusters_BW, scores_BW, region_loss = _explored_clusters(index, x_BD, teacher_BP)
     size = training.training_shortlist_size or index.config.shortlist_size
-    size = min(size, index.n_labels)
-    shortlist = explore(
+    walk = walk_edges(
         clusters_BW,
         scores_BW,
-        index.graph.edge_labels_CM,
+        index.graph,
         edges_CM,
-        n_labels=index.n_labels,
-        shortlist_size=size,
         positives_BP=positives_BP,
-        force_positives=True,
+        size=min(size, index.n_labels),
     )
-    ids_BK = shortlist.label_ids_BK
-    valid_BK = ids_BK >= 0
-    chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
-    M = edges_CM.shape[1]
-    path_BK = scores_BW.gather(1, shortlist.slots_BK) * edges_CM.reshape(-1).index_select(
-        0, (chosen_BK * M + shortlist.edges_BK).reshape(-1)
-    ).view(ids_BK.shape)
-    path_BK = path_BK.masked_fill(~valid_BK, 0.0)
-    positive_BK = torch.arange(size, device=x_BD.device)[None, :] < shortlist.n_positives_B[:, None]
     logits_BK = score_labels(
-        x_BD, index.label_weight_LD, index.label_bias_L, ids_BK, optimiser=row_optimiser
+        x_BD, index.label_weight_LD, index.label_bias_L, walk.ids_BK, optimiser=row_optimiser
     )
-    if x_BD.device.type == "cpu":
+    if choose(x_BD.device) != "torch":
         classification, shortlisting = fused_losses(
-            logits_BK, path_BK, shortlist.n_positives_B, valid_BK.sum(dim=1)
+            logits_BK, walk.path_BK, walk.n_positives_B, walk.valid_BK.sum(dim=1)
         )
     else:
-        classification = classification_loss(logits_BK, path_BK, positive_BK, valid_BK)
-        shortlisting = shortlist_loss(path_BK, positive_BK)
+        classification = classification_loss(
+            logits_BK, walk.path_BK, walk.positive_BK, walk.valid_BK
+        )
+        shortlisting = shortlist_loss(walk.path_BK, walk.positive_BK)
+    loss = classification + training.shortlist_loss_weight * shortlisting
+    if region_loss is not None:
+        loss = loss + training.region_loss_weight * region_loss
     return IndexOutput(
-        loss=classification + training.shortlist_loss_weight * shortlisting,
+        loss=loss,
         classification_loss=classification,
         shortlist_loss=shortlisting,
-        label_ids_BK=ids_BK,
-        path_scores_BK=path_BK,
+        region_loss=region_loss,
+        label_ids_BK=walk.ids_BK,
+        path_scores_BK=walk.path_BK,
         logits_BK=logits_BK,
-        positive_BK=positive_BK,
+        positive_BK=walk.positive_BK,
     )
+
+
+def _explored_clusters(
+    index: LearnedGraphIndex, x_BD: torch.Tensor, teacher_BP: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The beam and the teacher's clusters.
+
+    Returns:
+        int64 B x W' clusters (-1 where unused), their scores (0 where unused), and the loss of
+        the regions, None for a flat index.
+    """
+    hierarchy, width = index.hierarchy, index.config.beam_width
+    region_loss = None
+    if hierarchy is None:
+        logits_BC = index.router.logits(x_BD)
+        clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
+    else:
+        positives_BP = distinct(teacher_BP)
+        dense = _scores_all_clusters(index)
+        size = positives_BP.shape[1] if dense else max(positives_BP.shape[1], hierarchy.K0)
+        walk = hierarchy.walk(x_BD, positives_BP, size=size)
+        region_loss = shortlist_loss(walk.path_BK, walk.positive_BK)
+        if not dense:
+            scores_BW, clusters_BW = _among_candidates(index, x_BD, walk.ids_BK, walk.positive_BK)
+            return clusters_BW, scores_BW, region_loss
+        logits_BC = index.router.logits(x_BD)
+        clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
+    scores_BW = index.router.scores(logits_BC).gather(1, clusters_BW.clamp(min=0))
+    return clusters_BW, scores_BW.masked_fill(clusters_BW < 0, 0.0), region_loss
+
+
+def _scores_all_clusters(index: LearnedGraphIndex) -> bool:
+    choice = index.training_config.cluster_softmax
+    return choice == "all" or (choice == "auto" and index.n_clusters <= DENSE_CLUSTERS)
+
+
+def _among_candidates(
+    index: LearnedGraphIndex,
+    x_BD: torch.Tensor,
+    ids_BK: torch.Tensor,
+    positive_BK: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Beam and teacher's clusters among the candidates, which hold the teacher's: B x K, not C."""
+    logits_BK = cluster_logits(index.router, x_BD, ids_BK)
+    columns = torch.arange(ids_BK.shape[1], device=x_BD.device).expand_as(ids_BK)
+    teacher_BP = columns.masked_fill(~positive_BK, -1)
+    teacher_BP = teacher_BP[:, : int(positive_BK.sum(dim=1).max())]
+    chosen_BW = beam_with_teacher_forcing(logits_BK, index.config.beam_width, teacher_BP)
+    safe_BW = chosen_BW.clamp(min=0)
+    clusters_BW = ids_BK.gather(1, safe_BW).masked_fill(chosen_BW < 0, -1)
+    scores_BW = index.router.scores(logits_BK).gather(1, safe_BW)
+    return scores_BW.masked_fill(clusters_BW < 0, 0.0), clusters_BW

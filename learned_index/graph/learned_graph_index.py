@@ -14,6 +14,7 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.forward import index_losses
+from learned_index.graph.hierarchy import HierarchyShape, RegionHierarchy
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.pruning import Keep
 from learned_index.graph.router import ClusterRouter
@@ -28,8 +29,9 @@ from learned_index.types import DenseMatrix, Float32Array, SearchResult
 class LearnedGraphIndex(nn.Module):
     """Search index over labels, learned from (vector, labels) examples.
 
-    A query is scored against C clusters; the best W are explored along their M weighted edges to
-    labels; the K labels with the best paths get the probability ``p = y_hat * sigmoid(w . x + b)``
+    A query is scored against C clusters (in a deep index: against those that the best regions
+    reach); the best W are explored along their M weighted edges to labels; the K labels with the
+    best paths get the probability ``p = y_hat * sigmoid(w . x + b)``
     (Gupta et al., ELIAS, NeurIPS 2022, equations 1 to 8).
 
     Args:
@@ -50,6 +52,7 @@ class LearnedGraphIndex(nn.Module):
 
     projection: nn.Linear | None
     router: ClusterRouter
+    hierarchy: RegionHierarchy | None
     graph: ClusterLabelGraph
     label_weight_LD: nn.Parameter
     label_bias_L: nn.Parameter
@@ -192,9 +195,21 @@ class LearnedGraphIndex(nn.Module):
         )
         return self
 
-    def allocate(self, *, dim: int, n_labels: int, n_clusters: int) -> None:
+    def allocate(
+        self,
+        *,
+        dim: int,
+        n_labels: int,
+        n_clusters: int,
+        hierarchy: HierarchyShape | None = None,
+    ) -> None:
         """Make zero parameters of the given shape and a fixed graph (for loading and building)."""
         self._dim = dim
+        self.hierarchy = None
+        if hierarchy is not None:
+            self.hierarchy = RegionHierarchy(
+                n_clusters, dim, scale=self.config.router_scale, shape=hierarchy
+            )
         self.projection = None
         if self.config.projection == "residual":
             # skip_init draws no random numbers: the caller's generator stays as it is.
@@ -245,6 +260,24 @@ class LearnedGraphIndex(nn.Module):
         x_BD = x_BD * self.input_scale
         return x_BD if self.projection is None else x_BD + self.projection(x_BD)
 
+    @torch.no_grad()
+    def beam(
+        self, x_BD: torch.Tensor, beam_width: int, *, implementation: str = "auto"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (float32 B x W) and numbers (int64 B x W) of the clusters to explore.
+
+        Args:
+            x_BD: float32, projected queries.
+            beam_width: W.
+            implementation: Of the kernels below a hierarchy: ``"auto"`` or ``"torch"``.
+
+        Returns:
+            Best first; -1 and 0 where the regions of a deep index reach fewer than W clusters.
+        """
+        if self.hierarchy is None:
+            return self.router.beam(x_BD, beam_width)
+        return self.hierarchy.beam(self.router, x_BD, beam_width, implementation=implementation)
+
     # -- search ---------------------------------------------------------------------------------
 
     def search(
@@ -289,14 +322,18 @@ class LearnedGraphIndex(nn.Module):
             from learned_index.graph.device_search import search_on_device
 
             return search_on_device(self, queries_BD, k, beam_width=width, shortlist_size=size)
+        width = min(width, self.n_clusters)
+        regions, candidates = (0, 0) if self.hierarchy is None else self.hierarchy.widths(width)
         ids, scores = search_cpu(
             queries_BD,
             self._arrays(),
             router_scale=self.config.router_scale,
             path_exponent=self.config.path_exponent,
             k=k,
-            beam_width=min(width, self.n_clusters),
+            beam_width=width,
             shortlist_size=size,
+            region_beam_width=regions,
+            n_candidates=candidates,
         )
         return SearchResult(ids, scores)
 
@@ -316,8 +353,22 @@ class LearnedGraphIndex(nn.Module):
                 self.label_weight_LD.detach().numpy(),
                 self.label_bias_L.detach().numpy(),
                 np.float32(self.input_scale.item()),
+                *self._region_arrays(),
             )
         return self._search_arrays
+
+    def _region_arrays(
+        self,
+    ) -> tuple[Float32Array, np.ndarray[Any, np.dtype[np.int32]], Float32Array]:
+        hierarchy = self.hierarchy
+        if hierarchy is None:
+            empty = np.empty((0, self.dim), np.float32)
+            return empty, np.empty((0, 1), np.int32), np.empty((0, 1), np.float32)
+        return (
+            hierarchy.region_RD,
+            hierarchy.region_edge_clusters,
+            hierarchy.region_edge_weights,
+        )
 
     def label_classifiers(self) -> tuple[Float32Array, Float32Array]:
         """The vectors that the index ranks with: float32 (weights L x D, bias L)."""

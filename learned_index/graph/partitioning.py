@@ -17,6 +17,8 @@ from learned_index.graph.clustering import (
     sparse_label_centroids,
 )
 from learned_index.graph.config import TrainingConfig
+from learned_index.graph.hierarchy import DENSE_CLUSTERS, hierarchy_shape
+from learned_index.graph.regions import learnable_region_edges, partition_clusters
 from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
 from learned_index.types import DenseMatrix
 
@@ -24,11 +26,21 @@ if TYPE_CHECKING:
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
 
 _CHUNK_ROWS = 8192
+_SCORED_AT_ONCE = 1 << 26
+"""Bound on rows x clusters of one product over the training points."""
+_MOST_CLUSTERS_FLAT = 16384
+_MOST_CLUSTERS_DEEP = 262144
 
 
-def default_n_clusters(n_labels: int) -> int:
-    """C = L / 40, at most 16384 (measured: docs/benchmarks.md)."""
-    return int(np.clip(round(n_labels / 40), 1, 16384))
+def default_n_clusters(n_labels: int, hierarchy: str = "flat") -> int:
+    """C = L / 40 (measured: docs/method.md), at most 16384 where all clusters are scored.
+
+    Args:
+        n_labels: L.
+        hierarchy: As configured; below a hierarchy there may be 262144.
+    """
+    most = _MOST_CLUSTERS_FLAT if hierarchy == "flat" else _MOST_CLUSTERS_DEEP
+    return int(np.clip(round(n_labels / 40), 1, most))
 
 
 def checked(
@@ -68,7 +80,7 @@ def n_clusters_for(index: LearnedGraphIndex, n_labels: int) -> int:
     Raises:
         InputError: More clusters than labels.
     """
-    n_clusters = index.config.n_clusters or default_n_clusters(n_labels)
+    n_clusters = index.config.n_clusters or default_n_clusters(n_labels, index.config.hierarchy)
     if n_clusters > n_labels:
         raise InputError(
             f"n_clusters is {n_clusters}, expected 1 to {n_labels} (the number of labels)"
@@ -105,7 +117,12 @@ def partition_labels(
         blocks = blocks[1:] if cluster_on == "features" else blocks
     cluster_L = balanced_partition(blocks, n_clusters, seed=training.seed)
     del blocks
-    index.allocate(dim=vectors.shape[1], n_labels=n_labels, n_clusters=n_clusters)
+    index.allocate(
+        dim=vectors.shape[1],
+        n_labels=n_labels,
+        n_clusters=n_clusters,
+        hierarchy=hierarchy_shape(index.config, n_clusters),
+    )
     members = sp.csr_matrix(
         (np.ones(n_labels, np.float32), (cluster_L, np.arange(n_labels))),
         shape=(n_clusters, n_labels),
@@ -120,6 +137,8 @@ def partition_labels(
         index.input_scale.fill_(_input_scale(vectors, labels_NL))
     index.cluster_of_label_L = torch.from_numpy(cluster_L.astype(np.int32))
     index.graph = ClusterLabelGraph.from_partition(cluster_L, n_clusters)
+    if index.hierarchy is not None:
+        partition_clusters(index, router_CD)
     remember_tree(index)
 
 
@@ -163,20 +182,20 @@ def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_ma
     edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
     device = index.label_bias_L.device
     width = min(config.beam_width, n_clusters)
+    hierarchy = index.hierarchy
     counts_CL = sp.csr_matrix((n_clusters, n_labels), dtype=np.float32)
-    for start in range(0, len(vectors), _CHUNK_ROWS):
-        rows = np.array(vectors[start : start + _CHUNK_ROWS], dtype=np.float32, order="C")
+    counts_SC = sp.csr_matrix(
+        (hierarchy.n_regions if hierarchy else 0, n_clusters), dtype=np.float32
+    )
+    step = int(np.clip(_SCORED_AT_ONCE // n_clusters, 256, _CHUNK_ROWS))
+    for start in range(0, len(vectors), step):
+        rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
         x_BD = index._project(torch.from_numpy(rows).to(device))
-        scores, beam = index.router.beam(x_BD, width)
-        visits_BC = sp.csr_matrix(
-            (
-                scores.reshape(-1).cpu().numpy(),
-                beam.reshape(-1).cpu().numpy(),
-                np.arange(0, len(rows) * width + 1, width),
-            ),
-            shape=(len(rows), n_clusters),
-        )
+        visits_BC = _visits(*_build_beam(index, x_BD, width), n_clusters)
         counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(rows)]
+        if hierarchy is not None:
+            regions = hierarchy.router.beam(x_BD, hierarchy.W0)
+            counts_SC = counts_SC + _visits(*regions, hierarchy.n_regions).T @ visits_BC
     index.graph = ClusterLabelGraph.from_counts(
         counts_CL.tocsr(),
         index.cluster_of_label_L.cpu().numpy().astype(np.int64),
@@ -185,7 +204,28 @@ def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_ma
         init=training.edge_init,
         seed=training.seed,
     ).to(device)
+    if hierarchy is not None:
+        learnable_region_edges(index, counts_SC.tocsr())
     index._forget()
+
+
+def _build_beam(
+    index: LearnedGraphIndex, x_BD: torch.Tensor, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The beam from all clusters; where there are too many, from a wide choice of them."""
+    hierarchy = index.hierarchy
+    if hierarchy is None or index.n_clusters <= DENSE_CLUSTERS:
+        return index.router.beam(x_BD, width)
+    # The regions are a partition still, whose edges do not order the clusters of a region.
+    return hierarchy.beam(index.router, x_BD, width, widths=hierarchy.widths(4 * width))
+
+
+def _visits(scores_BW: torch.Tensor, rows_BW: torch.Tensor, n_rows: int) -> sp.csr_matrix:
+    """Scores of a beam as CSR B x n_rows."""
+    scores, rows = scores_BW.cpu().numpy(), rows_BW.cpu().numpy()
+    used = rows >= 0
+    indptr = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+    return sp.csr_matrix((scores[used], rows[used], indptr), shape=(len(rows), n_rows))
 
 
 def default_edges_per_cluster(n_labels: int, n_clusters: int) -> int:

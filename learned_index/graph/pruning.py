@@ -7,6 +7,7 @@ weights, and so other answers.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -132,6 +133,7 @@ def prune(
         pruned.projection.weight = _copy(index.projection.weight)
     pruned.router = ClusterRouter(1, index.dim, scale=index.config.router_scale)
     pruned.router.weight_CD = _copy(index.router.weight_CD)
+    pruned.hierarchy = copy.deepcopy(index.hierarchy)
     pruned.label_weight_LD = _copy(index.label_weight_LD)
     pruned.label_bias_L = _copy(index.label_bias_L)
     for name in ("cluster_of_label_L", "tree_router_CD", "input_scale"):

@@ -59,12 +59,16 @@ def beam_with_teacher_forcing(
     beam = logits_BC.detach().topk(min(beam_width, logits_BC.shape[1]), dim=1).indices
     if teacher_clusters_BP is None or teacher_clusters_BP.shape[1] == 0:
         return beam
-    teacher = teacher_clusters_BP.sort(dim=1, descending=True).values
-    repeated = torch.zeros_like(teacher, dtype=torch.bool)
-    repeated[:, 1:] = teacher[:, 1:] == teacher[:, :-1]
     in_beam = torch.zeros_like(logits_BC, dtype=torch.bool).scatter_(1, beam, True)
-    known = in_beam.gather(1, teacher.clamp(min=0))
-    teacher = teacher.masked_fill(repeated | known, -1)
-    teacher = teacher.sort(dim=1, descending=True).values
-    width = int((teacher >= 0).sum(1).max()) if teacher.numel() else 0
-    return torch.cat([beam, teacher[:, :width]], dim=1)
+    known = in_beam.gather(1, teacher_clusters_BP.clamp(min=0))
+    return torch.cat([beam, distinct(teacher_clusters_BP.masked_fill(known, -1))], dim=1)
+
+
+def distinct(ids_BP: torch.Tensor) -> torch.Tensor:
+    """Each row's different ids, int64 B x P' with P' <= P, descending, -1 where unused."""
+    ids = ids_BP.sort(dim=1, descending=True).values
+    repeated = torch.zeros_like(ids, dtype=torch.bool)
+    repeated[:, 1:] = ids[:, 1:] == ids[:, :-1]
+    ids = ids.masked_fill(repeated, -1).sort(dim=1, descending=True).values
+    width = int((ids >= 0).sum(1).max()) if ids.numel() else 0
+    return ids[:, :width]

@@ -12,6 +12,7 @@ import torch
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
+from learned_index.graph.hierarchy import HierarchyShape
 from learned_index.graph.pruning import PruningReport
 from learned_index.persistence import (
     atomic_directory,
@@ -44,6 +45,7 @@ def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) ->
                 "n_labels": index.n_labels,
                 "n_clusters": index.n_clusters,
                 "edge_scale": index.graph.scale,
+                "hierarchy": describe_hierarchy(index),
                 "pruning": None if pruning is None else asdict(pruning),
             },
         )
@@ -69,6 +71,7 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             n_labels=n_labels,
             n_clusters=n_clusters,
             edge_scale=float(config["edge_scale"]),
+            hierarchy=config.get("hierarchy"),
         )
         if config.get("pruning") is not None:
             index.graph.pruning = PruningReport(**config["pruning"])
@@ -87,27 +90,73 @@ def restore_index(
     n_labels: int,
     n_clusters: int,
     edge_scale: float,
+    hierarchy: dict[str, Any] | None = None,
 ) -> None:
     """Give an index the shape and the values that its ``state_dict`` had.
+
+    Args:
+        index: Its parameters are replaced.
+        tensors: The ``state_dict``.
+        dim: D.
+        n_labels: L.
+        n_clusters: C.
+        edge_scale: beta.
+        hierarchy: What :func:`describe_hierarchy` gave; None: a flat index.
 
     Raises:
         InputError: Ids out of range.
         KeyError: A tensor is missing.
         RuntimeError: A tensor has another shape.
     """
-    index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters)
-    edge_labels = tensors["graph.edge_labels_CM"]
-    _check_ids(edge_labels.numpy(), n_clusters, n_labels)
+    shape = None if hierarchy is None else HierarchyShape(**hierarchy["shape"])
+    if shape is not None:
+        _check_shape(shape, n_clusters)
+    index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters, hierarchy=shape)
     _check_ids(tensors["cluster_of_label_L"][None].numpy(), 1, n_clusters)
-    logits, weights = (tensors.get(f"graph.edge_{name}_CM") for name in ("logits", "weights"))
-    index.graph = ClusterLabelGraph(
+    index.graph = _graph(tensors, "graph.", n_clusters, n_labels, edge_scale)
+    if hierarchy is not None and index.hierarchy is not None:
+        index.hierarchy.graph = _graph(
+            tensors,
+            "hierarchy.graph.",
+            index.hierarchy.n_regions,
+            n_clusters,
+            float(hierarchy["edge_scale"]),
+        )
+    index.load_state_dict(tensors)
+
+
+def describe_hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | None:
+    """JSON-able facts from which the hierarchy is allocated again; None for a flat index."""
+    if index.hierarchy is None:
+        return None
+    return {
+        "shape": index.hierarchy.shape._asdict(),
+        "edge_scale": index.hierarchy.graph.scale,
+    }
+
+
+def _check_shape(shape: HierarchyShape, n_clusters: int) -> None:
+    limits = (n_clusters, shape.n_regions, n_clusters)
+    for name, value, limit in zip(shape._fields, shape, limits, strict=False):
+        if not 1 <= value <= limit:
+            raise InputError(f"{name} of the hierarchy is {value}, expected 1 to {limit}")
+    if shape.beam_width < 1:
+        raise InputError(f"beam_width of the hierarchy is {shape.beam_width}, expected at least 1")
+
+
+def _graph(
+    tensors: dict[str, torch.Tensor], prefix: str, n_rows: int, n_targets: int, scale: float
+) -> ClusterLabelGraph:
+    edge_labels = tensors[f"{prefix}edge_labels_CM"]
+    _check_ids(edge_labels.numpy(), n_rows, n_targets)
+    logits, weights = (tensors.get(f"{prefix}edge_{name}_CM") for name in ("logits", "weights"))
+    return ClusterLabelGraph(
         edge_labels,
-        n_labels,
+        n_targets,
         edge_logits_CM=None if logits is None else logits.clone(),
         edge_weights_CM=weights,
-        scale=edge_scale,
+        scale=scale,
     )
-    index.load_state_dict(tensors)
 
 
 def _check_ids(ids: np.ndarray[Any, Any], n_rows: int, limit: int) -> None:

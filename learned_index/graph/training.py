@@ -12,13 +12,14 @@ import torch
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.evaluation.metrics import metric_names
 from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.hierarchy import hierarchy_shape
 from learned_index.graph.partitioning import (
     learnable_graph,
     n_clusters_for,
     partition_labels,
     remember_tree,
 )
-from learned_index.graph.saving import restore_index
+from learned_index.graph.saving import describe_hierarchy, restore_index
 from learned_index.kernels import RowAdamW
 from learned_index.training.batches import padded_positives
 from learned_index.training.checkpoint import (
@@ -156,27 +157,37 @@ class GraphTraining:
         if processes.count > 1:
             n_labels = self._labels_NL.shape[1]
             n_clusters = n_clusters_for(index, n_labels)
-            shape = torch.zeros(3, dtype=torch.float64)
-            if processes.is_first:
-                graph = index.graph
-                learned = graph.edge_logits_CM is not None
-                shape = torch.tensor(
-                    [graph.edge_labels_CM.shape[1], learned, graph.scale], dtype=torch.float64
-                )
-            processes.broadcast_(shape)
-            n_edges, learned, scale = int(shape[0]), bool(shape[1]), float(shape[2])
             if not processes.is_first:
-                index.allocate(dim=self._inputs.dim, n_labels=n_labels, n_clusters=n_clusters)
-                index.graph = ClusterLabelGraph(
-                    torch.zeros(n_clusters, n_edges, dtype=torch.int32),
-                    n_labels,
-                    edge_logits_CM=torch.zeros(n_clusters, n_edges) if learned else None,
-                    scale=scale,
+                index.allocate(
+                    dim=self._inputs.dim,
+                    n_labels=n_labels,
+                    n_clusters=n_clusters,
+                    hierarchy=hierarchy_shape(index.config, n_clusters),
                 )
+            index.graph = self._shared_graph(index.graph)
+            if index.hierarchy is not None:
+                index.hierarchy.graph = self._shared_graph(index.hierarchy.graph)
             for _, tensor in sorted(index.state_dict().items()):
                 processes.broadcast_(tensor)
         index.to(self._inputs.device)
         index._forget()
+
+    def _shared_graph(self, graph: ClusterLabelGraph) -> ClusterLabelGraph:
+        """Process 0: its graph; the others: an empty one of that shape."""
+        shape = torch.tensor(
+            [graph.edge_labels_CM.shape[1], graph.edge_logits_CM is not None, graph.scale],
+            dtype=torch.float64,
+        )
+        self._processes.broadcast_(shape)
+        if self._processes.is_first:
+            return graph
+        size = (graph.edge_labels_CM.shape[0], int(shape[0]))
+        return ClusterLabelGraph(
+            torch.zeros(size, dtype=torch.int32),
+            graph.n_labels,
+            edge_logits_CM=torch.zeros(size) if shape[1] else None,
+            scale=float(shape[2]),
+        )
 
     def _tell(self, stage: str, step: int) -> None:
         if self._progress is not None:
@@ -223,9 +234,13 @@ class GraphTraining:
     def _optimisers(self, name: str) -> Optimisers:
         index, training = self._index, self._index.training_config
         factor = training.stage2_learning_rate_factor if name == "stage 2" else 1.0
+        routers, graphs = [index.router.weight_CD], [index.graph]
+        if index.hierarchy is not None:
+            routers.append(index.hierarchy.router.weight_CD)
+            graphs.append(index.hierarchy.graph)
         groups: list[Group] = [
             {
-                "params": [index.router.weight_CD],
+                "params": routers,
                 "lr": training.learning_rate,
                 "weight_decay": training.weight_decay,
             }
@@ -238,10 +253,11 @@ class GraphTraining:
                     "weight_decay": training.weight_decay,
                 }
             )
-        if index.graph.edge_logits_CM is not None:
+        logits = [graph.edge_logits_CM for graph in graphs if graph.edge_logits_CM is not None]
+        if logits:
             groups.append(
                 {
-                    "params": [index.graph.edge_logits_CM],
+                    "params": logits,
                     "lr": training.edge_learning_rate,
                     "weight_decay": 0.0,
                 }
@@ -354,6 +370,7 @@ class GraphTraining:
         facts = {
             "stage": stage.plan.name,
             "edge_scale": self._index.graph.scale,
+            "hierarchy": describe_hierarchy(self._index),
             "start_weights": self._start_weights,
         }
         self._files.write(tensors, facts)
@@ -390,6 +407,7 @@ class GraphTraining:
                 n_labels=n_labels,
                 n_clusters=n_clusters_for(index, n_labels),
                 edge_scale=float(state.facts["edge_scale"]),
+                hierarchy=state.facts.get("hierarchy"),
             )
             if encoder is not None:
                 encoder.load_state_dict(state.below("encoder."))

@@ -22,6 +22,7 @@ def fixed_tree(index: LearnedGraphIndex) -> LearnedGraphIndex:
     tree = LearnedGraphIndex(index.config, training=index.training_config)
     tree._dim = index._dim
     tree.projection = index.projection
+    tree.hierarchy = None
     tree.router = ClusterRouter(index.n_clusters, index.dim, scale=index.config.router_scale)
     tree.router.weight_CD = nn.Parameter(index.tree_router_CD, requires_grad=False)
     tree.label_weight_LD, tree.label_bias_L = index.label_weight_LD, index.label_bias_L

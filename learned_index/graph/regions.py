@@ -1,0 +1,63 @@
+"""The regions that start stage 1 and their edges that start stage 2, as clusters have theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.clustering import balanced_partition
+from learned_index.graph.hierarchy import default_edges_per_region
+
+if TYPE_CHECKING:
+    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+    from learned_index.types import Float32Array
+
+
+@torch.no_grad()
+def partition_clusters(index: LearnedGraphIndex, directions_CD: Float32Array) -> None:
+    """Cut the clusters of a deep index into regions: every cluster hangs from its one region.
+
+    Args:
+        index: Allocated with a hierarchy; its regions get their vectors and edges.
+        directions_CD: Unit vectors of the clusters.
+    """
+    hierarchy, training = index.hierarchy, index.training_config
+    assert hierarchy is not None
+    n_clusters, n_regions = hierarchy.n_clusters, hierarchy.n_regions
+    region_C = balanced_partition([directions_CD], n_regions, seed=training.seed)
+    members = sp.csr_matrix(
+        (np.ones(n_clusters, np.float32), (region_C, np.arange(n_clusters))),
+        shape=(n_regions, n_clusters),
+    )
+    region_SD = members @ directions_CD
+    region_SD /= np.maximum(np.linalg.norm(region_SD, axis=1, keepdims=True), 1e-12)
+    hierarchy.router.weight_CD.copy_(torch.from_numpy(region_SD * training.router_init_scale))
+    hierarchy.graph = ClusterLabelGraph.from_partition(region_C, n_regions)
+
+
+@torch.no_grad()
+def learnable_region_edges(index: LearnedGraphIndex, counts_SC: sp.csr_matrix) -> None:
+    """Put edges with logits in the place of the partition of the clusters.
+
+    Args:
+        index: A deep index.
+        counts_SC: How much the points that visit cluster c visit region s (A' = M^T Y with the
+            clusters' beams as Y).
+    """
+    hierarchy, training = index.hierarchy, index.training_config
+    assert hierarchy is not None
+    n_clusters, n_regions = hierarchy.n_clusters, hierarchy.n_regions
+    wanted = index.config.edges_per_region
+    device = hierarchy.graph.edge_labels_CM.device
+    hierarchy.graph = ClusterLabelGraph.from_counts(
+        counts_SC,
+        hierarchy.graph.strongest_cluster().cpu().numpy(),
+        edges_per_cluster=wanted or default_edges_per_region(n_clusters, n_regions),
+        scale=max(1.0, n_clusters / n_regions),
+        init=training.edge_init,
+        seed=training.seed,
+    ).to(device)

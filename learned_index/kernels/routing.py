@@ -1,0 +1,170 @@
+"""Route one query to its clusters: all of them scored, or those that the best regions reach.
+
+Compiled; every query is computed in the same order on one thread, so that the answers depend
+neither on the batch nor on the threads.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from learned_index.kernels.dense import dot
+from learned_index.kernels.select import keep_k_largest, top_k
+
+
+@numba.njit(nogil=True, cache=True)
+def _softmax(scores, n, scale):
+    """``scale * softmax`` of the first n, in place, not cut off at 1 (the cut would make ties)."""
+    largest = np.float32(-np.inf)
+    for i in range(n):
+        largest = max(largest, scores[i])
+    total = 0.0
+    for i in range(n):
+        scores[i] = np.exp(scores[i] - largest)
+        total += scores[i]
+    factor = np.float32(scale / total)
+    for i in range(n):
+        scores[i] *= factor
+
+
+@numba.njit(nogil=True, cache=True)
+def route_flat(x, router, scale, scores):
+    """``alpha softmax(x W^T)`` of all clusters, not yet cut off at 1.
+
+    Args:
+        x: float32 D, the projected query.
+        router: float32 C x D.
+        scale: alpha.
+        scores: float32 C, written.
+    """
+    C = router.shape[0]
+    for c in range(C):
+        scores[c] = dot(router[c], x)
+    _softmax(scores, C, scale)
+
+
+@numba.njit(nogil=True, cache=True)
+def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touched):
+    """Walk the edges of some rows; a target's score is that of its best path (equation 5).
+
+    Args:
+        rows: Row numbers, -1 where unused.
+        row_scores: Their scores; cut off at 1 here.
+        n_rows: How many rows count.
+        edge_targets: int32, rows x M, -1 at pads.
+        edge_weights: float32, rows x M.
+        best: float32, one per target, all -1; holds the scores of those touched afterwards.
+        touched: int32, written: the targets reached, in the order of their first path.
+
+    Returns:
+        How many targets were reached.
+    """
+    M = edge_targets.shape[1]
+    n = 0
+    for w in range(n_rows):
+        row = rows[w]
+        if row < 0:
+            continue
+        s = min(np.float32(1.0), row_scores[w])
+        for m in range(M):
+            target = edge_targets[row, m]
+            if target < 0:
+                continue
+            path = s * edge_weights[row, m]
+            old = best[target]
+            if path > old:
+                best[target] = path
+                if old < 0:
+                    touched[n] = target
+                    n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def take_best(best, touched, n, values, size, histogram):
+    """Cut the touched targets to the ``size`` best and clean the scratch.
+
+    Args:
+        best: As :func:`max_merge` left it; all -1 again afterwards.
+        touched: The n targets; the kept ones stand first afterwards.
+        n: How many targets.
+        values: float32, written: the scores of the kept ones.
+        size: How many to keep.
+        histogram: int32 scratch of 2048.
+
+    Returns:
+        How many are kept.
+    """
+    for i in range(n):
+        values[i] = best[touched[i]]
+        best[touched[i]] = -1.0
+    return keep_k_largest(values, touched, n, size, histogram)
+
+
+@numba.njit(nogil=True, cache=True)
+def route_deep(
+    x,
+    region,
+    region_numbers,
+    region_edges,
+    region_weights,
+    router,
+    scale,
+    n_candidates,
+    histogram,
+    region_scores,
+    region_beam,
+    region_beam_scores,
+    best_cluster,
+    touched,
+    values,
+    beam,
+    beam_scores,
+):
+    """The beam among the clusters that the best regions reach (docs/method.md, "Deep routing").
+
+    Args:
+        x: float32 D, the projected query.
+        region: float32 S x D.
+        region_numbers: int64 0 .. S-1.
+        region_edges: int32 S x M0, clusters, -1 at pads.
+        region_weights: float32 S x M0.
+        router: float32 C x D.
+        scale: alpha, of regions and clusters.
+        n_candidates: K0.
+        histogram: int32 scratch of 2048.
+        region_scores: float32 scratch of S.
+        region_beam: int64 scratch of W0.
+        region_beam_scores: float32 scratch of W0.
+        best_cluster: float32 scratch of C, all -1, left so.
+        touched: int32 scratch of min(W0 M0, C).
+        values: float32 scratch of the same length.
+        beam: int64 W, written, best first, -1 where fewer clusters are reached.
+        beam_scores: float32 W, written: ``alpha softmax`` over the candidates, not cut off at 1.
+    """
+    route_flat(x, region, scale, region_scores)
+    n_regions = region_beam.shape[0]
+    top_k(
+        region_scores,
+        region_numbers,
+        region.shape[0],
+        n_regions,
+        region_beam,
+        region_beam_scores,
+    )
+    n = max_merge(
+        region_beam,
+        region_beam_scores,
+        n_regions,
+        region_edges,
+        region_weights,
+        best_cluster,
+        touched,
+    )
+    kept = take_best(best_cluster, touched, n, values, n_candidates, histogram)
+    for i in range(kept):
+        values[i] = dot(router[touched[i]], x)
+    if kept:
+        _softmax(values, kept, scale)
+    top_k(values, touched, kept, beam.shape[0], beam, beam_scores)
