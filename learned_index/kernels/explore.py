@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import torch
 
+from learned_index.kernels.dispatch import choose
 from learned_index.kernels.parallel import run_ranges, split_evenly
 from learned_index.kernels.select import keep_k_largest
 
@@ -223,7 +224,8 @@ def explore(
         shortlist_size: K.
         positives_BP: int64, labels of each query, -1 where unused, no label twice in a row.
         force_positives: Keep every reached positive, whatever its score.
-        implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``, ``"torch"``.
+        implementation: ``"auto"`` (Numba on the CPU, Triton on CUDA, else torch), ``"numba"``,
+            ``"triton"``, ``"torch"``.
 
     Returns:
         The shortlist; among equal scores the choice of which enter is unspecified but repeatable.
@@ -232,18 +234,19 @@ def explore(
         positives_BP = torch.empty(
             (clusters_BW.shape[0], 0), dtype=torch.long, device=clusters_BW.device
         )
-    use_numba = implementation == "numba" or (
-        implementation == "auto" and scores_BW.device.type == "cpu"
+    chosen = choose(scores_BW.device, implementation)
+    run: Any = _explore_cpu if chosen == "numba" else _explore_torch
+    if chosen == "triton":
+        from learned_index.kernels.triton.explore import explore_triton as run
+    return Shortlist(
+        *run(
+            clusters_BW,
+            scores_BW.detach(),
+            edge_labels_CM,
+            edge_weights_CM.detach(),
+            n_labels=n_labels,
+            shortlist_size=shortlist_size,
+            positives_BP=positives_BP,
+            force_positives=force_positives,
+        )
     )
-    run: Any = _explore_cpu if use_numba else _explore_torch
-    shortlist: Shortlist = run(
-        clusters_BW,
-        scores_BW.detach(),
-        edge_labels_CM,
-        edge_weights_CM.detach(),
-        n_labels=n_labels,
-        shortlist_size=shortlist_size,
-        positives_BP=positives_BP,
-        force_positives=force_positives,
-    )
-    return shortlist

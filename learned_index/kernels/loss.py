@@ -1,7 +1,7 @@
 """Both losses of a shortlist and their gradients in one pass (equation 7).
 
-The plain version is :mod:`learned_index.training.losses`; this one serves the CPU, where a dozen
-element-wise passes over B x K cost more than the arithmetic.
+The plain version is :mod:`learned_index.training.losses`: a dozen element-wise passes over B x K,
+which cost more than the arithmetic. Numba serves the CPU, Triton CUDA.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from learned_index.errors import InputError
+from learned_index.kernels.dispatch import choose
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
@@ -99,17 +101,34 @@ def fused_losses(
     path_scores_BK: torch.Tensor,
     n_positives_B: torch.Tensor,
     n_valid_B: torch.Tensor,
+    *,
+    implementation: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classification and shortlist loss on the CPU, means over queries.
+    """Classification and shortlist loss, means over queries.
 
     Args:
         logits_BK: float32.
         path_scores_BK: float32 in [0, 1].
         n_positives_B: int64; the first columns of each row are its positives.
         n_valid_B: int64; columns from here on are pads.
+        implementation: ``"auto"``, ``"numba"``, ``"triton"``.
 
     Returns:
         Two scalars, differentiable in the logits and the path scores.
+
+    Raises:
+        InputError: Plain torch was asked for; it is in :mod:`learned_index.training.losses`.
     """
-    both = _FusedLosses.apply(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
+    chosen = choose(logits_BK.device, implementation)
+    if chosen == "torch":
+        raise InputError(
+            "the fused losses have no plain torch version; use classification_loss and "
+            "shortlist_loss of learned_index.training.losses"
+        )
+    run: Any = _FusedLosses
+    if chosen == "triton":
+        from learned_index.kernels.triton.loss import FusedLossesTriton
+
+        run = FusedLossesTriton
+    both = run.apply(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
     return both[0], both[1]

@@ -1,7 +1,7 @@
 """AdamW on the rows of a matrix that a step touches.
 
-Two ways: fused into the backward pass of :func:`~learned_index.kernels.score_labels` (CPU, one
-process, a step of the rows at every step of training), or on gradients that
+Two ways: fused into the backward pass of :func:`~learned_index.kernels.score_labels` (Numba and
+Triton, one process, a step of the rows at every step of training), or on gradients that
 :class:`RowGradients` has collected (any device, several steps, several processes).
 """
 
@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import torch
 
+from learned_index.kernels.dispatch import choose
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
@@ -137,7 +138,8 @@ class RowAdamW:
             torch.zeros(n_rows, device=device),
         ]
 
-    def _next_constants(self) -> tuple[float, ...]:
+    def next_constants(self) -> tuple[float, ...]:
+        """Count one step; rate, betas, epsilon, decay and both bias corrections."""
         self.steps += 1
         beta1, beta2 = self.betas
         return (
@@ -152,7 +154,7 @@ class RowAdamW:
 
     def next_step(self) -> tuple[Any, ...]:
         """Count one step and return what the fused kernel takes: moments, then constants (CPU)."""
-        constants = (np.float32(c) for c in self._next_constants())
+        constants = (np.float32(c) for c in self.next_constants())
         return (*(m.numpy() for m in self.moments), *constants)
 
     @torch.no_grad()
@@ -174,14 +176,14 @@ class RowAdamW:
             grad_weight_UD: float32 gradients of the rows' weights.
             grad_bias_U: float32 gradients of the rows' biases, None where ``bias_L`` is.
             rows_U: int64, no row twice.
-            implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``,
-                ``"torch"``.
+            implementation: ``"auto"`` (Numba on the CPU, Triton on CUDA, else torch),
+                ``"numba"``, ``"triton"``, ``"torch"``.
         """
-        learning_rate, beta1, beta2, epsilon, decay, *corrections = self._next_constants()
-        use_numba = implementation == "numba" or (
-            implementation == "auto" and weight_LD.device.type == "cpu"
-        )
-        update = _step_numba if use_numba else _step_torch
+        learning_rate, beta1, beta2, epsilon, decay, *corrections = self.next_constants()
+        chosen = choose(weight_LD.device, implementation)
+        update = _step_numba if chosen == "numba" else _step_torch
+        if chosen == "triton":
+            from learned_index.kernels.triton.optimiser import step_rows as update
         fixed = (learning_rate, beta1, beta2, epsilon)
         m1_LD, m2_LD, m1_L, m2_L = self.moments
         update(weight_LD, grad_weight_UD, m1_LD, m2_LD, rows_U, (*fixed, decay, *corrections))

@@ -17,6 +17,7 @@ import torch
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.errors import InputError
+from learned_index.kernels.dispatch import choose
 from learned_index.kernels.optimiser import RowAdamW, RowGradients, adamw_row
 from learned_index.kernels.parallel import run_ranges, split_by_weight
 
@@ -299,9 +300,10 @@ def score_labels(
         weight_LD: float32 label classifiers.
         bias_L: float32.
         label_ids_BK: int64, -1 at pads, no label twice in a row.
-        optimiser: Update W_L and b during the backward pass (:class:`RowAdamW`, Numba only), or
-            sum their gradients up (:class:`RowGradients`), instead of returning the gradients.
-        implementation: ``"auto"`` (Numba on the CPU, torch elsewhere), ``"numba"``, ``"torch"``.
+        optimiser: Update W_L and b during the backward pass (:class:`RowAdamW`, not in plain
+            torch), or sum their gradients up (:class:`RowGradients`), instead of returning them.
+        implementation: ``"auto"`` (Numba on the CPU, Triton on CUDA, else torch), ``"numba"``,
+            ``"triton"``, ``"torch"``.
         block: Labels per dense block of the torch version.
 
     Returns:
@@ -310,14 +312,16 @@ def score_labels(
     Raises:
         InputError: The torch version cannot update during the backward pass.
     """
-    use_numba = implementation == "numba" or (
-        implementation == "auto" and x_BD.device.type == "cpu"
-    )
-    if use_numba:
+    chosen = choose(x_BD.device, implementation)
+    if chosen == "triton":
+        from learned_index.kernels.triton.score import score_labels_triton
+
+        return score_labels_triton(x_BD, weight_LD, bias_L, label_ids_BK, optimiser)
+    if chosen == "numba":
         return _ScoreCPU.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser)  # type: ignore[no-any-return]
     if isinstance(optimiser, RowAdamW):
         raise InputError(
-            f"the fused optimiser works on the CPU, the vectors are on {x_BD.device}; pass "
+            f"plain torch cannot update during the backward pass (on {x_BD.device}); pass "
             "RowGradients and call RowAdamW.step with what they collect"
         )
     return _ScoreTorch.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser, block)  # type: ignore[no-any-return]

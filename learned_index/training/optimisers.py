@@ -11,6 +11,7 @@ from torch import nn
 
 from learned_index.errors import ModelFormatError
 from learned_index.kernels import RowAdamW, RowGradients
+from learned_index.kernels.dispatch import choose
 from learned_index.training.processes import Processes
 
 Group = dict[str, Any]
@@ -119,7 +120,7 @@ class Optimisers:
             )
             self._tables.append((table, rows, float(group["lr"])))
         device = labels.weight_LD.device
-        fused = self.processes.count == 1 and labels.every == 1 and device.type == "cpu"
+        fused = self.processes.count == 1 and labels.every == 1 and choose(device) != "torch"
         self._gradients = None if fused else RowGradients(*labels.weight_LD.shape, device=device)
         self._collected = 0
 
