@@ -28,6 +28,7 @@ def small_index(*, shortlist_size=9, projection="residual", routing="flat", seed
             hierarchy="flat" if routing == "flat" else "deep",
             n_regions=None if routing == "flat" else 3,
             edges_per_region=4,
+            region_scale=2.0,
             region_beam_width=1,
             candidate_clusters=3,
         ),
@@ -116,7 +117,7 @@ def region_oracle(index, x, positives, parameters):
     """The regions' loss, summed over queries, and the candidate clusters of each query."""
     hierarchy = index.hierarchy
     regions = parameters["hierarchy.router.weight_CD"]
-    g = torch.clamp(index.config.router_scale * torch.softmax(x @ regions.T, 1), max=1)
+    g = torch.clamp(index.config.region_scale * torch.softmax(x @ regions.T, 1), max=1)
     targets = hierarchy.graph.edge_labels_CM
     e = edge_weights(hierarchy.graph, parameters["hierarchy.graph.edge_logits_CM"])
     strongest = strongest_rows(targets, e)

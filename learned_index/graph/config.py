@@ -28,6 +28,9 @@ class IndexConfig(Config):
     edges_per_region: int | None = _parameter(
         None, "edges M0 from a region to clusters; default: 6 C/S"
     )
+    region_scale: float = _parameter(
+        1.0, "alpha of the regions; above 1 several may have score 1, and their clusters tie"
+    )
     region_beam_width: int | None = _parameter(
         None, "regions W0 explored per query at the configured beam width; default: 10"
     )
@@ -67,7 +70,7 @@ class IndexConfig(Config):
             raise InputError(
                 f"n_regions is {self.n_regions}, but hierarchy is 'flat'; leave one of them away"
             )
-        for name in ("router_scale", "edge_scale"):
+        for name in ("router_scale", "region_scale", "edge_scale"):
             self._require(name, low=1.0)
         self._require("path_exponent", low=0.0)
         if self.projection not in ("none", "residual"):

@@ -86,7 +86,7 @@ class RegionHierarchy(nn.Module):
     Args:
         n_clusters: C.
         dim: D.
-        scale: alpha of the regions' scores, that of the clusters.
+        scale: alpha of the regions' scores.
         shape: S, W0, K0.
 
     Attributes:
@@ -126,6 +126,11 @@ class RegionHierarchy(nn.Module):
         with torch.no_grad():
             weights: Float32Array = self.graph.weights().cpu().numpy()
         return np.ascontiguousarray(weights)
+
+    @property
+    def scale(self) -> float:
+        """alpha of the regions: g = min(1, alpha softmax)."""
+        return self.router.scale
 
     @property
     def n_regions(self) -> int:

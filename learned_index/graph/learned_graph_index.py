@@ -208,7 +208,7 @@ class LearnedGraphIndex(nn.Module):
         self.hierarchy = None
         if hierarchy is not None:
             self.hierarchy = RegionHierarchy(
-                n_clusters, dim, scale=self.config.router_scale, shape=hierarchy
+                n_clusters, dim, scale=self.config.region_scale, shape=hierarchy
             )
         self.projection = None
         if self.config.projection == "residual":
@@ -334,6 +334,7 @@ class LearnedGraphIndex(nn.Module):
             shortlist_size=size,
             region_beam_width=regions,
             n_candidates=candidates,
+            region_scale=self.config.region_scale,
         )
         return SearchResult(ids, scores)
 

@@ -110,6 +110,7 @@ def route_deep(
     region_edges,
     region_weights,
     router,
+    region_scale,
     scale,
     n_candidates,
     histogram,
@@ -131,7 +132,8 @@ def route_deep(
         region_edges: int32 S x M0, clusters, -1 at pads.
         region_weights: float32 S x M0.
         router: float32 C x D.
-        scale: alpha, of regions and clusters.
+        region_scale: alpha of the regions.
+        scale: alpha of the clusters.
         n_candidates: K0.
         histogram: int32 scratch of 2048.
         region_scores: float32 scratch of S.
@@ -143,7 +145,7 @@ def route_deep(
         beam: int64 W, written, best first, -1 where fewer clusters are reached.
         beam_scores: float32 W, written: ``alpha softmax`` over the candidates, not cut off at 1.
     """
-    route_flat(x, region, scale, region_scores)
+    route_flat(x, region, region_scale, region_scores)
     n_regions = region_beam.shape[0]
     top_k(
         region_scores,

@@ -73,6 +73,7 @@ def _search_rows(
     region_edges,
     region_weights,
     scale,
+    region_scale,
     path_exponent,
     beam_width,
     shortlist_size,
@@ -106,7 +107,7 @@ def _search_rows(
         _project(queries[b], input_scale, projection, scaled, x)
         if S:
             route_deep(
-                x, region, first_numbers, region_edges, region_weights, router, scale,
+                x, region, first_numbers, region_edges, region_weights, router, region_scale, scale,
                 n_candidates, histogram, first_scores, region_beam, region_beam_scores,
                 best_cluster, candidates, candidate_scores, beam, beam_scores,
             )  # fmt: skip
@@ -151,6 +152,7 @@ def search_cpu(
     shortlist_size: int,
     region_beam_width: int = 0,
     n_candidates: int = 0,
+    region_scale: float = 1.0,
 ) -> tuple[Int64Array, Float32Array]:
     """Search with compiled code on the CPU.
 
@@ -164,6 +166,7 @@ def search_cpu(
         shortlist_size: K.
         region_beam_width: W0, at most S; 0 where there are no regions.
         n_candidates: K0, at least W where there are regions.
+        region_scale: alpha of the regions.
 
     Returns:
         ids int64 B x k (-1 pads), scores float32 B x k (-inf pads), best first; equal scores come
@@ -176,8 +179,8 @@ def search_cpu(
 
     def call(_: int, start: int, stop: int) -> None:
         _search_rows(
-            start, stop, queries_BD, *arrays, np.float64(router_scale), np.float64(path_exponent),
-            beam_width, shortlist_size, region_beam_width, n_candidates,
+            start, stop, queries_BD, *arrays, np.float64(router_scale), np.float64(region_scale),
+            np.float64(path_exponent), beam_width, shortlist_size, region_beam_width, n_candidates,
             _scratch_row("labels", len(arrays.bias_L)), _scratch_row("clusters", n_clusters),
             ids, scores,
         )  # fmt: skip
