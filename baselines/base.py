@@ -5,13 +5,19 @@ arguments that can change per query go to :meth:`Baseline.search`, so one build 
 recall-latency curve (the layout of ann-benchmarks). What ``build`` receives is told by
 ``inputs``:
 
-=============  ==========================================  =============================
-inputs         ``build`` gets                              queries are
-=============  ==========================================  =============================
-classifiers    items_LE, the label classifiers [w_l, b_l]  [project(q), 1], B x E
-training       embeddings_ND and labels_NL (CSR)           embeddings, B x D
-model          a Searcher                                  embeddings, B x D
-=============  ==========================================  =============================
+===================  ===============================================  =====================
+inputs               ``build`` gets                                   queries are
+===================  ===============================================  =====================
+classifiers          items_LE, the label classifiers [A w_l, b_l]     [q, 1], B x E
+classifiers+queries  items_LE and training queries [x, 1], N x E      [q, 1], B x E
+training             embeddings_ND and labels_NL (CSR)                embeddings, B x D
+model                a Searcher                                       embeddings, B x D
+===================  ===============================================  =====================
+
+A is the projection of the model, folded into the items, so that nobody pays for it per query.
+
+What is timed is not ``search``, which checks its input, but what :meth:`Baseline.bind` returns:
+the package's own call with as little around it as possible.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +34,21 @@ import torch
 from learned_index.errors import InputError, NotFittedError
 from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
 
-Inputs: TypeAlias = Literal["classifiers", "training", "model"]
+Inputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "model"]
+
+
+class BoundSearch(NamedTuple):
+    """A method's search with all arguments fixed; nothing is checked.
+
+    Attributes:
+        one: Answers one element of what :meth:`Baseline.split_queries` returned, on one thread.
+            What it returns is the package's own answer, unconverted.
+        batch: Answers rows of what :meth:`Baseline.prepare_queries` returned with int ids, B x k
+            or fewer columns, negative where nothing was found.
+    """
+
+    one: Callable[[Any], Any]
+    batch: Callable[[Any], npt.NDArray[np.integer[Any]]]
 
 
 class Baseline(ABC):
@@ -56,9 +76,39 @@ class Baseline(ABC):
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels of each query, best first, padded with -1 and -inf."""
 
+    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
+        """Return the queries in the form that the bound search takes; this is not timed."""
+        return queries_BE
+
+    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+        """Return prepared queries one by one, as ``BoundSearch.one`` takes them; not timed."""
+        return [prepared_BE[row : row + 1] for row in range(len(prepared_BE))]
+
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
+        """Fix the arguments and return the search that is timed; valid until the next ``bind``.
+
+        Batches use as many threads as torch does when ``bind`` is called.
+
+        Args:
+            k: Results wanted.
+            query_arguments: As for :meth:`search`.
+        """
+
+        def one(row: Any) -> SearchResult:
+            return self.search(row, k, **query_arguments)
+
+        def batch(rows: Any) -> npt.NDArray[np.integer[Any]]:
+            return self.search(rows, k, **query_arguments).ids
+
+        return BoundSearch(one, batch)
+
     @abstractmethod
     def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of the query arguments, from fast to thorough; after ``build``."""
+        """Return the sweep of the query arguments, from fast to thorough; after ``build``.
+
+        With several arguments the last one changes fastest; a sweep over it ends early when the
+        answers no longer change.
+        """
 
     @abstractmethod
     def disk_bytes(self) -> int | None:

@@ -6,35 +6,42 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.baselines.base import Baseline, as_float32, check_k, padded, require_built
+from learned_index.baselines.base import (
+    Baseline,
+    BoundSearch,
+    as_float32,
+    check_k,
+    padded,
+    require_built,
+)
+from learned_index.baselines.package_search import Metric
+from learned_index.baselines.reduction import NormCoordinate
 from learned_index.errors import InputError
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
-
-Metric: TypeAlias = Literal["reduced", "inner-product"]
 
 
 class FaissBaseline(Baseline):
     """A FAISS index over the items, for the largest inner products.
 
-    Label classifiers differ in norm, and a graph built on raw inner products then leaves items
-    that no search ever reaches. ``metric="reduced"`` uses the usual reduction of inner-product
-    search to L2 search: items get the coordinate ``sqrt(m^2 - |item|^2)``, m the largest norm, so
-    that all have norm m, and queries a zero; the order by distance is then the order by inner
-    product. The scores returned are inner products in either case.
+    The scores returned are inner products whatever the metric.
 
     Args:
         factory: ``faiss.index_factory`` string; None chooses one for the number of items.
-        metric: ``"reduced"`` or ``"inner-product"``.
+        metric: ``"reduced"`` searches by distance with a norm coordinate
+            (:class:`~learned_index.baselines.reduction.NormCoordinate`), ``"inner-product"`` uses
+            FAISS's inner product.
         name: The method as the user wrote it.
     """
 
     inputs = "classifiers"
-    argument: str
-    """Name of the query-time knob."""
+    arguments: ClassVar[dict[str, str]]
+    """The query-time knobs: our name and FAISS's."""
+    column_multiple: ClassVar[int] = 1
+    """Items get columns of zeros until their number is a multiple of this."""
 
     def __init__(
         self, factory: str | None = None, *, metric: Metric, name: str | None = None
@@ -44,13 +51,14 @@ class FaissBaseline(Baseline):
             raise InputError(f"metric must be 'reduced' or 'inner-product', got {metric!r}")
         self.factory = factory
         self.metric = metric
+        self._norms = NormCoordinate()
         self._index: Any = None
         self._parameters: Any = None
         self._dim = 0
-        self._largest_norm = 0.0
 
     @abstractmethod
-    def _default_factory(self, n_items: int) -> str: ...
+    def _default_factory(self, n_items: int, width: int) -> str:
+        """Return the factory string for so many items of so many columns."""
 
     @abstractmethod
     def _configure(self, index: Any) -> None:
@@ -65,13 +73,11 @@ class FaissBaseline(Baseline):
         import faiss
 
         items_LE = as_float32(items_LE, what="items")
-        factory = self.factory or self._default_factory(len(items_LE))
         self._dim = items_LE.shape[1]
-        if self.metric == "reduced":
-            items_LE = self._with_norm_coordinate(items_LE)
-            metric = faiss.METRIC_L2
-        else:
-            metric = faiss.METRIC_INNER_PRODUCT
+        reduced = self.metric == "reduced"
+        items_LE = self._widen(self._norms.lift_items(items_LE) if reduced else items_LE)
+        factory = self.factory or self._default_factory(*items_LE.shape)
+        metric = faiss.METRIC_L2 if reduced else faiss.METRIC_INNER_PRODUCT
         try:
             self._index = faiss.index_factory(items_LE.shape[1], factory, metric)
             self._configure(self._index)
@@ -86,30 +92,42 @@ class FaissBaseline(Baseline):
             ) from None
         self._parameters = faiss.ParameterSpace()
 
+    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
+        """Add the norm coordinate and the columns of zeros that the items have."""
+        reduced = self.metric == "reduced"
+        return self._widen(self._norms.lift_queries(queries_BE) if reduced else queries_BE)
+
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
+        """Fix the knobs: what is left is the ``search`` of FAISS's own Python class."""
+        for argument, value in query_arguments.items():
+            self._parameters.set_index_parameter(
+                self._index, self.arguments[argument], float(value)
+            )
+        search = self._index.search
+        return BoundSearch(lambda row: search(row, k), lambda rows: search(rows, k)[1])
+
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
-        """Return the k best items found with the knob at the given value.
+        """Return the k best items found with the knobs at the given values.
 
         Args:
             queries: B x E.
             k: Results wanted.
-            query_arguments: The knob of the class: ``ef_search`` or ``nprobe``.
+            query_arguments: The knobs of the class: ``ef_search``, or ``nprobe`` and ``rescore``.
         """
         require_built(self._index, self.name)
         k = check_k(k)
-        unknown = set(query_arguments) - {self.argument}
+        unknown = set(query_arguments) - set(self.arguments)
         if unknown:
             raise InputError(f"{self.name} does not know the query arguments {sorted(unknown)}")
+        for argument, value in query_arguments.items():
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{argument} must be a positive integer, got {value!r}")
         queries_BE = as_float32(queries, what="queries", dim=self._dim)
-        for value in query_arguments.values():
-            self._set(value)
-        if self.metric == "inner-product":
-            scores_BK, ids_BK = self._index.search(queries_BE, k)
-            return padded(ids_BK, scores_BK, k)
-        lifted_BE = np.zeros((len(queries_BE), self._dim + 1), dtype=np.float32)
-        lifted_BE[:, :-1] = queries_BE
-        distances_BK, ids_BK = self._index.search(lifted_BE, k)
-        norms_B1 = np.einsum("be,be->b", queries_BE, queries_BE)[:, None]
-        return padded(ids_BK, (norms_B1 + self._largest_norm**2 - distances_BK) / 2, k)
+        found = self.bind(k, **query_arguments).one(self.prepare_queries(queries_BE))
+        scores_BK, ids_BK = found
+        if self.metric == "reduced":
+            scores_BK = self._norms.products(queries_BE, scores_BK)
+        return padded(ids_BK, scores_BK, k)
 
     def disk_bytes(self) -> int:
         """Return the size of the file that FAISS writes."""
@@ -121,20 +139,9 @@ class FaissBaseline(Baseline):
             faiss.write_index(self._index, str(path))
             return path.stat().st_size
 
-    def _set(self, value: Any) -> None:
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{self.argument} must be a positive integer, got {value!r}")
-        name = "efSearch" if self.argument == "ef_search" else self.argument
-        self._parameters.set_index_parameter(self._index, name, int(value))
-
-    def _with_norm_coordinate(self, items_LE: Float32Array) -> Float32Array:
-        squared_L = np.einsum("le,le->l", items_LE, items_LE, dtype=np.float64)
-        largest = float(squared_L.max(initial=0.0))
-        self._largest_norm = largest**0.5
-        lifted_LE = np.empty((len(items_LE), self._dim + 1), dtype=np.float32)
-        lifted_LE[:, :-1] = items_LE
-        lifted_LE[:, -1] = np.sqrt(np.maximum(largest - squared_L, 0.0))
-        return lifted_LE
+    def _widen(self, matrix_RE: Float32Array) -> Float32Array:
+        missing = -matrix_RE.shape[1] % self.column_multiple
+        return np.pad(matrix_RE, ((0, 0), (0, missing))) if missing else matrix_RE
 
 
 class HnswSearch(FaissBaseline):
@@ -150,7 +157,7 @@ class HnswSearch(FaissBaseline):
     """
 
     method = "hnsw"
-    argument = "ef_search"
+    arguments: ClassVar[dict[str, str]] = {"ef_search": "efSearch"}
 
     def __init__(
         self,
@@ -165,7 +172,7 @@ class HnswSearch(FaissBaseline):
         super().__init__(factory, metric=metric, name=name)
         self.ef_construction = ef_construction
 
-    def _default_factory(self, n_items: int) -> str:
+    def _default_factory(self, n_items: int, width: int) -> str:
         return "HNSW32"
 
     def _configure(self, index: Any) -> None:
@@ -192,7 +199,7 @@ class IvfSearch(FaissBaseline):
     """
 
     method = "ivf"
-    argument = "nprobe"
+    arguments: ClassVar[dict[str, str]] = {"nprobe": "nprobe"}
 
     def __init__(
         self,
@@ -208,9 +215,8 @@ class IvfSearch(FaissBaseline):
         self.rescore = rescore
         self._n_lists = 1
 
-    def _default_factory(self, n_items: int) -> str:
-        wanted = 2 ** round(np.log2(max(4 * n_items**0.5, 1)))
-        return f"IVF{max(1, min(wanted, n_items // 4))},SQ8,RFlat"
+    def _default_factory(self, n_items: int, width: int) -> str:
+        return f"IVF{default_lists(n_items)},SQ8,RFlat"
 
     def _configure(self, index: Any) -> None:
         import faiss
@@ -227,3 +233,53 @@ class IvfSearch(FaissBaseline):
         """Return the sweep of ``nprobe``: powers of two up to the number of lists."""
         powers = 2 ** np.arange(0, int(np.log2(self._n_lists)) + 1)
         return [{"nprobe": int(value)} for value in sorted({*powers.tolist(), self._n_lists})]
+
+
+class IvfScalarSearch(IvfSearch):
+    """Inverted lists of 8-bit codes, without a second pass in float32; the knob is ``nprobe``."""
+
+    method = "ivf-sq8"
+
+    def _default_factory(self, n_items: int, width: int) -> str:
+        return f"IVF{default_lists(n_items)},SQ8"
+
+
+class IvfProductSearch(IvfSearch):
+    """Inverted lists of 4-bit product codes (fast scan), the best scored again in float32.
+
+    The knobs are ``nprobe`` and ``rescore``, the candidates of the scan for each result. A code of
+    4 bits stands for two coordinates: FAISS's usual choice where recall counts.
+
+    Args:
+        factory: A factory string that contains ``IVF``; default ``IVF<n>,PQ<E/2>x4fs,RFlat``.
+        metric: See :class:`FaissBaseline`.
+        name: The method as the user wrote it.
+    """
+
+    method = "ivf-pq"
+    arguments: ClassVar[dict[str, str]] = {"nprobe": "nprobe", "rescore": "k_factor_rf"}
+    column_multiple = 4
+
+    def __init__(
+        self,
+        factory: str | None = None,
+        *,
+        metric: Metric = "inner-product",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(factory, metric=metric, name=name)
+
+    def _default_factory(self, n_items: int, width: int) -> str:
+        return f"IVF{default_lists(n_items)},PQ{width // 2}x4fs,RFlat"
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return the sweep of ``nprobe``, with several values of ``rescore`` for each."""
+        return [
+            {**point, "rescore": rescore} for point in super().query_grid() for rescore in (1, 3, 8)
+        ]
+
+
+def default_lists(n_items: int) -> int:
+    """Return the power of two next to 4 sqrt(L), and no more than a quarter of the items."""
+    wanted = 2 ** round(np.log2(max(4 * n_items**0.5, 1)))
+    return int(max(1, min(wanted, n_items // 4)))

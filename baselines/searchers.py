@@ -7,11 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from learned_index.baselines.base import Baseline, require_built
+from learned_index.baselines.base import Baseline, BoundSearch, require_built
 from learned_index.errors import InputError
 from learned_index.types import DenseMatrix, Searcher, SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
+SHORTLIST_SIZES = (100, 200, 400, 800, 1600, 3200, 6400)
+PRECISIONS = ("int8", "float16", "float32")
 
 
 class LearnedSearch(Baseline):
@@ -34,8 +36,18 @@ class LearnedSearch(Baseline):
         assert self._searcher is not None
         return self._searcher.search(queries, k, **query_arguments)
 
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``beam_width``, up to the number of clusters."""
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
+        """Fix the arguments: what is left is the searcher's own ``search``."""
+        require_built(self._searcher, self.name)
+        assert self._searcher is not None
+        search = self._searcher.search
+        return BoundSearch(
+            lambda row: search(row, k, **query_arguments),
+            lambda rows: search(rows, k, **query_arguments).ids,
+        )
+
+    def beam_widths(self) -> list[int]:
+        """Return the beam widths to measure, up to the number of clusters."""
         n_clusters = getattr(self._searcher, "n_clusters", None)
         if n_clusters is None:
             config = getattr(self._searcher, "config", None)
@@ -44,11 +56,17 @@ class LearnedSearch(Baseline):
         widths = [width for width in BEAM_WIDTHS if width < largest]
         if largest <= max(BEAM_WIDTHS):
             widths.append(largest)
-        return [{"beam_width": width} for width in widths]
+        return widths
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return the sweep of ``beam_width``."""
+        return [{"beam_width": width} for width in self.beam_widths()]
 
     def disk_bytes(self) -> int | None:
         """Return the size of the saved index; None for a searcher that cannot be saved."""
-        save = getattr(self._searcher, "save_pretrained", None)
+        save = getattr(self._searcher, "save_pretrained", None) or getattr(
+            self._searcher, "save", None
+        )
         if save is None:
             return None
         with TemporaryDirectory() as folder:
@@ -74,3 +92,59 @@ class TreeSearch(LearnedSearch):
                 f"{type(searcher).__name__} has no fixed_tree(); leave the method 'tree' out"
             )
         super().build(fixed_tree())
+
+
+class EngineSearch(LearnedSearch):
+    """The search engine that a trained index is turned into; ``beam_width`` x ``shortlist_size``.
+
+    Building times :meth:`to_engine` of the index, not its training.
+
+    Args:
+        precision: Of the engine's label vectors; None leaves its default.
+        name: The method as the user wrote it.
+    """
+
+    method = "engine"
+
+    def __init__(self, precision: str | None = None, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if precision not in (None, *PRECISIONS):
+            raise InputError(
+                f"the engine's precision is one of {', '.join(PRECISIONS)}, got {precision!r}"
+            )
+        self.precision = precision
+
+    def build(self, searcher: Any) -> None:
+        """Make the engine of the index.
+
+        Raises:
+            InputError: The searcher has no ``to_engine``.
+        """
+        to_engine = getattr(searcher, "to_engine", None)
+        if to_engine is None:
+            raise InputError(
+                f"{type(searcher).__name__} has no to_engine(); leave the method 'engine' out"
+            )
+        if self.precision is None:
+            super().build(to_engine())
+            return
+        from learned_index.engine import EngineConfig
+
+        super().build(to_engine(EngineConfig(precision=self.precision)))
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return pairs of ``beam_width`` and ``shortlist_size``.
+
+        A shortlist is neither so short that most paths of the beam are cut off, nor longer than
+        the beam can fill.
+        """
+        n_labels = getattr(self._searcher, "n_labels", None) or max(SHORTLIST_SIZES)
+        sizes = [size for size in SHORTLIST_SIZES if size < n_labels]
+        if n_labels <= max(SHORTLIST_SIZES):
+            sizes.append(int(n_labels))
+        return [
+            {"beam_width": width, "shortlist_size": size}
+            for width in self.beam_widths()
+            for size in sizes
+            if 12 * width <= size <= 400 * width or size == sizes[-1] <= 12 * width
+        ]

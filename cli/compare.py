@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
 from learned_index.cli.common import (
     EXIT_FAILURE,
@@ -31,22 +30,6 @@ if TYPE_CHECKING:
     from learned_index.graph import LearnedGraphIndex
     from learned_index.text_index import TextIndex
 
-COLUMNS = (
-    # Heading, key of the row, format, divisor.
-    ("P@1", "P@1", ".2f", 1),
-    ("P@5", "P@5", ".2f", 1),
-    ("PSP@5", "PSP@5", ".2f", 1),
-    ("R@10", "R@10", ".2f", 1),
-    ("R@100", "R@100", ".2f", 1),
-    ("exact 100", "neighbour_recall@100", ".2f", 1),
-    ("p50 ms", "latency_ms_p50", ".3f", 1),
-    ("p99 ms", "latency_ms_p99", ".3f", 1),
-    ("queries/s", "qps", ",.0f", 1),
-    ("build s", "build_s", ",.1f", 1),
-    ("peak MB", "peak_rss_mb", ",.0f", 1),
-    ("disk MB", "disk_bytes", ",.1f", 2**20),
-)
-
 
 @dataclass(frozen=True)
 class SavedIndex:
@@ -68,6 +51,14 @@ class SavedIndex:
 
         return LearnedGraphIndex.from_pretrained(index_directory(self.directory), verify=False)
 
+    def digest(self) -> str:
+        """Return the index's manifest, which holds the checksums of its files."""
+        from learned_index.elias.saving import index_directory
+        from learned_index.persistence import MANIFEST_NAME
+
+        path = index_directory(self.directory) / MANIFEST_NAME
+        return path.read_text(encoding="utf-8")
+
 
 @click.command(
     epilog="Example: li compare --data my-data --model model --out comparison "
@@ -85,14 +76,17 @@ class SavedIndex:
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for compare.json, compare.csv and compare.png.",
+    help="Directory for the reports. Methods measured there before, under the same conditions, "
+    "are not measured again.",
 )
 @click.option(
     "--baselines",
     multiple=True,
     help="Methods, separated by commas; may be given again. A FAISS index_factory string follows "
-    "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses. "
-    "[default: exact,exact-int8,hnsw,ivf,tree,knn; there is ova, one-vs-all, too]",
+    "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
+    "(hnswlib:links=48). Of other packages, if installed: lorann, lorann-queries, scann, hnswlib, "
+    "usearch; of FAISS also ivf-sq8 and ivf-pq; engine is the index's search engine; ova, "
+    "one-vs-all, is trained.  [default: exact,exact-int8,hnsw,ivf,tree,knn]",
 )
 @click.option(
     "--split",
@@ -115,6 +109,20 @@ class SavedIndex:
     default=256,
     show_default=True,
     help="Queries per batch for the throughput; single queries are always timed too.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Repetitions of every timing; medians are reported.",
+)
+@click.option(
+    "--timing-seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds of single queries timed at each setting and repetition, 200 queries at least.",
 )
 @click.option(
     "--max-queries",
@@ -147,6 +155,8 @@ def compare(
     split: Any,
     target_recall: float,
     batch_size: int,
+    repeats: int,
+    timing_seconds: float,
     max_queries: int | None,
     ova_epochs: int | None,
     ova_learning_rate: float | None,
@@ -157,12 +167,16 @@ def compare(
 ) -> None:
     """Measure a trained index and other search methods on the same data.
 
-    exact, exact-int8, hnsw and ivf search the very label classifiers that the index ranks with;
-    tree is its stage-1 partition with the same classifiers; knn votes with the nearest training
-    points; ova trains all labels one-vs-all. Of a model of li train its (first) index is compared,
-    without the ranker. Each is measured in its own process at every setting
-    of its query-time knob: accuracy in percent, recall of the exact 100 best classifiers, latency
-    of single queries on one thread, throughput of batches, build time, memory, disk.
+    exact, exact-int8, hnsw, ivf and the other vector searches search the very label classifiers
+    that the index ranks with, its projection folded in; tree is its stage-1 partition with the
+    same classifiers; knn votes with the nearest training points; ova trains all labels
+    one-vs-all. Of a model of li train its (first) index is compared, without the ranker. Each is
+    measured in its own process at every setting of its query-time knobs: accuracy in percent,
+    recall of the exact 100 best classifiers, latency of single queries on one thread, throughput
+    of batches, build time, memory, disk.
+
+    The second table tells the cheapest setting of each method that keeps the recall of the true
+    labels within half a point of exact scoring, or finds 90, 95 and 99 percent of the exact 100.
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
@@ -171,11 +185,10 @@ def compare(
     from learned_index.evaluation import (
         ComparisonEvent,
         ComparisonSettings,
-        write_comparison_csv,
-        write_comparison_json,
+        write_comparison,
     )
     from learned_index.evaluation import compare as run
-    from learned_index.evaluation.plot import plot_comparison
+    from learned_index.evaluation.report import comparison_parts
 
     specs = parse_baselines(baselines or DEFAULT_BASELINES)
     if all(spec.name != "learned" for spec in specs):
@@ -192,7 +205,7 @@ def compare(
         model,
         resolve_data(data, quiet=quiet),
         split,
-        with_training=any(spec.inputs == "training" for spec in specs),
+        with_training=any(spec.inputs in ("training", "classifiers+queries") for spec in specs),
         max_queries=max_queries,
         cache=cache,
         quiet=quiet,
@@ -210,18 +223,21 @@ def compare(
             SavedIndex(model_path),
             values,
             settings=ComparisonSettings(
-                target_recall=target_recall, threads=n_threads, batch_size=batch_size
+                target_recall=target_recall,
+                threads=n_threads,
+                batch_size=batch_size,
+                repeats=repeats,
+                timing_s=timing_seconds,
             ),
             known_build_s={"learned": _training_seconds(model_path), "tree": None},
             workspace_parent=out,
+            results=out / "methods",
             progress=show,
         )
     result.environment.update(data=data, split=split, model=str(model_path))
-    write_comparison_json(result, out / "compare.json")
-    write_comparison_csv(result, out / "compare.csv")
-    plot_comparison(result, out / "compare.png")
+    write_comparison(result, out)
     if as_json:
-        emit_json({"rows": result.rows, "curves": result.curves, "environment": result.environment})
+        emit_json(comparison_parts(result))
     else:
         _print(result, out)
     for row in result.rows:
@@ -310,46 +326,12 @@ def _training_seconds(model_path: Path) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) else None
 
 
-def comparison_table(result: Comparison) -> Table:
-    """Lay out the rows of a comparison, each method at the setting chosen for it."""
-    from rich.markup import escape
-
-    from learned_index.evaluation.report import setting_text
-
-    environment = result.environment
-    table = Table(
-        title=f"{environment['n_labels']:,} labels, {environment['n_queries']:,} queries; single "
-        f"queries on one thread, batches of {environment['batch_size']} on "
-        f"{environment['threads']}",
-        caption=f"Each method at its fastest setting with {100 * environment['target_recall']:g}% "
-        f"of the best R@100 ({environment['best_recall']:.2f}); ! at its best: not reached. Exact "
-        f"search over the same classifiers: {environment['exact_recall']:.2f}. Metrics in "
-        "percent; exact 100: recall of the exact 100 best classifiers.",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("method", style="bold", overflow="fold")
-    table.add_column("setting")
-    for heading, *_ in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in result.rows:
-        if row["error"] is not None:
-            table.add_row(escape(row["method"]), "[red]failed[/red]", *("" for _ in COLUMNS))
-            continue
-        mark = "" if row["reached_target"] else " !"
-        cells = [
-            "-" if row[key] is None else format(row[key] / divisor, pattern)
-            for _, key, pattern, divisor in COLUMNS
-        ]
-        table.add_row(
-            escape(row["method"]), escape(setting_text(row["query_arguments"])) + mark, *cells
-        )
-    return table
-
-
 def _print(result: Comparison, out: Path) -> None:
+    from learned_index.cli.compare_tables import comparison_table, operating_table
+
     console = output_console()
     if not console.is_terminal:
-        console.width = 180  # a file or a pipe has no edge to wrap at
+        console.width = 200  # a file or a pipe has no edge to wrap at
     console.print(comparison_table(result))
-    click.echo(f"written: {out / 'compare.json'}, compare.csv, compare.png")
+    console.print(operating_table(result))
+    click.echo(f"written: {out / 'compare.json'}, compare.csv, pareto.csv, operating.csv, .png")

@@ -114,4 +114,4 @@ def test_other_packages_can_add_methods():
         registry._KNOWN.pop("mine")
     with pytest.raises(InputError, match="lower-case"):
         register(Shouting)
-    assert register(IvfSearch, takes_factory=True) is IvfSearch
+    assert register(IvfSearch, text_option="factory") is IvfSearch

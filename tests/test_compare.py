@@ -31,12 +31,17 @@ from learned_index.evaluation.compare import MEASUREMENTS
 from learned_index.evaluation.environment import cpu_model, describe_environment, peak_rss_mb
 from learned_index.evaluation.plot import plot_comparison
 from learned_index.evaluation.threads import limit_threads
-from learned_index.evaluation.timing import batch_throughput, latency_summary, single_latencies
+from learned_index.evaluation.timing import (
+    batch_slices,
+    batch_throughput,
+    latency_summary,
+    median_and_spread,
+    single_latencies,
+)
 from learned_index.evaluation.workspace import (
     Workspace,
     affine_map,
     exact_neighbours,
-    make_lift,
     prepare,
 )
 from learned_index.types import SearchResult
@@ -160,8 +165,11 @@ def make_data(n_queries=60, n_labels=N_LABELS):
 
 
 def quick(**changes):
-    values = {"isolation": "none", "threads": 1, "batch_size": 16, "latency_queries": 5, **changes}
-    return ComparisonSettings(**values)
+    values = {
+        "isolation": "none", "threads": 1, "batch_size": 16, "latency_queries": 5, "repeats": 2,
+        "timing_s": 0.0,
+    }  # fmt: skip
+    return ComparisonSettings(**{**values, **changes})
 
 
 ALL = "learned,exact,exact-int8,hnsw,ivf:IVF8,Flat,tree,knn,ova"
@@ -238,7 +246,7 @@ def test_the_environment_names_what_was_measured_and_how(everything):
     assert environment["n_labels"] == N_LABELS and environment["dim"] == DIM
     assert environment["batch_size"] == 16 and environment["threads"] == 1
     assert environment["latency_threads"] == 1 and environment["latency_batch_size"] == 1
-    assert environment["projection_timed"] is True
+    assert environment["projection_timed"] is False and environment["repeats"] == 2
     assert {"torch", "faiss-cpu", "numpy", "python"} <= set(environment["versions"])
     assert environment["cpu"] == cpu_model() and environment["date"].endswith("+00:00")
 
@@ -332,25 +340,40 @@ def test_the_best_point_is_the_fastest_that_reaches_the_target():
 
 
 @pytest.mark.parametrize("curved", [False, True])
-def test_projected_queries_reach_the_classifiers(tmp_path, curved):
+def test_the_projection_is_folded_into_the_items(tmp_path, curved):
+    """A projection that is not affine is done beforehand."""
     model, data = FakeModel(curved=curved), make_data()
     workspace = Workspace(tmp_path)
-    timed = prepare(
-        workspace, model=model, queries_ND=data.queries_ND, embeddings_ND=None, labels_NL=None
-    )
-    assert timed is not curved
-    assert workspace.has("projected") is curved
-    lift, source = make_lift(workspace)
-    expected = np.column_stack([model.project(data.queries_ND), np.ones(60)])
-    np.testing.assert_allclose(lift(source), expected, rtol=1e-4, atol=1e-5)
+    prepare(
+        workspace, model=model, queries_ND=data.queries_ND, embeddings_ND=data.embeddings_ND,
+        labels_NL=data.labels_NL, with_training_queries=True,
+    )  # fmt: skip
+    items = workspace.load("items")
+    for name, rows in (("lifted", data.queries_ND), ("train_lifted", data.embeddings_ND)):
+        lifted = workspace.load(name)
+        expected = np.tanh(rows) if curved else rows
+        np.testing.assert_array_equal(lifted[:, :-1], expected)
+        np.testing.assert_array_equal(lifted[:, -1], 1)
+        np.testing.assert_allclose(
+            lifted @ items.T, model.project(rows) @ model.weights.T + model.bias,
+            rtol=1e-3, atol=1e-4,
+        )  # fmt: skip
+
+
+def test_an_offset_of_the_projection_goes_into_the_bias(tmp_path):
+    model = FakeModel()
+    model.project = lambda queries: np.asarray(queries) @ (model.matrix + 1) + np.arange(DIM) / 9
+    queries = make_data().queries_ND
+    workspace = Workspace(tmp_path)
+    prepare(workspace, model=model, queries_ND=queries, embeddings_ND=None, labels_NL=None)
     np.testing.assert_allclose(
-        lift(source) @ workspace.load("items").T,
-        model.project(data.queries_ND) @ model.weights.T + model.bias,
-        rtol=1e-3, atol=1e-4,
+        workspace.load("lifted") @ workspace.load("items").T,
+        model.project(queries) @ model.weights.T + model.bias,
+        rtol=1e-3, atol=1e-3,
     )  # fmt: skip
 
 
-def test_an_identity_projection_costs_nothing(tmp_path):
+def test_without_a_projection_the_items_are_the_classifiers(tmp_path):
     model = FakeModel()
     model.matrix[:] = 0
     workspace = Workspace(tmp_path)
@@ -358,7 +381,7 @@ def test_an_identity_projection_costs_nothing(tmp_path):
         workspace, model=model, queries_ND=make_data().queries_ND, embeddings_ND=None,
         labels_NL=None,
     )  # fmt: skip
-    assert not workspace.has("projection")
+    np.testing.assert_array_equal(workspace.load("items")[:, :-1], model.weights)
 
 
 def test_affine_maps_are_recognised():
@@ -421,8 +444,12 @@ def test_data_that_do_not_fit_are_refused(change, message):
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="target_recall"):
         ComparisonSettings(target_recall=99)
-    with pytest.raises(InputError, match="batch_size"):
-        ComparisonSettings(batch_size=0)
+    for wrong in ({"batch_size": 0}, {"repeats": 0}, {"latency_queries": 0}):
+        with pytest.raises(InputError, match="batch_size"):
+            ComparisonSettings(**wrong)
+    for wrong in ({"label_slack": -1}, {"neighbour_recalls": (101,)}):
+        with pytest.raises(InputError, match="label_slack"):
+            ComparisonSettings(**wrong)
     with pytest.raises(InputError, match="threads"):
         ComparisonSettings(threads=0)
     with pytest.raises(InputError, match="isolation"):
@@ -441,12 +468,21 @@ def test_single_queries_are_timed_one_by_one_after_a_warm_up():
 
 
 def test_batches_cover_every_query_once():
-    slices = []
-    qps, answers = batch_throughput(
-        lambda part: slices.append(part) or list(range(10))[part], 10, batch_size=4, at_least_s=0
-    )
-    assert [item for part in answers for item in part] == list(range(10)) and qps > 0
-    assert slices == [slice(0, 4), slice(0, 4), slice(4, 8), slice(8, 10)]
+    assert batch_slices(10, 4) == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    calls = []
+    qps = batch_throughput(calls.append, batch_slices(10, 4), at_least_s=0.0)
+    assert qps > 0 and calls == [slice(0, 4), slice(0, 4), slice(4, 8), slice(8, 10)]
+
+
+def test_a_slow_method_searches_a_part_of_the_batches():
+    calls = []
+    batch_throughput(calls.append, batch_slices(100, 1), at_least_s=0.0, at_most_s=0.0)
+    assert len(calls) == 2
+
+
+def test_medians_and_their_spread():
+    assert median_and_spread([3.0, 1.0, 2.0]) == (2.0, 1.0)
+    assert median_and_spread([5.0]) == (5.0, 0.0)
 
 
 def test_files(everything, tmp_path):
@@ -455,7 +491,7 @@ def test_files(everything, tmp_path):
     write_comparison_csv(result, tmp_path / "compare.csv")
     plot_comparison(result, tmp_path / "compare.png")
     read = json.loads((tmp_path / "deep" / "compare.json").read_text())
-    assert set(read) == {"rows", "curves", "environment"}
+    assert set(read) == {"rows", "curves", "pareto", "operating", "environment"}
     assert read["rows"] == json.loads(json.dumps(result.rows))
     with (tmp_path / "compare.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -40,7 +40,7 @@ def invoke(folder, *arguments):
     return CliRunner().invoke(
         compare,
         ["--data", str(folder / "data"), "--model", str(folder / "model"), "--threads", "1",
-         "--cache", "off", *map(str, arguments)],
+         "--cache", "off", "--repeats", "2", "--timing-seconds", "0", *map(str, arguments)],
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_writes_all_three_files_and_a_table(folder, tmp_path):
     assert learned["peak_rss_mb"] > 50 and learned["disk_bytes"] > 1000
     assert report["environment"]["n_queries"] == 50
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "compare.csv", "compare.json", "compare.png",
+        "compare.csv", "compare.json", "compare.png", "methods", "operating.csv", "pareto.csv",
     ]  # fmt: skip
     assert "learned" in result.output and "queries/s" in result.output
 

@@ -1,8 +1,8 @@
 """Compare search methods over the label classifiers of one learned index.
 
-Every method is measured in its own process at every setting of its query-time knob, until the
-answers no longer change; the report shows each at its best setting for the recall asked for, and
-keeps the whole curve.
+Every method is measured in its own process at every setting of its query-time knobs, until the
+answers no longer change. The report keeps the whole curve with its Pareto front, shows each method
+at its best setting for the recall asked for, and tells the cheapest setting for fixed targets.
 """
 
 from __future__ import annotations
@@ -20,29 +20,36 @@ import scipy.sparse as sp
 from learned_index.errors import InputError
 from learned_index.evaluation.environment import describe_environment
 from learned_index.evaluation.method import MethodSpec, ModelLoader
-from learned_index.evaluation.metrics import (
-    canonical_truth,
-    evaluate,
-    metric_names,
-    neighbour_recall,
-    scores_of,
+from learned_index.evaluation.metrics import canonical_truth, evaluate, metric_names
+from learned_index.evaluation.operating import (
+    NEIGHBOUR_RECALL,
+    TARGET_METRIC,
+    best_point,
+    operating_rows,
+    pareto_rows,
+    standard_targets,
 )
+from learned_index.evaluation.reference import DEPTH, Reference
+from learned_index.evaluation.results import KeptResults, data_digest
 from learned_index.evaluation.threads import available_cpus, limit_threads
 from learned_index.evaluation.worker import Job, Notice, describe, run_job
-from learned_index.evaluation.workspace import Workspace, exact_neighbours, make_lift, prepare
-from learned_index.types import DenseMatrix, Float32Array
+from learned_index.evaluation.workspace import Workspace, prepare
+from learned_index.types import DenseMatrix
 
-NEIGHBOUR_RECALL = "neighbour_recall@100"
-TARGET_METRIC = "R@100"
-DEPTH = 100
-"""Labels asked for in every search: the deepest metric is at 100."""
+CONDITIONS = (
+    *("cpu", "cpus", "platform", "versions", "k", "threads", "batch_size", "latency_queries"),
+    *("repeats", "timing_s", "isolation", "seed"),
+)
+"""Parts of the environment under which a measurement of an earlier run still holds."""
 MEASUREMENTS = (
     *metric_names(),
     NEIGHBOUR_RECALL,
     "latency_ms_p50",
     "latency_ms_p95",
     "latency_ms_p99",
+    "latency_spread",
     "qps",
+    "qps_spread",
     "build_s",
     "peak_rss_mb",
     "disk_bytes",
@@ -80,7 +87,16 @@ class ComparisonSettings:
             trained for themselves, do not count.
         threads: Threads for building and batches; None uses all. Single queries always use one.
         batch_size: Queries per batch.
-        latency_queries: Single queries timed for each setting, at least.
+        latency_queries: Single queries timed for each setting and repetition, at least.
+        repeats: Repetitions of every timing; medians are reported, and the spread: the largest
+            less the smallest over the median.
+        timing_s: Seconds of single queries timed for each setting and repetition, where
+            ``latency_queries`` take less; batches are timed for at least a third of it and hardly
+            more than twice.
+        label_slack: Points of R@100 that the operating table allows a method to lose against
+            exact scoring.
+        neighbour_recalls: The operating table's other targets, recalls of the exact 100 best in
+            percent.
         isolation: ``"process"`` measures each method in its own process (memory is the method's);
             ``"none"`` measures in this one.
         seed: Seed of the order of the single queries.
@@ -90,16 +106,27 @@ class ComparisonSettings:
     threads: int | None = None
     batch_size: int = 256
     latency_queries: int = 200
+    repeats: int = 3
+    timing_s: float = 1.0
+    label_slack: float = 0.5
+    neighbour_recalls: tuple[float, ...] = (90.0, 95.0, 99.0)
     isolation: Literal["process", "none"] = "process"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.target_recall <= 1:
             raise InputError(f"target_recall must lie in [0, 1], got {self.target_recall}")
-        if self.batch_size < 1 or self.latency_queries < 1:
+        if min(self.batch_size, self.latency_queries, self.repeats) < 1:
             raise InputError(
-                "batch_size and latency_queries must be at least 1, got "
-                f"{self.batch_size} and {self.latency_queries}"
+                "batch_size, latency_queries and repeats must be at least 1, got "
+                f"{self.batch_size}, {self.latency_queries} and {self.repeats}"
+            )
+        if not self.timing_s >= 0:
+            raise InputError(f"timing_s must not be negative, got {self.timing_s}")
+        if self.label_slack < 0 or not all(0 <= value <= 100 for value in self.neighbour_recalls):
+            raise InputError(
+                "label_slack must not be negative and neighbour_recalls are percent, got "
+                f"{self.label_slack} and {self.neighbour_recalls}"
             )
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, got {self.threads}")
@@ -133,12 +160,18 @@ class Comparison:
         rows: One dictionary for each method: ``method``, every key of :data:`MEASUREMENTS` (null
             where not known), ``query_arguments``, ``reached_target``, ``error`` (null or text).
         curves: One dictionary for each method and setting, in the order of the sweep.
+        pareto: The points of the curves that no other of the method is better than, see
+            :func:`~learned_index.evaluation.operating.pareto_rows`.
+        operating: The cheapest point of each method for each target, see
+            :func:`~learned_index.evaluation.operating.operating_rows`.
         environment: Machine, packages, sizes, and how it was measured.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    pareto: list[dict[str, Any]] = field(default_factory=list)
+    operating: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def failed(self) -> list[str]:
@@ -154,6 +187,7 @@ def compare(
     settings: ComparisonSettings | None = None,
     known_build_s: Mapping[str, float | None] | None = None,
     workspace_parent: Path | None = None,
+    results: Path | None = None,
     progress: Callable[[ComparisonEvent], None] | None = None,
 ) -> Comparison:
     """Measure every method at every setting of its knob.
@@ -169,6 +203,9 @@ def compare(
         settings: How to measure.
         known_build_s: Build times known from elsewhere (the training of the index), by method;
             a method named here reports that time, null included.
+        results: Folder in which the measurements of each finished method are kept. A method found
+            there, measured with the same data, settings, packages and code, is not measured again
+            (a method built from the model only where ``loader`` has a method ``digest()``).
         workspace_parent: Folder for the temporary files (all arrays once); None: the system's.
         progress: Called with events.
 
@@ -186,14 +223,15 @@ def compare(
     with tempfile.TemporaryDirectory(prefix=".compare-", dir=workspace_parent) as folder:
         workspace = Workspace(Path(folder))
         with limit_threads(threads):
-            timed = prepare(
+            prepare(
                 workspace,
                 model=loader(),
                 queries_ND=data.queries_ND,
                 embeddings_ND=data.embeddings_ND,
                 labels_NL=data.labels_NL,
+                with_training_queries=any(s.inputs == "classifiers+queries" for s in specs),
             )
-            reference = _Reference(workspace, truth_NL, data.propensities)
+            reference = Reference(workspace, truth_NL, data.propensities)
         comparison.environment.update(
             n_queries=truth_NL.shape[0],
             n_labels=len(reference.items_LE),
@@ -204,11 +242,15 @@ def compare(
             latency_threads=1,
             latency_batch_size=1,
             latency_queries=settings.latency_queries,
+            repeats=settings.repeats,
+            timing_s=settings.timing_s,
             target_recall=settings.target_recall,
             exact_recall=reference.metrics[TARGET_METRIC],
-            projection_timed=timed,
+            projection_timed=False,
             isolation=settings.isolation,
         )
+        comparison.environment["seed"] = settings.seed
+        kept = _kept_results(results, workspace, reference, comparison.environment)
         measured: list[tuple[MethodSpec, list[dict[str, Any]]]] = []
         for number, spec in enumerate(specs):
             job = Job(
@@ -220,12 +262,20 @@ def compare(
                 threads=threads,
                 batch_size=settings.batch_size,
                 latency_queries=settings.latency_queries,
+                repeats=settings.repeats,
+                timing_s=settings.timing_s,
                 seed=settings.seed,
             )
             notify = _notifier(progress, spec.name, number, len(specs))
-            report = run_job(job, isolate=settings.isolation == "process", notify=notify)
-            with limit_threads(threads):
-                points = _points(job, report, reference)
+            points = None if kept is None else kept.find(spec, loader)
+            if points is None:
+                report = run_job(job, isolate=settings.isolation == "process", notify=notify)
+                with limit_threads(threads):
+                    points = _points(job, report, reference)
+                if kept is not None:
+                    kept.keep(spec, loader, points)
+            else:
+                notify(Notice(1.0, "measured earlier"))
             if known_build_s is not None and spec.name in known_build_s:
                 for point in points:
                     point["build_s"] = known_build_s[spec.name]
@@ -243,33 +293,49 @@ def compare(
     for _, points in measured:
         comparison.curves.extend(point for point in points if point["error"] is None)
         comparison.rows.append(best_point(points, target=settings.target_recall * best_recall))
+    comparison.pareto.extend(pareto_rows(comparison.curves))
+    comparison.operating.extend(
+        operating_rows(
+            comparison.curves,
+            standard_targets(
+                reference.metrics[TARGET_METRIC],
+                slack=settings.label_slack,
+                neighbour_recalls=settings.neighbour_recalls,
+            ),
+        )
+    )
     return comparison
 
 
-class _Reference:
-    """Exact search over the classifiers: what neighbours and recall are measured against."""
+def _kept_results(
+    folder: Path | None, workspace: Workspace, reference: Reference, environment: dict[str, Any]
+) -> KeptResults | None:
+    """Return the store of measurements under the conditions of this run; None without a folder."""
+    if folder is None:
+        return None
+    truth_NL, training = reference.truth_NL, ""
+    if workspace.has("train_embeddings"):
+        labels_NL = workspace.load_labels()
+        training = data_digest(
+            [workspace.load("train_embeddings"), labels_NL.indptr, labels_NL.indices]
+        )
+    return KeptResults(
+        folder,
+        data=data_digest(
+            [
+                reference.items_LE,
+                reference.queries_NE,
+                truth_NL.indptr,
+                truth_NL.indices,
+                np.asarray(reference.propensities),
+            ]
+        ),
+        training=training,
+        conditions={name: environment[name] for name in CONDITIONS},
+    )
 
-    def __init__(
-        self, workspace: Workspace, truth_NL: sp.csr_matrix, propensities: npt.ArrayLike
-    ) -> None:
-        self.workspace = workspace
-        self.truth_NL = truth_NL
-        self.propensities = propensities
-        self.items_LE: Float32Array = workspace.load("items")
-        lift, source = make_lift(workspace)
-        self.queries_NE = lift(source)
-        ids, self.scores_NK = exact_neighbours(self.queries_NE, self.items_LE, DEPTH)
-        wide = np.full((len(ids), DEPTH), -1, dtype=np.int64)
-        wide[:, : ids.shape[1]] = ids
-        self.metrics = evaluate(wide, truth_NL, propensities=propensities)
 
-    def neighbours(self, ids_NK: npt.NDArray[np.int64]) -> float:
-        """Return the neighbour recall of ids found over the classifiers."""
-        found = scores_of(ids_NK, self.queries_NE, self.items_LE)
-        return neighbour_recall(found, self.scores_NK, k=DEPTH)
-
-
-def _points(job: Job, report: dict[str, Any], reference: _Reference) -> list[dict[str, Any]]:
+def _points(job: Job, report: dict[str, Any], reference: Reference) -> list[dict[str, Any]]:
     """Return one row for each setting, or one with the error."""
     if "error" in report:
         return [_empty_point(job.spec.name, report["error"])]
@@ -294,26 +360,6 @@ def job_ids(job: Job, setting: int) -> npt.NDArray[np.int64]:
     """Return the answers, N x k, of a measured job at one setting."""
     ids: npt.NDArray[np.int64] = Workspace(job.folder).load(job.ids_name(setting))
     return ids
-
-
-def best_point(points: Sequence[dict[str, Any]], *, target: float) -> dict[str, Any]:
-    """Choose the setting that a method is shown at.
-
-    Args:
-        points: The method's curve.
-        target: R@100 asked for, in percent.
-
-    Returns:
-        A copy of the fastest point (median single-query latency) that reaches the target; if none
-        does, of the one with the highest R@100. ``reached_target`` tells which.
-    """
-    if points[0]["error"] is not None:
-        return {**points[0], "reached_target": False}
-    reaching = [point for point in points if point[TARGET_METRIC] >= target - 1e-9]
-    if reaching:
-        return {**min(reaching, key=lambda p: p["latency_ms_p50"]), "reached_target": True}
-    best = max(points, key=lambda p: (p[TARGET_METRIC], -p["latency_ms_p50"]))
-    return {**best, "reached_target": False}
 
 
 def _empty_point(method: str, error: str | None) -> dict[str, Any]:
@@ -342,7 +388,7 @@ def _check(specs: Sequence[MethodSpec], data: ComparisonData, truth_NL: sp.csr_m
         )
     if not np.isfinite(np.asarray(data.queries_ND, dtype=np.float64).sum()):
         raise InputError("the test vectors hold NaN or infinity; mend or drop such rows")
-    needs = [spec.name for spec in specs if spec.inputs == "training"]
+    needs = [spec.name for spec in specs if spec.inputs in ("training", "classifiers+queries")]
     if needs and (data.embeddings_ND is None or data.labels_NL is None):
         raise InputError(f"{', '.join(needs)} learn from training vectors and labels; give both")
     if data.embeddings_ND is not None and data.labels_NL is not None:

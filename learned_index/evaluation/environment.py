@@ -12,7 +12,19 @@ from typing import Any
 
 from learned_index.evaluation.threads import available_cpus
 
-PACKAGES = ("learned-index", "faiss-cpu", "numba", "numpy", "scikit-learn", "scipy", "torch")
+PACKAGES = (
+    "learned-index",
+    "faiss-cpu",
+    "hnswlib",
+    "lorann",
+    "numba",
+    "numpy",
+    "scann",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "usearch",
+)
 
 
 def describe_environment() -> dict[str, Any]:

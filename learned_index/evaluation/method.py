@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
-from learned_index.types import DenseMatrix, SearchResult
+import numpy as np
+import numpy.typing as npt
 
-MethodInputs: TypeAlias = Literal["classifiers", "training", "model"]
-"""What a method is built from: the label classifiers as items [w_l, b_l] (it gets the queries
-[project(q), 1]), the training embeddings and labels, or the trained index."""
+from learned_index.types import DenseMatrix, Float32Array, SearchResult
+
+MethodInputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "model"]
+"""What a method is built from: the label classifiers as items with the projection folded in (it
+gets the queries [x, 1]), these and training queries, the training embeddings and labels, or the
+trained index."""
+OVER_CLASSIFIERS: tuple[MethodInputs, ...] = ("classifiers", "classifiers+queries")
+"""Kinds of methods that search the items."""
+
+
+class BoundMethod(Protocol):
+    """A search with all its arguments fixed: what is timed."""
+
+    @property
+    def one(self) -> Callable[[Any], Any]:
+        """Answers one element of :meth:`Method.split_queries`."""
+        ...
+
+    @property
+    def batch(self) -> Callable[[Any], npt.NDArray[np.integer[Any]]]:
+        """Answers rows of :meth:`Method.prepare_queries` with ids, negative where none."""
+        ...
 
 
 class Method(Protocol):
@@ -23,6 +43,18 @@ class Method(Protocol):
 
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels of each query."""
+        ...
+
+    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
+        """Return the queries as the bound search takes them; not timed."""
+        ...
+
+    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+        """Return prepared queries one by one; not timed."""
+        ...
+
+    def bind(self, k: int, **query_arguments: Any) -> BoundMethod:
+        """Return the search that is timed; valid until the next call."""
         ...
 
     def query_grid(self) -> Sequence[dict[str, Any]]:

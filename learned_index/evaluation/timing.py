@@ -1,4 +1,4 @@
-"""Latency of single queries and throughput of batches, warmed up."""
+"""Latency of single queries and throughput of batches, warmed up, and medians of repetitions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ PERCENTILES = (50, 95, 99)
 
 
 def single_latencies(
-    search_one: Callable[[int], Any],
-    queries: Sequence[int],
+    search_one: Callable[[Any], Any],
+    queries: Sequence[Any],
     *,
     warmup: int = 20,
     at_least: int = 200,
     at_most: int = 2000,
-    budget_s: float = 2.0,
+    budget_s: float = 1.0,
 ) -> npt.NDArray[np.float64]:
     """Time queries one by one, in milliseconds.
 
     Args:
-        search_one: Answers the query of a number.
-        queries: Numbers to run through; begun again from the start when they run out.
+        search_one: Answers a query.
+        queries: Queries to run through; begun again from the start when they run out.
         warmup: Calls that are not timed.
         at_least: Calls timed whatever they take.
         at_most: Calls timed if they are fast.
@@ -55,35 +55,43 @@ def latency_summary(times_ms: npt.NDArray[np.float64]) -> dict[str, float]:
     return {f"latency_ms_p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=True)}
 
 
+def batch_slices(n_queries: int, batch_size: int) -> list[slice]:
+    """Return the batches of all queries."""
+    return [slice(i, min(i + batch_size, n_queries)) for i in range(0, n_queries, batch_size)]
+
+
 def batch_throughput(
     search_batch: Callable[[slice], Any],
-    n_queries: int,
+    slices: Sequence[slice],
     *,
-    batch_size: int,
     at_least_s: float = 0.3,
-    at_most_passes: int = 5,
-) -> tuple[float, list[Any]]:
-    """Search all queries in batches.
+    at_most_s: float = 2.0,
+) -> float:
+    """Search batches, over and over if they are fast, and not all of them if they are slow.
 
     Args:
         search_batch: Answers the queries of a slice.
-        n_queries: Queries in all.
-        batch_size: Queries per call.
-        at_least_s: Further passes are made until this time is reached.
-        at_most_passes: Passes at most.
+        slices: The batches.
+        at_least_s: Whole passes are made until this time is reached.
+        at_most_s: Time after which a pass is left unfinished, after one batch at least.
 
     Returns:
-        Queries per second over all passes but for one untimed batch before them, and the answers
-        of the first pass.
+        Queries per second over all batches but for one untimed batch before them.
     """
-    slices = [slice(i, min(i + batch_size, n_queries)) for i in range(0, n_queries, batch_size)]
     search_batch(slices[0])
-    answers: list[Any] = []
-    elapsed, passes = 0.0, 0
-    while passes == 0 or (elapsed < at_least_s and passes < at_most_passes):
-        start = time.perf_counter()
-        found = [search_batch(part) for part in slices]
-        elapsed += time.perf_counter() - start
-        answers = answers or found
-        passes += 1
-    return n_queries * passes / elapsed, answers
+    elapsed, n_queries = 0.0, 0
+    while n_queries == 0 or elapsed < at_least_s:
+        for part in slices:
+            start = time.perf_counter()
+            search_batch(part)
+            elapsed += time.perf_counter() - start
+            n_queries += part.stop - part.start
+            if elapsed >= at_most_s:
+                break
+    return n_queries / elapsed
+
+
+def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median, and the distance between largest and smallest as a share of it."""
+    middle = float(np.median(values))
+    return middle, float((max(values) - min(values)) / middle) if middle > 0 else 0.0

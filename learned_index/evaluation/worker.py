@@ -6,20 +6,27 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from learned_index.errors import LearnedIndexError
 from learned_index.evaluation.environment import peak_rss_mb
-from learned_index.evaluation.method import Method, MethodSpec, ModelLoader
+from learned_index.evaluation.method import OVER_CLASSIFIERS, Method, MethodSpec, ModelLoader
 from learned_index.evaluation.threads import limit_threads
-from learned_index.evaluation.timing import batch_throughput, latency_summary, single_latencies
-from learned_index.evaluation.workspace import Workspace, make_lift
+from learned_index.evaluation.timing import (
+    batch_slices,
+    batch_throughput,
+    latency_summary,
+    median_and_spread,
+    single_latencies,
+)
+from learned_index.evaluation.workspace import Workspace
 from learned_index.persistence import read_json, write_json
 
 
@@ -35,7 +42,9 @@ class Job:
         k: Labels asked for in every search.
         threads: Threads for building and for batches.
         batch_size: Queries per batch.
-        latency_queries: Single queries timed at least.
+        latency_queries: Single queries timed at least, in each repetition.
+        repeats: Repetitions of the timing.
+        timing_s: Seconds of each.
         seed: Seed of the order in which single queries come.
     """
 
@@ -47,6 +56,8 @@ class Job:
     threads: int
     batch_size: int
     latency_queries: int
+    repeats: int
+    timing_s: float
     seed: int
 
     @property
@@ -71,15 +82,22 @@ class Notice(NamedTuple):
     text: str
 
 
-BUILD_SHARE = 0.5
+BUILD_SHARE = 0.4
 """Part of a method's progress that stands for building."""
+TIMING_FROM = 0.6
+"""Part of a method's progress after which it is timed."""
 SATURATED = 2
 """A sweep ends early when this many settings in a row changed nothing: the rest would only take
 longer to find the same."""
 
 
 def measure_method(job: Job, notify: Callable[[Notice], None]) -> None:
-    """Measure one method and write ``job.report`` and its answers into the workspace."""
+    """Measure one method and write ``job.report`` and its answers into the workspace.
+
+    First every setting answers all queries, then all settings are timed, and this ``repeats``
+    times over: a machine that is slow for a minute slows one repetition of each, not all
+    repetitions of one.
+    """
     workspace = Workspace(job.folder)
     method = job.spec.create()
     method.progress = lambda share, text: notify(Notice(BUILD_SHARE * share, text))
@@ -90,20 +108,28 @@ def measure_method(job: Job, notify: Callable[[Notice], None]) -> None:
         method.build(*data)
         build_s = time.perf_counter() - start
     del data
+    source = "lifted" if job.spec.inputs in OVER_CLASSIFIERS else "queries"
+    rows = method.prepare_queries(np.array(workspace.load(source)))
+    slices = batch_slices(len(rows), job.batch_size)
     settings: list[dict[str, Any]] = []
-    grid = list(method.query_grid())
-    repeats = 0
-    for number, arguments in enumerate(grid):
-        done = BUILD_SHARE + (1 - BUILD_SHARE) * number / len(grid)
-        notify(Notice(done, " ".join(f"{key}={value}" for key, value in arguments.items())))
-        measured = _measure_setting(job, method, workspace, arguments, number)
-        settings.append({"query_arguments": arguments, **measured})
-        same = number > 0 and _same_answers(
-            workspace, job.ids_name(number - 1), job.ids_name(number)
-        )
-        repeats = repeats + 1 if same else 0
-        if repeats == SATURATED:
-            break
+    with limit_threads(job.threads):
+        for number, arguments in _sweep(job, method, workspace, notify):
+            search = method.bind(job.k, **arguments).batch
+            ids = np.concatenate([_padded(search(rows[part]), job.k) for part in slices])
+            workspace.save(job.ids_name(number), ids)
+            settings.append({"query_arguments": arguments})
+    order = np.random.default_rng(job.seed).permutation(len(rows)).tolist()
+    singles = method.split_queries(rows)
+    singles = [singles[query] for query in order]
+    timed: list[list[dict[str, float]]] = [[] for _ in settings]
+    for repeat in range(job.repeats):
+        for number, setting in enumerate(settings):
+            done = (repeat * len(settings) + number) / (job.repeats * len(settings))
+            text = f"{_text(setting['query_arguments'])}, timing {repeat + 1} of {job.repeats}"
+            notify(Notice(TIMING_FROM + (1 - TIMING_FROM) * done, text))
+            timed[number].append(_time(job, method, rows, singles, setting["query_arguments"]))
+    for setting, measured in zip(settings, timed, strict=True):
+        setting.update(_medians(measured))
     # Memory first: writing the index to learn its size may take a copy.
     peak = peak_rss_mb()
     write_json(
@@ -117,6 +143,70 @@ def measure_method(job: Job, notify: Callable[[Notice], None]) -> None:
     )
 
 
+def _sweep(
+    job: Job, method: Method, workspace: Workspace, notify: Callable[[Notice], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the settings worth measuring, numbered; the caller answers each before the next.
+
+    Settings that differ in the last argument only form a sweep, which ends early when its answers
+    no longer change.
+    """
+    grid = list(method.query_grid())
+    number = unchanged = 0
+    earlier: list[Any] = []
+    for place, arguments in enumerate(grid):
+        outer = list(arguments.values())[:-1]
+        if place == 0 or outer != earlier:
+            unchanged, begun = 0, number
+        earlier = outer
+        if unchanged == SATURATED:
+            continue
+        done = BUILD_SHARE + (TIMING_FROM - BUILD_SHARE) * place / len(grid)
+        notify(Notice(done, _text(arguments)))
+        yield number, arguments
+        same = number > begun and _same_answers(
+            workspace, job.ids_name(number - 1), job.ids_name(number)
+        )
+        unchanged = unchanged + 1 if same else 0
+        number += 1
+
+
+def _text(arguments: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _padded(ids_BK: Any, k: int) -> npt.NDArray[np.int64]:
+    """Return ids as int64 B x k, -1 where nothing was found."""
+    found = np.maximum(np.asarray(ids_BK, dtype=np.int64), -1)
+    return np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
+
+
+def _time(
+    job: Job, method: Method, rows: Any, singles: list[Any], arguments: dict[str, Any]
+) -> dict[str, float]:
+    """Time one setting once: batches on all threads, then single queries on one."""
+    with limit_threads(job.threads):
+        search = method.bind(job.k, **arguments).batch
+        qps = batch_throughput(
+            lambda part: search(rows[part]),
+            batch_slices(len(rows), job.batch_size),
+            at_least_s=job.timing_s / 3,
+            at_most_s=2 * job.timing_s,
+        )
+    with limit_threads(1):
+        one = method.bind(job.k, **arguments).one
+        times = single_latencies(one, singles, at_least=job.latency_queries, budget_s=job.timing_s)
+    return {"qps": qps, **latency_summary(times)}
+
+
+def _medians(repeated: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the median over repetitions of each value, and how far the main two spread."""
+    result = {key: float(np.median([one[key] for one in repeated])) for key in repeated[0]}
+    for key, name in (("latency_ms_p50", "latency_spread"), ("qps", "qps_spread")):
+        result[name] = median_and_spread([one[key] for one in repeated])[1]
+    return result
+
+
 def _same_answers(workspace: Workspace, left: str, right: str) -> bool:
     """Tell whether at least 999 of 1000 places hold the same label."""
     return bool(np.mean(workspace.load(left) == workspace.load(right)) >= 0.999)
@@ -125,35 +215,11 @@ def _same_answers(workspace: Workspace, left: str, right: str) -> bool:
 def _build_data(job: Job, workspace: Workspace) -> tuple[Any, ...]:
     if job.spec.inputs == "classifiers":
         return (workspace.load("items"),)
+    if job.spec.inputs == "classifiers+queries":
+        return (workspace.load("items"), workspace.load("train_lifted"))
     if job.spec.inputs == "training":
         return (workspace.load("train_embeddings"), workspace.load_labels())
     return (job.loader(),)
-
-
-def _measure_setting(
-    job: Job, method: Method, workspace: Workspace, arguments: dict[str, Any], number: int
-) -> dict[str, float]:
-    if job.spec.inputs == "classifiers":
-        lift, source = make_lift(workspace)
-    else:
-        source = np.array(workspace.load("queries"))
-
-        def lift(queries_BD: Any) -> Any:
-            return queries_BD
-
-    def search_rows(rows: slice) -> Any:
-        return method.search(lift(source[rows]), job.k, **arguments).ids
-
-    def search_one(query: int) -> Any:
-        return search_rows(slice(query, query + 1))
-
-    with limit_threads(job.threads):
-        qps, answers = batch_throughput(search_rows, len(source), batch_size=job.batch_size)
-    workspace.save(job.ids_name(number), np.concatenate(answers).astype(np.int64))
-    order = np.random.default_rng(job.seed).permutation(len(source)).tolist()
-    with limit_threads(1):
-        times = single_latencies(search_one, order, at_least=job.latency_queries)
-    return {"qps": qps, **latency_summary(times)}
 
 
 def run_job(job: Job, *, isolate: bool, notify: Callable[[Notice], None]) -> dict[str, Any]:

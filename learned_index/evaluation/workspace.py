@@ -58,16 +58,22 @@ def prepare(
     queries_ND: DenseMatrix,
     embeddings_ND: DenseMatrix | None,
     labels_NL: sp.csr_matrix | None,
-) -> bool:
-    """Write what the methods need: queries, items, projection, training data.
+    with_training_queries: bool = False,
+) -> None:
+    """Write what the methods need: queries, items, training data.
 
-    The projection of the queries, ``x + P x`` in the index, is part of any search over its label
-    classifiers, so it is timed with it. It is handed over as matrix and offset, so that no method
-    has to hold the index in memory; a model whose projection is not affine has its queries
-    projected beforehand.
+    A search over the label classifiers needs no projection per query: where ``project(x)`` is
+    ``x A + c``, the score ``project(x) . w + b`` is ``x . (A w) + (b + c . w)``. So the items are
+    ``[A w_l, b_l + c . w_l]`` and the queries ``[x, 1]``, both made before any clock starts. A
+    model whose projection is not affine has its queries projected beforehand.
 
-    Returns:
-        Whether the projection is part of the times that will be measured.
+    Args:
+        workspace: Where to write.
+        model: The trained index.
+        queries_ND: Test vectors.
+        embeddings_ND: Training vectors, or None.
+        labels_NL: Their labels, or None.
+        with_training_queries: Write the training vectors as queries over the items, too.
     """
     queries = np.ascontiguousarray(to_numpy(queries_ND), dtype=np.float32)
     workspace.save("queries", queries)
@@ -82,17 +88,30 @@ def prepare(
             f"label classifiers have shapes {weights_LD.shape} and {bias_L.shape}, expected L x D "
             "and L"
         )
-    workspace.save("items", np.concatenate([weights_LD, bias_L[:, None]], axis=1))
     projected = np.asarray(to_numpy(model.project(queries)), dtype=np.float32)
     affine = affine_map(model.project, queries, projected)
     if affine is None:
-        workspace.save("projected", projected)
-        return False
-    matrix_DD, offset_D = affine
-    if not (np.array_equal(matrix_DD, np.eye(*matrix_DD.shape)) and not offset_D.any()):
-        workspace.save("projection", matrix_DD)
-        workspace.save("offset", offset_D)
-    return True
+        items_LE = np.column_stack([weights_LD, bias_L])
+    else:
+        matrix_DD, offset_D = affine
+        items_LE = np.empty((len(weights_LD), len(matrix_DD) + 1), dtype=np.float32)
+        identity = np.array_equal(matrix_DD, np.eye(*matrix_DD.shape))
+        np.copyto(items_LE[:, :-1], weights_LD if identity else weights_LD @ matrix_DD.T)
+        items_LE[:, -1] = bias_L + weights_LD @ offset_D
+    workspace.save("items", items_LE)
+    workspace.save("lifted", lifted(queries if affine is not None else projected))
+    if with_training_queries:
+        rows = np.asarray(to_numpy(embeddings_ND), dtype=np.float32)
+        if affine is None:
+            rows = np.asarray(to_numpy(model.project(rows)), dtype=np.float32)
+        workspace.save("train_lifted", lifted(rows))
+
+
+def lifted(vectors_ND: Float32Array) -> Float32Array:
+    """Return ``[x, 1]`` for each vector, float32 N x (D + 1)."""
+    lifted_NE = np.ones((len(vectors_ND), vectors_ND.shape[1] + 1), dtype=np.float32)
+    lifted_NE[:, :-1] = vectors_ND
+    return lifted_NE
 
 
 def affine_map(
@@ -106,26 +125,6 @@ def affine_map(
     error = np.abs(queries_ND @ matrix + offset - projected_ND).max(initial=0.0)
     tolerable = 1e-4 * max(float(np.abs(projected_ND).max(initial=0.0)), 1e-6)
     return (matrix, offset) if error <= tolerable else None
-
-
-def make_lift(workspace: Workspace) -> tuple[Callable[[Any], Float32Array], Float32Array]:
-    """Return the map from queries to ``[project(q), 1]``, and the queries that it is given."""
-    if workspace.has("projected"):
-        source = np.array(workspace.load("projected"))
-        matrix = offset = None
-    else:
-        source = np.array(workspace.load("queries"))
-        linear = workspace.has("projection")
-        matrix = np.array(workspace.load("projection")) if linear else None
-        offset = np.array(workspace.load("offset")) if linear else None
-
-    def lift(queries_BD: Float32Array) -> Float32Array:
-        moved_BD = queries_BD if matrix is None else queries_BD @ matrix + offset
-        lifted_BE = np.ones((len(moved_BD), moved_BD.shape[1] + 1), dtype=np.float32)
-        lifted_BE[:, :-1] = moved_BD
-        return lifted_BE
-
-    return lift, source
 
 
 def exact_neighbours(

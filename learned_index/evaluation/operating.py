@@ -1,0 +1,176 @@
+"""Pareto fronts, and the cheapest setting of each method that reaches a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+NEIGHBOUR_RECALL = "neighbour_recall@100"
+TARGET_METRIC = "R@100"
+
+Load: TypeAlias = Literal["single", "batch"]
+"""One query at a time on one thread, or batches on all threads."""
+COSTS: Mapping[Load, Callable[[Mapping[str, Any]], float]] = {
+    "single": lambda point: float(point["latency_ms_p50"]),
+    "batch": lambda point: 1e3 / float(point["qps"]),
+}
+"""Milliseconds a query: the median latency, and the wall time of a batch over its queries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A recall to be reached.
+
+    Attributes:
+        name: A few words for the table.
+        metric: Key of the measurement.
+        least: Smallest value that reaches it, in percent.
+    """
+
+    name: str
+    metric: str
+    least: float
+
+
+def standard_targets(
+    exact_recall: float, *, slack: float, neighbour_recalls: Sequence[float]
+) -> list[Target]:
+    """Return the targets of the operating table.
+
+    Args:
+        exact_recall: R@100 of scoring all labels exactly, in percent.
+        slack: Points of it that may be lost.
+        neighbour_recalls: Recalls of the exact 100 best, in percent.
+    """
+    labels = Target(
+        name=f"true labels, within {slack:g} points of exact scoring",
+        metric=TARGET_METRIC,
+        least=exact_recall - slack,
+    )
+    return [
+        labels,
+        *(
+            Target(name=f"exact 100, {recall:g} %", metric=NEIGHBOUR_RECALL, least=recall)
+            for recall in neighbour_recalls
+        ),
+    ]
+
+
+def pareto_front(
+    points: Sequence[Mapping[str, Any]], *, metric: str, load: Load
+) -> list[Mapping[str, Any]]:
+    """Return the points that no other is better than, by rising cost and recall.
+
+    A point is dominated where another reaches at least its recall at no more cost, and is not its
+    equal in both. Points without the metric or with an error are left out; of equal points the
+    first is kept.
+    """
+    usable = [
+        point for point in points if point.get("error") is None and point.get(metric) is not None
+    ]
+    front: list[Mapping[str, Any]] = []
+    for point in sorted(usable, key=lambda p: (COSTS[load](p), -p[metric])):
+        if not front or point[metric] > front[-1][metric]:
+            front.append(point)
+    return front
+
+
+def pareto_rows(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the Pareto front of each method, metric and load as rows.
+
+    Args:
+        curves: Measured points of all methods.
+
+    Returns:
+        Rows with ``method``, ``load``, ``metric``, ``recall``, ``ms`` and ``query_arguments``.
+    """
+    rows = []
+    for method in dict.fromkeys(point["method"] for point in curves):
+        points = [point for point in curves if point["method"] == method]
+        for load in COSTS:
+            for metric in (TARGET_METRIC, NEIGHBOUR_RECALL):
+                for point in pareto_front(points, metric=metric, load=load):
+                    rows.append(
+                        {
+                            "method": method,
+                            "load": load,
+                            "metric": metric,
+                            "recall": point[metric],
+                            "ms": COSTS[load](point),
+                            "query_arguments": point["query_arguments"],
+                        }
+                    )
+    return rows
+
+
+def operating_rows(
+    curves: Sequence[Mapping[str, Any]], targets: Sequence[Target]
+) -> list[dict[str, Any]]:
+    """Return the cheapest point of each method that reaches each target, apart for each load.
+
+    Args:
+        curves: Measured points of all methods. The first method is what the others are set
+            against.
+        targets: What is to be reached.
+
+    Returns:
+        One row for each target and method that has the target's metric: ``target``, ``metric``,
+        ``least``, ``method``, ``best`` (the highest recall it reached) and, for both loads,
+        ``<load>_ms``, ``<load>_recall``, ``<load>_spread``, ``<load>_arguments`` (null where the
+        target was not reached) and ``<load>_times``, its cost over that of the first method.
+    """
+    methods = list(dict.fromkeys(point["method"] for point in curves))
+    rows = []
+    for target in targets:
+        reference: dict[Load, float | None] = {}
+        for method in methods:
+            points = [
+                point
+                for point in curves
+                if point["method"] == method and point.get(target.metric) is not None
+            ]
+            if not points:
+                continue
+            row: dict[str, Any] = {
+                "target": target.name,
+                "metric": target.metric,
+                "least": target.least,
+                "method": method,
+                "best": max(point[target.metric] for point in points),
+            }
+            reaching = [point for point in points if point[target.metric] >= target.least - 1e-9]
+            for load, cost in COSTS.items():
+                point = min(reaching, key=cost, default=None)
+                ms = None if point is None else cost(point)
+                if method == methods[0]:
+                    reference[load] = ms
+                base = reference.get(load)
+                row[f"{load}_ms"] = ms
+                row[f"{load}_times"] = None if ms is None or base is None else ms / base
+                row[f"{load}_recall"] = None if point is None else point[target.metric]
+                row[f"{load}_arguments"] = None if point is None else point["query_arguments"]
+                spread = "latency_spread" if load == "single" else "qps_spread"
+                row[f"{load}_spread"] = None if point is None else point.get(spread)
+            rows.append(row)
+    return rows
+
+
+def best_point(points: Sequence[Mapping[str, Any]], *, target: float) -> dict[str, Any]:
+    """Choose the setting that a method is shown at.
+
+    Args:
+        points: The method's curve.
+        target: R@100 asked for, in percent.
+
+    Returns:
+        A copy of the fastest point (median single-query latency) that reaches the target; if none
+        does, of the one with the highest R@100. ``reached_target`` tells which.
+    """
+    if points[0]["error"] is not None:
+        return {**points[0], "reached_target": False}
+    reaching = [point for point in points if point[TARGET_METRIC] >= target - 1e-9]
+    if reaching:
+        return {**min(reaching, key=lambda p: p["latency_ms_p50"]), "reached_target": True}
+    best = max(points, key=lambda p: (p[TARGET_METRIC], -p["latency_ms_p50"]))
+    return {**best, "reached_target": False}
