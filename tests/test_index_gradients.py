@@ -199,3 +199,24 @@ def test_compiled_search_equals_plain_torch_search(projection, size, routing):
         slow = search_on_device(index, queries, 6, beam_width=width, shortlist_size=size)
         np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-4, atol=1e-6)
         assert (fast.ids == slow.ids).mean() > 0.97  # the rest: ties within rounding
+
+
+def test_equal_scores_come_in_ascending_order_of_id():
+    index, _, _ = small_index()
+    with torch.no_grad():
+        index.label_weight_LD.zero_()
+        index.label_bias_L.fill_(0.5)
+        index.graph.edge_logits_CM.zero_()
+    index._forget()
+    queries = np.random.default_rng(5).normal(size=(5, 6)).astype(np.float32)
+    slow = search_on_device(index, queries, 24, beam_width=5, shortlist_size=24)
+    for ids, scores in zip(slow.ids, slow.scores, strict=True):
+        found = ids[ids >= 0]
+        assert len(set(found.tolist())) == len(found) > 10
+        assert sorted(zip(-scores[ids >= 0], found, strict=True)) == list(
+            zip(-scores[ids >= 0], found, strict=True)
+        )
+        assert len(set(scores[ids >= 0].tolist())) < len(found)  # there are equal ones
+    np.testing.assert_array_equal(
+        slow.ids, index.search(queries, 24, beam_width=5, shortlist_size=24).ids
+    )

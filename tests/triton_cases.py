@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from test_index_gradients import small_index
 
+from learned_index.graph.device_search import search_on_device
 from learned_index.kernels import (
     RowAdamW,
     RowGradients,
     explore,
+    kernel_implementation,
     path_scores,
     score_labels,
 )
@@ -21,6 +25,7 @@ from learned_index.kernels.loss import fused_losses
 from learned_index.kernels.triton.segments import group_by_key
 from learned_index.kernels.triton.select import select_largest
 from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.training.optimisers import LabelClassifiers, Optimisers
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -350,3 +355,67 @@ def test_losses_and_gradients_equal_plain_torch(weights):
         results.append([*both, *torch.autograd.grad(loss, leaves)])
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=2e-5, atol=1e-6)
+
+
+# -- the index ------------------------------------------------------------------------------------
+
+
+def moved_index(routing):
+    index, x, Y = small_index(routing=routing)
+    return index.to(DEVICE), x.to(DEVICE), Y
+
+
+@pytest.mark.parametrize("routing", ["flat", "all", "candidates"])
+def test_a_training_step_has_the_gradients_of_plain_torch(routing):
+    index, x, Y = moved_index(routing)
+    results = []
+    for implementation in ("triton", "torch"):
+        index.zero_grad()
+        with kernel_implementation(implementation):
+            output = index(x, Y)
+            output.loss.backward()
+        losses = [output.classification_loss, output.shortlist_loss]
+        results.append([t.detach() for t in losses] + [p.grad for p in index.parameters()])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_some_steps_with_the_fused_update_train_as_plain_torch_does():
+    parameters = []
+    for implementation in ("triton", "torch"):
+        index, x, Y = moved_index("flat")
+        with kernel_implementation(implementation):
+            labels = LabelClassifiers(
+                index.label_weight_LD, index.label_bias_L,
+                RowAdamW(24, 6, learning_rate=0.02, weight_decay=0.1, device=DEVICE), peak=0.02,
+            )  # fmt: skip
+            group = {"params": [index.router.weight_CD, index.graph.edge_logits_CM], "lr": 0.02}
+            optimisers = Optimisers([group], labels=labels)
+            fused = isinstance(optimisers.row_optimiser, RowAdamW)
+            assert fused == (implementation == "triton")
+            for _ in range(3):
+                optimisers.zero_grad()
+                index(x, Y, row_optimiser=optimisers.row_optimiser).loss.backward()
+                optimisers.step(last=False)
+        assert index.label_weight_LD.grad is None
+        parameters.append([p.detach() for p in index.parameters()])
+    for got, want in zip(*parameters, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("routing", ["flat", "all"])
+@pytest.mark.parametrize("size", [4, 24])
+def test_search_gives_the_answers_of_plain_torch(routing, size):
+    index, _, _ = moved_index(routing)
+    queries = np.random.default_rng(5).normal(size=(9, 6)).astype(np.float32)
+    for width in (1, 5):
+        fast, slow = (
+            search_on_device(index, queries, 6, beam_width=width, shortlist_size=size,
+                             implementation=implementation)
+            for implementation in ("triton", "torch")
+        )  # fmt: skip
+        np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-5, atol=1e-7)
+        assert (fast.ids == slow.ids).mean() > 0.97  # the rest: ties within rounding
+        short = fast.ids == -1
+        assert np.array_equal(short, np.isneginf(fast.scores))
+        assert short.any() == (size == 4)  # 4 labels are scored, 6 asked for

@@ -35,7 +35,7 @@ def path_scores(
         from learned_index.kernels.triton.paths import PathScoresTriton
 
         edges_BK = torch.where(valid_BK, edges_BK, -1)
-        return PathScoresTriton.apply(scores_BW, edge_weights_CM, shortlist.slots_BK, edges_BK)  # type: ignore[no-untyped-call, no-any-return]
+        return PathScoresTriton.apply(scores_BW, edge_weights_CM, shortlist.slots_BK, edges_BK)  # type: ignore[no-any-return]
     weights_BK = edge_weights_CM.reshape(-1).index_select(0, edges_BK.reshape(-1))
     path_BK = scores_BW.gather(1, shortlist.slots_BK) * weights_BK.view(edges_BK.shape)
     return path_BK.masked_fill(~valid_BK, 0.0)

@@ -74,7 +74,7 @@ def positives_kernel(positives, best, n_positives, out, P, K, L, BLOCK: tl.const
         tl.store(out + row * K + place, position, mask=taken)
         tl.store(cell, tl.zeros([BLOCK], tl.int64), mask=taken)
         taken_before += tl.sum(taken.to(tl.int32), 0)
-    tl.store(n_positives + row, taken_before.to(tl.int64))
+    tl.store(n_positives + row, taken_before)
 
 
 @triton.jit
