@@ -11,6 +11,7 @@ from learned_index.cli.common import emit_json, handle_errors, json_option
 
 if TYPE_CHECKING:
     from learned_index.elias import ELIAS
+    from learned_index.graph import LearnedGraphIndex
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -37,10 +38,25 @@ def describe(directory: Path) -> dict[str, Any]:
     if isinstance(model, ELIAS):
         values |= _full_model(model)
     return values | {
+        "hierarchy": _hierarchy(model.index),
         "index": model.index.config.to_dict(),
         "training": model.index.training_config.to_dict(),
         "disk_bytes": sum(path.stat().st_size for path in files),
         "n_files": len(files),
+    }
+
+
+def _hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | str:
+    """Numbers of the regions of a deep index; ``flat`` if every cluster is scored."""
+    hierarchy = index.hierarchy
+    if hierarchy is None:
+        return "flat"
+    return {
+        "n_clusters": hierarchy.n_clusters,
+        "n_regions": hierarchy.n_regions,
+        "edges_per_region": int(hierarchy.graph.edge_labels_CM.shape[1]),
+        "region_beam_width": hierarchy.W0,
+        "candidate_clusters": hierarchy.K0,
     }
 
 

@@ -477,6 +477,24 @@ def test_evaluate_refusals(model: Path, text_folder: Path, tmp_path: Path) -> No
     )
 
 
+def test_a_deep_index_is_trained_searched_and_told_by_info(
+    text_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    deep = ["--hierarchy", "deep", "--n-clusters", 10, "--n-regions", 3, "--candidate-clusters", 6]
+    ok("train-index", "--data", text_folder, "--out", out, *QUICK, *deep, "--beam-width", 2)
+    told = json.loads(ok("info", out, "--json"))["hierarchy"]
+    assert told["n_clusters"] == 10
+    assert (told["n_regions"], told["candidate_clusters"]) == (3, 6)
+    assert "n_regions: 3" in ok("info", out)
+    found = ok("search", out, "matrix inverse eigenvalue basics")
+    assert "algebra" in found
+    assert "n_regions" in refused(
+        "train-index", "--data", text_folder, "--out", tmp_path / "n", *QUICK,
+        "--n-clusters", 4, "--n-regions", 5,
+    )  # fmt: skip
+
+
 def test_info_tells_what_is_in_the_model(model: Path) -> None:
     values = json.loads(ok("info", model, "--json"))
     assert (values["encoder"], values["n_labels"], values["n_training_points"]) == ("lsa", 30, 300)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -13,6 +15,7 @@ from learned_index.graph.building import fit_end_to_end
 
 N_LABELS = 40
 SMALL = IndexConfig(n_clusters=5, beam_width=2, edges_per_cluster=20)
+DEEP = replace(SMALL, hierarchy="deep", n_regions=2, region_beam_width=1, candidate_clusters=3)
 QUICK = TrainingConfig(stage1_epochs=2, stage2_epochs=2, warm_epochs=1, batch_size=32)
 
 
@@ -49,9 +52,9 @@ def bow(texts, **options):
     return BagOfWordsEncoder(8, **options).fit(texts)
 
 
-def fit_frozen(training=QUICK, points=None, **options):
+def fit_frozen(training=QUICK, points=None, *, config=SMALL, **options):
     X, Y = points or frozen_points()
-    return LearnedGraphIndex(SMALL, training=training).fit(X, Y, **options)
+    return LearnedGraphIndex(config, training=training).fit(X, Y, **options)
 
 
 def fit_texts(encoder, training=QUICK, points=None, index=None, **options):

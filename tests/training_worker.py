@@ -7,7 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from training_cases import QUICK, bow, fit_frozen, fit_texts, frozen_points, tensors_of, text_points
+from training_cases import (
+    DEEP,
+    QUICK,
+    SMALL,
+    bow,
+    fit_frozen,
+    fit_texts,
+    frozen_points,
+    tensors_of,
+    text_points,
+)
 
 from learned_index.errors import TrainingInterrupted
 from learned_index.persistence import save_arrays
@@ -15,6 +25,7 @@ from learned_index.training import CheckpointOptions
 
 TRAININGS = {
     "frozen": replace(QUICK, gradient_clip=2.0),
+    "deep": QUICK,
     "late": replace(QUICK, label_update_every=3),
     "bow-dense": QUICK,
     "bow-sparse": QUICK,
@@ -27,7 +38,9 @@ def train(name, **options):
     """Train one of the cases; return its tensors."""
     training = replace(TRAININGS[name], batch_size=BATCH)
     if not name.startswith("bow"):
-        return tensors_of(fit_frozen(training, frozen_points(N_POINTS), **options))
+        config = DEEP if name == "deep" else SMALL
+        points = frozen_points(N_POINTS)
+        return tensors_of(fit_frozen(training, points, config=config, **options))
     texts, Y = text_points(N_POINTS)
     encoder = bow(texts, gradient=name.removeprefix("bow-"))
     return tensors_of(fit_texts(encoder, training, (texts, Y), **options), encoder)

@@ -17,6 +17,7 @@ from torch import nn
 
 from learned_index.elias.points import n_rows
 from learned_index.graph.building import default_edges_per_cluster, default_n_clusters
+from learned_index.graph.hierarchy import default_edges_per_region, hierarchy_shape
 
 if TYPE_CHECKING:
     from learned_index.elias.model import ELIAS
@@ -123,12 +124,16 @@ def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "c
     """
     config, L = model.config, shape.n_labels
     dim = encoder_dim(model.encoder, shape)
-    C = min(model.index_config.n_clusters or default_n_clusters(L), L)
+    C = min(model.index_config.n_clusters or default_n_clusters(L, model.index_config.hierarchy), L)
     M = min(model.index_config.edges_per_cluster or default_edges_per_cluster(L, C), L)
+    regions = hierarchy_shape(model.index_config, C)
+    S = 0 if regions is None else regions.n_regions
+    M0 = model.index_config.edges_per_region or default_edges_per_region(C, S) if S else 0
     projected = model.index_config.projection != "none"
     per_member = {
         "router": 2 * C * dim,  # of the index and of its fixed tree
         "edges": C * M,
+        "regions": S * (dim + min(M0, C)),
         "projection": dim * dim if projected else 0,
         "label classifiers": L * (dim + 1),
     }
@@ -143,7 +148,7 @@ def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "c
         "ranker, dense": L * (dim + 1) if ranked else 0,
     }
     index = FLOAT * sum(per_member.values())
-    edge_labels = FLOAT * C * M
+    edge_labels = FLOAT * (C * M + S * min(M0, C))
     memory = _memory(model, shape, dim=dim, C=C, M=M, trained=trained, weights=weights)
     if trained:
         # Weights, gradients, two moments, an average.

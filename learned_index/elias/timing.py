@@ -16,6 +16,7 @@ from learned_index.elias.planning import Plan
 from learned_index.elias.points import n_rows, take
 from learned_index.graph import ClusterLabelGraph, LearnedGraphIndex
 from learned_index.graph.clustering import balanced_partition
+from learned_index.graph.hierarchy import hierarchy_shape
 from learned_index.kernels import RowAdamW
 from learned_index.ranking import SparseRanker
 
@@ -112,7 +113,8 @@ def step_seconds(model: ELIAS, plan: Plan) -> float:
     C = min(C, L)
     M = min(plan.edges_per_cluster, L)
     index = LearnedGraphIndex(model.index_config, training=training)
-    index.allocate(dim=dim, n_labels=L, n_clusters=C)
+    regions = hierarchy_shape(model.index_config, C)
+    index.allocate(dim=dim, n_labels=L, n_clusters=C, hierarchy=regions)
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
     edges = np.stack([rng.choice(L, size=M, replace=False) for _ in range(C)]).astype(np.int32)

@@ -1,0 +1,339 @@
+"""Cost of a query against the number of labels: flat and deep routing, with fitted exponents.
+
+    python benchmarks/growth.py --out results/growth --labels 10000,30000,100000 --dim 128
+
+For each size, in a process of its own: synthetic points whose labels are leaves of a tree of
+prototypes (a point is a noisy mixture of a label and a neighbour of it, so points are not like
+labels); the index is built from them (clusters and regions by balanced 2-means, label vectors from
+centroids, edges from counts), and trained for `--epochs` more where the size is at most
+`--train-up-to`. Measured on one thread, k = 100, on points not seen before:
+
+- deep: the default, regions above L/40 clusters;
+- flat: the same index without its regions, every query against all clusters;
+- flat-root: a flat index of its own with 8 sqrt(L) clusters, the best that a flat layer can do.
+
+Time is the median over single queries, bytes are counted from the arrays that a query reads,
+recall is that of the points' labels; `exact` is the recall of scoring all labels. Exponents are
+least squares of log time and log bytes against log L. Sizes that are done are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.evaluation.environment import describe_environment, peak_rss_mb
+from learned_index.evaluation.timing import single_latencies
+from learned_index.persistence import atomic_file
+
+VARIANTS = ("flat", "flat-root", "deep")
+_BRANCHING = 8
+_QUERIES = 1000
+_EXACT_BLOCK = 65536
+
+
+def main() -> None:
+    """Measure the sizes that are missing, then write table, plot and JSON of all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--labels", default="10000,30000,100000", help="sizes, with commas")
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--points-per-label", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="for building; searches use one")
+    parser.add_argument("--train-up-to", type=int, default=0, help="most labels that are trained")
+    parser.add_argument("--epochs", type=int, default=2, help="of each stage, where trained")
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    unknown = set(arguments.variants.split(",")) - set(VARIANTS)
+    if unknown:
+        parser.error(f"--variants has {sorted(unknown)}, expected some of {', '.join(VARIANTS)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.one is not None:
+        _write(_file(arguments, arguments.one), measure_size(arguments.one, arguments))
+        return
+    sizes = [int(size) for size in arguments.labels.split(",")]
+    for size in sizes:
+        if not _file(arguments, size).exists():
+            # A process for each size: its peak memory is its own.
+            subprocess.run(
+                [sys.executable, __file__, *sys.argv[1:], "--one", str(size)], check=True
+            )
+    results = [json.loads(_file(arguments, size).read_text()) for size in sizes]
+    summary = {"sizes": results, "exponents": exponents(results)}
+    _write(arguments.out / "growth.json", summary)
+    table = as_table(summary)
+    with atomic_file(arguments.out / "growth.md") as path:
+        path.write_text(table, encoding="utf-8")
+    plot(summary, arguments.out / "growth.png")
+    print(table)
+
+
+def _file(arguments: argparse.Namespace, size: int) -> Path:
+    name = f"L{size}-D{arguments.dim}-P{arguments.points_per_label:g}-S{arguments.seed}"
+    trained = f"-E{arguments.epochs}" if size <= arguments.train_up_to else ""
+    return Path(arguments.out / f"{name}{trained}.json")
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+# -- data ---------------------------------------------------------------------------------------
+
+
+def prototypes(n_labels: int, dim: int, *, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Leaves of a tree: each node is its parent and a step; self-similar at every size."""
+    rng = np.random.default_rng([seed, 1])
+    nodes = np.zeros((1, dim), np.float32)
+    while len(nodes) < n_labels:
+        n_children = min(_BRANCHING * len(nodes), n_labels)
+        parents = nodes[np.arange(n_children) * len(nodes) // n_children]
+        nodes = 0.8 * parents + rng.standard_normal((n_children, dim), dtype=np.float32)
+    nodes /= np.linalg.norm(nodes, axis=1, keepdims=True)
+    return nodes
+
+
+def draw_points(
+    labels_LD: np.ndarray[Any, np.dtype[np.float32]], n: int, *, seed: int
+) -> tuple[np.ndarray[Any, np.dtype[np.float32]], sp.csr_matrix]:
+    """Noisy mixtures of a label and one near it in the tree, both of them labels of the point."""
+    rng = np.random.default_rng([seed, 2])
+    n_labels, dim = labels_LD.shape
+    first = rng.integers(0, n_labels, size=n)
+    second = (first + rng.integers(1, 6, size=n)) % n_labels
+    X = np.empty((n, dim), np.float32)
+    for start in range(0, n, 65536):
+        span = slice(start, min(start + 65536, n))
+        rows = labels_LD[first[span]] + 0.6 * labels_LD[second[span]]
+        noise = rng.standard_normal(rows.shape, dtype=np.float32)
+        rows += (0.7 / np.sqrt(dim)) * noise
+        X[span] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    both = np.stack([first, second], axis=1).ravel()
+    Y = sp.csr_matrix(
+        (np.ones(2 * n, np.float32), both, np.arange(0, 2 * n + 1, 2)), shape=(n, n_labels)
+    )
+    Y.sum_duplicates()
+    Y.sort_indices()
+    return X, Y
+
+
+# -- one size -----------------------------------------------------------------------------------
+
+
+def measure_size(n_labels: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Build and measure the variants at one number of labels."""
+    torch.set_num_threads(arguments.threads)
+    labels_LD = prototypes(n_labels, arguments.dim, seed=arguments.seed)
+    X, Y = draw_points(labels_LD, int(arguments.points_per_label * n_labels), seed=arguments.seed)
+    queries, truth = draw_points(labels_LD, _QUERIES, seed=arguments.seed + 1)
+    del labels_LD
+    trained = n_labels <= arguments.train_up_to
+    epochs = arguments.epochs if trained else 0
+    rows: dict[str, Any] = {}
+    wanted = arguments.variants.split(",")
+    result: dict[str, Any] = {"n_labels": n_labels, "n_points": len(X), "dim": arguments.dim}
+    if "deep" in wanted or "flat" in wanted:
+        config = IndexConfig(hierarchy="deep")
+        index, seconds = build(config, X, Y, epochs=epochs, seed=arguments.seed)
+        torch.set_num_threads(1)
+        result["exact_r100"] = exact_recall(index, queries[:200], truth[:200])
+        for name in ("deep", "flat"):
+            if name == "flat":
+                index.hierarchy = None
+                index._forget()
+            if name in wanted:
+                rows[name] = measure(index, queries, truth) | {"build_seconds": seconds}
+        del index
+        torch.set_num_threads(arguments.threads)
+    if "flat-root" in wanted:
+        n_clusters = min(n_labels, round(8 * np.sqrt(n_labels)))
+        config = IndexConfig(hierarchy="flat", n_clusters=int(n_clusters))
+        index, seconds = build(config, X, Y, epochs=epochs, seed=arguments.seed)
+        torch.set_num_threads(1)
+        rows["flat-root"] = measure(index, queries, truth) | {"build_seconds": seconds}
+    how = f"trained for {epochs} + {epochs} epochs" if trained else "built, not trained"
+    return result | {
+        "how": how,
+        "variants": rows,
+        "peak_rss_mb": peak_rss_mb(),
+        "environment": describe_environment(),
+    }
+
+
+def build(
+    config: IndexConfig, X: Any, Y: sp.csr_matrix, *, epochs: int, seed: int
+) -> tuple[LearnedGraphIndex, float]:
+    """An index and the seconds that it took."""
+    start = time.perf_counter()
+    training = TrainingConfig(seed=seed, stage1_epochs=epochs, stage2_epochs=epochs)
+    index = LearnedGraphIndex(config, training=training)
+    if epochs:
+        index.fit(X, Y)
+    else:
+        index.build_partition(X, Y).build_graph(X, Y)
+    return index.eval(), time.perf_counter() - start
+
+
+def measure(index: LearnedGraphIndex, queries: Any, truth: sp.csr_matrix) -> dict[str, Any]:
+    """Time, bytes, memory and recall of an index on one thread."""
+    found = index.search(queries, k=100)
+    times = single_latencies(lambda row: index.search(row, k=100), list(queries), at_least=500)
+    started = time.perf_counter()
+    index.search(queries, k=100)
+    whole = (time.perf_counter() - started) / len(queries) * 1e3
+    hierarchy = index.hierarchy
+    return {
+        "n_clusters": index.n_clusters,
+        "edges_per_cluster": index.graph.edge_labels_CM.shape[1],
+        "n_regions": None if hierarchy is None else hierarchy.n_regions,
+        "region_beam_width": None if hierarchy is None else hierarchy.W0,
+        "candidate_clusters": None if hierarchy is None else hierarchy.K0,
+        "latency_ms_p50": float(np.median(times)),
+        "batch_ms": whole,
+        **query_bytes(index),
+        "index_mb": sum(t.numel() * t.element_size() for t in index.state_dict().values()) / 1e6,
+        "r10": recall(found.ids[:, :10], truth),
+        "r100": recall(found.ids, truth),
+    }
+
+
+def query_bytes(index: LearnedGraphIndex) -> dict[str, int]:
+    """Bytes of the arrays that one query reads, float32: router, edges, label vectors."""
+    config, vector = index.config, 4 * index.dim
+    width = min(config.beam_width, index.n_clusters)
+    hierarchy = index.hierarchy
+    if hierarchy is None:
+        routing = index.n_clusters * vector
+    else:
+        edges = hierarchy.W0 * hierarchy.region_edge_clusters.shape[1]
+        routing = (hierarchy.n_regions + hierarchy.K0) * vector + 8 * edges
+    walk = 8 * width * index.graph.edge_labels_CM.shape[1]
+    labels = min(config.shortlist_size, index.n_labels) * (vector + 4)
+    projection = 0 if index.projection is None else index.dim * vector
+    return {
+        "routing_bytes": routing,
+        "query_bytes": routing + walk + labels + projection,
+    }
+
+
+def recall(ids: Any, truth: sp.csr_matrix) -> float:
+    """Part of the true labels that were found, mean over points."""
+    parts = [np.isin(truth[b].indices, ids[b]).mean() for b in range(truth.shape[0])]
+    return float(np.mean(parts))
+
+
+def exact_recall(index: LearnedGraphIndex, queries: Any, truth: sp.csr_matrix) -> float:
+    """Recall at 100 of scoring every label."""
+    weight_LD, bias_L = index.label_classifiers()
+    x_BD = index.project(queries)
+    best = np.empty((len(x_BD), 0), np.float32)
+    ids = np.empty((len(x_BD), 0), np.int64)
+    for start in range(0, len(bias_L), _EXACT_BLOCK):
+        stop = min(start + _EXACT_BLOCK, len(bias_L))
+        scores = x_BD @ weight_LD[start:stop].T + bias_L[start:stop]
+        best = np.concatenate([best, scores], axis=1)
+        ids = np.concatenate([ids, np.tile(np.arange(start, stop), (len(x_BD), 1))], axis=1)
+        kept = np.argpartition(-best, 99, axis=1)[:, :100]
+        best = np.take_along_axis(best, kept, axis=1)
+        ids = np.take_along_axis(ids, kept, axis=1)
+    return recall(ids, truth)
+
+
+# -- all sizes ----------------------------------------------------------------------------------
+
+
+def exponents(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Slopes of log cost against log L by least squares, where there are two sizes at least."""
+    out: dict[str, dict[str, float]] = {}
+    for name in VARIANTS:
+        rows = [(r["n_labels"], r["variants"][name]) for r in results if name in r["variants"]]
+        if len(rows) < 2:
+            continue
+        logs = np.log([n for n, _ in rows])
+        out[name] = {
+            cost: float(np.polyfit(logs, np.log([row[cost] for _, row in rows]), 1)[0])
+            for cost in ("latency_ms_p50", "batch_ms", "routing_bytes", "query_bytes", "index_mb")
+        }
+    return out
+
+
+def as_table(summary: dict[str, Any]) -> str:
+    """Markdown: a row for each size and variant, then the exponents."""
+    lines = [
+        "| L | index | C | S | W0 / K0 | ms single | ms in a batch | MB read a query "
+        "| of it routing | index MB | R@10 | R@100 | exact R@100 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in summary["sizes"]:
+        for name, row in result["variants"].items():
+            widths = f"{row['region_beam_width']} / {row['candidate_clusters']}"
+            deep = row["n_regions"] is not None
+            exact = result.get("exact_r100")
+            lines.append(
+                f"| {result['n_labels']:,} | {name} | {row['n_clusters']:,} "
+                f"| {row['n_regions'] if deep else ''} | {widths if deep else ''} "
+                f"| {row['latency_ms_p50']:.3f} | {row['batch_ms']:.3f} "
+                f"| {row['query_bytes'] / 1e6:.2f} | {row['routing_bytes'] / 1e6:.2f} "
+                f"| {row['index_mb']:.0f} | {100 * row['r10']:.1f} | {100 * row['r100']:.1f} "
+                f"| {'' if exact is None else f'{100 * exact:.1f}'} |"
+            )
+    lines += [
+        "",
+        "Exponents of L (least squares on logarithms):",
+        "",
+        "| index | ms single | ms in a batch | routing bytes | bytes | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, slopes in summary["exponents"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{v:.2f}" for v in slopes.values()) + " |")
+    how = sorted({f"{r['n_labels']:,}: {r['how']}" for r in summary["sizes"]})
+    last = summary["sizes"][-1]["environment"]
+    peak = max(r["peak_rss_mb"] or 0 for r in summary["sizes"])
+    lines += ["", f"{'; '.join(how)}. {last['cpu']}, {last['date'][:10]}; peak {peak:.0f} MB.", ""]
+    return "\n".join(lines)
+
+
+def plot(summary: dict[str, Any], path: Path) -> None:
+    """Draw time and bytes against L on logarithmic axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    titles = {"latency_ms_p50": "ms per single query, one thread", "query_bytes": "bytes read"}
+    for panel, (cost, title) in zip(panels, titles.items(), strict=True):
+        for name, colour in zip(VARIANTS, ("#D55E00", "#E69F00", "#0072B2"), strict=True):
+            rows = [
+                (r["n_labels"], r["variants"][name][cost])
+                for r in summary["sizes"]
+                if name in r["variants"]
+            ]
+            if not rows:
+                continue
+            slope = summary["exponents"].get(name, {}).get(cost)
+            label = name if slope is None else f"{name}: L^{slope:.2f}"
+            panel.loglog(*zip(*rows, strict=True), "o-", color=colour, label=label)
+        panel.set_xlabel("labels L")
+        panel.set_title(title)
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+if __name__ == "__main__":
+    main()
