@@ -77,6 +77,79 @@ def api_docs(
     _print_folder(folder, as_json)
 
 
+@build.command("synthetic")
+@click.option("--labels", "n_labels", required=True, type=click.IntRange(min=2), help="Labels L.")
+@click.option("--dim", required=True, type=click.IntRange(min=2), help="Dimension D.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write.",
+)
+@click.option(
+    "--points", "n_points", type=click.IntRange(min=1), help="Training points.  [default: 2 L]"
+)
+@click.option(
+    "--queries",
+    "n_queries",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Test points.",
+)
+@click.option(
+    "--labels-per-point",
+    type=click.FloatRange(min=1),
+    default=3.0,
+    show_default=True,
+    help="Labels of a point on average.",
+)
+@click.option(
+    "--asymmetry",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="0: label classifiers are the centroids of their points; 1: as far from them as those "
+    "of a trained index.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything drawn.")
+@click.option("--force", is_flag=True, help="Replace the folder if it exists.")
+@json_option
+@handle_errors
+def synthetic(
+    n_labels: int,
+    dim: int,
+    out: Path,
+    n_points: int | None,
+    n_queries: int,
+    labels_per_point: float,
+    asymmetry: float,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw vectors and labels whose queries are not like the label classifiers.
+
+    Points come from topics, subtopics and labels of Zipf frequencies. The folder has npz splits
+    (train with --encoder features), and label_weights.npy and label_bias.npy for timings without
+    training.
+
+    Example: li data build synthetic --labels 131072 --dim 384 --out synthetic
+    """
+    from learned_index.data.synthetic import asymmetric_instance, write_instance
+
+    instance = asymmetric_instance(
+        n_labels,
+        dim,
+        n_points=n_points,
+        n_queries=n_queries,
+        asymmetry=asymmetry,
+        labels_per_point=labels_per_point,
+        seed=seed,
+    )
+    _print_folder(write_instance(instance, out, overwrite=force), as_json)
+
+
 @data.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @json_option

@@ -14,6 +14,11 @@ from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_d
 from learned_index.data.formats import FormatName
 from learned_index.data.holdout import holdout_rows, without_labels
 from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
+from learned_index.data.synthetic import (
+    SyntheticInstance,
+    asymmetric_instance,
+    write_instance,
+)
 from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
 
@@ -25,7 +30,9 @@ __all__ = [
     "FormatName",
     "LabelVocabulary",
     "SplitName",
+    "SyntheticInstance",
     "ValidationReport",
+    "asymmetric_instance",
     "build_api_docs",
     "canonical_features",
     "canonical_labels",
@@ -37,4 +44,5 @@ __all__ = [
     "validate",
     "without_labels",
     "write_dataset",
+    "write_instance",
 ]
