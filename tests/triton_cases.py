@@ -167,10 +167,10 @@ def test_walk_ignores_paths_that_are_not_a_number():
 # -- path scores ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("W", [5, 9])
-def test_path_scores_and_gradients_equal_plain_torch(W):
-    clusters, scores, labels, weights, positives = graph_case(1, W=W, M=7, L=25)
-    clusters[1] = clusters[2]  # edges that two queries share
+@pytest.mark.parametrize(("B", "W"), [(4, 5), (20, 9)])
+def test_path_scores_and_gradients_equal_plain_torch(B, W):
+    clusters, scores, labels, weights, positives = graph_case(1, B=B, W=W, M=7, L=25)
+    clusters[1:-1] = clusters[1]  # edges that the queries share
     shortlist = explore(clusters, scores, labels, weights, n_labels=25, shortlist_size=30,
                         positives_BP=positives.clamp(max=24), implementation="torch")  # fmt: skip
     upstream = random_like(len(clusters), 30, seed=2)
@@ -204,9 +204,10 @@ def dense_scores(x, w, bias, ids):
     return z.masked_fill(ids < 0, 0.0)
 
 
-@pytest.mark.parametrize(("D", "K"), [(1, 3), (13, 19), (300, 16)])
-def test_label_scores_and_gradients_equal_the_dense_oracle(D, K):
-    x, w, bias, ids, upstream = scoring_case(D=D, K=K)
+@pytest.mark.parametrize(("B", "D", "K"), [(5, 1, 3), (20, 13, 19), (5, 300, 16)])
+def test_label_scores_and_gradients_equal_the_dense_oracle(B, D, K):
+    """20 queries: some labels have more pairs than a program adds at a time."""
+    x, w, bias, ids, upstream = scoring_case(B=B, D=D, K=K)
     z = score_labels(x, w, bias, ids, implementation="triton")
     gradients = torch.autograd.grad(z, (x, w, bias), upstream)
     doubles = [t.detach().double().requires_grad_() for t in (x, w, bias)]

@@ -170,3 +170,31 @@ def route_deep(
     if kept:
         _softmax(values, kept, scale)
     top_k(values, touched, kept, beam.shape[0], beam, beam_scores)
+
+
+@numba.njit(nogil=True, cache=True)
+def routing_widths(
+    beam_width, reference_width, region_beam_width, n_candidates, n_regions, n_clusters
+):
+    """Regions to explore and clusters to score for a beam of W clusters.
+
+    Both grow with W; narrower beams shrink them more slowly, since the best cluster must be among
+    the candidates. All clusters as beam means all regions and all clusters.
+
+    Args:
+        beam_width: W.
+        reference_width: The W that the next two numbers are for.
+        region_beam_width: W0.
+        n_candidates: K0.
+        n_regions: S.
+        n_clusters: C.
+
+    Returns:
+        (W0, K0): at least 1 and W, at most S and C.
+    """
+    if beam_width >= n_clusters:
+        return n_regions, n_clusters
+    ratio = beam_width / reference_width
+    ratio = max(ratio, np.sqrt(ratio))
+    regions = min(max(1, np.int64(np.ceil(region_beam_width * ratio))), n_regions)
+    return regions, min(max(beam_width, np.int64(np.ceil(n_candidates * ratio))), n_clusters)
