@@ -48,8 +48,12 @@ def small_index(*, shortlist_size=9, projection="residual", routing="flat", seed
     return index, torch.from_numpy(X[:7]), Y[:7]
 
 
-def dense_oracle(index, x, Y, parameters):
-    """Equations 1 to 7 with loops over queries and paths, in float64, differentiable."""
+def dense_oracle(index, x, Y, parameters, *, shares=None):
+    """Equations 1 to 7 with loops over queries and paths, in float64, differentiable.
+
+    Shares: what the regions should reach; without a gradient, so finite differences must fix them.
+    """
+    shares = {} if shares is None else shares
     config, weight = index.config, index.training_config.shortlist_loss_weight
     x = x.double() * index.input_scale.double()
     if "projection.weight" in parameters:
@@ -61,7 +65,7 @@ def dense_oracle(index, x, Y, parameters):
     regional = 0.0
     if index.hierarchy is not None:
         positives = [sorted({strongest[p] for p in Y[b].indices.tolist()}) for b in range(len(x))]
-        regional, candidates = region_oracle(index, x, positives, parameters)
+        candidates = candidates_of(index, x, positives, parameters)
         if index.training_config.cluster_softmax == "candidates":
             outside = torch.ones_like(logits, dtype=torch.bool)
             for b, kept in enumerate(candidates):
@@ -73,7 +77,15 @@ def dense_oracle(index, x, Y, parameters):
         positives = Y[b].indices.tolist()
         beam = set(s[b].topk(config.beam_width).indices.tolist())
         beam = {c for c in beam if logits[b, c] > float("-inf")}
-        beam |= {strongest[p] for p in positives}
+        teacher = {strongest[p] for p in positives}
+        beam |= teacher
+        if index.hierarchy is not None:
+            own = {c: 1.0 if c in teacher else float(s[b, c].detach()) for c in beam}
+            share = shares.setdefault(b, own)
+            forced = teacher if index.training_config.cluster_softmax == "candidates" else beam
+            u = region_paths(index, x[b], forced, parameters)
+            for c in sorted(beam):
+                regional -= share[c] / sum(share.values()) * torch.log(u[c])
         paths = {}
         for c in sorted(beam):
             for m, label in enumerate(labels[c].tolist()):
@@ -113,30 +125,34 @@ def strongest_rows(targets, e):
     return {target: row for target, (_, row) in best.items()}
 
 
-def region_oracle(index, x, positives, parameters):
-    """The regions' loss, summed over queries, and the candidate clusters of each query."""
+def region_paths(index, x, forced, parameters):
+    """Cluster to its best path over the beam's regions and those that ``forced`` needs."""
     hierarchy = index.hierarchy
     regions = parameters["hierarchy.router.weight_CD"]
-    g = torch.clamp(index.config.region_scale * torch.softmax(x @ regions.T, 1), max=1)
+    logits = regions @ x
+    g = torch.clamp(index.config.region_scale * torch.softmax(logits, 0), max=1)
     targets = hierarchy.graph.edge_labels_CM
     e = edge_weights(hierarchy.graph, parameters["hierarchy.graph.edge_logits_CM"])
     strongest = strongest_rows(targets, e)
-    size = max(hierarchy.K0, max(map(len, positives)))
-    loss, candidates = 0.0, []
-    for b in range(len(x)):
-        beam = set((x[b] @ regions.T).topk(hierarchy.W0).indices.tolist())
-        beam |= {strongest[c] for c in positives[b]}
-        paths = {}
-        for s in sorted(beam):
-            for m, c in enumerate(targets[s].tolist()):
-                path = g[b, s] * e[s, m]
-                if c >= 0 and (c not in paths or path > paths[c]):
-                    paths[c] = path
-        for c in positives[b]:
-            loss -= torch.log(paths[c])
-        others = sorted(set(paths) - set(positives[b]), key=lambda c, p=paths: -float(p[c]))
-        candidates.append([*positives[b], *others[: size - len(positives[b])]])
-    return loss, candidates
+    beam = set(logits.topk(hierarchy.W0).indices.tolist()) | {strongest[c] for c in forced}
+    paths = {}
+    for s in sorted(beam):
+        for m, c in enumerate(targets[s].tolist()):
+            path = g[s] * e[s, m]
+            if c >= 0 and (c not in paths or path > paths[c]):
+                paths[c] = path
+    return paths
+
+
+def candidates_of(index, x, positives, parameters):
+    """The clusters scored for each query: the teacher's, then those with the best paths."""
+    size = max(index.hierarchy.K0, max(map(len, positives)))
+    out = []
+    for b, named in enumerate(positives):
+        paths = region_paths(index, x[b], named, parameters)
+        others = sorted(set(paths) - set(named), key=lambda c, p=paths: -float(p[c].detach()))
+        out.append([*named, *others[: size - len(named)]])
+    return out
 
 
 @pytest.mark.parametrize("routing", ["flat", "all", "candidates"])
@@ -165,9 +181,11 @@ def test_the_oracle_has_the_gradients_of_finite_differences(routing):
     index, x, Y = small_index(routing=routing)
     names = [name for name, _ in index.named_parameters()]
     values = [p.detach().double().requires_grad_() for p in index.parameters()]
+    shares = {}
 
     def f(*parameters):
-        return dense_oracle(index, x[:3], Y[:3], dict(zip(names, parameters, strict=True)))
+        named = dict(zip(names, parameters, strict=True))
+        return dense_oracle(index, x[:3], Y[:3], named, shares=shares)
 
     assert torch.autograd.gradcheck(f, values, eps=1e-7, atol=1e-4)
 

@@ -104,7 +104,7 @@ class TrainingConfig(Config):
         3.0, "lambda, weight of the shortlist loss (paper: 0.05)"
     )
     region_loss_weight: float = _parameter(
-        1.0, "mu, weight of the regions' shortlist loss in a deep index"
+        1.0, "mu, weight of the regions' loss in a deep index"
     )
     cluster_softmax: Literal["auto", "all", "candidates"] = _parameter(
         "auto",

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import scipy.sparse as sp
 import torch
 
-from learned_index.graph.hierarchy import DENSE_CLUSTERS, cluster_logits
+from learned_index.graph.hierarchy import (
+    DENSE_CLUSTERS,
+    RegionHierarchy,
+    cluster_logits,
+    region_cross_entropy,
+    region_targets,
+)
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import beam_with_teacher_forcing, distinct
 from learned_index.graph.walking import walk_edges
@@ -84,23 +90,17 @@ def _explored_clusters(
         the regions, None for a flat index.
     """
     hierarchy, width = index.hierarchy, index.config.beam_width
-    region_loss = None
-    if hierarchy is None:
-        logits_BC = index.router.logits(x_BD)
-        clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
-    else:
-        positives_BP = distinct(teacher_BP)
-        dense = _scores_all_clusters(index)
-        size = positives_BP.shape[1] if dense else max(positives_BP.shape[1], hierarchy.K0)
-        walk = hierarchy.walk(x_BD, positives_BP, size=size)
-        region_loss = shortlist_loss(walk.path_BK, walk.positive_BK)
-        if not dense:
-            scores_BW, clusters_BW = _among_candidates(index, x_BD, walk.ids_BK, walk.positive_BK)
-            return clusters_BW, scores_BW, region_loss
-        logits_BC = index.router.logits(x_BD)
-        clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
+    if hierarchy is not None and not _scores_all_clusters(index):
+        return _among_candidates(index, hierarchy, x_BD, distinct(teacher_BP))
+    logits_BC = index.router.logits(x_BD)
+    clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
     scores_BW = index.router.scores(logits_BC).gather(1, clusters_BW.clamp(min=0))
-    return clusters_BW, scores_BW.masked_fill(clusters_BW < 0, 0.0), region_loss
+    scores_BW = scores_BW.masked_fill(clusters_BW < 0, 0.0)
+    region_loss = None
+    if hierarchy is not None:
+        targets_BW = region_targets(clusters_BW, scores_BW, teacher_BP)
+        region_loss = hierarchy.loss(x_BD, clusters_BW, targets_BW)
+    return clusters_BW, scores_BW, region_loss
 
 
 def _scores_all_clusters(index: LearnedGraphIndex) -> bool:
@@ -110,17 +110,21 @@ def _scores_all_clusters(index: LearnedGraphIndex) -> bool:
 
 def _among_candidates(
     index: LearnedGraphIndex,
+    hierarchy: RegionHierarchy,
     x_BD: torch.Tensor,
-    ids_BK: torch.Tensor,
-    positive_BK: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beam and teacher's clusters among the candidates, which hold the teacher's: B x K, not C."""
-    logits_BK = cluster_logits(index.router, x_BD, ids_BK)
-    columns = torch.arange(ids_BK.shape[1], device=x_BD.device).expand_as(ids_BK)
-    teacher_BP = columns.masked_fill(~positive_BK, -1)
-    teacher_BP = teacher_BP[:, : int(positive_BK.sum(dim=1).max())]
+    positives_BP: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same among the clusters that the regions reach, the teacher's included: B x K0, not C."""
+    size = max(positives_BP.shape[1], hierarchy.K0)
+    walk = hierarchy.walk(x_BD, positives_BP, size=size)
+    logits_BK = cluster_logits(index.router, x_BD, walk.ids_BK)
+    columns = torch.arange(size, device=x_BD.device).expand_as(walk.ids_BK)
+    teacher_BP = columns.masked_fill(~walk.positive_BK, -1)[:, : positives_BP.shape[1]]
     chosen_BW = beam_with_teacher_forcing(logits_BK, index.config.beam_width, teacher_BP)
     safe_BW = chosen_BW.clamp(min=0)
-    clusters_BW = ids_BK.gather(1, safe_BW).masked_fill(chosen_BW < 0, -1)
-    scores_BW = index.router.scores(logits_BK).gather(1, safe_BW)
-    return scores_BW.masked_fill(clusters_BW < 0, 0.0), clusters_BW
+    clusters_BW = walk.ids_BK.gather(1, safe_BW).masked_fill(chosen_BW < 0, -1)
+    unused = clusters_BW < 0
+    scores_BW = index.router.scores(logits_BK).gather(1, safe_BW).masked_fill(unused, 0.0)
+    targets_BW = region_targets(clusters_BW, scores_BW, positives_BP)
+    loss = region_cross_entropy(walk.path_BK.gather(1, safe_BW), targets_BW)
+    return clusters_BW, scores_BW, loss

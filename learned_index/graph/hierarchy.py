@@ -208,6 +208,21 @@ class RegionHierarchy(nn.Module):
         top = logits_BK.topk(min(beam_width, n_candidates), dim=1).indices
         return clusters.scores(logits_BK).gather(1, top), candidates_BK.gather(1, top)
 
+    def loss(
+        self, x_BD: torch.Tensor, clusters_BW: torch.Tensor, targets_BW: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropy of the region paths to some clusters; differentiable in x, R and edges.
+
+        Args:
+            x_BD: float32, projected queries.
+            clusters_BW: int64, -1 where unused, no cluster twice in a row.
+            targets_BW: float32, their shares (:func:`region_targets`).
+        """
+        walk = self.walk(x_BD, clusters_BW, size=clusters_BW.shape[1])
+        same = (walk.ids_BK[:, :, None] == clusters_BW[:, None, :]) & walk.positive_BK[:, :, None]
+        targets_BK = (same * targets_BW[:, None, :]).sum(dim=2)
+        return region_cross_entropy(walk.path_BK, targets_BK)
+
     def walk(self, x_BD: torch.Tensor, positives_BP: torch.Tensor, *, size: int) -> Walk:
         """Training's walk to clusters, with teacher forcing; differentiable in x, R and edges.
 
@@ -232,6 +247,24 @@ class RegionHierarchy(nn.Module):
             positives_BP=positives_BP,
             size=size,
         )
+
+
+def region_targets(
+    clusters_BW: torch.Tensor, scores_BW: torch.Tensor, teacher_BP: torch.Tensor
+) -> torch.Tensor:
+    """What the regions should reach: each explored cluster's share, float32 B x W, rows sum to 1.
+
+    A cluster counts by its score, one that teacher forcing names in full.
+    """
+    named = (clusters_BW[:, :, None] == teacher_BP[:, None, :]).any(dim=2) & (clusters_BW >= 0)
+    weights = torch.where(named, 1.0, scores_BW.detach())
+    return weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def region_cross_entropy(path_BW: torch.Tensor, targets_BW: torch.Tensor) -> torch.Tensor:
+    """``-sum_c t_c log u_c``, mean over queries; paths of clusters that are not reached are 0."""
+    log = torch.log(path_BW.clamp(min=1e-12))
+    return -(log * targets_BW).sum() / path_BW.shape[0]
 
 
 def cluster_logits(

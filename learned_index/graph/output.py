@@ -16,7 +16,7 @@ class IndexOutput:
             ``+ mu * region_loss``; scalar with gradients.
         classification_loss: L_c, scalar.
         shortlist_loss: L_s, scalar.
-        region_loss: L_s of the regions, scalar; None for a flat index.
+        region_loss: cross-entropy of the regions, scalar; None for a flat index.
         label_ids_BK: int64 shortlist, -1 at pads; the reached positives stand first.
         path_scores_BK: y_hat in [0, 1], 0 at pads.
         logits_BK: z = w_l . x + b_l, 0 at pads.

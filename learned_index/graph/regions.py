@@ -57,7 +57,7 @@ def learnable_region_edges(index: LearnedGraphIndex, counts_SC: sp.csr_matrix) -
         counts_SC,
         hierarchy.graph.strongest_cluster().cpu().numpy(),
         edges_per_cluster=wanted or default_edges_per_region(n_clusters, n_regions),
-        scale=max(1.0, n_clusters / n_regions),
+        scale=1.0,  # no cut at 1, which would make the clusters of a region tie
         init=training.edge_init,
         seed=training.seed,
     ).to(device)
