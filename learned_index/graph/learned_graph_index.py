@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
+from learned_index.engine import EngineConfig, SearchEngine, Tuning, tune
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
@@ -150,6 +151,29 @@ class LearnedGraphIndex(nn.Module):
         from learned_index.graph.building import build_graph
 
         build_graph(self, embeddings, labels)
+        return self
+
+    def build_hierarchy(
+        self, embeddings: DenseMatrix, *, epochs: int = 1, batch_size: int | None = None
+    ) -> Self:
+        """Make the index deep, or its regions anew: the rest stays as it is.
+
+        Regions are cut from the clusters and trained to lead to the clusters that the index's own
+        routing explores. That needs vectors without labels, and minutes where :meth:`fit` needs
+        hours. ``hierarchy`` of the configuration becomes ``"deep"``.
+
+        Args:
+            embeddings: N x D, vectors like those of the queries.
+            epochs: Over these vectors.
+            batch_size: Default: that of the training configuration.
+
+        Raises:
+            InputError: Another dimension than the index's, NaN or infinity, no vectors.
+        """
+        from learned_index.graph.deepening import build_hierarchy
+
+        self._require_fitted()
+        build_hierarchy(self, embeddings, epochs=epochs, batch_size=batch_size)
         return self
 
     def fit(
@@ -424,6 +448,47 @@ class LearnedGraphIndex(nn.Module):
 
         self._require_fitted()
         return prune(self, threshold=threshold, top_k=top_k, keep=keep)
+
+    # -- search engine --------------------------------------------------------------------------
+
+    def to_engine(self, config: EngineConfig | None = None) -> SearchEngine:
+        """Lay the trained index out for search: smaller, many times faster, read-only.
+
+        The engine answers as this index does, up to the rounding of its stored vectors; later
+        training of the index does not change it. (``compile`` is torch's name for another thing.)
+
+        Args:
+            config: Precision of the vectors and default knobs.
+        """
+        from learned_index.graph.compiling import engine_parts
+
+        self._require_fitted()
+        return SearchEngine.from_parts(engine_parts(self), config)
+
+    def tune(
+        self,
+        queries: DenseMatrix,
+        truth: sp.csr_matrix | None = None,
+        *,
+        recall: float = 0.95,
+        k: int = 100,
+    ) -> Tuning:
+        """Find the cheapest ``beam_width`` and ``shortlist_size`` that reach a recall.
+
+        Args:
+            queries: N x D held-out vectors.
+            truth: CSR N x L, their labels; None: recall of what an exhaustive search finds.
+            recall: To be reached, as a share of the exhaustive search's, above 0 and at most 1.
+            k: Depth.
+
+        Returns:
+            ``search(..., **tuning.knobs)`` takes the knobs over.
+
+        Raises:
+            InputError: No queries, a recall out of range, or a truth that does not fit.
+        """
+        self._require_fitted()
+        return tune(self, queries, truth, recall=recall, k=k)
 
     # -- persistence ----------------------------------------------------------------------------
 

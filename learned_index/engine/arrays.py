@@ -1,0 +1,215 @@
+"""The arrays of a search engine: their names, shapes and dtypes in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from learned_index.engine.config import Precision
+from learned_index.errors import InputError
+from learned_index.kernels import engine_search as kernel
+from learned_index.kernels.intrinsics import LANE_BYTES
+
+STORED_DTYPE: dict[Precision, type[np.generic]] = {
+    "int8": np.int8,
+    "float16": np.uint16,
+    "float32": np.float32,
+}
+"""float16 is stored as its bits: memory-mapped integers need no conversion to be passed on."""
+
+SKETCH_TAIL = 8
+"""Bytes at the end of a sketch row: float32 scale and float32 bias of the label."""
+
+
+def padded(n: int) -> int:
+    """The next multiple of a cache line, for rows of n bytes."""
+    return -(-n // LANE_BYTES) * LANE_BYTES
+
+
+@dataclass(frozen=True)
+class EngineArrays:
+    """What the compiled search reads.
+
+    P is D rounded up to a multiple of 64, E the edges in all, R the regions above the clusters
+    (0: none), F the edges from regions to clusters.
+
+    Codes of clusters, sketches and of the sketch map are int8 plus 128, as uint8.
+
+    Attributes:
+        label_ids_L: int32, ids by which labels are known outside; the rows below follow the order
+            of the clusters, so that labels found together lie together.
+        sketches_LB: uint8 L x B, B a multiple of 64: codes of the S principal coordinates, then
+            scale and bias as float32.
+        label_vectors_LP: int8, uint16 (bits of float16) or float32.
+        label_scales_L: float32; 1 unless int8.
+        label_biases_L: float32.
+        cluster_vectors_CP: uint8 codes.
+        cluster_scales_C: float32.
+        edge_offsets_C1: int64, C + 1.
+        edge_labels_E: int32, in the order of ``label_ids_L``; by descending weight in each cluster.
+        edge_weights_E: uint16 bits of float16, ``e^a`` with the path exponent a.
+        sketch_map_SP: uint8 codes of the map from a query to its S coordinates.
+        sketch_map_scales_S: float32.
+        region_vectors_RP: uint8 codes.
+        region_scales_R: float32.
+        region_edge_offsets_R1: int64, R + 1.
+        region_edge_clusters_F: int32.
+        region_edge_weights_F: uint16 bits of float16.
+    """
+
+    label_ids_L: npt.NDArray[np.int32]
+    sketches_LB: npt.NDArray[np.uint8]
+    label_vectors_LP: npt.NDArray[Any]
+    label_scales_L: npt.NDArray[np.float32]
+    label_biases_L: npt.NDArray[np.float32]
+    cluster_vectors_CP: npt.NDArray[np.uint8]
+    cluster_scales_C: npt.NDArray[np.float32]
+    edge_offsets_C1: npt.NDArray[np.int64]
+    edge_labels_E: npt.NDArray[np.int32]
+    edge_weights_E: npt.NDArray[np.uint16]
+    sketch_map_SP: npt.NDArray[np.uint8]
+    sketch_map_scales_S: npt.NDArray[np.float32]
+    region_vectors_RP: npt.NDArray[np.uint8]
+    region_scales_R: npt.NDArray[np.float32]
+    region_edge_offsets_R1: npt.NDArray[np.int64]
+    region_edge_clusters_F: npt.NDArray[np.int32]
+    region_edge_weights_F: npt.NDArray[np.uint16]
+
+    @property
+    def n_labels(self) -> int:
+        """L."""
+        return len(self.label_ids_L)
+
+    @property
+    def n_clusters(self) -> int:
+        """C."""
+        return len(self.cluster_scales_C)
+
+    @property
+    def n_regions(self) -> int:
+        """R."""
+        return len(self.region_scales_R)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, in memory and on disk alike (beside a few bytes of file headers)."""
+        return sum(array.nbytes for array in self.named().values())
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the arrays."""
+        return [field.name for field in fields(cls)]
+
+    def named(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays by name."""
+        return {name: getattr(self, name) for name in self.names()}
+
+    def check(self, *, dim: int, precision: Precision) -> None:
+        """Check everything that the compiled search relies on.
+
+        Raises:
+            InputError: A dtype, a shape or an id that does not fit.
+        """
+        L, C, R, P = self.n_labels, self.n_clusters, self.n_regions, padded(dim)
+        S = len(self.sketch_map_scales_S)
+        E, F = len(self.edge_labels_E), len(self.region_edge_clusters_F)
+        expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "label_ids_L": (np.int32, (L,)),
+            "sketches_LB": (np.uint8, (L, padded(S + SKETCH_TAIL))),
+            "label_vectors_LP": (STORED_DTYPE[precision], (L, P)),
+            "label_scales_L": (np.float32, (L,)),
+            "label_biases_L": (np.float32, (L,)),
+            "cluster_vectors_CP": (np.uint8, (C, P)),
+            "cluster_scales_C": (np.float32, (C,)),
+            "edge_offsets_C1": (np.int64, (C + 1,)),
+            "edge_labels_E": (np.int32, (E,)),
+            "edge_weights_E": (np.uint16, (E,)),
+            "sketch_map_SP": (np.uint8, (S, P)),
+            "sketch_map_scales_S": (np.float32, (S,)),
+            "region_vectors_RP": (np.uint8, (R, P)),
+            "region_scales_R": (np.float32, (R,)),
+            "region_edge_offsets_R1": (np.int64, (R + 1,)),
+            "region_edge_clusters_F": (np.int32, (F,)),
+            "region_edge_weights_F": (np.uint16, (F,)),
+        }
+        for name, array in self.named().items():
+            dtype, shape = expected[name]
+            if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+                raise InputError(
+                    f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape} "
+                    "in C order"
+                )
+        if L == 0 or C == 0 or S == 0:
+            raise InputError(f"got {L} labels, {C} clusters and {S} coordinates, expected some")
+        _check_edges("edge", self.edge_offsets_C1, self.edge_labels_E, L)
+        _check_edges("region_edge", self.region_edge_offsets_R1, self.region_edge_clusters_F, C)
+        if self.label_ids_L.min() < 0:
+            raise InputError(f"label_ids_L holds {self.label_ids_L.min()}, expected 0 or more")
+
+    def handle(
+        self, *, dim: int, precision: Precision, routing: tuple[int, int, int]
+    ) -> npt.NDArray[np.int64]:
+        """Sizes and addresses, in the order of the constants of
+        :mod:`learned_index.kernels.engine_search`.
+
+        The arrays must outlive it.
+
+        Args:
+            dim: D.
+            precision: Of the label vectors.
+            routing: W0, K0 and the W that they are for; any numbers without regions.
+        """
+        values = np.zeros(kernel.HANDLE_SIZE, np.int64)
+        sizes = {
+            kernel.N_LABELS: self.n_labels,
+            kernel.N_CLUSTERS: self.n_clusters,
+            kernel.N_REGIONS: self.n_regions,
+            kernel.DIM: dim,
+            kernel.PADDED_DIM: padded(dim),
+            kernel.SKETCH_DIM: len(self.sketch_map_scales_S),
+            kernel.SKETCH_BYTES: self.sketches_LB.shape[1],
+            kernel.PRECISION: list(STORED_DTYPE).index(precision),
+            kernel.MAX_CANDIDATES: min(self.n_labels, len(self.edge_labels_E)),
+            kernel.REGION_BEAM: routing[0],
+            kernel.CLUSTER_CANDIDATES: routing[1],
+            kernel.REFERENCE_BEAM: routing[2],
+        }
+        arrays: dict[int, npt.NDArray[Any]] = {
+            kernel.LABEL_IDS: self.label_ids_L,
+            kernel.SKETCHES: self.sketches_LB,
+            kernel.LABEL_VECTORS: self.label_vectors_LP,
+            kernel.LABEL_SCALES: self.label_scales_L,
+            kernel.LABEL_BIASES: self.label_biases_L,
+            kernel.CLUSTER_VECTORS: self.cluster_vectors_CP,
+            kernel.CLUSTER_SCALES: self.cluster_scales_C,
+            kernel.EDGE_OFFSETS: self.edge_offsets_C1,
+            kernel.EDGE_LABELS: self.edge_labels_E,
+            kernel.EDGE_WEIGHTS: self.edge_weights_E,
+            kernel.SKETCH_MAP: self.sketch_map_SP,
+            kernel.SKETCH_MAP_SCALES: self.sketch_map_scales_S,
+            kernel.REGION_VECTORS: self.region_vectors_RP,
+            kernel.REGION_SCALES: self.region_scales_R,
+            kernel.REGION_EDGE_OFFSETS: self.region_edge_offsets_R1,
+            kernel.REGION_EDGE_CLUSTERS: self.region_edge_clusters_F,
+            kernel.REGION_EDGE_WEIGHTS: self.region_edge_weights_F,
+        }
+        for place, size in sizes.items():
+            values[place] = size
+        for place, array in arrays.items():
+            values[place] = array.ctypes.data
+        return values
+
+
+def _check_edges(
+    name: str, offsets: npt.NDArray[np.int64], targets: npt.NDArray[np.int32], limit: int
+) -> None:
+    """Edges are read without bounds checks: offsets and targets must be right."""
+    if offsets[0] != 0 or offsets[-1] != len(targets) or (np.diff(offsets) < 0).any():
+        raise InputError(f"the {name} offsets do not cut {len(targets)} edges into rows")
+    if targets.size and (targets.min() < 0 or targets.max() >= limit):
+        raise InputError(
+            f"{name} targets run from {targets.min()} to {targets.max()}, expected 0 to {limit - 1}"
+        )

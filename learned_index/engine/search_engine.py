@@ -1,0 +1,330 @@
+"""A trained index as a read-only search engine."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from learned_index.engine.arrays import EngineArrays
+from learned_index.engine.building import IndexParts, build_arrays
+from learned_index.engine.config import EngineConfig
+from learned_index.errors import InputError
+from learned_index.kernels.engine_search import scratch_bytes, search_rows
+from learned_index.kernels.parallel import run_ranges, split_evenly
+from learned_index.training.batches import as_float32_rows, as_vectors
+from learned_index.types import DenseMatrix, SearchResult
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from learned_index.engine.filtering import LabelIds
+    from learned_index.engine.tuning import Tuning
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Constants(NamedTuple):
+    """Numbers that a search needs beside the arrays.
+
+    Attributes:
+        dim: D.
+        router_scale: alpha of the clusters.
+        region_scale: alpha of the regions.
+        path_exponent: a, applied to the cluster scores (the stored edge weights have it).
+        region_beam_width: W0, regions explored at the reference width.
+        n_candidates: K0, clusters scored at the reference width.
+        reference_width: The beam width W that W0 and K0 are for.
+    """
+
+    dim: int
+    router_scale: float
+    region_scale: float
+    path_exponent: float
+    region_beam_width: int
+    n_candidates: int
+    reference_width: int
+
+
+class SearchEngine:
+    """Search of one trained index, laid out for speed; nothing of it can be changed.
+
+    Made by :meth:`LearnedGraphIndex.to_engine` or :meth:`load`. Labels are found as by the index
+    that it was made from; scores differ by the rounding of the stored vectors. Any number of
+    threads may search one engine at once.
+
+    Args:
+        arrays: What the compiled search reads.
+        config: Precision and default knobs.
+        constants: The numbers beside the arrays.
+        complete: The beam grows until the shortlist is full, not only until there are k results.
+            Engines of a part of the labels set it.
+
+    Raises:
+        InputError: Arrays that do not fit together.
+    """
+
+    def __init__(
+        self,
+        arrays: EngineArrays,
+        config: EngineConfig,
+        constants: Constants,
+        *,
+        complete: bool = False,
+    ) -> None:
+        arrays.check(dim=constants.dim, precision=config.precision)
+        self.arrays = arrays
+        self.config = config
+        self.constants = constants
+        self._complete = complete
+        self._dim = constants.dim
+        self._numbers = np.array(
+            [constants.router_scale, constants.region_scale, constants.path_exponent]
+        )
+        self._handle = arrays.handle(
+            dim=constants.dim,
+            precision=config.precision,
+            routing=(
+                constants.region_beam_width, constants.n_candidates, constants.reference_width
+            ),
+        )  # fmt: skip
+        self._local = threading.local()
+
+    @classmethod
+    def from_parts(cls, parts: IndexParts, config: EngineConfig | None = None) -> Self:
+        """Lay out an index that is given as arrays.
+
+        Raises:
+            InputError: The configuration does not fit the index.
+        """
+        config = config or EngineConfig()
+        regions = parts.regions
+        constants = Constants(
+            dim=parts.label_vectors_LD.shape[1],
+            router_scale=parts.router_scale,
+            region_scale=1.0 if regions is None else regions.scale,
+            path_exponent=parts.path_exponent,
+            region_beam_width=1 if regions is None else regions.beam_width,
+            n_candidates=1 if regions is None else regions.n_candidates,
+            reference_width=1 if regions is None else regions.reference_width,
+        )
+        return cls(build_arrays(parts, config), config, constants)
+
+    # -- shape ----------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the queries."""
+        return self._dim
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        return self.arrays.n_labels
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters C."""
+        return self.arrays.n_clusters
+
+    @property
+    def is_partial(self) -> bool:
+        """True for an engine that :meth:`restrict` made."""
+        return self._complete
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the engine, in memory and on disk."""
+        return self.arrays.nbytes
+
+    def __repr__(self) -> str:
+        """Sizes and precision."""
+        return (
+            f"SearchEngine({self.n_labels} labels, {self.n_clusters} clusters, {self.dim} "
+            f"dimensions, {self.config.precision}, {self.nbytes / 2**20:.1f} MiB)"
+        )
+
+    # -- search ---------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: DenseMatrix,
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+        allow: LabelIds | None = None,
+        deny: LabelIds | None = None,
+    ) -> SearchResult:
+        """Find the best k labels of each query.
+
+        Answers do not depend on the batch size or the thread count
+        (:func:`torch.get_num_threads`). While fewer than k labels are found, the beam grows.
+
+        Args:
+            queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
+                float32 in C order is taken as it is.
+            k: Results per query; rows end in id -1, score -inf where there are fewer labels.
+            beam_width: W; default from the configuration. More than C means all clusters.
+            shortlist_size: K, labels scored with their whole vectors, at least k; default from
+                the configuration, at least 2 k.
+            allow: Ids of the only labels to find, or a mask of L booleans.
+            deny: Ids of labels not to find, or a mask of L booleans. A list that is used again
+                is cheaper through :meth:`restrict`.
+
+        Returns:
+            ids int64 B x k and scores float32 B x k, best first; equal scores by ascending id.
+
+        Raises:
+            InputError: Another dimension than the engine's, NaN or infinity, k < 1, labels that
+                do not exist.
+        """
+        if allow is not None or deny is not None:
+            return self.restrict(allow=allow, deny=deny).search(
+                queries, k, beam_width=beam_width, shortlist_size=shortlist_size
+            )
+        rows = queries
+        if (
+            type(rows) is not np.ndarray
+            or rows.dtype is not _FLOAT32
+            or rows.ndim != 2
+            or rows.shape[1] != self._dim
+            or not rows.flags.c_contiguous
+        ):
+            rows = as_vectors(
+                queries[None] if getattr(queries, "ndim", 2) == 1 else queries,
+                dim=self._dim,
+                name="queries",
+            )
+            rows = as_float32_rows(rows, name="queries")
+        config = self.config
+        width = config.beam_width if beam_width is None else beam_width
+        size = max(config.shortlist_size, 2 * k) if shortlist_size is None else shortlist_size
+        if k < 1 or width < 1 or size < 1:
+            raise InputError(
+                f"k is {k}, beam_width {width}, shortlist_size {size}; expected at least 1"
+            )
+        n_labels = len(self.arrays.label_ids_L)
+        width = min(width, len(self.arrays.cluster_scales_C))
+        size = min(max(size, k), n_labels)
+        least = min(size if self._complete else k, n_labels)
+        n_rows = len(rows)
+        ids = np.empty((n_rows, k), np.int64)
+        scores = np.empty((n_rows, k), np.float32)
+        if n_rows == 1:
+            bad = search_rows(
+                self._handle, rows, 0, 1, self._numbers, width, size, least,
+                self._scratch(size), ids, scores,
+            )  # fmt: skip
+        else:
+            bad = self._search_batch(rows, width, size, least, ids, scores)
+        if bad >= 0:
+            raise InputError(f"query {bad} holds NaN or infinity; mend or drop such rows")
+        return SearchResult(ids, scores)
+
+    def _search_batch(
+        self,
+        rows: npt.NDArray[np.float32],
+        width: int,
+        size: int,
+        least: int,
+        ids: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float32],
+    ) -> int:
+        bad: list[int] = []
+
+        def call(_: int, start: int, stop: int) -> None:
+            first = search_rows(
+                self._handle, rows, start, stop, self._numbers, width, size, least,
+                self._scratch(size), ids, scores,
+            )  # fmt: skip
+            if first >= 0:
+                bad.append(int(first))
+
+        n_threads = torch.get_num_threads()
+        run_ranges(split_evenly(len(rows), 4 * n_threads if n_threads > 1 else 1), call)
+        return min(bad, default=-1)
+
+    def _scratch(self, size: int) -> npt.NDArray[np.uint8]:
+        """This thread's scratch memory; the search leaves zero what it found zero."""
+        held: dict[str, Any] = self._local.__dict__
+        if held.get("size", -1) < size:
+            held["bytes"] = np.zeros(scratch_bytes(self._handle, size), np.uint8)
+            held["size"] = size
+        scratch: npt.NDArray[np.uint8] = held["bytes"]
+        return scratch
+
+    # -- variants -------------------------------------------------------------------------------
+
+    def restrict(self, *, allow: LabelIds | None = None, deny: LabelIds | None = None) -> Self:
+        """An engine of a part of the labels; it shares the vectors with this one.
+
+        No recall is lost: other labels take no place in the shortlist, and while fewer labels are
+        found than the shortlist holds, the beam grows, up to all clusters.
+
+        Args:
+            allow: Ids of the only labels to find, or a mask of L booleans; None: all.
+            deny: Ids of labels not to find, or a mask; wins over ``allow``.
+
+        Raises:
+            InputError: Ids that do not exist, or a mask of another length.
+        """
+        from learned_index.engine.filtering import restricted_arrays
+
+        arrays = restricted_arrays(self.arrays, allow=allow, deny=deny)
+        return type(self)(arrays, self.config, self.constants, complete=True)
+
+    def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:
+        """The same engine with other default knobs."""
+        config = replace(self.config, beam_width=beam_width, shortlist_size=shortlist_size)
+        return type(self)(self.arrays, config, self.constants, complete=self._complete)
+
+    def tune(
+        self,
+        queries: DenseMatrix,
+        truth: sp.csr_matrix | None = None,
+        *,
+        recall: float = 0.95,
+        k: int = 100,
+    ) -> Tuning:
+        """Find the cheapest knobs that reach a recall on held-out queries.
+
+        See :func:`learned_index.engine.tuning.tune`; ``engine.with_knobs(**tuning.knobs)`` takes
+        them over.
+        """
+        from learned_index.engine.tuning import tune
+
+        return tune(self, queries, truth, recall=recall, k=k)
+
+    # -- persistence ----------------------------------------------------------------------------
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the engine into a directory: one .npy file for each array, and a manifest.
+
+        Raises:
+            InputError: The directory exists and is not empty, and ``overwrite`` is false.
+        """
+        from learned_index.engine.saving import save_engine
+
+        save_engine(self, Path(directory), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path, *, verify: bool = False) -> SearchEngine:
+        """Open what :meth:`save` wrote; the arrays are mapped, not read.
+
+        Args:
+            directory: The saved engine.
+            verify: Check the files' checksums too, which reads all of them; sizes, shapes and
+                ids are always checked.
+
+        Raises:
+            ModelFormatError: Not a saved engine, truncated, edited, or from a newer version.
+        """
+        from learned_index.engine.saving import load_engine
+
+        return load_engine(Path(directory), verify=verify)

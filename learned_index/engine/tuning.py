@@ -1,0 +1,190 @@
+"""Find the cheapest query-time knobs that reach a recall."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+from learned_index.types import DenseMatrix, SearchResult
+
+_TIMED_QUERIES = 200
+_ROUNDS = 3
+_GIVE_UP = 2.0
+"""A wider beam is not tried once its narrowest setting costs so many times the best one."""
+
+
+class Searcher(Protocol):
+    """What can be tuned: an index or an engine."""
+
+    @property
+    def n_labels(self) -> int:
+        """L."""
+        ...
+
+    @property
+    def n_clusters(self) -> int:
+        """C."""
+        ...
+
+    def search(
+        self, queries: DenseMatrix, k: int, *, beam_width: int, shortlist_size: int
+    ) -> SearchResult:
+        """Find the best k labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The knobs found, and what was measured.
+
+    Attributes:
+        beam_width: W.
+        shortlist_size: K.
+        recall: Reached with them, 0 to 1: the share of what an exhaustive search finds.
+        latency_us: Median of single queries, microseconds.
+        exhaustive_recall: Mean recall@k of the true labels by the exhaustive search (all
+            clusters, all labels); None where no truth was given.
+        points: Every pair measured: beam_width, shortlist_size, recall, latency_us.
+    """
+
+    beam_width: int
+    shortlist_size: int
+    recall: float
+    latency_us: float
+    exhaustive_recall: float | None
+    points: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """Keyword arguments for ``search`` and :meth:`SearchEngine.with_knobs`."""
+        return {"beam_width": self.beam_width, "shortlist_size": self.shortlist_size}
+
+
+def tune(
+    searcher: Searcher,
+    queries: DenseMatrix,
+    truth: sp.csr_matrix | None = None,
+    *,
+    recall: float = 0.95,
+    k: int = 100,
+) -> Tuning:
+    """Find the cheapest knobs that reach a recall on held-out queries.
+
+    Recall is relative to the exhaustive search of the same index (all clusters, all labels): with
+    ``truth``, the mean share of a query's true labels among the first k, divided by that of the
+    exhaustive search; without, the share of the exhaustive search's first k that is found.
+
+    Args:
+        searcher: Index or engine.
+        queries: N x D held-out vectors, a few hundred or more; not the training points.
+        truth: CSR N x L, their labels.
+        recall: To be reached, above 0 and at most 1.
+        k: Depth.
+
+    Raises:
+        InputError: No queries, a recall out of range, or a truth that does not fit.
+    """
+    n_queries = len(queries)
+    if not 0 < recall <= 1:
+        raise InputError(f"recall is {recall}, expected above 0 and at most 1")
+    if n_queries == 0 or k < 1:
+        raise InputError(f"got {n_queries} queries and k = {k}, expected at least 1 of each")
+    if truth is not None and truth.shape != (n_queries, searcher.n_labels):
+        raise InputError(
+            f"the truth is {truth.shape}, expected ({n_queries}, {searcher.n_labels}) to fit the "
+            "queries and the labels"
+        )
+    n_labels, n_clusters = searcher.n_labels, searcher.n_clusters
+    everything = searcher.search(queries, k, beam_width=n_clusters, shortlist_size=n_labels).ids
+    measure = _Measure(everything, truth)
+    exhaustive = measure.absolute(everything)
+    points: list[dict[str, Any]] = []
+
+    def recall_at(width: int, size: int) -> float:
+        found = searcher.search(queries, k, beam_width=width, shortlist_size=size).ids
+        return measure.absolute(found) / exhaustive if exhaustive else 1.0
+
+    best: dict[str, Any] | None = None
+    for width in _steps(1, n_clusters, 1.4):
+        sizes = _steps(min(k, n_labels), n_labels, 1.25)
+        enough = _first(lambda size, w=width: recall_at(w, size) >= recall, sizes)
+        size = sizes[min(enough, len(sizes) - 1)]
+        point = {
+            "beam_width": width,
+            "shortlist_size": size,
+            "recall": recall_at(width, size),
+            "latency_us": _latency_us(searcher, queries, k, width, size),
+        }
+        points.append(point)
+        reached = enough < len(sizes)
+        if reached and (best is None or point["latency_us"] < best["latency_us"]):
+            best = point
+        if best is not None and point["latency_us"] > _GIVE_UP * best["latency_us"]:
+            break
+    best = best or points[-1]  # all clusters and all labels
+    return Tuning(
+        **best, exhaustive_recall=exhaustive if truth is not None else None, points=points
+    )
+
+
+class _Measure:
+    """Mean share of the wanted labels that were found; queries without any do not count."""
+
+    def __init__(self, everything: npt.NDArray[np.int64], truth: sp.csr_matrix | None) -> None:
+        if truth is None:
+            rows, columns = np.nonzero(everything >= 0)
+            n_columns = int(everything.max(initial=0)) + 1
+            truth = sp.csr_matrix(
+                (np.ones(len(rows)), (rows, everything[rows, columns])),
+                shape=(len(everything), n_columns),
+            )
+        self.wanted = sp.csr_matrix((np.ones(truth.nnz), truth.indices, truth.indptr), truth.shape)
+        self.counts = np.diff(truth.indptr)
+
+    def absolute(self, ids: npt.NDArray[np.int64]) -> float:
+        """Mean recall of the ids, 0 to 1."""
+        rows, columns = np.nonzero((ids >= 0) & (ids < self.wanted.shape[1]))
+        found = sp.csr_matrix(
+            (np.ones(len(rows)), (rows, ids[rows, columns])), shape=self.wanted.shape
+        )
+        hits = np.asarray(found.multiply(self.wanted).sum(axis=1)).ravel()
+        some = self.counts > 0
+        return float(np.mean(hits[some] / self.counts[some])) if some.any() else 0.0
+
+
+def _steps(low: int, high: int, factor: float) -> list[int]:
+    values = [low]
+    while values[-1] < high:
+        values.append(min(high, max(values[-1] + 1, round(values[-1] * factor))))
+    return values
+
+
+def _first(reaches: Any, values: list[int]) -> int:
+    """Place of the first value that reaches, by bisection; ``len(values)`` if none does."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if reaches(values[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _latency_us(searcher: Searcher, queries: Any, k: int, width: int, size: int) -> float:
+    rows = [queries[i : i + 1] for i in range(min(_TIMED_QUERIES, len(queries)))]
+    medians = []
+    for _ in range(_ROUNDS):
+        times = []
+        for row in rows:
+            start = time.perf_counter()
+            searcher.search(row, k, beam_width=width, shortlist_size=size)
+            times.append(time.perf_counter() - start)
+        medians.append(float(np.median(times)))
+    return 1e6 * min(medians)

@@ -1,0 +1,201 @@
+"""Steps of the engine's search: quantise, score rows of codes, softmax, beam, walk, dot.
+
+Plain loops over arrays and addresses, without a branch that depends on the data where it matters,
+so that they vectorise or at least pipeline. :mod:`.engine_search` puts them together.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from learned_index.kernels.intrinsics import (
+    as_float32,
+    as_int8,
+    as_int32,
+    as_int64,
+    as_uint16,
+    dot_u8_s8,
+    fast_exp,
+    half_to_float,
+    prefetch,
+)
+
+LEAST_SCORE = np.float32(1e-30)
+"""Of a cluster, so that no path is 0: labels of far clusters are found, if asked for."""
+_INSERTED = 64
+"""Up to so wide a beam is kept sorted by insertion; a wider one is cut from a whole sort."""
+_FAST = {"reassoc", "contract", "nsz"}
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def quantise(x, n, out):
+    """Write ``round(x / scale)`` as int8 and return the scale; zeros beyond n are left alone."""
+    largest = np.float32(0.0)
+    for d in range(n):
+        largest = max(largest, abs(x[d]))
+    if not largest > 0:
+        for d in range(n):
+            out[d] = 0
+        return np.float32(0.0)
+    factor = np.float32(127.0) / largest
+    for d in range(n):
+        out[d] = np.int8(np.floor(x[d] * factor + np.float32(0.5)))
+    return largest / np.float32(127.0)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def code_sum(codes, n):
+    total = np.int32(0)
+    for d in range(n):
+        total += np.int32(codes[d])
+    return total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def softmax(scores, n, alpha):
+    """Turn logits into ``alpha softmax`` (not yet cut off at 1: the cut would make ties)."""
+    largest = np.float32(-np.inf)
+    for c in range(n):
+        largest = max(largest, scores[c])
+    total = np.float32(0.0)
+    for c in range(n):
+        scores[c] = fast_exp(scores[c] - largest)
+        total += scores[c]
+    factor = np.float32(alpha) / total
+    for c in range(n):
+        scores[c] *= factor
+
+
+@numba.njit(nogil=True, cache=True)
+def best_rows(scores, n, width, beam, beam_scores):
+    """The best ``width`` of n, best first, ties to the smaller number; returns how many."""
+    width = min(width, n)
+    if width > _INSERTED:
+        order = np.argsort(-scores[:n], kind="mergesort")
+        for w in range(width):
+            beam[w] = order[w]
+            beam_scores[w] = scores[order[w]]
+        return width
+    size = 0
+    for c in range(n):
+        score = scores[c]
+        if size == width:
+            if not score > beam_scores[size - 1]:
+                continue
+            place = size - 1
+        else:
+            place = size
+            size += 1
+        while place > 0 and score > beam_scores[place - 1]:
+            beam_scores[place] = beam_scores[place - 1]
+            beam[place] = beam[place - 1]
+            place -= 1
+        beam_scores[place] = score
+        beam[place] = c
+    return width
+
+
+@numba.njit(nogil=True, cache=True)
+def row_logits(vectors, scales, n, padded_dim, codes, scale, correction, out):
+    """``x . row`` of n rows of codes at an address."""
+    query = np.uintp(codes.ctypes.data)
+    for c in range(n):
+        row = np.uintp(vectors + np.uintp(c * padded_dim))
+        product = dot_u8_s8(row, query, padded_dim) - correction
+        out[c] = np.float32(product) * (scale * scales[c])
+
+
+@numba.njit(nogil=True, cache=True)
+def chosen_logits(vectors, scales, rows, chosen, n, padded_dim, codes, scale, correction, out):
+    """The same for ``rows[chosen[:n]]``."""
+    query = np.uintp(codes.ctypes.data)
+    for i in range(n):
+        c = np.int64(rows[chosen[i]])
+        row = np.uintp(vectors + np.uintp(c * padded_dim))
+        product = dot_u8_s8(row, query, padded_dim) - correction
+        out[i] = np.float32(product) * (scale * scales[c])
+
+
+@numba.njit(nogil=True, cache=True)
+def power(value, exponent):
+    if exponent == 0.5:
+        return np.sqrt(value)
+    if exponent == 1.0:
+        return value
+    return np.float32(value**exponent)
+
+
+@numba.njit(nogil=True, cache=True)
+def walk(
+    beam, beam_scores, width, exponent, n_rows, offsets, targets, weights,
+    wanted, wanted_bytes, best, found, paths,
+):  # fmt: skip
+    """Max-merge the edges of the beam; return how many targets were found.
+
+    No branch depends on the data: whether an edge finds a new target cannot be predicted, and a
+    wrong guess costs more than the edge. ``best`` is 0 everywhere before and after. The rows at
+    ``wanted`` of the targets found, which are read next, are asked for on the way.
+    """
+    offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
+    n_edges = offsets_R1[n_rows]
+    targets_E = numba.carray(as_int32(targets), (n_edges,))
+    weights_E = numba.carray(as_uint16(weights), (n_edges,))
+    n = np.int64(0)
+    for w in range(width):
+        row = beam[w]
+        score = power(max(min(np.float32(1.0), beam_scores[w]), LEAST_SCORE), exponent)
+        for e in range(offsets_R1[row], offsets_R1[row + 1]):
+            target = targets_E[e]
+            path = score * half_to_float(weights_E[e])
+            old = best[target]
+            prefetch(np.uintp(wanted + np.uintp(target) * wanted_bytes))
+            best[target] = max(old, path)
+            found[n] = target
+            n += np.int64(old == 0)
+    for i in range(n):
+        target = found[i]
+        paths[i] = best[target]
+        best[target] = 0
+    return n
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def label_scores(paths, z, n, values):
+    for i in range(n):
+        values[i] = paths[i] / (np.float32(1.0) + fast_exp(min(-z[i], np.float32(87.0))))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def dot_int8(address, x, n):
+    row = numba.carray(as_int8(address), (n,))
+    total = np.float32(0.0)
+    for d in range(n):
+        total += np.float32(row[d]) * x[d]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def dot_float16(address, x, n):
+    row = numba.carray(as_uint16(address), (n,))
+    total = np.float32(0.0)
+    for d in range(n):
+        total += half_to_float(row[d]) * x[d]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def dot_float32(address, x, n):
+    row = numba.carray(as_float32(address), (n,))
+    total = np.float32(0.0)
+    for d in range(n):
+        total += row[d] * x[d]
+    return total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+def is_finite(x, n):
+    total = np.float32(0.0)
+    for d in range(n):
+        total += x[d] * np.float32(0.0)
+    return total == np.float32(0.0)

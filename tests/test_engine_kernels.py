@@ -1,0 +1,206 @@
+"""The parts of the engine's compiled search against plain versions."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from learned_index.engine.building import (
+    IndexParts,
+    build_arrays,
+    default_sketch_dim,
+    quantised_rows,
+    sketch_rows,
+)
+from learned_index.engine.config import EngineConfig
+from learned_index.kernels import intrinsics
+from learned_index.kernels.engine_select import rank_best, select_largest
+from learned_index.kernels.engine_steps import best_rows, quantise, walk
+
+
+@numba.njit
+def _dots(function_rows, query, rows, n):
+    out = np.empty(len(rows), np.int32)
+    for i in range(len(rows)):
+        out[i] = intrinsics.dot_u8_s8(
+            np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
+        )
+    return out
+
+
+@numba.njit
+def _plain_dots(function_rows, query, rows, n):
+    out = np.empty(len(rows), np.int32)
+    for i in range(len(rows)):
+        out[i] = intrinsics.dot_u8_s8_plain(
+            np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
+        )
+    return out
+
+
+@pytest.mark.parametrize("n", [64, 128, 384, 1024])
+def test_dots_of_codes_are_exact(n):
+    rng = np.random.default_rng(n)
+    rows = rng.integers(0, 256, (50, n)).astype(np.uint8)
+    query = rng.integers(-127, 128, n).astype(np.int8)
+    rows[0], query[:] = 255, np.where(rng.random(n) < 0.9, 127, query)  # the largest sums
+    expected = rows.astype(np.int64) @ query.astype(np.int64)
+    np.testing.assert_array_equal(_dots(0, query, rows, n), expected)
+    np.testing.assert_array_equal(_plain_dots(0, query, rows, n), expected)
+
+
+@numba.njit
+def _exp_all(x):
+    out = np.empty_like(x)
+    for i in range(len(x)):
+        out[i] = intrinsics.fast_exp(x[i])
+    return out
+
+
+def test_exp_is_accurate_where_it_counts():
+    x = np.linspace(-86, 87, 20001).astype(np.float32)
+    np.testing.assert_allclose(_exp_all(x), np.exp(x.astype(np.float64)), rtol=4e-7)
+    assert _exp_all(np.array([-1e4, -np.inf], np.float32)).max() < 1e-37
+
+
+@numba.njit
+def _halves(bits):
+    out = np.empty(len(bits), np.float32)
+    for i in range(len(bits)):
+        out[i] = intrinsics.half_to_float(bits[i])
+    return out
+
+
+def test_half_floats_are_read_exactly():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    expected = bits.view(np.float16).astype(np.float32)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(_halves(bits[finite]), expected[finite])
+
+
+def test_quantised_rows_are_within_half_a_step():
+    rows = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
+    rows[3] = 0
+    codes, scales = quantised_rows(rows)
+    assert (np.abs(codes * scales[:, None] - rows) <= scales[:, None] * 0.5001).all()
+    assert np.abs(codes).max() == 127
+    for row, scale in zip(rows, scales, strict=True):
+        out = np.empty(100, np.int8)
+        assert quantise(row, 100, out) == pytest.approx(scale, rel=1e-6)
+        assert (np.abs(out * scale - row) <= scale * 0.5001).all()
+
+
+def test_sketch_rows_hold_codes_scale_and_bias():
+    coordinates = np.random.default_rng(1).normal(size=(9, 56)).astype(np.float32)
+    biases = np.arange(9, dtype=np.float32) - 4
+    rows = sketch_rows(coordinates, biases)
+    assert rows.shape == (9, 64)
+    tail = np.ascontiguousarray(rows[:, 56:]).view(np.float32)
+    decoded = (rows[:, :56].astype(np.float32) - 128) * tail[:, :1]
+    np.testing.assert_allclose(decoded, coordinates, atol=0.02)
+    np.testing.assert_array_equal(tail[:, 1], biases)
+    assert [default_sketch_dim(dim) for dim in (20, 384, 512, 768)] == [20, 56, 56, 120]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 9), (40, 7), (1000, 100), (1500, 1499), (64, 64)])
+def test_selection(n, k, ties):
+    rng = np.random.default_rng(n + k)
+    values = rng.random(n + 3).astype(np.float32)
+    if ties:
+        values = np.round(values, 1)
+        values[values < 0.3] = 0
+    chosen = np.full(min(n, k) + 2, -7, np.int32)
+    kept = select_largest(values, n, k, chosen)
+    assert kept == min(n, k)
+    order = sorted(range(n), key=lambda i: (-values[i], i))[:k]
+    assert chosen[:kept].tolist() == sorted(order)
+    assert chosen[-1] == -7  # nothing is written beyond
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("n", "k"), [(1, 3), (30, 30), (200, 100), (90, 200), (1400, 1200)])
+def test_ranking(n, k, ties):
+    rng = np.random.default_rng(n * k)
+    values = rng.random(n).astype(np.float32)
+    if ties:
+        values = np.round(values, 1)
+    ids = rng.permutation(5 * n)[:n].astype(np.int32)
+    best = sorted(zip(-values, ids, strict=True))[:k]
+    out_ids, out_scores = np.full(k, -9, np.int64), np.zeros(k, np.float32)
+    scratch = np.empty(n + 1, np.int32)
+    rank_best(values.copy(), ids.copy(), n, out_ids, out_scores, scratch, scratch.copy())
+    assert out_ids[: len(best)].tolist() == [label for _, label in best]
+    assert out_scores[: len(best)].tolist() == [-score for score, _ in best]
+    assert (out_ids[len(best) :] == -9).all()
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 65, 300])
+def test_beam_is_the_best_rows_in_order(width):
+    scores = np.round(np.random.default_rng(width).random(200), 2).astype(np.float32)
+    beam, beam_scores = np.empty(300, np.int32), np.empty(300, np.float32)
+    n = best_rows(scores, 200, width, beam, beam_scores)
+    order = sorted(range(200), key=lambda c: (-scores[c], c))[:width]
+    assert n == min(width, 200)
+    assert beam[:n].tolist() == order
+    np.testing.assert_array_equal(beam_scores[:n], scores[order])
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5, 0.3])
+def test_walk_keeps_the_best_path_of_each_label(exponent):
+    rng = np.random.default_rng(3)
+    edges = sp.random(12, 40, density=0.3, format="csr", random_state=rng, dtype=np.float32)
+    halves = edges.data.astype(np.float16)
+    beam = np.array([7, 2, 11, 5], np.int32)
+    scores = np.array([3.0, 0.8, 0.5, 0.0], np.float32)  # cut off at 1; never 0
+    best, found, paths = np.zeros(40, np.float32), np.zeros(41, np.int32), np.zeros(41, np.float32)
+    offsets, targets = edges.indptr.astype(np.int64), edges.indices.astype(np.int32)
+    weights = halves.view(np.uint16)
+    rows = np.zeros((40, 64), np.uint8)
+    n = walk(
+        beam, scores, 4, exponent, 12, np.uintp(offsets.ctypes.data),
+        np.uintp(targets.ctypes.data), np.uintp(weights.ctypes.data),
+        np.uintp(rows.ctypes.data), np.uintp(64), best, found, paths,
+    )  # fmt: skip
+    expected: dict[int, float] = {}
+    for row, score in zip(beam, scores, strict=True):
+        factor = max(min(float(score), 1.0), 1e-30) ** exponent
+        for e in range(offsets[row], offsets[row + 1]):
+            label = int(targets[e])
+            expected[label] = max(expected.get(label, 0.0), factor * float(halves[e]))
+    assert sorted(found[:n].tolist()) == sorted(expected)
+    np.testing.assert_allclose(paths[:n], [expected[label] for label in found[:n]], rtol=1e-5)
+    assert not best.any()
+
+
+def test_building_folds_orders_and_keeps_all(tmp_path):
+    rng = np.random.default_rng(0)
+    edges = sp.random(6, 50, density=0.3, format="csr", random_state=rng, dtype=np.float32)
+    labels, fold = rng.normal(size=(50, 70)), rng.normal(size=(70, 70)) / 8
+    parts = IndexParts(
+        rng.normal(size=(6, 70)).astype(np.float32), edges, labels.astype(np.float32),
+        rng.normal(size=50).astype(np.float32), fold.astype(np.float32), 10.0, 0.5,
+    )  # fmt: skip
+    arrays = build_arrays(parts, EngineConfig(precision="float32"))
+    order = arrays.label_ids_L
+    assert sorted(order.tolist()) == list(range(50))
+    np.testing.assert_allclose(
+        arrays.label_vectors_LP[:, :70], (labels @ fold)[order], rtol=1e-4, atol=1e-5
+    )
+    assert not arrays.label_vectors_LP[:, 70:].any()
+    np.testing.assert_array_equal(arrays.label_biases_L, parts.label_biases_L[order])
+    # Every edge is there, by descending weight in its cluster.
+    for c in range(6):
+        part = slice(arrays.edge_offsets_C1[c], arrays.edge_offsets_C1[c + 1])
+        weights = arrays.edge_weights_E[part].view(np.float16).astype(np.float32)
+        assert (np.diff(weights) <= 0).all()
+        row = edges[c].toarray().ravel()
+        np.testing.assert_allclose(
+            weights, row[order[arrays.edge_labels_E[part]]] ** 0.5, rtol=1e-3
+        )
+    # Labels of one strongest cluster lie together.
+    reached = np.asarray(edges.max(axis=0).todense()).ravel() > 0
+    strongest = edges.toarray().argmax(axis=0)[order][reached[order]]
+    assert (np.diff(strongest) >= 0).all()
