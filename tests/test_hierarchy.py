@@ -243,6 +243,43 @@ def test_an_interrupted_training_goes_on_bit_equal(deep, tmp_path):
     assert not [name for name in one if not torch.equal(one[name], two[name])]
 
 
+def test_a_flat_index_becomes_deep_without_moving_its_other_parts(queries):
+    X, Y = queries
+    train, labels = points(2000, seed=0)
+    config = IndexConfig(**{**DEEP.to_dict(), "hierarchy": "auto", "n_regions": None})
+    index = LearnedGraphIndex(config, training=QUICK).fit(train, labels)
+    assert index.hierarchy is None
+    before = {name: t.clone() for name, t in index.state_dict().items()}
+    flat = recall(index.search(X, k=10), Y)
+
+    def beam_recall(epochs):
+        index.build_hierarchy(train, epochs=epochs, batch_size=64)
+        x_BD = torch.from_numpy(index.project(X))
+        wanted, got = index.router.beam(x_BD, 4)[1], index.beam(x_BD, 4)[1]
+        return float((wanted[:, :, None] == got[:, None, :]).any(dim=2).double().mean())
+
+    start, trained = beam_recall(0), beam_recall(4)
+    assert trained > start
+    assert recall(index.search(X, k=10), Y) > flat - 0.03
+    assert index.config.hierarchy == "deep"
+    after = index.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    again = LearnedGraphIndex(config, training=QUICK).fit(train, labels)
+    again.build_hierarchy(train, epochs=4, batch_size=64)
+    np.testing.assert_array_equal(again.hierarchy.region_RD, index.hierarchy.region_RD)
+
+
+def test_regions_need_vectors_of_the_index(deep):
+    for wrong in (np.zeros((0, D), np.float32), np.zeros((3, D + 1), np.float32)):
+        with pytest.raises(InputError):
+            deep.build_hierarchy(wrong)
+    with pytest.raises(InputError):
+        deep.build_hierarchy(np.full((3, D), np.nan, np.float32))
+    with pytest.raises(InputError):
+        deep.build_hierarchy(np.zeros((3, D), np.float32), epochs=-1)
+    assert deep.hierarchy.W0 == 3
+
+
 # -- parts that know an index -----------------------------------------------------------------
 
 
@@ -348,6 +385,8 @@ def test_auto_is_flat_for_few_clusters_and_deep_for_many():
     assert shape.n_regions == 128
     assert hierarchy_shape(IndexConfig(hierarchy="flat"), 10**6) is None
     assert hierarchy_shape(IndexConfig(n_regions=5), 100).n_regions == 5
+    assert hierarchy_shape(IndexConfig(), 10_000).n_candidates == 600
+    assert hierarchy_shape(IndexConfig(hierarchy="deep"), 1000).n_candidates == 320
     tiny = hierarchy_shape(IndexConfig(hierarchy="deep"), 1)
     assert tiny[:3] == (1, 1, 1)
 

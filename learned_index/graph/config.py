@@ -35,7 +35,9 @@ class IndexConfig(Config):
         None, "regions W0 explored per query at the configured beam width; default: 10"
     )
     candidate_clusters: int | None = _parameter(
-        None, "clusters K0 scored per query at the configured beam width; default: 16 beams"
+        None,
+        "clusters K0 scored per query at the configured beam width; default: 16 beams, of many "
+        "clusters 0.3 sqrt(C) beams",
     )
     beam_width: int = _parameter(20, "clusters W explored per query (the paper's b)")
     shortlist_size: int = _parameter(2000, "labels K scored per query")
@@ -103,9 +105,7 @@ class TrainingConfig(Config):
     shortlist_loss_weight: float = _parameter(
         3.0, "lambda, weight of the shortlist loss (paper: 0.05)"
     )
-    region_loss_weight: float = _parameter(
-        1.0, "mu, weight of the regions' loss in a deep index"
-    )
+    region_loss_weight: float = _parameter(1.0, "mu, weight of the regions' loss in a deep index")
     cluster_softmax: Literal["auto", "all", "candidates"] = _parameter(
         "auto",
         "clusters that a deep index scores in training: all, or those that the regions reach; "

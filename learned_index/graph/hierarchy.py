@@ -64,12 +64,18 @@ def hierarchy_shape(config: IndexConfig, n_clusters: int) -> HierarchyShape | No
             f"n_regions is {n_regions}, expected 1 to {n_clusters} (the number of clusters)"
         )
     width = min(config.beam_width, n_clusters)
+    candidates = config.candidate_clusters or default_candidates(n_clusters, width)
     return HierarchyShape(
         n_regions=n_regions,
         region_beam_width=min(config.region_beam_width or 10, n_regions),
-        n_candidates=min(max(config.candidate_clusters or 16 * width, width), n_clusters),
+        n_candidates=min(max(candidates, width), n_clusters),
         beam_width=config.beam_width,
     )
+
+
+def default_candidates(n_clusters: int, beam_width: int) -> int:
+    """K0 = 16 beams, from 2,844 clusters on 0.3 sqrt(C) of them."""
+    return round(beam_width * max(16.0, 0.3 * math.sqrt(n_clusters)))
 
 
 def default_edges_per_region(n_clusters: int, n_regions: int) -> int:

@@ -17,12 +17,14 @@ from learned_index.graph.clustering import (
     sparse_label_centroids,
 )
 from learned_index.graph.config import TrainingConfig
-from learned_index.graph.hierarchy import DENSE_CLUSTERS, hierarchy_shape
+from learned_index.graph.hierarchy import DENSE_CLUSTERS, RegionHierarchy, hierarchy_shape
 from learned_index.graph.regions import learnable_region_edges, partition_clusters
 from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
 from learned_index.types import DenseMatrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
 
 _CHUNK_ROWS = 8192
@@ -181,21 +183,14 @@ def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_ma
     n_clusters, n_labels = index.n_clusters, index.n_labels
     edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
     device = index.label_bias_L.device
-    width = min(config.beam_width, n_clusters)
     hierarchy = index.hierarchy
     counts_CL = sp.csr_matrix((n_clusters, n_labels), dtype=np.float32)
-    counts_SC = sp.csr_matrix(
-        (hierarchy.n_regions if hierarchy else 0, n_clusters), dtype=np.float32
-    )
-    step = int(np.clip(_SCORED_AT_ONCE // n_clusters, 256, _CHUNK_ROWS))
-    for start in range(0, len(vectors), step):
-        rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
-        x_BD = index._project(torch.from_numpy(rows).to(device))
-        visits_BC = _visits(*_build_beam(index, x_BD, width), n_clusters)
-        counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(rows)]
+    n_regions = 0 if hierarchy is None else hierarchy.n_regions
+    counts_SC = sp.csr_matrix((n_regions, n_clusters), dtype=np.float32)
+    for start, x_BD, visits_BC in _beams(index, vectors):
+        counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(x_BD)]
         if hierarchy is not None:
-            regions = hierarchy.router.beam(x_BD, hierarchy.W0)
-            counts_SC = counts_SC + _visits(*regions, hierarchy.n_regions).T @ visits_BC
+            counts_SC = counts_SC + _region_visits(hierarchy, x_BD).T @ visits_BC
     index.graph = ClusterLabelGraph.from_counts(
         counts_CL.tocsr(),
         index.cluster_of_label_L.cpu().numpy().astype(np.int64),
@@ -207,6 +202,34 @@ def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_ma
     if hierarchy is not None:
         learnable_region_edges(index, counts_SC.tocsr())
     index._forget()
+
+
+@torch.no_grad()
+def count_region_visits(index: LearnedGraphIndex, vectors: Any) -> sp.csr_matrix:
+    """How much the points that visit cluster c visit region s, CSR S x C."""
+    hierarchy = index.hierarchy
+    assert hierarchy is not None
+    counts_SC = sp.csr_matrix((hierarchy.n_regions, index.n_clusters), dtype=np.float32)
+    for _, x_BD, visits_BC in _beams(index, vectors):
+        counts_SC = counts_SC + _region_visits(hierarchy, x_BD).T @ visits_BC
+    return counts_SC.tocsr()
+
+
+def _beams(
+    index: LearnedGraphIndex, vectors: Any
+) -> Iterator[tuple[int, torch.Tensor, sp.csr_matrix]]:
+    """First row, projected rows and scores of their beams (CSR) of one chunk after another."""
+    device, n_clusters = index.label_bias_L.device, index.n_clusters
+    width = min(index.config.beam_width, n_clusters)
+    step = int(np.clip(_SCORED_AT_ONCE // n_clusters, 256, _CHUNK_ROWS))
+    for start in range(0, len(vectors), step):
+        rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
+        x_BD = index._project(torch.from_numpy(rows).to(device))
+        yield start, x_BD, _visits(*_build_beam(index, x_BD, width), n_clusters)
+
+
+def _region_visits(hierarchy: RegionHierarchy, x_BD: torch.Tensor) -> sp.csr_matrix:
+    return _visits(*hierarchy.router.beam(x_BD, hierarchy.W0), hierarchy.n_regions)
 
 
 def _build_beam(
