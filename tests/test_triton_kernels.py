@@ -64,7 +64,7 @@ def test_kernels_equal_plain_torch_on_a_gpu(tmp_path):
 
 
 @needs_triton
-@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_every_kernel_compiles_without_spilling_registers(tmp_path, architecture):
     done = run(tmp_path, str(HERE / "triton_compile.py"), str(architecture))
     assert done.returncode == 0, done.stderr[-4000:]

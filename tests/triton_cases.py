@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_index_gradients import small_index
 
+from learned_index.errors import InputError
 from learned_index.graph.device_search import search_on_device
 from learned_index.kernels import (
     RowAdamW,
@@ -127,6 +128,7 @@ def test_walk_finds_what_plain_torch_finds(size, force, ties):
         ids = found.label_ids_BK[b][found.label_ids_BK[b] >= 0].tolist()
         assert len(ids) == len(set(ids)) == int((oracle.label_ids_BK[b] >= 0).sum())
         assert found.label_ids_BK[b, len(ids) :].tolist() == [-1] * (size - len(ids))
+        assert ids[lead:] == sorted(ids[lead:])  # as the scoring kernels like to read
         by_label = {int(label): n for n, label in enumerate(oracle.label_ids_BK[b])}
         for k, label in enumerate(ids):
             slot, edge = int(found.slots_BK[b, k]), int(found.edges_BK[b, k])
@@ -170,7 +172,7 @@ def test_walk_ignores_paths_that_are_not_a_number():
 @pytest.mark.parametrize(("B", "W"), [(4, 5), (20, 9)])
 def test_path_scores_and_gradients_equal_plain_torch(B, W):
     clusters, scores, labels, weights, positives = graph_case(1, B=B, W=W, M=7, L=25)
-    clusters[1:-1] = clusters[1]  # edges that the queries share
+    clusters[1:-1], scores[1:-1] = clusters[1], scores[1]  # edges that the queries share
     shortlist = explore(clusters, scores, labels, weights, n_labels=25, shortlist_size=30,
                         positives_BP=positives.clamp(max=24), implementation="torch")  # fmt: skip
     upstream = random_like(len(clusters), 30, seed=2)
@@ -310,6 +312,17 @@ def test_fused_update_leaves_rows_alone_that_no_query_shortlists():
         assert not torch.equal(now[4], was[4])
         assert torch.equal(now[rest], was[rest])
     assert all(not bool(moment[rest].any()) for moment in optimiser.moments)
+
+
+def test_tables_that_are_not_in_c_order_are_refused_where_they_would_be_changed():
+    x, w, bias, ids, upstream = scoring_case()
+    turned = w.detach().T.contiguous().T.requires_grad_()
+    z = score_labels(x, turned, bias, ids, implementation="triton")
+    torch.testing.assert_close(z, score_labels(x, w, bias, ids, implementation="torch"))
+    optimiser = RowAdamW(30, 13, learning_rate=0.1, device=DEVICE)
+    z = score_labels(x, turned, bias, ids, optimiser=optimiser, implementation="triton")
+    with pytest.raises(InputError, match=r"strides \(1, 30\)"):
+        torch.autograd.grad(z, (x,), upstream)
 
 
 def test_equal_steps_give_equal_bits():

@@ -55,6 +55,19 @@ CASES = [
     ("update_rows_kernel", {}, ROWS, 2),
     ("step_rows_kernel", {}, {"BLOCK_D": 256}, 2),
     ("loss_kernel", {}, {"BLOCK": 1024}, 4),
+    # Triton makes a number that is 1 a constant, and compiles another kernel for it.
+    ("walk_kernel", {}, {"BLOCK": 16, "W": 1, "M": 1, "L": 1}, 4),
+    ("collect_kernel", {}, {"BLOCK": 16, "W": 1, "M": 1, "L": 1}, 4),
+    ("positives_kernel", {"out": "*i32"}, {"BLOCK": 16, "P": 1, "K": 1, "L": 1}, 4),
+    ("select_kernel", {"out": "*i32"}, {"BLOCK": 2048, "N": 1, "K": 1}, 8),
+    ("paths_kernel", {}, {"BLOCK": 1024, "n": 1, "W": 1, "K": 1}, 4),
+    ("grad_scores_kernel", {}, {"BLOCK_W": 16, "BLOCK_K": 32, "W": 1, "K": 1}, 4),
+    ("score_kernel", {}, {"BLOCK_K": 16, "BLOCK_D": 16, "K": 1, "D": 1}, 4),
+    ("grad_x_kernel", {}, {"BLOCK_K": 16, "BLOCK_D": 16, "K": 1, "D": 1}, 4),
+    ("grad_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 2),
+    ("update_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 2),
+    ("step_rows_kernel", {}, {"BLOCK_D": 16, "D": 1}, 2),
+    ("loss_kernel", {}, {"BLOCK": 16, "K": 1}, 4),
 ]
 
 

@@ -91,6 +91,22 @@ def make_operations(
         lambda name: (lambda: walk(name), None),
     )  # fmt: skip
 
+    values = torch.rand(B, clusters.shape[1] * M, device=device)
+    none_taken = torch.zeros(B, dtype=torch.long, device=device)
+
+    def select(name: str) -> Any:
+        if name == "torch":
+            return values.topk(min(K, values.shape[1]), dim=1, sorted=False)
+        from learned_index.kernels.triton.select import select_largest
+
+        out = torch.empty((B, K), dtype=torch.int32, device=device)
+        return select_largest(values, none_taken, out)
+
+    yield Operation(
+        "selection alone", values.numel() * 4 + B * K * 4, 0,
+        lambda name: (lambda: select(name), None), only=("triton", "torch"),
+    )  # fmt: skip
+
     leaves = [t.detach().clone().requires_grad_() for t in (scores, edges)]
     upstream = torch.randn(B, K, device=device)
 

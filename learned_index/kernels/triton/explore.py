@@ -147,4 +147,24 @@ def explore_triton(
     slots_BK, edges_BK = position // M, position % M
     chosen = clusters.gather(1, slots_BK).clamp(min=0)
     ids_BK = torch.where(found, labels[chosen, edges_BK].long(), -1)
+    order = _reading_order(ids_BK, n_positives_B, n_labels)
+    ids_BK, slots_BK, edges_BK = (t.gather(1, order) for t in (ids_BK, slots_BK, edges_BK))
     return ids_BK, slots_BK, edges_BK, n_positives_B
+
+
+def _reading_order(
+    ids_BK: torch.Tensor, n_positives_B: torch.Tensor, n_labels: int
+) -> torch.Tensor:
+    """Positives where they are, then labels in ascending order, then pads.
+
+    The kernels of :mod:`~learned_index.kernels.triton.score` go through all queries at the same
+    pace. In this order they meet the same classifiers at about the same time, so most reads come
+    from the L2 cache: at L = 131K, K = 2000, B = 512, D = 768 each row is wanted by 8 queries.
+    """
+    K = ids_BK.shape[1]
+    column = torch.arange(K, device=ids_BK.device)[None, :]
+    key = torch.where(column < n_positives_B[:, None], column, ids_BK + K)
+    key = torch.where(ids_BK < 0, n_labels + K, key)
+    if n_labels + K < 1 << 31:
+        key = key.int()  # quicker to sort
+    return key.argsort(dim=1, stable=True)

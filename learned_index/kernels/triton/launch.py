@@ -39,6 +39,20 @@ def launch(
         kernel[(n_programs,)](*arguments, **meta)
 
 
+def require_contiguous(*tensors: torch.Tensor) -> None:
+    """Check tensors that a kernel changes in place.
+
+    Raises:
+        InputError: One is not in C order; a copy would be changed in its place.
+    """
+    for tensor in tensors:
+        if not tensor.is_contiguous():
+            raise InputError(
+                f"a tensor of shape {tuple(tensor.shape)} with strides {tensor.stride()} cannot "
+                "be updated in place, expected C order; make it with .contiguous()"
+            )
+
+
 def block_of(n: int, largest: int) -> int:
     """Power of two that covers ``n``, between 16 and ``largest``."""
     return int(min(largest, max(16, triton.next_power_of_2(n))))

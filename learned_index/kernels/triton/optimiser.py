@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from learned_index.kernels.triton.launch import block_of, blocks, launch
+from learned_index.kernels.triton.launch import block_of, blocks, launch, require_contiguous
 
 
 @triton.jit
@@ -66,6 +66,7 @@ def step_rows(
         rows: int64 U, no row twice.
         constants: Rate, both betas, epsilon, decay, both bias corrections.
     """
+    require_contiguous(weight, moment1, moment2)
     D = weight.shape[1]
     block = block_of(D, 256)
     launch(

@@ -1,10 +1,11 @@
 """Gather-and-dot, ``z_bk = w_l . x_b + b_l``, and its backward pass, on the GPU (equation 6).
 
 No B x K x D tensor is made. Forward and the gradient of x are query-major: a program reads the
-rows of its labels. The gradient of the rows is label-major: pairs are sorted by label, a program
-adds up all pairs of one label and one block of dimensions and then either updates the row on the
-spot (AdamW) or adds the sum to a gradient. Each result has one writer and one order of addition.
-Rows may be float32, float16 or bfloat16; products and sums are float32.
+rows of its labels, and all queries' first labels come before all their second ones. The gradient of
+the rows is label-major: pairs are sorted by label, a program adds up all pairs of one label and one
+block of dimensions and then either updates the row on the spot (AdamW) or adds the sum to a
+gradient. Each result has one writer and one order of addition. Rows may be float32, float16 or
+bfloat16; products and sums are float32.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import triton.language as tl
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.kernels.optimiser import RowAdamW, RowGradients
-from learned_index.kernels.triton.launch import block_of, blocks, launch
+from learned_index.kernels.triton.launch import block_of, blocks, launch, require_contiguous
 from learned_index.kernels.triton.optimiser import update_block
 from learned_index.kernels.triton.segments import group_by_key
 
@@ -27,12 +28,11 @@ _BLOCK_PAIRS = 8
 
 @triton.jit
 def score_kernel(
-    x, weight, bias, label_ids, out, K, D, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr
+    x, weight, bias, label_ids, out, B, K, D, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """Logits of a block of one query's labels."""
-    n_blocks = tl.cdiv(K, BLOCK_K)
-    b = (tl.program_id(0) // n_blocks).to(tl.int64)
-    k = (tl.program_id(0) % n_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
+    b = (tl.program_id(0) % B).to(tl.int64)
+    k = (tl.program_id(0) // B) * BLOCK_K + tl.arange(0, BLOCK_K)
     label = tl.load(label_ids + b * K + k, mask=k < K, other=-1)
     valid = label >= 0
     row = tl.where(valid, label, 0).to(tl.int64)
@@ -53,12 +53,11 @@ def score_kernel(
 
 @triton.jit
 def grad_x_kernel(
-    grad_z, weight, label_ids, out, K, D, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr
+    grad_z, weight, label_ids, out, B, K, D, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr
 ):
     """``sum_k g_bk w_l``, a block of dimensions of one query."""
-    n_blocks = tl.cdiv(D, BLOCK_D)
-    b = (tl.program_id(0) // n_blocks).to(tl.int64)
-    d = (tl.program_id(0) % n_blocks) * BLOCK_D + tl.arange(0, BLOCK_D)
+    b = (tl.program_id(0) % B).to(tl.int64)
+    d = (tl.program_id(0) // B) * BLOCK_D + tl.arange(0, BLOCK_D)
     inside = d < D
     total = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
     for start in range(0, K, BLOCK_K):
@@ -160,7 +159,7 @@ class _ScoreTriton(torch.autograd.Function):
         out = torch.empty((B, K), dtype=torch.float32, device=x.device)
         launch(
             score_kernel, B * blocks(K, _BLOCK_K), x.device,
-            x, weight, bias_L.detach().contiguous(), label_ids, out, K, D,
+            x, weight, bias_L.detach().contiguous(), label_ids, out, B, K, D,
             BLOCK_K=_BLOCK_K, BLOCK_D=block_of(D, 256),
         )  # fmt: skip
         ctx.save_for_backward(x_BD, weight_LD, bias_L, label_ids)
@@ -182,7 +181,7 @@ class _ScoreTriton(torch.autograd.Function):
             grad_x = torch.empty_like(x)
             launch(
                 grad_x_kernel, len(x) * blocks(D, block), x.device,
-                grad_z, weight, label_ids, grad_x, K, D, BLOCK_K=_BLOCK_K, BLOCK_D=block,
+                grad_z, weight, label_ids, grad_x, len(x), K, D, BLOCK_K=_BLOCK_K, BLOCK_D=block,
             )  # fmt: skip
         if optimiser is None and not any(needs_rows):
             return grad_x, None, None, None, None
@@ -191,6 +190,7 @@ class _ScoreTriton(torch.autograd.Function):
         pairs = (x, grad_z, label_ids, order, starts)
         shape = {"BLOCK_PAIRS": _BLOCK_PAIRS, "BLOCK_D": block, "num_warps": 2}
         if isinstance(optimiser, RowAdamW):
+            require_contiguous(weight_LD, bias_L)
             launch(
                 update_rows_kernel, n_programs, x.device, *pairs,
                 weight_LD.detach(), bias_L.detach(), *optimiser.moments, K, D,
