@@ -2,19 +2,22 @@
 
     python benchmarks/growth.py --out results/growth --labels 10000,30000,100000 --dim 128
 
-For each size, in a process of its own: synthetic points whose labels are leaves of a tree of
-prototypes (a point is a noisy mixture of a label and a neighbour of it, so points are not like
-labels); the index is built from them (clusters and regions by balanced 2-means, label vectors from
-centroids, edges from counts), and trained for `--epochs` more where the size is at most
-`--train-up-to`. Measured on one thread, k = 100, on points not seen before:
+For each size, in a process of its own: synthetic documents and label classifiers
+(`asymmetric_instance`), and an index built from them: clusters by balanced 2-means over the labels'
+centroids, edges from counts of visits, the instance's label classifiers. Up to `--train-up-to`
+labels the index is trained on the documents instead, its own classifiers too. Regions are then
+trained on at most `--region-points` of the documents (`build_hierarchy`). Measured on one thread,
+k = 100, on documents not seen before:
 
-- deep: the default, regions above L/40 clusters;
-- flat: the same index without its regions, every query against all clusters;
-- flat-root: a flat index of its own with 8 sqrt(L) clusters, the best that a flat layer can do.
+- flat: L/40 clusters, every query against all of them;
+- deep: the same index with regions above its clusters;
+- deep-fine: a deep index with L/10 clusters, which flat routing could not pay for;
+- flat-root: a flat index with 8 sqrt(L) clusters, as the paper has them.
 
-Time is the median over single queries, bytes are counted from the arrays that a query reads,
-recall is that of the points' labels; `exact` is the recall of scoring all labels. Exponents are
-least squares of log time and log bytes against log L. Sizes that are done are not run again.
+Time is the median over single queries, bytes are counted from the arrays that a query reads.
+R@10 and R@100 are recall of the documents' labels, beside that of scoring every label (exact);
+N@100 is the part of the 100 best labels of exact scoring that were found. Exponents are least
+squares of log time and log bytes against log L. Sizes that are done are not run again.
 """
 
 from __future__ import annotations
@@ -32,14 +35,16 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.data.synthetic import SyntheticInstance, asymmetric_instance
 from learned_index.evaluation.environment import describe_environment, peak_rss_mb
 from learned_index.evaluation.timing import single_latencies
 from learned_index.persistence import atomic_file
+from learned_index.types import Int64Array
 
-VARIANTS = ("flat", "flat-root", "deep")
-_BRANCHING = 8
+VARIANTS = ("flat", "flat-root", "deep", "deep-fine")
+_COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73")
 _QUERIES = 1000
-_EXACT_BLOCK = 65536
+_EXACT_BLOCK = 16384
 
 
 def main() -> None:
@@ -53,6 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="for building; searches use one")
     parser.add_argument("--train-up-to", type=int, default=0, help="most labels that are trained")
     parser.add_argument("--epochs", type=int, default=2, help="of each stage, where trained")
+    parser.add_argument("--region-points", type=int, default=200_000)
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -91,79 +97,59 @@ def _write(path: Path, values: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-# -- data ---------------------------------------------------------------------------------------
-
-
-def prototypes(n_labels: int, dim: int, *, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Leaves of a tree: each node is its parent and a step; self-similar at every size."""
-    rng = np.random.default_rng([seed, 1])
-    nodes = np.zeros((1, dim), np.float32)
-    while len(nodes) < n_labels:
-        n_children = min(_BRANCHING * len(nodes), n_labels)
-        parents = nodes[np.arange(n_children) * len(nodes) // n_children]
-        nodes = 0.8 * parents + rng.standard_normal((n_children, dim), dtype=np.float32)
-    nodes /= np.linalg.norm(nodes, axis=1, keepdims=True)
-    return nodes
-
-
-def draw_points(
-    labels_LD: np.ndarray[Any, np.dtype[np.float32]], n: int, *, seed: int
-) -> tuple[np.ndarray[Any, np.dtype[np.float32]], sp.csr_matrix]:
-    """Noisy mixtures of a label and one near it in the tree, both of them labels of the point."""
-    rng = np.random.default_rng([seed, 2])
-    n_labels, dim = labels_LD.shape
-    first = rng.integers(0, n_labels, size=n)
-    second = (first + rng.integers(1, 6, size=n)) % n_labels
-    X = np.empty((n, dim), np.float32)
-    for start in range(0, n, 65536):
-        span = slice(start, min(start + 65536, n))
-        rows = labels_LD[first[span]] + 0.6 * labels_LD[second[span]]
-        noise = rng.standard_normal(rows.shape, dtype=np.float32)
-        rows += (0.7 / np.sqrt(dim)) * noise
-        X[span] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    both = np.stack([first, second], axis=1).ravel()
-    Y = sp.csr_matrix(
-        (np.ones(2 * n, np.float32), both, np.arange(0, 2 * n + 1, 2)), shape=(n, n_labels)
-    )
-    Y.sum_duplicates()
-    Y.sort_indices()
-    return X, Y
-
-
 # -- one size -----------------------------------------------------------------------------------
 
 
 def measure_size(n_labels: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Build and measure the variants at one number of labels."""
     torch.set_num_threads(arguments.threads)
-    labels_LD = prototypes(n_labels, arguments.dim, seed=arguments.seed)
-    X, Y = draw_points(labels_LD, int(arguments.points_per_label * n_labels), seed=arguments.seed)
-    queries, truth = draw_points(labels_LD, _QUERIES, seed=arguments.seed + 1)
-    del labels_LD
+    instance = asymmetric_instance(
+        n_labels,
+        arguments.dim,
+        n_points=int(arguments.points_per_label * n_labels),
+        n_queries=_QUERIES,
+        seed=arguments.seed,
+    )
+    X = instance.vectors_ND
+    exact_ids = exact_search(instance)
     trained = n_labels <= arguments.train_up_to
     epochs = arguments.epochs if trained else 0
-    rows: dict[str, Any] = {}
-    wanted = arguments.variants.split(",")
     result: dict[str, Any] = {"n_labels": n_labels, "n_points": len(X), "dim": arguments.dim}
-    if "deep" in wanted or "flat" in wanted:
-        config = IndexConfig(hierarchy="deep")
-        index, seconds = build(config, X, Y, epochs=epochs, seed=arguments.seed)
-        torch.set_num_threads(1)
-        result["exact_r100"] = exact_recall(index, queries[:200], truth[:200])
-        for name in ("deep", "flat"):
-            if name == "flat":
-                index.hierarchy = None
-                index._forget()
-            if name in wanted:
-                rows[name] = measure(index, queries, truth) | {"build_seconds": seconds}
-        del index
+    wanted = arguments.variants.split(",")
+    result["exact_r100"] = recall(exact_ids, instance.test_labels_QL)
+    rows: dict[str, Any] = {}
+    sample = X[:: max(1, -(-len(X) // arguments.region_points))]
+
+    def built(hierarchy: str, n_clusters: float) -> tuple[LearnedGraphIndex, float]:
         torch.set_num_threads(arguments.threads)
-    if "flat-root" in wanted:
-        n_clusters = min(n_labels, round(8 * np.sqrt(n_labels)))
-        config = IndexConfig(hierarchy="flat", n_clusters=int(n_clusters))
-        index, seconds = build(config, X, Y, epochs=epochs, seed=arguments.seed)
+        start = time.perf_counter()
+        config = IndexConfig.from_dict(
+            {"hierarchy": hierarchy, "n_clusters": max(1, min(n_labels, round(n_clusters)))}
+        )
+        index = build(config, instance, epochs=epochs, seed=arguments.seed)
+        return index, time.perf_counter() - start
+
+    def deepened(index: LearnedGraphIndex, seconds: float) -> dict[str, Any]:
+        torch.set_num_threads(arguments.threads)
+        start = time.perf_counter()
+        index.build_hierarchy(sample)
+        seconds += time.perf_counter() - start
+        return measured(index, seconds)
+
+    def measured(index: LearnedGraphIndex, seconds: float) -> dict[str, Any]:
         torch.set_num_threads(1)
-        rows["flat-root"] = measure(index, queries, truth) | {"build_seconds": seconds}
+        return measure(index, instance, exact_ids) | {"build_seconds": seconds}
+
+    if "deep" in wanted or "flat" in wanted:
+        index, seconds = built("flat", n_labels / 40)
+        if "flat" in wanted:
+            rows["flat"] = measured(index, seconds)
+        if "deep" in wanted:
+            rows["deep"] = deepened(index, seconds)
+    if "deep-fine" in wanted:
+        rows["deep-fine"] = deepened(*built("deep", n_labels / 10))
+    if "flat-root" in wanted:
+        rows["flat-root"] = measured(*built("flat", 8 * np.sqrt(n_labels)))
     how = f"trained for {epochs} + {epochs} epochs" if trained else "built, not trained"
     return result | {
         "how": how,
@@ -174,21 +160,26 @@ def measure_size(n_labels: int, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 def build(
-    config: IndexConfig, X: Any, Y: sp.csr_matrix, *, epochs: int, seed: int
-) -> tuple[LearnedGraphIndex, float]:
-    """An index and the seconds that it took."""
-    start = time.perf_counter()
+    config: IndexConfig, instance: SyntheticInstance, *, epochs: int, seed: int
+) -> LearnedGraphIndex:
+    """An index that is trained, or (no epochs) built from centroids and counts."""
     training = TrainingConfig(seed=seed, stage1_epochs=epochs, stage2_epochs=epochs)
     index = LearnedGraphIndex(config, training=training)
+    X, Y = instance.vectors_ND, instance.labels_NL
     if epochs:
-        index.fit(X, Y)
-    else:
-        index.build_partition(X, Y).build_graph(X, Y)
-    return index.eval(), time.perf_counter() - start
+        return index.fit(X, Y)
+    index.build_partition(X, Y).build_graph(X, Y)
+    with torch.no_grad():
+        index.label_weight_LD.copy_(torch.from_numpy(instance.label_weights_LD))
+        index.label_bias_L.copy_(torch.from_numpy(instance.label_bias_L))
+    return index.eval()
 
 
-def measure(index: LearnedGraphIndex, queries: Any, truth: sp.csr_matrix) -> dict[str, Any]:
+def measure(
+    index: LearnedGraphIndex, instance: SyntheticInstance, exact_ids: Int64Array
+) -> dict[str, Any]:
     """Time, bytes, memory and recall of an index on one thread."""
+    queries, truth = instance.test_vectors_QD, instance.test_labels_QL
     found = index.search(queries, k=100)
     times = single_latencies(lambda row: index.search(row, k=100), list(queries), at_least=500)
     started = time.perf_counter()
@@ -207,6 +198,7 @@ def measure(index: LearnedGraphIndex, queries: Any, truth: sp.csr_matrix) -> dic
         "index_mb": sum(t.numel() * t.element_size() for t in index.state_dict().values()) / 1e6,
         "r10": recall(found.ids[:, :10], truth),
         "r100": recall(found.ids, truth),
+        "n100": overlap(found.ids, exact_ids),
     }
 
 
@@ -235,21 +227,26 @@ def recall(ids: Any, truth: sp.csr_matrix) -> float:
     return float(np.mean(parts))
 
 
-def exact_recall(index: LearnedGraphIndex, queries: Any, truth: sp.csr_matrix) -> float:
-    """Recall at 100 of scoring every label."""
-    weight_LD, bias_L = index.label_classifiers()
-    x_BD = index.project(queries)
+def overlap(ids: Int64Array, exact_ids: Int64Array) -> float:
+    """Part of the exact best labels that were found, mean over queries."""
+    pairs = zip(ids[: len(exact_ids)], exact_ids, strict=True)
+    return float(np.mean([np.isin(exact, row).mean() for row, exact in pairs]))
+
+
+def exact_search(instance: SyntheticInstance) -> Int64Array:
+    """The 100 best labels by the instance's classifiers, int64 Q x 100, in no order."""
+    x_BD, weight_LD = instance.test_vectors_QD, instance.label_weights_LD
     best = np.empty((len(x_BD), 0), np.float32)
     ids = np.empty((len(x_BD), 0), np.int64)
-    for start in range(0, len(bias_L), _EXACT_BLOCK):
-        stop = min(start + _EXACT_BLOCK, len(bias_L))
-        scores = x_BD @ weight_LD[start:stop].T + bias_L[start:stop]
+    for start in range(0, len(weight_LD), _EXACT_BLOCK):
+        stop = min(start + _EXACT_BLOCK, len(weight_LD))
+        scores = x_BD @ weight_LD[start:stop].T + instance.label_bias_L[start:stop]
         best = np.concatenate([best, scores], axis=1)
         ids = np.concatenate([ids, np.tile(np.arange(start, stop), (len(x_BD), 1))], axis=1)
         kept = np.argpartition(-best, 99, axis=1)[:, :100]
         best = np.take_along_axis(best, kept, axis=1)
         ids = np.take_along_axis(ids, kept, axis=1)
-    return recall(ids, truth)
+    return ids
 
 
 # -- all sizes ----------------------------------------------------------------------------------
@@ -274,21 +271,20 @@ def as_table(summary: dict[str, Any]) -> str:
     """Markdown: a row for each size and variant, then the exponents."""
     lines = [
         "| L | index | C | S | W0 / K0 | ms single | ms in a batch | MB read a query "
-        "| of it routing | index MB | R@10 | R@100 | exact R@100 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| of it routing | index MB | R@10 | R@100 | exact R@100 | N@100 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in summary["sizes"]:
         for name, row in result["variants"].items():
             widths = f"{row['region_beam_width']} / {row['candidate_clusters']}"
             deep = row["n_regions"] is not None
-            exact = result.get("exact_r100")
             lines.append(
                 f"| {result['n_labels']:,} | {name} | {row['n_clusters']:,} "
                 f"| {row['n_regions'] if deep else ''} | {widths if deep else ''} "
                 f"| {row['latency_ms_p50']:.3f} | {row['batch_ms']:.3f} "
                 f"| {row['query_bytes'] / 1e6:.2f} | {row['routing_bytes'] / 1e6:.2f} "
                 f"| {row['index_mb']:.0f} | {100 * row['r10']:.1f} | {100 * row['r100']:.1f} "
-                f"| {'' if exact is None else f'{100 * exact:.1f}'} |"
+                f"| {100 * result['exact_r100']:.1f} | {100 * row['n100']:.1f} |"
             )
     lines += [
         "",
@@ -316,7 +312,7 @@ def plot(summary: dict[str, Any], path: Path) -> None:
     panels = figure.subplots(1, 2)
     titles = {"latency_ms_p50": "ms per single query, one thread", "query_bytes": "bytes read"}
     for panel, (cost, title) in zip(panels, titles.items(), strict=True):
-        for name, colour in zip(VARIANTS, ("#D55E00", "#E69F00", "#0072B2"), strict=True):
+        for name, colour in zip(VARIANTS, _COLOURS, strict=True):
             rows = [
                 (r["n_labels"], r["variants"][name][cost])
                 for r in summary["sizes"]
