@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.baselines.base import BoundSearch, as_float32, require_built
+from learned_index.baselines.base import BoundSearch, Inputs, as_float32, require_built
 from learned_index.baselines.package_search import (
     Metric,
     PackageSearch,
@@ -87,10 +87,10 @@ class LorannSearch(PackageSearch):
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs."""
         clusters = min(query_arguments.get("clusters", 8), self._clusters)
-        # The package reads k results out of the candidates, so there must be as many.
         assert self._items_LE is not None
         width = min(k, len(self._items_LE))
-        rerank = max(query_arguments.get("rerank", 2 * k), width)
+        # With no more candidates than results the package leaves these without order.
+        rerank = max(query_arguments.get("rerank", 2 * k), width + 1)
         search, threads = self._index.search, batch_threads()
         return BoundSearch(
             lambda row: search(row, width, clusters, rerank, False, 1),
@@ -105,7 +105,7 @@ class LorannSearch(PackageSearch):
             {"clusters": value, "rerank": rerank}
             for value in wanted
             if value <= self._clusters
-            for rerank in (100, 200, 400, 800, 1600)
+            for rerank in (120, 200, 400, 800, 1600)
             if rerank <= 400 * value
         ]
 
@@ -125,7 +125,7 @@ class QueryTrainedLorannSearch(LorannSearch):
     """
 
     method = "lorann-queries"
-    inputs = "classifiers+queries"
+    inputs: ClassVar[Inputs] = "classifiers+queries"
     sample: ClassVar[int] = 2**18
     """Training queries used at most."""
 

@@ -12,6 +12,7 @@ import torch
 
 from learned_index.baselines.base import (
     Baseline,
+    Inputs,
     as_float32,
     check_k,
     padded,
@@ -60,7 +61,7 @@ class PackageSearch(Baseline):
         name: The method as the user wrote it.
     """
 
-    inputs = "classifiers"
+    inputs: ClassVar[Inputs] = "classifiers"
     arguments: ClassVar[tuple[str, ...]]
     """Names of the query-time knobs."""
 

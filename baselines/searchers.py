@@ -12,7 +12,7 @@ from learned_index.errors import InputError
 from learned_index.types import DenseMatrix, Searcher, SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
-SHORTLIST_SIZES = (100, 200, 400, 800, 1600, 3200, 6400)
+SHORTLIST_SIZES = (100, 150, 200, 300, 500, 1000, 2000)
 PRECISIONS = ("int8", "float16", "float32")
 
 
@@ -133,11 +133,7 @@ class EngineSearch(LearnedSearch):
         super().build(to_engine(EngineConfig(precision=self.precision)))
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return pairs of ``beam_width`` and ``shortlist_size``.
-
-        A shortlist is neither so short that most paths of the beam are cut off, nor longer than
-        the beam can fill.
-        """
+        """Return pairs of ``beam_width`` and ``shortlist_size``, no longer than a beam can fill."""
         n_labels = getattr(self._searcher, "n_labels", None) or max(SHORTLIST_SIZES)
         sizes = [size for size in SHORTLIST_SIZES if size < n_labels]
         if n_labels <= max(SHORTLIST_SIZES):
@@ -146,5 +142,5 @@ class EngineSearch(LearnedSearch):
             {"beam_width": width, "shortlist_size": size}
             for width in self.beam_widths()
             for size in sizes
-            if 12 * width <= size <= 400 * width or size == sizes[-1] <= 12 * width
+            if size <= 400 * width or size == sizes[0]
         ]

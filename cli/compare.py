@@ -257,7 +257,10 @@ def _as_trained(
     """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index."""
     if spec.method != "ova":
         return spec
-    training = model.index.training_config
+    from learned_index.text_index import trained_index
+
+    index = trained_index(model.index)
+    training = index.training_config
     if learning_rate is not None:
         spec = spec.with_options(learning_rate=learning_rate)
     return spec.with_options(
@@ -265,7 +268,7 @@ def _as_trained(
         batch_size=training.batch_size,
         warmup=training.warmup_fraction,
         weight_decay=training.weight_decay,
-        projection=model.index.config.projection,
+        projection=index.config.projection,
         seed=training.seed,
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from learned_index.baselines import (
+    EngineSearch,
     ExactSearch,
     HnswSearch,
     Int8ExactSearch,
@@ -295,6 +296,72 @@ def test_learned_and_tree_wrap_a_searcher():
     assert [arguments["beam_width"] for arguments in tree.query_grid()] == [1, 2, 3, 4]
     assert learned.search(make_queries(2), 3, beam_width=5).ids.tolist() == [[5] * 3] * 2
     assert (learned.disk_bytes(), tree.disk_bytes()) == (30, 4)
+
+
+class FakeEngine(FakeIndex):
+    """An engine tells its shape and takes two knobs."""
+
+    n_labels = 700
+
+    def search(self, queries, k, *, beam_width=20, shortlist_size=200):
+        ids = np.full((len(queries), k), 1000 * beam_width + shortlist_size)
+        return SearchResult(ids, np.zeros(ids.shape, np.float32))
+
+    def save(self, directory, overwrite=False):
+        directory.mkdir()
+        (directory / "a.npy").write_bytes(b"x" * 77)
+
+    save_pretrained = None
+
+
+class FakeCompiled(FakeIndex):
+    configs: list = []  # noqa: RUF012
+
+    def to_engine(self, config=None):
+        self.configs.append(config)
+        return FakeEngine()
+
+
+def test_the_engine_is_made_from_the_index_and_swept_over_two_knobs():
+    engine = EngineSearch()
+    engine.build(FakeCompiled())
+    assert FakeCompiled.configs[-1] is None and engine.disk_bytes() == 77
+    grid = engine.query_grid()
+    assert {tuple(point) for point in grid} == {("beam_width", "shortlist_size")}
+    assert {point["beam_width"] for point in grid} == {1, 2, 3, 5, 8, 12, 20, 30}
+    assert max(point["shortlist_size"] for point in grid) == 700  # no longer than the labels
+    assert all(p["shortlist_size"] <= 400 * p["beam_width"] for p in grid)
+    rows = engine.prepare_queries(make_queries(3))
+    bound = engine.bind(2, beam_width=5, shortlist_size=300)
+    assert bound.batch(rows).tolist() == [[5300] * 2] * 3
+    assert bound.one(engine.split_queries(rows)[0]).ids.tolist() == [[5300] * 2]
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16", "float32"])
+def test_the_precision_reaches_the_engine(precision):
+    EngineSearch(precision).build(FakeCompiled())
+    assert FakeCompiled.configs[-1].precision == precision
+
+
+def test_an_index_without_an_engine_is_refused():
+    with pytest.raises(InputError, match="to_engine"):
+        EngineSearch().build(FakeIndex())
+
+
+def test_bound_searches_equal_search():
+    """What is timed is what is tested."""
+    queries = make_queries(30)
+    for method in VECTOR_METHODS:
+        adapter = built(method)
+        arguments = adapter.query_grid()[-1]
+        expected = adapter.search(queries, 10, **arguments).ids
+        rows = adapter.prepare_queries(queries)
+        bound = adapter.bind(10, **arguments)
+        np.testing.assert_array_equal(bound.batch(rows), expected)
+        for row, ids in zip(adapter.split_queries(rows), expected, strict=True):
+            answer = bound.one(row)
+            found = answer.ids if isinstance(answer, SearchResult) else answer[1]
+            np.testing.assert_array_equal(found[0], ids)
 
 
 def test_a_searcher_without_a_tree_is_refused():

@@ -294,6 +294,8 @@ def compare(
         comparison.curves.extend(point for point in points if point["error"] is None)
         comparison.rows.append(best_point(points, target=settings.target_recall * best_recall))
     comparison.pareto.extend(pareto_rows(comparison.curves))
+    engines = [spec.name for spec in specs if spec.name.startswith("engine")]
+    comparison.environment["reference"] = (engines or [specs[0].name])[0]
     comparison.operating.extend(
         operating_rows(
             comparison.curves,
@@ -302,6 +304,7 @@ def compare(
                 slack=settings.label_slack,
                 neighbour_recalls=settings.neighbour_recalls,
             ),
+            reference=comparison.environment["reference"],
         )
     )
     return comparison

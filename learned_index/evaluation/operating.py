@@ -44,14 +44,14 @@ def standard_targets(
         neighbour_recalls: Recalls of the exact 100 best, in percent.
     """
     labels = Target(
-        name=f"true labels, within {slack:g} points of exact scoring",
+        name=f"{TARGET_METRIC} >= {exact_recall - slack:.2f}",
         metric=TARGET_METRIC,
         least=exact_recall - slack,
     )
     return [
         labels,
         *(
-            Target(name=f"exact 100, {recall:g} %", metric=NEIGHBOUR_RECALL, least=recall)
+            Target(name=f"exact 100 >= {recall:g}", metric=NEIGHBOUR_RECALL, least=recall)
             for recall in neighbour_recalls
         ),
     ]
@@ -105,25 +105,29 @@ def pareto_rows(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def operating_rows(
-    curves: Sequence[Mapping[str, Any]], targets: Sequence[Target]
+    curves: Sequence[Mapping[str, Any]],
+    targets: Sequence[Target],
+    *,
+    reference: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return the cheapest point of each method that reaches each target, apart for each load.
 
     Args:
-        curves: Measured points of all methods. The first method is what the others are set
-            against.
+        curves: Measured points of all methods.
         targets: What is to be reached.
+        reference: The method that the others are set against; None: the first.
 
     Returns:
         One row for each target and method that has the target's metric: ``target``, ``metric``,
         ``least``, ``method``, ``best`` (the highest recall it reached) and, for both loads,
         ``<load>_ms``, ``<load>_recall``, ``<load>_spread``, ``<load>_arguments`` (null where the
-        target was not reached) and ``<load>_times``, its cost over that of the first method.
+        target was not reached) and ``<load>_times``, its cost over that of the reference.
     """
     methods = list(dict.fromkeys(point["method"] for point in curves))
+    reference = reference if reference is not None else next(iter(methods), None)
     rows = []
     for target in targets:
-        reference: dict[Load, float | None] = {}
+        found: list[dict[str, Any]] = []
         for method in methods:
             points = [
                 point
@@ -142,17 +146,18 @@ def operating_rows(
             reaching = [point for point in points if point[target.metric] >= target.least - 1e-9]
             for load, cost in COSTS.items():
                 point = min(reaching, key=cost, default=None)
-                ms = None if point is None else cost(point)
-                if method == methods[0]:
-                    reference[load] = ms
-                base = reference.get(load)
-                row[f"{load}_ms"] = ms
-                row[f"{load}_times"] = None if ms is None or base is None else ms / base
+                row[f"{load}_ms"] = None if point is None else cost(point)
                 row[f"{load}_recall"] = None if point is None else point[target.metric]
                 row[f"{load}_arguments"] = None if point is None else point["query_arguments"]
                 spread = "latency_spread" if load == "single" else "qps_spread"
                 row[f"{load}_spread"] = None if point is None else point.get(spread)
-            rows.append(row)
+            found.append(row)
+        bases = next((row for row in found if row["method"] == reference), {})
+        for row in found:
+            for load in COSTS:
+                ms, base = row[f"{load}_ms"], bases.get(f"{load}_ms")
+                row[f"{load}_times"] = None if ms is None or base is None else ms / base
+        rows += found
     return rows
 
 

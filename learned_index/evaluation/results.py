@@ -85,7 +85,7 @@ def data_digest(arrays: Iterable[Any]) -> str:
         for array in arrays:
             array = np.ascontiguousarray(array)
             yield f"{array.dtype.str}{array.shape}".encode()
-            yield memoryview(array).cast("B") if array.size else b""
+            yield array.reshape(-1).view(np.uint8)
 
     return _digest(parts())
 
