@@ -59,6 +59,7 @@ def test_kernels_equal_plain_torch_in_the_interpreter(tmp_path):
 
 @pytest.mark.gpu
 @needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 def test_kernels_equal_plain_torch_on_a_gpu(tmp_path):
     run_cases(tmp_path, interpreted=False)
 

@@ -144,14 +144,21 @@ def test_walk_finds_what_plain_torch_finds(size, force, ties):
         assert (found.n_positives_B <= 1).all()
 
 
-def test_walk_in_turns_leaves_nothing_behind(monkeypatch):
+def use_blocks_of_16(monkeypatch, module):
+    """So that small cases need several blocks, as large ones do."""
+    monkeypatch.setattr(f"learned_index.kernels.triton.{module}.block_of", lambda n, largest: 16)
+
+
+def test_walk_in_blocks_and_turns_finds_the_same_and_leaves_nothing_behind(monkeypatch):
     from learned_index.kernels.triton import explore as module
 
-    clusters, scores, labels, weights, positives = graph_case(7, B=5)
+    clusters, scores, labels, weights, positives = graph_case(7, B=5, P=20)
     arguments = {"n_labels": 40, "shortlist_size": 6, "positives_BP": positives,
                  "force_positives": True, "implementation": "triton"}  # fmt: skip
     together = explore(clusters, scores, labels, weights, **arguments)
-    monkeypatch.setattr(module, "_SCRATCH_BYTES", 2 * 8 * 40 + 900)  # two rows a turn
+    assert int(together.n_positives_B.max()) > 3
+    use_blocks_of_16(monkeypatch, "explore")
+    monkeypatch.setattr(module, "_SCRATCH_BYTES", 2 * 8 * 53)  # two rows a turn
     in_turns = explore(clusters, scores, labels, weights, **arguments)
     for one, other in zip(together, in_turns, strict=True):
         assert torch.equal(one, other)
@@ -169,13 +176,14 @@ def test_walk_ignores_paths_that_are_not_a_number():
 # -- path scores ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("B", "W"), [(4, 5), (20, 9)])
-def test_path_scores_and_gradients_equal_plain_torch(B, W):
-    clusters, scores, labels, weights, positives = graph_case(1, B=B, W=W, M=7, L=25)
+@pytest.mark.parametrize(("B", "W"), [(4, 5), (20, 18)])
+def test_path_scores_and_gradients_equal_plain_torch(B, W, monkeypatch):
+    use_blocks_of_16(monkeypatch, "paths")
+    clusters, scores, labels, weights, positives = graph_case(1, B=B, W=W, C=20, M=7, L=70)
     clusters[1:-1], scores[1:-1] = clusters[1], scores[1]  # edges that the queries share
-    shortlist = explore(clusters, scores, labels, weights, n_labels=25, shortlist_size=30,
-                        positives_BP=positives.clamp(max=24), implementation="torch")  # fmt: skip
-    upstream = random_like(len(clusters), 30, seed=2)
+    shortlist = explore(clusters, scores, labels, weights, n_labels=70, shortlist_size=60,
+                        positives_BP=positives, implementation="torch")  # fmt: skip
+    upstream = random_like(len(clusters), 60, seed=2)
     results = []
     for implementation in ("triton", "torch"):
         leaves = [t.clone().requires_grad_() for t in (scores, weights)]
@@ -351,7 +359,8 @@ def loss_case(K=70):
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, 0.05)])
-def test_losses_and_gradients_equal_plain_torch(weights):
+def test_losses_and_gradients_equal_plain_torch(weights, monkeypatch):
+    use_blocks_of_16(monkeypatch, "loss")
     logits, paths, n_positives, n_valid = loss_case()
     results = []
     for fused in (True, False):

@@ -269,8 +269,9 @@ class LearnedGraphIndex(nn.Module):
         Args:
             x_BD: float32 vectors.
             positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids.
-            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, on
-                the CPU), or collects their gradients (RowGradients), instead of leaving them.
+            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, with
+                Numba or Triton), or collects their gradients (RowGradients), instead of leaving
+                them.
 
         Returns:
             The losses and the shortlist. The shortlist holds the beam's labels and, by teacher

@@ -158,8 +158,8 @@ def _reading_order(
     """Positives where they are, then labels in ascending order, then pads.
 
     The kernels of :mod:`~learned_index.kernels.triton.score` go through all queries at the same
-    pace. In this order they meet the same classifiers at about the same time, so most reads come
-    from the L2 cache: at L = 131K, K = 2000, B = 512, D = 768 each row is wanted by 8 queries.
+    pace. In this order they meet the same classifiers at about the same time, so most reads can
+    come from the L2 cache: at L = 131K, K = 2000, B = 512, D = 768 each row is wanted by 8 queries.
     """
     K = ids_BK.shape[1]
     column = torch.arange(K, device=ids_BK.device)[None, :]
