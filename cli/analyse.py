@@ -183,6 +183,7 @@ def analyse(
     from learned_index.cli.sources import resolve_data
     from learned_index.elias import ELIAS, load_model
     from learned_index.persistence import atomic_file, write_json
+    from learned_index.text_index import trained_index
 
     use_threads(threads)
     model = load_model(model_path)
@@ -190,7 +191,8 @@ def analyse(
         raise InputError(
             f"{model_path} does not know how often its labels were trained; train it again"
         )
-    indexes = model.members if isinstance(model, ELIAS) else [model.index]
+    members = model.members if isinstance(model, ELIAS) else [model.index]
+    indexes = [trained_index(member) for member in members]
     dataset = resolve_data(data, quiet=quiet).read(split)
     if dataset.n_points == 0:
         raise InputError(f"the {split} split has no points; nothing can be measured")

@@ -189,12 +189,14 @@ def compare(
     )
     from learned_index.evaluation import compare as run
     from learned_index.evaluation.report import comparison_parts
+    from learned_index.text_index import trained_index
 
     specs = parse_baselines(baselines or DEFAULT_BASELINES)
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]
     n_threads = use_threads(threads)
     model = load_model(model_path)
+    trained_index(model.index)  # an engine cannot give the rivals the classifiers
     specs = [
         _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
         for spec in specs

@@ -11,6 +11,7 @@ from learned_index.cli.common import emit_json, handle_errors, json_option
 
 if TYPE_CHECKING:
     from learned_index.elias import ELIAS
+    from learned_index.engine import SearchEngine
     from learned_index.graph import LearnedGraphIndex
 
 
@@ -38,11 +39,28 @@ def describe(directory: Path) -> dict[str, Any]:
     if isinstance(model, ELIAS):
         values |= _full_model(model)
     return values | {
-        "hierarchy": _hierarchy(model.index),
-        "index": model.index.config.to_dict(),
-        "training": model.index.training_config.to_dict(),
+        **_index(model.index),
         "disk_bytes": sum(path.stat().st_size for path in files),
         "n_files": len(files),
+    }
+
+
+def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
+    """Shape and configuration of an index, or of the engine of a compiled model."""
+    from learned_index.engine import SearchEngine
+
+    if isinstance(index, SearchEngine):
+        return {
+            "n_clusters": index.n_clusters,
+            "n_regions": index.arrays.n_regions,
+            "n_edges": len(index.arrays.edge_labels_E),
+            "engine_bytes": index.nbytes,
+            "engine": index.config.to_dict(),
+        }
+    return {
+        "hierarchy": _hierarchy(index),
+        "index": index.config.to_dict(),
+        "training": index.training_config.to_dict(),
     }
 
 

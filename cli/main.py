@@ -23,6 +23,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plan": ("learned_index.cli.plan", "plan", "Tell what li train would need."),
     "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
     "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
+    "compile": (
+        "learned_index.cli.compile_model",
+        "compile_model",
+        "Make a model small and fast for search.",
+    ),
     "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),
     "ablate": ("learned_index.cli.ablate", "ablate", "What each part of the model brings."),
     "analyse": ("learned_index.cli.analyse", "analyse", "What a model learned, by frequency."),

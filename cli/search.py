@@ -22,6 +22,7 @@ from learned_index.cli.measure import score_argument
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
+    from learned_index.data import LabelVocabulary
     from learned_index.elias import ELIAS
     from learned_index.text_index import TextIndex
 
@@ -57,6 +58,28 @@ def _decode(line: bytes, number: int) -> str:
         return line.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise InputError(f"line {number} of the input is not UTF-8: {error.reason}") from None
+
+
+def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
+    """Read label keys or names, one a line, as ids.
+
+    Raises:
+        InputError: The file cannot be read, or a line names no label.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a list of labels: {error}") from None
+    by_name: dict[str, list[int]] = {}
+    for label, key in enumerate(vocabulary.keys):
+        for name in {key, vocabulary.name(label)}:
+            by_name.setdefault(name, []).append(label)
+    ids: list[int] = []
+    for number, line in enumerate((line.strip() for line in lines), start=1):
+        if line and line not in by_name:
+            raise InputError(f"{file}, line {number}: the model has no label {line!r}")
+        ids += by_name.get(line, [])
+    return ids
 
 
 def _answers(
@@ -114,6 +137,18 @@ def _print_answer(answer: dict[str, Any]) -> None:
     help="Of a model of li train: ranking (default), its calibrated probability in the same order, "
     "or the index alone.",
 )
+@click.option(
+    "--allow",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with the only labels to find, a key or name a line (compiled models).",
+)
+@click.option(
+    "--deny",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with labels not to find, a key or name a line (compiled models).",
+)
 @threads_option
 @json_option
 @handle_errors
@@ -124,6 +159,8 @@ def search(
     beam_width: int | None,
     shortlist_size: int | None,
     score: str | None,
+    allow: Path | None,
+    deny: Path | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -142,6 +179,9 @@ def search(
     loaded = load_model(model)
     arguments: dict[str, Any] = {"beam_width": beam_width, "shortlist_size": shortlist_size}
     arguments.update(score_argument(loaded, score))
+    for name, file in (("allow", allow), ("deny", deny)):
+        if file is not None:
+            arguments[name] = read_labels(file, loaded.vocabulary)
     if texts:
         answers = _answers(loaded, list(texts), k, arguments)
         if as_json:

@@ -114,6 +114,7 @@ def train_index(
         resolve_data,
         text_features,
     )
+    from learned_index.text_index import trained_index
 
     index_config, training_config = preset_configs(
         preset,
@@ -174,7 +175,7 @@ def train_index(
         "peak_rss_mb": peak_rss_mb(),
         "metrics": metrics,
         "index": model.index.config.to_dict(),
-        "training": model.index.training_config.to_dict(),
+        "training": trained_index(model.index).training_config.to_dict(),
         "versions": versions(),
     }
     path = write_report(out, summary)

@@ -345,6 +345,7 @@ def _summary(
     metrics: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     from learned_index.cli.report import peak_rss_mb, versions
+    from learned_index.text_index import trained_index
 
     inside = dict(model.report_["seconds"])
     return {
@@ -366,7 +367,7 @@ def _summary(
         "calibration": model.report_["calibration"],
         "ranker": model.report_["ranker"],
         "index": model.index.config.to_dict(),
-        "training": model.index.training_config.to_dict(),
+        "training": trained_index(model.index).training_config.to_dict(),
         "ranker_config": model.ranker_config.to_dict(),
         "elias": model.config.to_dict(),
         "versions": versions(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from learned_index.data.vocabulary import LabelVocabulary
     from learned_index.elias import ELIAS, EliasConfig
+    from learned_index.engine import EngineConfig, SearchEngine
     from learned_index.graph import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
     from learned_index.text_index import TextIndex
     from learned_index.types import SearchResult
@@ -17,10 +18,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ELIAS",
     "EliasConfig",
+    "EngineConfig",
     "IndexConfig",
     "IndexOutput",
     "LabelVocabulary",
     "LearnedGraphIndex",
+    "SearchEngine",
     "SearchResult",
     "TextIndex",
     "TrainingConfig",
@@ -32,10 +35,12 @@ __all__ = [
 _HOME = {
     "ELIAS": "learned_index.elias",
     "EliasConfig": "learned_index.elias",
+    "EngineConfig": "learned_index.engine",
     "IndexConfig": "learned_index.graph",
     "IndexOutput": "learned_index.graph",
     "LabelVocabulary": "learned_index.data.vocabulary",
     "LearnedGraphIndex": "learned_index.graph",
+    "SearchEngine": "learned_index.engine",
     "SearchResult": "learned_index.types",
     "TextIndex": "learned_index.text_index",
     "TrainingConfig": "learned_index.graph",

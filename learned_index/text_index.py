@@ -11,8 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.engine import EngineConfig, LabelIds, SearchEngine
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.graph.saving import open_index
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
@@ -54,7 +56,7 @@ class TextIndex:
 
     Args:
         encoder: Fitted; turns texts into D-dimensional vectors.
-        index: Fitted on vectors of that encoder.
+        index: Fitted on vectors of that encoder, or a search engine made of such an index.
         vocabulary: Names of the index's labels.
         label_counts: int64, L. Training points of each label (for propensities); None: unknown.
         n_points: Training points in all.
@@ -78,7 +80,7 @@ class TextIndex:
     def __init__(
         self,
         encoder: Encoder,
-        index: LearnedGraphIndex,
+        index: LearnedGraphIndex | SearchEngine,
         vocabulary: LabelVocabulary,
         *,
         label_counts: Int64Array | None = None,
@@ -167,6 +169,20 @@ class TextIndex:
             n_points=n_points,
         )
 
+    def compiled(self, config: EngineConfig | None = None) -> Self:
+        """The same model with a search engine in the place of its index.
+
+        Raises:
+            InputError: It has one already.
+        """
+        return type(self)(
+            self.encoder,
+            trained_index(self.index).to_engine(config),
+            self.vocabulary,
+            label_counts=self.label_counts,
+            n_points=self.n_points,
+        )
+
     def encode(self, texts: Sequence[Any]) -> Float32Array:
         """Encode texts with the model's encoder.
 
@@ -183,6 +199,8 @@ class TextIndex:
         vectors: Any | None = None,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
+        allow: LabelIds | None = None,
+        deny: LabelIds | None = None,
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 
@@ -194,12 +212,15 @@ class TextIndex:
             vectors: B x D vectors of these texts from this encoder, where they are at hand.
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
+            allow: The only labels to find, ids or a mask of L booleans; None: all.
+            deny: Labels not to find; wins over ``allow``.
 
         Returns:
             Ids B x k and scores B x k, best first, padded with -1 and -inf.
 
         Raises:
-            InputError: ``texts`` is a single string, or ``k`` is below 1.
+            InputError: ``texts`` is a single string, ``k`` is below 1, or labels are allowed or
+                denied and the index is not compiled.
         """
         if isinstance(texts, str):
             raise InputError(
@@ -214,7 +235,8 @@ class TextIndex:
             vectors = self.encode(texts)
         if len(vectors) != rows:
             raise InputError(f"got {len(vectors)} vectors for {rows} texts; expected as many")
-        result = self.index.search(vectors, k, beam_width=beam_width, shortlist_size=shortlist_size)
+        searched = restricted(self.index, allow=allow, deny=deny)
+        result = searched.search(vectors, k, beam_width=beam_width, shortlist_size=shortlist_size)
         if sp.issparse(texts):
             return result
         blank = np.array([isinstance(text, str) and not text.strip() for text in texts])
@@ -301,13 +323,45 @@ class TextIndex:
         try:
             return cls(
                 encoder_class(kind).load(directory / "encoder"),
-                LearnedGraphIndex.from_pretrained(directory / "index", verify=False),
+                open_index(directory / "index", verify=False),
                 LabelVocabulary.load(directory),
                 label_counts=counts,
                 n_points=n_points,
             )
         except InputError as error:
             raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
+
+
+def trained_index(index: LearnedGraphIndex | SearchEngine) -> LearnedGraphIndex:
+    """The index, which must not be an engine.
+
+    Raises:
+        InputError: It is a search engine.
+    """
+    if isinstance(index, SearchEngine):
+        raise InputError(
+            "the model is compiled: its index is a search engine, which can be searched only; "
+            "use the model that it was compiled from"
+        )
+    return index
+
+
+def restricted(
+    index: LearnedGraphIndex | SearchEngine, *, allow: LabelIds | None, deny: LabelIds | None
+) -> LearnedGraphIndex | SearchEngine:
+    """The index, or the engine of those labels that may be found.
+
+    Raises:
+        InputError: Labels are allowed or denied, and the index is not compiled.
+    """
+    if allow is None and deny is None:
+        return index
+    if not isinstance(index, SearchEngine):
+        raise InputError(
+            "allow- and deny-lists need a search engine; compile the model first: li compile, or "
+            "model.compiled()"
+        )
+    return index.restrict(allow=allow, deny=deny)
 
 
 def _n_rows(rows: Any) -> int:

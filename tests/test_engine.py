@@ -195,8 +195,8 @@ def test_restricted_engine_of_nothing_answers_with_padding(index, queries):
 @pytest.mark.parametrize("precision", ["int8", "float16", "float32"])
 def test_save_and_load(index, queries, tmp_path, precision):
     engine = index.to_engine(EngineConfig(precision=precision, beam_width=5, shortlist_size=40))
-    engine.save(tmp_path / "engine")
-    loaded = SearchEngine.load(tmp_path / "engine", verify=True)
+    engine.save_pretrained(tmp_path / "engine")
+    loaded = SearchEngine.from_pretrained(tmp_path / "engine", verify=True)
     assert loaded.config == engine.config and loaded.nbytes == engine.nbytes
     assert isinstance(loaded.arrays.label_vectors_LP, np.memmap)
     for part in (engine, loaded):
@@ -205,12 +205,12 @@ def test_save_and_load(index, queries, tmp_path, precision):
         loaded.search(queries, 9).scores, engine.search(queries, 9).scores
     )
     restricted = engine.restrict(allow=range(50))
-    restricted.save(tmp_path / "part")
-    again = SearchEngine.load(tmp_path / "part")
+    restricted.save_pretrained(tmp_path / "part")
+    again = SearchEngine.from_pretrained(tmp_path / "part")
     assert again.is_partial
     np.testing.assert_array_equal(again.search(queries, 9).ids, restricted.search(queries, 9).ids)
     with pytest.raises(InputError):
-        engine.save(tmp_path / "engine")
+        engine.save_pretrained(tmp_path / "engine")
 
 
 def test_damaged_engines_are_refused(index, tmp_path):
@@ -225,24 +225,24 @@ def test_damaged_engines_are_refused(index, tmp_path):
         )
     ):
         directory = tmp_path / str(number)
-        engine.save(directory)
+        engine.save_pretrained(directory)
         damage(directory)
         with pytest.raises(ModelFormatError):
-            SearchEngine.load(directory)
+            SearchEngine.from_pretrained(directory)
     # An edge to a label that does not exist would be read out of bounds: refused without
     # checksums too.
     directory = tmp_path / "edges"
-    engine.save(directory)
+    engine.save_pretrained(directory)
     edges = np.array(engine.arrays.edge_labels_E)
     edges[3] = N_LABELS
     np.save(directory / "edge_labels_E.npy", edges)
     with pytest.raises(ModelFormatError, match="targets run"):
-        SearchEngine.load(directory)
+        SearchEngine.from_pretrained(directory)
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["config"]["engine"]["precision"] = "int4"
     (directory / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelFormatError, match="precision"):
-        SearchEngine.load(directory)
+        SearchEngine.from_pretrained(directory)
 
 
 def test_input_is_checked(index, queries):

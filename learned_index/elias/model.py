@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -15,9 +16,11 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.points import Points, blank_rows, dense_vectors, n_rows
 from learned_index.elias.shortlist import Shortlist, followed_by, merge
+from learned_index.engine import EngineConfig, LabelIds, SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
+from learned_index.text_index import restricted, trained_index
 from learned_index.training import Progress
 from learned_index.types import (
     PAD_ID,
@@ -110,7 +113,7 @@ class ELIAS:
         else:
             self.index_config = index or IndexConfig()
             self.training_config = training or TrainingConfig()
-        self.members: list[LearnedGraphIndex] = []
+        self.members: Sequence[LearnedGraphIndex | SearchEngine] = []
         self.ranker_: SparseRanker | None = None
         self.combination = Combination()
         self.calibrator_: Calibrator | None = None
@@ -122,8 +125,8 @@ class ELIAS:
     # -- what it is -----------------------------------------------------------------------------
 
     @property
-    def index(self) -> LearnedGraphIndex:
-        """The index of the first member."""
+    def index(self) -> LearnedGraphIndex | SearchEngine:
+        """The index of the first member, or its search engine in a compiled model."""
         self._require_fitted()
         return self.members[0]
 
@@ -144,6 +147,18 @@ class ELIAS:
     def __repr__(self) -> str:
         state = f"{len(self.members)} members" if self.members else "not fitted"
         return f"ELIAS({self.encoder.kind!r}, {state})"
+
+    def compiled(self, config: EngineConfig | None = None) -> Self:
+        """The same model with search engines in the place of its indexes: for search only.
+
+        Raises:
+            InputError: It is compiled already.
+        """
+        self._require_fitted()
+        engines = [trained_index(member).to_engine(config) for member in self.members]
+        model = copy.copy(self)
+        model.members = engines
+        return model
 
     # -- training -------------------------------------------------------------------------------
 
@@ -271,6 +286,8 @@ class ELIAS:
         score: Score = "ranking",
         beam_width: int | None = None,
         shortlist_size: int | None = None,
+        allow: LabelIds | None = None,
+        deny: LabelIds | None = None,
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 
@@ -288,12 +305,15 @@ class ELIAS:
                 alone, without the ranker).
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
+            allow: The only labels to find, ids or a mask of L booleans; None: all.
+            deny: Labels not to find; wins over ``allow``.
 
         Returns:
             Ids B x k and scores B x k, padded with -1 and -inf.
 
         Raises:
-            InputError: A single string, k below 1, or no calibration for ``"probability"``.
+            InputError: A single string, k below 1, no calibration for ``"probability"``, or
+                labels allowed or denied in a model that is not compiled.
         """
         self._require_fitted()
         if isinstance(texts, str):
@@ -309,6 +329,7 @@ class ELIAS:
                 "this model was trained without calibration; use predict, or train with "
                 "calibration and points to hold out"
             )
+        members = [restricted(member, allow=allow, deny=deny) for member in self.members]
         rows = n_rows(texts)
         all_vectors = self._given_vectors(texts, vectors)
         if self.ranker_ is not None and score != "index" and sparse is None and rows:
@@ -323,6 +344,7 @@ class ELIAS:
                 None if sparse is None else sparse[part],
                 k,
                 score,
+                members,
                 {"beam_width": beam_width, "shortlist_size": shortlist_size},
             )
         blank = blank_rows(texts)
@@ -351,14 +373,22 @@ class ELIAS:
         return given
 
     def shortlist(
-        self, vectors: Sequence[Any], width: int, **arguments: int | None
+        self,
+        vectors: Sequence[Any],
+        width: int,
+        *,
+        members: Sequence[LearnedGraphIndex | SearchEngine] | None = None,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
     ) -> tuple[Shortlist, Shortlist]:
         """Search all members and average their probabilities.
 
         Args:
             vectors: B x D of each encoder.
             width: Labels wanted in the wide shortlist, at least ``rerank_size``.
-            **arguments: ``beam_width`` and ``shortlist_size`` of the search.
+            members: What is searched; None: the model's members.
+            beam_width: Clusters explored; None: the trained value.
+            shortlist_size: Labels scored; None: the trained value.
 
         Returns:
             The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
@@ -367,8 +397,13 @@ class ELIAS:
         size = self.config.rerank_size
         each = size if len(self.members) == 1 else 2 * size
         results = [
-            member.search(vectors[min(number, len(vectors) - 1)], max(each, width), **arguments)
-            for number, member in enumerate(self.members)
+            member.search(
+                vectors[min(number, len(vectors) - 1)],
+                max(each, width),
+                beam_width=beam_width,
+                shortlist_size=shortlist_size,
+            )
+            for number, member in enumerate(self.members if members is None else members)
         ]
         head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
         return head, head if width <= size else merge(results, max(each, width))
@@ -379,10 +414,11 @@ class ELIAS:
         sparse: sp.csr_matrix | None,
         k: int,
         score: Score,
+        members: Sequence[LearnedGraphIndex | SearchEngine],
         arguments: dict[str, int | None],
     ) -> tuple[Int64Array, Float32Array]:
         size = self.config.rerank_size
-        head, wide = self.shortlist(vectors, k, **arguments)
+        head, wide = self.shortlist(vectors, k, members=members, **arguments)
         tail = followed_by(head.ids, wide, k - size) if k > size else None
         q_BK = self._margins(sparse, vectors[0], head.ids, score)
         rank_BK = head.p if q_BK is None else self.combination(head.p, q_BK)

@@ -11,6 +11,7 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.errors import DataFormatError, InputError, ModelFormatError
 from learned_index.graph import LearnedGraphIndex
+from learned_index.graph.saving import open_index
 from learned_index.persistence import (
     MANIFEST_NAME,
     atomic_directory,
@@ -106,13 +107,13 @@ def read_model(cls: type[Model], directory: Path) -> Model:
             for number, kind in enumerate(config["encoders"])
         ]
         members = [
-            LearnedGraphIndex.from_pretrained(directory / f"member_{n}" / "index", verify=False)
+            open_index(directory / f"member_{n}" / "index", verify=False)
             for n in range(int(config["n_members"]))
         ]
         model = cls(
             encoders[0],
-            members[0].config,
-            training=members[0].training_config,
+            members[0].config if isinstance(members[0], LearnedGraphIndex) else None,
+            training=getattr(members[0], "training_config", None),
             config=EliasConfig.from_dict(config["model"]),
         )
         model.encoders, model.members = encoders, members

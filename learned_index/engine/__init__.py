@@ -2,7 +2,16 @@
 
 from learned_index.engine.building import IndexParts, RegionParts
 from learned_index.engine.config import EngineConfig
+from learned_index.engine.filtering import LabelIds
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.engine.tuning import Tuning, tune
 
-__all__ = ["EngineConfig", "IndexParts", "RegionParts", "SearchEngine", "Tuning", "tune"]
+__all__ = [
+    "EngineConfig",
+    "IndexParts",
+    "LabelIds",
+    "RegionParts",
+    "SearchEngine",
+    "Tuning",
+    "tune",
+]

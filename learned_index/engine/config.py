@@ -24,9 +24,9 @@ class EngineConfig(Config):
         "(one cache line), 120 beyond 512 dimensions"
     )  # fmt: skip
     edge_threshold: float = _parameter(0.0, "edges of a smaller weight are left out, 0 to 1")
-    beam_width: int = _parameter(8, "default W: clusters explored per query")
+    beam_width: int = _parameter(12, "default W: clusters explored per query")
     shortlist_size: int = _parameter(
-        200, "default K: labels scored with their whole vectors, at least twice the results"
+        300, "default K: labels scored with their whole vectors, at least 3 times the results"
     )
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ KIND = "search-engine"
 
 
 def save_engine(engine: SearchEngine, directory: Path, *, overwrite: bool) -> None:
-    """See :meth:`SearchEngine.save`."""
+    """See :meth:`SearchEngine.save_pretrained`."""
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         for name, array in engine.arrays.named().items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
@@ -36,7 +36,7 @@ def save_engine(engine: SearchEngine, directory: Path, *, overwrite: bool) -> No
 
 
 def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
-    """See :meth:`SearchEngine.load`."""
+    """See :meth:`SearchEngine.from_pretrained`."""
     from learned_index.engine.search_engine import Constants, SearchEngine
 
     manifest = read_manifest(directory, kind=KIND, verify=verify)

@@ -54,9 +54,9 @@ class Constants(NamedTuple):
 class SearchEngine:
     """Search of one trained index, laid out for speed; nothing of it can be changed.
 
-    Made by :meth:`LearnedGraphIndex.to_engine` or :meth:`load`. Labels are found as by the index
-    that it was made from; scores differ by the rounding of the stored vectors. Any number of
-    threads may search one engine at once.
+    Made by :meth:`LearnedGraphIndex.to_engine` or :meth:`from_pretrained`. Labels are found as by
+    the index that it was made from; scores differ by the rounding of the stored vectors. Any
+    number of threads may search one engine at once.
 
     Args:
         arrays: What the compiled search reads.
@@ -172,7 +172,7 @@ class SearchEngine:
             k: Results per query; rows end in id -1, score -inf where there are fewer labels.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K, labels scored with their whole vectors, at least k; default from
-                the configuration, at least 2 k.
+                the configuration, at least 3 k.
             allow: Ids of the only labels to find, or a mask of L booleans.
             deny: Ids of labels not to find, or a mask of L booleans. A list that is used again
                 is cheaper through :meth:`restrict`.
@@ -204,7 +204,7 @@ class SearchEngine:
             rows = as_float32_rows(rows, name="queries")
         config = self.config
         width = config.beam_width if beam_width is None else beam_width
-        size = max(config.shortlist_size, 2 * k) if shortlist_size is None else shortlist_size
+        size = max(config.shortlist_size, 3 * k) if shortlist_size is None else shortlist_size
         if k < 1 or width < 1 or size < 1:
             raise InputError(
                 f"k is {k}, beam_width {width}, shortlist_size {size}; expected at least 1"
@@ -303,7 +303,7 @@ class SearchEngine:
 
     # -- persistence ----------------------------------------------------------------------------
 
-    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+    def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write the engine into a directory: one .npy file for each array, and a manifest.
 
         Raises:
@@ -314,8 +314,8 @@ class SearchEngine:
         save_engine(self, Path(directory), overwrite=overwrite)
 
     @classmethod
-    def load(cls, directory: str | Path, *, verify: bool = False) -> SearchEngine:
-        """Open what :meth:`save` wrote; the arrays are mapped, not read.
+    def from_pretrained(cls, directory: str | Path, *, verify: bool = False) -> SearchEngine:
+        """Open what :meth:`save_pretrained` wrote; the arrays are mapped, not read.
 
         Args:
             directory: The saved engine.

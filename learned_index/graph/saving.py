@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from learned_index.engine import SearchEngine
+from learned_index.engine.saving import KIND as ENGINE_KIND
+from learned_index.engine.saving import load_engine
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.hierarchy import HierarchyShape
 from learned_index.graph.pruning import PruningReport
 from learned_index.persistence import (
+    MANIFEST_NAME,
     atomic_directory,
     load_arrays,
+    read_json,
     read_manifest,
     save_arrays,
     write_manifest,
@@ -165,3 +170,15 @@ def _check_ids(ids: np.ndarray[Any, Any], n_rows: int, limit: int) -> None:
         raise InputError(f"ids have shape {ids.shape} and dtype {ids.dtype}")
     if ids.size and (ids.min() < -1 or ids.max() >= limit):
         raise InputError(f"ids run from {ids.min()} to {ids.max()}, expected up to {limit - 1}")
+
+
+def open_index(directory: Path, *, verify: bool = True) -> LearnedGraphIndex | SearchEngine:
+    """Open a saved index, or a search engine that was made of one.
+
+    Raises:
+        ModelFormatError: Neither, or truncated, edited or newer.
+    """
+    raw = read_json(directory / MANIFEST_NAME)
+    if isinstance(raw, dict) and raw.get("kind") == ENGINE_KIND:
+        return load_engine(directory, verify=verify)
+    return load_index(directory, verify=verify)

@@ -138,7 +138,7 @@ def _keep_best(values, ids, n, k, order):
         for i in range(n):
             order[i] = 0
             if bits[i] == threshold:
-                smaller = 0
+                smaller = np.int64(0)
                 for j in range(n):
                     smaller += np.int64(bits[j] == threshold and ids[j] < ids[i])
                 order[i] = np.int32(smaller < ties)
