@@ -32,7 +32,7 @@ _TEXT_OPTIONS: dict[str, str] = {}
 _SPEC = re.compile(r"(?P<method>[a-z][a-z0-9_-]*)(?::(?P<colon>.*)|\((?P<parentheses>.*)\))?")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
 
-DEFAULT_BASELINES = "exact,exact-int8,hnsw,ivf,tree,knn"
+DEFAULT_BASELINES = "engine,exact,exact-int8,hnsw,ivf,tree,knn"
 """What ``li compare`` measures unless told otherwise: everything but the training of one-vs-all."""
 
 

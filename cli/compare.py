@@ -86,7 +86,7 @@ class SavedIndex:
     "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
     "(hnswlib:links=48). Of other packages, if installed: lorann, lorann-queries, scann, hnswlib, "
     "usearch; of FAISS also ivf-sq8 and ivf-pq; engine is the index's search engine; ova, "
-    "one-vs-all, is trained.  [default: exact,exact-int8,hnsw,ivf,tree,knn]",
+    "one-vs-all, is trained.  [default: engine,exact,exact-int8,hnsw,ivf,tree,knn]",
 )
 @click.option(
     "--split",
