@@ -21,6 +21,7 @@ from learned_index.kernels import dispatch, explore, kernel_implementation, scor
 from learned_index.kernels.loss import fused_losses
 
 HERE = Path(__file__).resolve().parent
+own_process = pytest.mark.timeout(1200)  # a whole run of tests or compilations, on a busy machine
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="Triton is not installed (pip install triton; Linux only)",
@@ -53,6 +54,7 @@ def run_cases(tmp_path, *, interpreted):
 
 
 @needs_triton
+@own_process
 def test_kernels_equal_plain_torch_in_the_interpreter(tmp_path):
     run_cases(tmp_path, interpreted=True)
 
@@ -60,12 +62,14 @@ def test_kernels_equal_plain_torch_in_the_interpreter(tmp_path):
 @pytest.mark.gpu
 @needs_triton
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@own_process
 def test_kernels_equal_plain_torch_on_a_gpu(tmp_path):
     run_cases(tmp_path, interpreted=False)
 
 
 @needs_triton
 @pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
+@own_process
 def test_every_kernel_compiles_without_spilling_registers(tmp_path, architecture):
     done = run(tmp_path, str(HERE / "triton_compile.py"), str(architecture))
     assert done.returncode == 0, done.stderr[-4000:]
