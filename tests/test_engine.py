@@ -301,6 +301,32 @@ def test_tuned_knobs_reach_the_recall(index):
         index.tune(vectors[:0])
 
 
+def test_ranking_by_classifiers_alone(index, queries):
+    engine = index.to_engine(EngineConfig(ranking="classifiers", precision="float32"))
+    vectors, bias = index.label_classifiers()
+    logits = index.project(queries) @ vectors.T + bias
+    ids, scores = engine.search(queries, 5, beam_width=index.n_clusters, shortlist_size=N_LABELS)
+    best = np.argsort(-logits, axis=1)[:, :5]
+    assert np.mean(ids == best) > 0.98
+    expected = 1 / (1 + np.exp(-np.take_along_axis(logits, ids, axis=1)))
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_work_counts_what_a_search_touches(index, queries):
+    engine = index.to_engine()
+    arrays = engine.arrays
+    work = engine.work(queries, 5, beam_width=index.n_clusters, shortlist_size=70)
+    assert work.clusters == index.n_clusters
+    assert work.edges == len(arrays.edge_labels_E)
+    assert work.candidates == len(np.unique(arrays.edge_labels_E))
+    assert work.rescored == 70
+    assert 0.5 * engine.nbytes < work.n_bytes < 1.2 * engine.nbytes
+    small = engine.work(queries, 5, beam_width=2, shortlist_size=20)
+    sizes = np.diff(arrays.edge_offsets_C1)
+    assert 2 * sizes.min() <= small.edges <= 2 * sizes.max()
+    assert small.rescored == 20 and small.n_bytes < work.n_bytes
+
+
 def test_with_knobs_changes_the_defaults_only(index, queries):
     engine = index.to_engine()
     other = engine.with_knobs(beam_width=2, shortlist_size=31)
@@ -312,7 +338,12 @@ def test_with_knobs_changes_the_defaults_only(index, queries):
 
 
 def test_config_is_checked(index):
-    for wrong in ({"precision": "int4"}, {"beam_width": 0}, {"edge_threshold": 2.0}):
+    for wrong in (
+        {"precision": "int4"},
+        {"ranking": "x"},
+        {"beam_width": 0},
+        {"edge_threshold": 2.0},
+    ):
         with pytest.raises(InputError):
             EngineConfig(**wrong)
     with pytest.raises(InputError, match="sketch_dim"):

@@ -24,6 +24,10 @@ class EngineConfig(Config):
         "(one cache line), 120 beyond 512 dimensions"
     )  # fmt: skip
     edge_threshold: float = _parameter(0.0, "edges of a smaller weight are left out, 0 to 1")
+    ranking: Literal["model", "classifiers"] = _parameter(
+        "model",
+        "labels are ranked by path and classifier as by the index, or by their classifiers alone",
+    )
     beam_width: int = _parameter(12, "default W: clusters explored per query")
     shortlist_size: int = _parameter(
         300, "default K: labels scored with their whole vectors, at least 3 times the results"
@@ -34,6 +38,8 @@ class EngineConfig(Config):
             raise InputError(
                 f"precision is {self.precision!r}, expected 'int8', 'float16' or 'float32'"
             )
+        if self.ranking not in ("model", "classifiers"):
+            raise InputError(f"ranking is {self.ranking!r}, expected 'model' or 'classifiers'")
         for name in ("sketch_dim", "beam_width", "shortlist_size"):
             self._require(name, low=1)
         self._require("edge_threshold", low=0.0, high=1.0)

@@ -51,6 +51,24 @@ class Constants(NamedTuple):
     reference_width: int
 
 
+class Work(NamedTuple):
+    """Mean work of a query.
+
+    Attributes:
+        clusters: Clusters scored.
+        edges: Edges walked, from clusters to labels.
+        candidates: Labels found and scored by their sketches.
+        rescored: Labels scored with their whole vectors.
+        n_bytes: Bytes that must be read for it.
+    """
+
+    clusters: float
+    edges: float
+    candidates: float
+    rescored: float
+    n_bytes: float
+
+
 class SearchEngine:
     """Search of one trained index, laid out for speed; nothing of it can be changed.
 
@@ -108,11 +126,12 @@ class SearchEngine:
             dim=parts.label_vectors_LD.shape[1],
             router_scale=parts.router_scale,
             region_scale=1.0 if regions is None else regions.scale,
-            path_exponent=parts.path_exponent,
+            path_exponent=parts.path_exponent if config.ranking == "model" else 0.0,
             region_beam_width=1 if regions is None else regions.beam_width,
             n_candidates=1 if regions is None else regions.n_candidates,
             reference_width=1 if regions is None else regions.reference_width,
         )
+        parts = parts._replace(path_exponent=constants.path_exponent)
         return cls(build_arrays(parts, config), config, constants)
 
     # -- shape ----------------------------------------------------------------------------------
@@ -219,7 +238,7 @@ class SearchEngine:
         if n_rows == 1:
             bad = search_rows(
                 self._handle, rows, 0, 1, self._numbers, width, size, least,
-                self._scratch(size), ids, scores,
+                *self._scratch(size), ids, scores,
             )  # fmt: skip
         else:
             bad = self._search_batch(rows, width, size, least, ids, scores)
@@ -241,7 +260,7 @@ class SearchEngine:
         def call(_: int, start: int, stop: int) -> None:
             first = search_rows(
                 self._handle, rows, start, stop, self._numbers, width, size, least,
-                self._scratch(size), ids, scores,
+                *self._scratch(size), ids, scores,
             )  # fmt: skip
             if first >= 0:
                 bad.append(int(first))
@@ -250,14 +269,44 @@ class SearchEngine:
         run_ranges(split_evenly(len(rows), 4 * n_threads if n_threads > 1 else 1), call)
         return min(bad, default=-1)
 
-    def _scratch(self, size: int) -> npt.NDArray[np.uint8]:
-        """This thread's scratch memory; the search leaves zero what it found zero."""
+    def _scratch(self, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """This thread's scratch memory and counters; the search leaves zero what it found zero."""
         held: dict[str, Any] = self._local.__dict__
         if held.get("size", -1) < size:
-            held["bytes"] = np.zeros(scratch_bytes(self._handle, size), np.uint8)
+            counts = held["arrays"][1] if "arrays" in held else np.zeros(5, np.int64)
+            held["arrays"] = np.zeros(scratch_bytes(self._handle, size), np.uint8), counts
             held["size"] = size
-        scratch: npt.NDArray[np.uint8] = held["bytes"]
-        return scratch
+        arrays: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] = held["arrays"]
+        return arrays
+
+    def work(
+        self,
+        queries: DenseMatrix,
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> Work:
+        """What a query costs on average; the arguments are those of :meth:`search`."""
+        rows = as_vectors(queries, dim=self._dim, name="queries")
+        before = self._scratch(0)[1].copy()
+        for row in as_float32_rows(rows, name="queries"):
+            # One by one: a batch may be searched, and counted, on other threads.
+            self.search(row[None], k, beam_width=beam_width, shortlist_size=shortlist_size)
+        n, *done = (self._scratch(0)[1] - before).tolist()
+        arrays = self.arrays
+        per = Work(*(number / n for number in done), n_bytes=0.0)
+        codes = arrays.cluster_vectors_CP.shape[1]
+        edge = arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize
+        whole = arrays.label_vectors_LP.shape[1] * arrays.label_vectors_LP.itemsize + 8
+        return per._replace(
+            n_bytes=arrays.sketch_map_SP.nbytes
+            + arrays.region_vectors_RP.nbytes
+            + per.clusters * (codes + 4)
+            + per.edges * edge
+            + per.candidates * arrays.sketches_LB.shape[1]
+            + per.rescored * whole
+        )
 
     # -- variants -------------------------------------------------------------------------------
 

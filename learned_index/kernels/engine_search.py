@@ -32,6 +32,7 @@ from learned_index.kernels.engine_steps import (
     row_logits,
     softmax,
     walk,
+    walked,
 )
 from learned_index.kernels.intrinsics import (
     as_float32,
@@ -77,7 +78,7 @@ def scratch_bytes(handle, shortlist_size):
 @numba.njit(nogil=True, cache=True)
 def _route(
     handle, beam_width, alpha, region_alpha, codes, scale, correction, scores, region_scores,
-    best, found, paths, chosen, beam, beam_scores,
+    best, found, paths, chosen, beam, beam_scores, counts,
 ):  # fmt: skip
     """Find the best clusters: among all, or among those that the best regions lead to."""
     n_clusters, n_regions = handle[N_CLUSTERS], handle[N_REGIONS]
@@ -85,6 +86,7 @@ def _route(
     vectors = np.uintp(handle[CLUSTER_VECTORS])
     scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
     if n_regions == 0:
+        counts[1] += n_clusters
         row_logits(vectors, scales, n_clusters, padded_dim, codes, scale, correction, scores)
         softmax(scores, n_clusters, alpha)
         return best_rows(scores, n_clusters, beam_width, beam, beam_scores)
@@ -105,6 +107,7 @@ def _route(
         vectors, np.uintp(padded_dim), best, found, paths,
     )  # fmt: skip
     n = select_largest(paths, n, n_candidates, chosen)
+    counts[1] += n
     chosen_logits(vectors, scales, found, chosen, n, padded_dim, codes, scale, correction, scores)
     softmax(scores, n, alpha)
     width = best_rows(scores, n, beam_width, beam, beam_scores)
@@ -169,7 +172,7 @@ def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
 @numba.njit(nogil=True, cache=True)
 def search_rows(
     handle, queries, start, stop, constants, beam_width, shortlist_size, least_candidates,
-    scratch, out_ids, out_scores,
+    scratch, counts, out_ids, out_scores,
 ):  # fmt: skip
     """Search ``queries[start:stop]``.
 
@@ -184,6 +187,8 @@ def search_rows(
         shortlist_size: K, labels scored with whole vectors; at least the results wanted.
         least_candidates: While fewer labels are found the beam grows, up to all clusters.
         scratch: uint8, :func:`scratch_bytes` long, 0 at the first call.
+        counts: int64, five numbers to which the work is added: queries, clusters scored, edges
+            walked, labels sketched, labels scored with whole vectors.
         out_ids: int64 B x k.
         out_scores: float32 B x k.
 
@@ -263,13 +268,14 @@ def search_rows(
             width = _route(
                 handle, asked, alpha, region_alpha, codes, scale, correction, cluster_scores,
                 region_scores, cluster_best, cluster_found, cluster_paths, cluster_chosen,
-                beam, beam_scores,
+                beam, beam_scores, counts,
             )  # fmt: skip
             n = walk(
                 beam, beam_scores, width, exponent, n_clusters, np.uintp(handle[EDGE_OFFSETS]),
                 np.uintp(handle[EDGE_LABELS]), np.uintp(handle[EDGE_WEIGHTS]),
                 np.uintp(handle[SKETCHES]), np.uintp(sketch_bytes), best, labels, paths,
             )  # fmt: skip
+            counts[2] += walked(beam, width, np.uintp(handle[EDGE_OFFSETS]), n_clusters)
             if n >= least_candidates or asked >= n_clusters:
                 break
             asked = min(4 * asked, n_clusters)
@@ -283,6 +289,9 @@ def search_rows(
             chosen[i] = ids_of[labels[chosen[i]]]
         label_scores(values, whole_z, kept, values)
         rank_best(values, chosen, kept, out_ids[b], out_scores[b], order, ranks)
+        counts[0] += 1
+        counts[3] += n
+        counts[4] += kept
         for i in range(kept, k):
             out_ids[b, i] = -1
             out_scores[b, i] = -np.inf

@@ -160,6 +160,16 @@ def walk(
     return n
 
 
+@numba.njit(nogil=True, cache=True)
+def walked(beam, width, offsets, n_rows):
+    """How many edges the rows of the beam have."""
+    offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
+    total = np.int64(0)
+    for w in range(width):
+        total += offsets_R1[beam[w] + 1] - offsets_R1[beam[w]]
+    return total
+
+
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
 def label_scores(paths, z, n, values):
     for i in range(n):
