@@ -42,7 +42,7 @@ ROWS = {"BLOCK_PAIRS": 8, "BLOCK_D": 256}
 CASES = [
     ("walk_kernel", {}, {"BLOCK": 1024}, 4),
     ("collect_kernel", {}, {"BLOCK": 1024}, 4),
-    ("positives_kernel", {"out": "*i32"}, {"BLOCK": 16}, 4),
+    ("positives_kernel", {"out": "*i32"}, {"BLOCK": 256}, 1),
     ("select_kernel", {"out": "*i32"}, {"BLOCK": 2048}, 8),
     ("paths_kernel", {}, {"BLOCK": 1024}, 4),
     ("grad_scores_kernel", {}, {"BLOCK_W": 32, "BLOCK_K": 32}, 4),
@@ -57,16 +57,16 @@ CASES = [
     ("loss_kernel", {}, {"BLOCK": 1024}, 4),
     # Triton makes a number that is 1 a constant, and compiles another kernel for it.
     ("walk_kernel", {}, {"BLOCK": 16, "W": 1, "M": 1, "L": 1}, 4),
-    ("collect_kernel", {}, {"BLOCK": 16, "W": 1, "M": 1, "L": 1}, 4),
-    ("positives_kernel", {"out": "*i32"}, {"BLOCK": 16, "P": 1, "K": 1, "L": 1}, 4),
+    ("collect_kernel", {}, {"BLOCK": 16, "W": 1, "M": 1, "L": 1}, 1),
+    ("positives_kernel", {"out": "*i32"}, {"BLOCK": 16, "P": 1, "K": 1, "L": 1}, 1),
     ("select_kernel", {"out": "*i32"}, {"BLOCK": 2048, "N": 1, "K": 1}, 8),
     ("paths_kernel", {}, {"BLOCK": 1024, "n": 1, "W": 1, "K": 1}, 4),
     ("grad_scores_kernel", {}, {"BLOCK_W": 16, "BLOCK_K": 32, "W": 1, "K": 1}, 4),
     ("score_kernel", {}, {"BLOCK_K": 16, "BLOCK_D": 16, "K": 1, "D": 1}, 4),
     ("grad_x_kernel", {}, {"BLOCK_K": 16, "BLOCK_D": 16, "K": 1, "D": 1}, 4),
-    ("grad_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 2),
-    ("update_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 2),
-    ("step_rows_kernel", {}, {"BLOCK_D": 16, "D": 1}, 2),
+    ("grad_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 1),
+    ("update_rows_kernel", {}, {"BLOCK_PAIRS": 8, "BLOCK_D": 16, "K": 1, "D": 1}, 1),
+    ("step_rows_kernel", {}, {"BLOCK_D": 16, "D": 1}, 1),
     ("loss_kernel", {}, {"BLOCK": 16, "K": 1}, 4),
 ]
 

@@ -18,7 +18,7 @@ import torch
 import triton
 import triton.language as tl
 
-from learned_index.kernels.triton.launch import block_of, launch
+from learned_index.kernels.triton.launch import block_of, launch, warps_of
 from learned_index.kernels.triton.select import select_largest
 
 _SCRATCH_BYTES = 3 << 28
@@ -138,9 +138,13 @@ def explore_triton(
         if P:
             launch(
                 positives_kernel, n, device, positives[rows], best, n_positives_B[rows],
-                positions_BK[rows], P, shortlist_size, n_labels, BLOCK=block_of(P, 256),
+                positions_BK[rows], P, shortlist_size, n_labels,
+                BLOCK=block_of(P, 256), num_warps=1,
             )  # fmt: skip
-        launch(collect_kernel, n * W, device, *edges, values, W, M, n_labels, BLOCK=block)
+        launch(
+            collect_kernel, n * W, device, *edges, values, W, M, n_labels,
+            BLOCK=block, num_warps=warps_of(block, 4),
+        )  # fmt: skip
         select_largest(values[:n], n_positives_B[rows], positions_BK[rows])
     found = positions_BK >= 0
     position = torch.where(found, positions_BK, 0).long()

@@ -58,6 +58,15 @@ def block_of(n: int, largest: int) -> int:
     return int(min(largest, max(16, triton.next_power_of_2(n))))
 
 
+def warps_of(block: int, most: int) -> int:
+    """Warps for a kernel that changes a block in place.
+
+    No more than the block has entries for: in a larger program other warps hold copies of the
+    entries, and could read them after they were changed.
+    """
+    return max(1, min(most, block // 32))
+
+
 def blocks(n: int, block: int) -> int:
     """How many blocks cover ``n``."""
     return -(-n // block)

@@ -6,7 +6,13 @@ import torch
 import triton
 import triton.language as tl
 
-from learned_index.kernels.triton.launch import block_of, blocks, launch, require_contiguous
+from learned_index.kernels.triton.launch import (
+    block_of,
+    blocks,
+    launch,
+    require_contiguous,
+    warps_of,
+)
 
 
 @triton.jit
@@ -72,5 +78,5 @@ def step_rows(
     launch(
         step_rows_kernel, len(rows) * blocks(D, block), weight.device,
         rows.contiguous(), weight, grad.contiguous(), moment1, moment2, D, *constants,
-        BLOCK_D=block, num_warps=2,
+        BLOCK_D=block, num_warps=warps_of(block, 2),
     )  # fmt: skip

@@ -18,7 +18,13 @@ import triton.language as tl
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.kernels.optimiser import RowAdamW, RowGradients
-from learned_index.kernels.triton.launch import block_of, blocks, launch, require_contiguous
+from learned_index.kernels.triton.launch import (
+    block_of,
+    blocks,
+    launch,
+    require_contiguous,
+    warps_of,
+)
 from learned_index.kernels.triton.optimiser import update_block
 from learned_index.kernels.triton.segments import group_by_key
 
@@ -188,7 +194,7 @@ class _ScoreTriton(torch.autograd.Function):
         order, starts = group_by_key(label_ids, L)
         n_programs = (len(starts) - 1) * blocks(D, block)
         pairs = (x, grad_z, label_ids, order, starts)
-        shape = {"BLOCK_PAIRS": _BLOCK_PAIRS, "BLOCK_D": block, "num_warps": 2}
+        shape = {"BLOCK_PAIRS": _BLOCK_PAIRS, "BLOCK_D": block, "num_warps": warps_of(block, 2)}
         if isinstance(optimiser, RowAdamW):
             require_contiguous(weight_LD, bias_L)
             launch(
