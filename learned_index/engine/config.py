@@ -30,7 +30,9 @@ class EngineConfig(Config):
     )
     beam_width: int = _parameter(12, "default W: clusters explored per query")
     shortlist_size: int = _parameter(
-        300, "default K: labels scored with their whole vectors, at least 3 times the results"
+        300,
+        "default K: labels scored with their whole vectors; twice the results wanted where that is "
+        "no more than those",
     )
 
     def __post_init__(self) -> None:

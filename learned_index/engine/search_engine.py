@@ -191,7 +191,7 @@ class SearchEngine:
             k: Results per query; rows end in id -1, score -inf where there are fewer labels.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K, labels scored with their whole vectors, at least k; default from
-                the configuration, at least 3 k.
+                the configuration, 2 k if that is not above k.
             allow: Ids of the only labels to find, or a mask of L booleans.
             deny: Ids of labels not to find, or a mask of L booleans. A list that is used again
                 is cheaper through :meth:`restrict`.
@@ -223,7 +223,9 @@ class SearchEngine:
             rows = as_float32_rows(rows, name="queries")
         config = self.config
         width = config.beam_width if beam_width is None else beam_width
-        size = max(config.shortlist_size, 3 * k) if shortlist_size is None else shortlist_size
+        size = config.shortlist_size if shortlist_size is None else shortlist_size
+        if shortlist_size is None and size <= k:
+            size = 2 * k
         if k < 1 or width < 1 or size < 1:
             raise InputError(
                 f"k is {k}, beam_width {width}, shortlist_size {size}; expected at least 1"
