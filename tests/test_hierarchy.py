@@ -111,7 +111,8 @@ def route_by_hand(index, x, beam_width):
                 u[int(c)] = max(u.get(int(c), -1.0), g[s] * e)
     candidates = sorted(u, key=lambda c: -u[c])[:size]
     logits = index.router.weight_CD.detach().double().numpy()[candidates] @ x
-    scores = np.minimum(1, softmax(logits, index.config.router_scale))
+    share = float(hierarchy.coverage) ** (np.log(size / C) / np.log(14 / C))
+    scores = np.minimum(1, softmax(logits, share * index.config.router_scale))
     order = np.argsort(-logits)[:beam_width]
     return [candidates[i] for i in order], scores[order]
 
@@ -302,6 +303,26 @@ def test_engines_read_the_arrays(deep):
     assert (hierarchy.region_edge_weights[edges < 0] == 0).all()
     assert 0 <= hierarchy.region_edge_weights.min() <= hierarchy.region_edge_weights.max() <= 1
     assert (hierarchy.W0, hierarchy.K0) == (3, 14)
+
+
+def test_coverage_is_the_part_of_the_softmax_that_candidates_hold(deep, queries):
+    hierarchy, (train, _) = deep.hierarchy, points(2000, seed=0)
+    x_BD = torch.from_numpy(deep.project(train))
+    softmax = torch.softmax(deep.router.logits(x_BD), dim=1)
+    ids = hierarchy.candidates(x_BD, 3, 14)
+    held = [float(softmax[b, row[row >= 0]].sum()) for b, row in enumerate(ids)]
+    assert float(hierarchy.coverage) == pytest.approx(np.mean(held), rel=1e-4)
+    assert 0.3 < float(hierarchy.coverage) < 1
+    assert hierarchy.coverage_at(14) == pytest.approx(float(hierarchy.coverage))
+    shares = [hierarchy.coverage_at(k) for k in range(1, C + 1)]
+    assert shares == sorted(shares) and shares[-1] == 1
+    # Scores of the beam are on the scale of a softmax over all clusters, on average.
+    scores, clusters = deep.beam(x_BD, 4)
+    everything = (deep.config.router_scale * softmax.gather(1, clusters)).clamp(max=1)
+    assert float(scores.sum() / everything.sum()) == pytest.approx(1, abs=0.05)
+    candidates_only = TrainingConfig(**{**QUICK.to_dict(), "cluster_softmax": "candidates"})
+    index = LearnedGraphIndex(DEEP, training=candidates_only).fit(*points(200, seed=0))
+    assert float(index.hierarchy.coverage) == 1
 
 
 def test_widths_grow_with_the_beam_and_stay_in_range(deep):

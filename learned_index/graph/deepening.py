@@ -12,7 +12,11 @@ import torch
 from learned_index.errors import InputError
 from learned_index.graph.hierarchy import RegionHierarchy, hierarchy_shape, region_targets
 from learned_index.graph.partitioning import count_region_visits
-from learned_index.graph.regions import learnable_region_edges, partition_clusters
+from learned_index.graph.regions import (
+    learnable_region_edges,
+    measure_coverage,
+    partition_clusters,
+)
 from learned_index.training.batches import EpochOrder, as_float32_rows, as_vectors
 from learned_index.training.schedule import warmup_linear_decay
 from learned_index.types import DenseMatrix
@@ -49,6 +53,7 @@ def build_hierarchy(
     index.hierarchy.to(device)
     learnable_region_edges(index, count_region_visits(index, vectors))
     _train(index, vectors, epochs=epochs, batch_size=batch_size or training.batch_size)
+    measure_coverage(index, vectors)
     index._forget()
 
 

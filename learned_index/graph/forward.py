@@ -90,7 +90,7 @@ def _explored_clusters(
         the regions, None for a flat index.
     """
     hierarchy, width = index.hierarchy, index.config.beam_width
-    if hierarchy is not None and not _scores_all_clusters(index):
+    if hierarchy is not None and not scores_all_clusters(index):
         return _among_candidates(index, hierarchy, x_BD, distinct(teacher_BP))
     logits_BC = index.router.logits(x_BD)
     clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
@@ -103,7 +103,8 @@ def _explored_clusters(
     return clusters_BW, scores_BW, region_loss
 
 
-def _scores_all_clusters(index: LearnedGraphIndex) -> bool:
+def scores_all_clusters(index: LearnedGraphIndex) -> bool:
+    """Whether the label losses know the softmax over all clusters."""
     choice = index.training_config.cluster_softmax
     return choice == "all" or (choice == "auto" and index.n_clusters <= DENSE_CLUSTERS)
 
@@ -124,7 +125,8 @@ def _among_candidates(
     safe_BW = chosen_BW.clamp(min=0)
     clusters_BW = walk.ids_BK.gather(1, safe_BW).masked_fill(chosen_BW < 0, -1)
     unused = clusters_BW < 0
-    scores_BW = index.router.scores(logits_BK).gather(1, safe_BW).masked_fill(unused, 0.0)
+    scores_BK = index.router.scores(logits_BK, share=hierarchy.coverage_at(hierarchy.K0))
+    scores_BW = scores_BK.gather(1, safe_BW).masked_fill(unused, 0.0)
     targets_BW = region_targets(clusters_BW, scores_BW, positives_BP)
     loss = region_cross_entropy(walk.path_BK.gather(1, safe_BW), targets_BW)
     return clusters_BW, scores_BW, loss

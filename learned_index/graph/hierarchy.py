@@ -99,10 +99,14 @@ class RegionHierarchy(nn.Module):
         router: Scores regions: ``g = min(1, alpha softmax(x R^T))``.
         graph: Edges from regions to clusters.
         shape: S, W0, K0 and the W that they are for.
+        coverage: Buffer, scalar: the part of the softmax over all clusters that the K0 candidates
+            hold on average. Softmax over candidates times this is on the scale that the label
+            losses know; 1 where training scored candidates alone.
     """
 
     router: ClusterRouter
     graph: ClusterLabelGraph
+    coverage: torch.Tensor
 
     def __init__(self, n_clusters: int, dim: int, *, scale: float, shape: HierarchyShape) -> None:
         super().__init__()
@@ -111,6 +115,7 @@ class RegionHierarchy(nn.Module):
         self.graph = ClusterLabelGraph.from_partition(
             np.arange(n_clusters) % shape.n_regions, shape.n_regions
         )
+        self.register_buffer("coverage", torch.ones(()))
 
     # -- what engines read ----------------------------------------------------------------------
 
@@ -174,6 +179,13 @@ class RegionHierarchy(nn.Module):
         regions = min(max(1, math.ceil(self.W0 * ratio)), self.n_regions)
         return regions, min(max(beam_width, math.ceil(self.K0 * ratio)), self.n_clusters)
 
+    def coverage_at(self, n_candidates: int) -> float:
+        """:attr:`coverage` for another number of candidates: a power law that is 1 for all C."""
+        if max(n_candidates, self.K0) >= self.n_clusters:
+            return 1.0
+        logs = [math.log(k / self.n_clusters) for k in (n_candidates, self.K0)]
+        return math.pow(float(self.coverage), logs[0] / logs[1])
+
     # -- torch paths ----------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -196,12 +208,37 @@ class RegionHierarchy(nn.Module):
             widths: (W0, K0) in the place of :meth:`widths`.
 
         Returns:
-            float32 B x W scores, ``min(1, alpha softmax)`` over the candidates, and int64 B x W
-            clusters, -1 (score 0) where fewer than W are reached.
+            float32 B x W scores, ``min(1, coverage alpha softmax)`` over the candidates, and
+            int64 B x W clusters, -1 (score 0) where fewer than W are reached.
         """
         n_regions, n_candidates = widths or self.widths(beam_width)
+        candidates_BK = self.candidates(
+            x_BD, n_regions, n_candidates, implementation=implementation
+        )
+        logits_BK = cluster_logits(clusters, x_BD, candidates_BK, implementation=implementation)
+        top = logits_BK.topk(min(beam_width, n_candidates), dim=1).indices
+        scores_BK = clusters.scores(logits_BK, share=self.coverage_at(n_candidates))
+        return scores_BK.gather(1, top), candidates_BK.gather(1, top)
+
+    @torch.no_grad()
+    def candidates(
+        self,
+        x_BD: torch.Tensor,
+        n_regions: int,
+        n_candidates: int,
+        *,
+        implementation: str = "auto",
+    ) -> torch.Tensor:
+        """The clusters with the best paths, int64 B x K0 in no order, -1 at pads.
+
+        Args:
+            x_BD: float32, projected queries.
+            n_regions: W0.
+            n_candidates: K0.
+            implementation: Of the kernel: ``"auto"`` or ``"torch"``.
+        """
         scores_BS, regions_BS = self.router.beam(x_BD, n_regions)
-        candidates_BK = explore(
+        return explore(
             regions_BS,
             scores_BS,
             self.graph.edge_labels_CM,
@@ -210,9 +247,6 @@ class RegionHierarchy(nn.Module):
             shortlist_size=n_candidates,
             implementation=implementation,
         ).label_ids_BK
-        logits_BK = cluster_logits(clusters, x_BD, candidates_BK, implementation=implementation)
-        top = logits_BK.topk(min(beam_width, n_candidates), dim=1).indices
-        return clusters.scores(logits_BK).gather(1, top), candidates_BK.gather(1, top)
 
     def loss(
         self, x_BD: torch.Tensor, clusters_BW: torch.Tensor, targets_BW: torch.Tensor

@@ -348,11 +348,14 @@ class LearnedGraphIndex(nn.Module):
 
             return search_on_device(self, queries_BD, k, beam_width=width, shortlist_size=size)
         width = min(width, self.n_clusters)
-        regions, candidates = (0, 0) if self.hierarchy is None else self.hierarchy.widths(width)
+        regions, candidates, share = 0, 0, 1.0
+        if self.hierarchy is not None:
+            regions, candidates = self.hierarchy.widths(width)
+            share = self.hierarchy.coverage_at(candidates)
         ids, scores = search_cpu(
             queries_BD,
             self._arrays(),
-            router_scale=self.config.router_scale,
+            router_scale=share * self.config.router_scale,
             path_exponent=self.config.path_exponent,
             k=k,
             beam_width=width,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +11,9 @@ import torch
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.clustering import balanced_partition
 from learned_index.graph.hierarchy import default_edges_per_region
+
+_MEASURED = 4096
+_CHUNK_ROWS = 512
 
 if TYPE_CHECKING:
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
@@ -61,3 +64,20 @@ def learnable_region_edges(index: LearnedGraphIndex, counts_SC: sp.csr_matrix) -
         init=training.edge_init,
         seed=training.seed,
     ).to(device)
+
+
+@torch.no_grad()
+def measure_coverage(index: LearnedGraphIndex, vectors: Any) -> None:
+    """Measure :attr:`RegionHierarchy.coverage` on some of the vectors, evenly chosen."""
+    hierarchy = index.hierarchy
+    assert hierarchy is not None
+    chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _MEASURED)).astype(np.int64)
+    total = 0.0
+    for start in range(0, len(chosen), _CHUNK_ROWS):
+        rows = np.array(vectors[chosen[start : start + _CHUNK_ROWS]], dtype=np.float32, order="C")
+        x_BD = index._project(torch.from_numpy(rows).to(hierarchy.coverage.device))
+        ids_BK = hierarchy.candidates(x_BD, hierarchy.W0, hierarchy.K0)
+        softmax_BC = torch.softmax(index.router.logits(x_BD), dim=1)
+        held_BK = softmax_BC.gather(1, ids_BK.clamp(min=0)).masked_fill(ids_BK < 0, 0.0)
+        total += float(held_BK.sum(dtype=torch.float64))
+    hierarchy.coverage.fill_(min(1.0, total / max(1, len(chosen))))

@@ -24,9 +24,15 @@ class ClusterRouter(nn.Module):
         """Inner products with all clusters, B x C; they order the clusters of a beam."""
         return x_BD @ self.weight_CD.T
 
-    def scores(self, logits_BC: torch.Tensor) -> torch.Tensor:
-        """``min(1, alpha * softmax)``, float32 B x C in [0, 1]."""
-        return torch.clamp(self.scale * torch.softmax(logits_BC.float(), dim=-1), max=1.0)
+    def scores(self, logits_BC: torch.Tensor, *, share: float = 1.0) -> torch.Tensor:
+        """``min(1, share * alpha * softmax)``, float32 B x C in [0, 1].
+
+        Args:
+            logits_BC: Logits of all clusters, or of some, -inf at pads.
+            share: Part of the softmax over all clusters that these hold.
+        """
+        softmax = torch.softmax(logits_BC.float(), dim=-1)
+        return torch.clamp(share * self.scale * softmax, max=1.0)
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
         """Scores of all clusters, float32 B x C in [0, 1]."""

@@ -12,6 +12,7 @@ import torch
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.evaluation.metrics import metric_names
 from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.graph.forward import scores_all_clusters
 from learned_index.graph.hierarchy import hierarchy_shape
 from learned_index.graph.partitioning import (
     learnable_graph,
@@ -19,6 +20,7 @@ from learned_index.graph.partitioning import (
     partition_labels,
     remember_tree,
 )
+from learned_index.graph.regions import measure_coverage
 from learned_index.graph.saving import describe_hierarchy, restore_index
 from learned_index.kernels import RowAdamW
 from learned_index.training.batches import padded_positives
@@ -115,8 +117,18 @@ class GraphTraining:
                 state = None
             if name == "stage 1":
                 remember_tree(self._index)
+        self._measure_coverage()
         self._index.eval()
         self._index._forget()
+
+    def _measure_coverage(self) -> None:
+        """Tell a deep index what its candidates hold of the softmax that it was trained with."""
+        index = self._index
+        if index.hierarchy is None or not scores_all_clusters(index):
+            return
+        if self._processes.is_first:
+            measure_coverage(index, self._inputs.vectors())
+        self._processes.broadcast_(index.hierarchy.coverage)
 
     # -- before a stage -------------------------------------------------------------------------
 

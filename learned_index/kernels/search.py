@@ -159,7 +159,7 @@ def search_cpu(
     Args:
         queries_BD: float32, C order, finite.
         arrays: The index.
-        router_scale: alpha.
+        router_scale: alpha; for candidates of a deep index times their share of the softmax.
         path_exponent: Labels are ranked by ``path^exponent * sigmoid(w.x + b)``.
         k: Results per query.
         beam_width: W, at most C.
