@@ -15,6 +15,8 @@ the batch size or the thread count. Nothing is allocated: scratch memory comes f
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numba
 import numpy as np
 
@@ -75,11 +77,91 @@ def scratch_bytes(handle, shortlist_size):
     return total + 64  # the start is aligned
 
 
+class Scratch(NamedTuple):
+    """Arrays of one thread's scratch memory; the first two must be 0 between calls."""
+
+    best: Any  # float32 L, 0 between calls
+    cluster_best: Any  # float32 C, 0 between calls
+    labels: Any  # int32, labels found
+    paths: Any  # float32, their path scores
+    z: Any  # float32, their sketched logits
+    values: Any  # float32, their scores
+    cluster_scores: Any  # float32 C
+    cluster_found: Any  # int32, clusters that regions lead to
+    cluster_paths: Any  # float32, their path scores
+    cluster_chosen: Any  # int32, which of them are scored
+    beam: Any  # int32
+    beam_scores: Any  # float32
+    chosen: Any  # int32 K, the shortlist
+    whole_z: Any  # float32 K, logits by whole vectors
+    order: Any  # int32 K
+    ranks: Any  # int32 K
+    region_scores: Any  # float32 R
+    x: Any  # float32 P, the query
+    codes: Any  # int8 P, its codes
+    sketch: Any  # float32 S, its coordinates
+    sketch_codes: Any  # int8, their codes
+
+
 @numba.njit(nogil=True, cache=True)
-def _route(
-    handle, beam_width, alpha, region_alpha, codes, scale, correction, scores, region_scores,
-    best, found, paths, chosen, beam, beam_scores, counts,
-):  # fmt: skip
+def _carve(handle, shortlist_size, scratch):
+    """Lay the arrays out in the scratch memory, each at a cache line."""
+    n_labels, n_clusters, n_regions = handle[N_LABELS], handle[N_CLUSTERS], handle[N_REGIONS]
+    padded_dim, sketch_dim = handle[PADDED_DIM], handle[SKETCH_DIM]
+    sketch_bytes = handle[SKETCH_BYTES]
+    n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
+    at = np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63)
+    best = numba.carray(as_float32(at), (n_labels,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_labels)))
+    cluster_best = numba.carray(as_float32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    labels = numba.carray(as_int32(at), (n_candidates,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
+    paths = numba.carray(as_float32(at), (n_candidates,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
+    z = numba.carray(as_float32(at), (n_candidates,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
+    values = numba.carray(as_float32(at), (n_candidates,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
+    cluster_scores = numba.carray(as_float32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    cluster_found = numba.carray(as_int32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    cluster_paths = numba.carray(as_float32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    cluster_chosen = numba.carray(as_int32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    beam = numba.carray(as_int32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    beam_scores = numba.carray(as_float32(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    chosen = numba.carray(as_int32(at), (shortlist_size + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
+    whole_z = numba.carray(as_float32(at), (shortlist_size + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
+    order = numba.carray(as_int32(at), (shortlist_size + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
+    ranks = numba.carray(as_int32(at), (shortlist_size + 1,))
+    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
+    region_scores = numba.carray(as_float32(at), (n_regions,))
+    at = np.uintp(at + np.uintp(_padded(4 * n_regions)))
+    x = numba.carray(as_float32(at), (padded_dim,))
+    at = np.uintp(at + np.uintp(_padded(4 * padded_dim)))
+    codes = numba.carray(as_int8(at), (padded_dim,))
+    at = np.uintp(at + np.uintp(_padded(padded_dim)))
+    sketch = numba.carray(as_float32(at), (sketch_dim,))
+    at = np.uintp(at + np.uintp(_padded(4 * sketch_dim)))
+    sketch_codes = numba.carray(as_int8(at), (sketch_bytes,))
+    at = np.uintp(at + np.uintp(_padded(sketch_bytes)))
+    return Scratch(
+        best, cluster_best, labels, paths, z, values, cluster_scores, cluster_found,
+        cluster_paths, cluster_chosen, beam, beam_scores, chosen, whole_z, order, ranks,
+        region_scores, x, codes, sketch, sketch_codes,
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _route(handle, beam_width, alpha, region_alpha, scale, correction, s, counts):
     """Find the best clusters: among all, or among those that the best regions lead to."""
     n_clusters, n_regions = handle[N_CLUSTERS], handle[N_REGIONS]
     padded_dim = handle[PADDED_DIM]
@@ -87,32 +169,45 @@ def _route(
     scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
     if n_regions == 0:
         counts[1] += n_clusters
-        row_logits(vectors, scales, n_clusters, padded_dim, codes, scale, correction, scores)
-        softmax(scores, n_clusters, alpha)
-        return best_rows(scores, n_clusters, beam_width, beam, beam_scores)
+        row_logits(
+            vectors, scales, n_clusters, padded_dim, s.codes, scale, correction, s.cluster_scores
+        )
+        softmax(s.cluster_scores, n_clusters, alpha)
+        return best_rows(s.cluster_scores, n_clusters, beam_width, s.beam, s.beam_scores)
     region_width, n_candidates = routing_widths(
         beam_width, handle[REFERENCE_BEAM], handle[REGION_BEAM], handle[CLUSTER_CANDIDATES],
         n_regions, n_clusters,
     )  # fmt: skip
     region_scales = numba.carray(as_float32(np.uintp(handle[REGION_SCALES])), (n_regions,))
     row_logits(
-        np.uintp(handle[REGION_VECTORS]), region_scales, n_regions, padded_dim, codes, scale,
-        correction, region_scores,
+        np.uintp(handle[REGION_VECTORS]), region_scales, n_regions, padded_dim, s.codes, scale,
+        correction, s.region_scores,
     )  # fmt: skip
-    softmax(region_scores, n_regions, region_alpha)
-    width = best_rows(region_scores, n_regions, region_width, beam, beam_scores)
+    softmax(s.region_scores, n_regions, region_alpha)
+    width = best_rows(s.region_scores, n_regions, region_width, s.beam, s.beam_scores)
     n = walk(
-        beam, beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
+        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
         np.uintp(handle[REGION_EDGE_CLUSTERS]), np.uintp(handle[REGION_EDGE_WEIGHTS]),
-        vectors, np.uintp(padded_dim), best, found, paths,
+        vectors, np.uintp(padded_dim), s.cluster_best, s.cluster_found, s.cluster_paths,
     )  # fmt: skip
-    n = select_largest(paths, n, n_candidates, chosen)
+    n = select_largest(s.cluster_paths, n, n_candidates, s.cluster_chosen)
     counts[1] += n
-    chosen_logits(vectors, scales, found, chosen, n, padded_dim, codes, scale, correction, scores)
-    softmax(scores, n, alpha)
-    width = best_rows(scores, n, beam_width, beam, beam_scores)
+    chosen_logits(
+        vectors,
+        scales,
+        s.cluster_found,
+        s.cluster_chosen,
+        n,
+        padded_dim,
+        s.codes,
+        scale,
+        correction,
+        s.cluster_scores,
+    )
+    softmax(s.cluster_scores, n, alpha)
+    width = best_rows(s.cluster_scores, n, beam_width, s.beam, s.beam_scores)
     for w in range(width):
-        beam[w] = found[chosen[beam[w]]]
+        s.beam[w] = s.cluster_found[s.cluster_chosen[s.beam[w]]]
     return width
 
 
@@ -195,100 +290,52 @@ def search_rows(
     Returns:
         -1, or the first row that is not finite (the search ends there).
     """
-    n_labels, n_clusters, n_regions = handle[N_LABELS], handle[N_CLUSTERS], handle[N_REGIONS]
+    n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
     dim, padded_dim = handle[DIM], handle[PADDED_DIM]
     sketch_dim, sketch_bytes = handle[SKETCH_DIM], handle[SKETCH_BYTES]
-    n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
     alpha, region_alpha, exponent = constants[0], constants[1], constants[2]
     k = out_ids.shape[1]
 
-    # The two that must be 0 between calls come first: their places depend on the engine alone.
-    at = np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63)
-    best = numba.carray(as_float32(at), (n_labels,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_labels)))
-    cluster_best = numba.carray(as_float32(at), (n_clusters,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    labels = numba.carray(as_int32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    paths = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    z = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    values = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    cluster_scores = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_found = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_paths = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_chosen = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    beam = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    beam_scores = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    chosen = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    whole_z = numba.carray(as_float32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    order = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    ranks = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    region_scores = numba.carray(as_float32(at), (n_regions,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_regions)))
-    x = numba.carray(as_float32(at), (padded_dim,))
-    at = np.uintp(at + np.uintp(_padded(4 * padded_dim)))
-    codes = numba.carray(as_int8(at), (padded_dim,))
-    at = np.uintp(at + np.uintp(_padded(padded_dim)))
-    sketch = numba.carray(as_float32(at), (sketch_dim,))
-    at = np.uintp(at + np.uintp(_padded(4 * sketch_dim)))
-    sketch_codes = numba.carray(as_int8(at), (sketch_bytes,))
-    at = np.uintp(at + np.uintp(_padded(sketch_bytes)))
+    s = _carve(handle, shortlist_size, scratch)
     ids_of = numba.carray(as_int32(np.uintp(handle[LABEL_IDS])), (n_labels,))
     for d in range(dim, padded_dim):
-        x[d] = 0.0
-        codes[d] = 0
+        s.x[d] = 0.0
+        s.codes[d] = 0
     for d in range(sketch_dim, sketch_bytes):
-        sketch_codes[d] = 0
+        s.sketch_codes[d] = 0
 
     for b in range(start, stop):
         query = queries[b]
         if not is_finite(query, dim):
             return b
         for d in range(dim):
-            x[d] = query[d]
-        scale = quantise(x, dim, codes)
-        correction = np.int32(128) * code_sum(codes, dim)
-        sketch_scale = _sketch_of(handle, codes, scale, correction, sketch, sketch_codes)
-        sketch_correction = np.int32(128) * code_sum(sketch_codes, sketch_dim)
+            s.x[d] = query[d]
+        scale = quantise(s.x, dim, s.codes)
+        correction = np.int32(128) * code_sum(s.codes, dim)
+        sketch_scale = _sketch_of(handle, s.codes, scale, correction, s.sketch, s.sketch_codes)
+        sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)
         asked = beam_width
         while True:
-            width = _route(
-                handle, asked, alpha, region_alpha, codes, scale, correction, cluster_scores,
-                region_scores, cluster_best, cluster_found, cluster_paths, cluster_chosen,
-                beam, beam_scores, counts,
-            )  # fmt: skip
+            width = _route(handle, asked, alpha, region_alpha, scale, correction, s, counts)
             n = walk(
-                beam, beam_scores, width, exponent, n_clusters, np.uintp(handle[EDGE_OFFSETS]),
+                s.beam, s.beam_scores, width, exponent, n_clusters, np.uintp(handle[EDGE_OFFSETS]),
                 np.uintp(handle[EDGE_LABELS]), np.uintp(handle[EDGE_WEIGHTS]),
-                np.uintp(handle[SKETCHES]), np.uintp(sketch_bytes), best, labels, paths,
+                np.uintp(handle[SKETCHES]), np.uintp(sketch_bytes), s.best, s.labels, s.paths,
             )  # fmt: skip
-            counts[2] += walked(beam, width, np.uintp(handle[EDGE_OFFSETS]), n_clusters)
+            counts[2] += walked(s.beam, width, np.uintp(handle[EDGE_OFFSETS]), n_clusters)
             if n >= least_candidates or asked >= n_clusters:
                 break
             asked = min(4 * asked, n_clusters)
-        _sketch_scores(handle, labels, n, sketch_codes, sketch_scale, sketch_correction, z)
-        label_scores(paths, z, n, values)
-        kept = select_largest(values, n, shortlist_size, chosen)
-        _prefetch_rows(handle, labels, chosen, kept)
-        _whole_scores(handle, labels, chosen, kept, x, whole_z)
+        _sketch_scores(handle, s.labels, n, s.sketch_codes, sketch_scale, sketch_correction, s.z)
+        label_scores(s.paths, s.z, n, s.values)
+        kept = select_largest(s.values, n, shortlist_size, s.chosen)
+        _prefetch_rows(handle, s.labels, s.chosen, kept)
+        _whole_scores(handle, s.labels, s.chosen, kept, s.x, s.whole_z)
         for i in range(kept):
-            values[i] = paths[chosen[i]]
-            chosen[i] = ids_of[labels[chosen[i]]]
-        label_scores(values, whole_z, kept, values)
-        rank_best(values, chosen, kept, out_ids[b], out_scores[b], order, ranks)
+            s.values[i] = s.paths[s.chosen[i]]
+            s.chosen[i] = ids_of[s.labels[s.chosen[i]]]
+        label_scores(s.values, s.whole_z, kept, s.values)
+        rank_best(s.values, s.chosen, kept, out_ids[b], out_scores[b], s.order, s.ranks)
         counts[0] += 1
         counts[3] += n
         counts[4] += kept
