@@ -91,7 +91,8 @@ class LorannSearch(PackageSearch):
         width = min(k, len(self._items_LE))
         # With no more candidates than results the package leaves these without order.
         rerank = max(query_arguments.get("rerank", 2 * k), width + 1)
-        search, threads = self._index.search, batch_threads()
+        # The package's own class only asks whether it was built and passes these on.
+        search, threads = self._index.index.search, batch_threads()
         return BoundSearch(
             lambda row: search(row, width, clusters, rerank, False, 1),
             lambda rows: search(rows, width, clusters, rerank, False, threads),

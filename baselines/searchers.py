@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from learned_index.baselines.base import Baseline, BoundSearch, require_built
 from learned_index.errors import InputError
@@ -13,7 +13,7 @@ from learned_index.types import DenseMatrix, Searcher, SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
 SHORTLIST_SIZES = (100, 150, 200, 300, 500, 1000, 2000)
-PRECISIONS = ("int8", "float16", "float32")
+Precision: TypeAlias = Literal["int8", "float16", "float32"]
 
 
 class LearnedSearch(Baseline):
@@ -106,11 +106,12 @@ class EngineSearch(LearnedSearch):
 
     method = "engine"
 
-    def __init__(self, precision: str | None = None, *, name: str | None = None) -> None:
+    def __init__(self, precision: Precision | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if precision not in (None, *PRECISIONS):
+        if precision not in (None, *get_args(Precision)):
             raise InputError(
-                f"the engine's precision is one of {', '.join(PRECISIONS)}, got {precision!r}"
+                f"the engine's precision is one of {', '.join(get_args(Precision))}, got "
+                f"{precision!r}"
             )
         self.precision = precision
 

@@ -142,7 +142,8 @@ class _Space:
     def draw(self, n_rows: int, rng: np.random.Generator) -> Float32Array:
         """Return random directions of mean square length 1, float32 N x D."""
         drawn: Float32Array = rng.standard_normal((n_rows, self.dim), dtype=np.float32)
-        return drawn @ self.to_vectors_DD
+        rotated: Float32Array = drawn @ self.to_vectors_DD
+        return rotated
 
 
 class _Topics:
