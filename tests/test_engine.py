@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 
@@ -84,6 +85,18 @@ def test_engine_finds_what_the_index_finds(index, queries):
     short = engine.search(queries, 10, beam_width=6, shortlist_size=30)
     common = [len(np.intersect1d(a, b)) for a, b in zip(short.ids, of_engine.ids, strict=True)]
     assert np.mean(common) > 9.5
+
+
+def test_scores_of_a_narrow_beam_are_those_of_the_index(index, queries):
+    index = copy.deepcopy(index)
+    if index.hierarchy is not None:
+        index.hierarchy.coverage.fill_(0.6)  # scales the scores of clusters among candidates
+    engine = index.to_engine(EngineConfig(precision="float32"))
+    expected = index.search(queries, 10, beam_width=3, shortlist_size=N_LABELS)
+    found = engine.search(queries, 10, beam_width=3, shortlist_size=N_LABELS)
+    same = expected.ids == found.ids
+    assert same.mean() > 0.9
+    np.testing.assert_allclose(found.scores[same], expected.scores[same], atol=0.02)
 
 
 def test_recall_of_true_labels_is_the_index_s(index):

@@ -27,6 +27,7 @@ class RegionParts(NamedTuple):
         beam_width: W0, regions explored.
         n_candidates: K0, clusters scored.
         reference_width: W, the beam of clusters that W0 and K0 are for.
+        coverage: Part of the softmax over all clusters that K0 candidates hold on average.
     """
 
     vectors_RD: Float32Array
@@ -35,6 +36,7 @@ class RegionParts(NamedTuple):
     beam_width: int
     n_candidates: int
     reference_width: int
+    coverage: float = 1.0
 
 
 class IndexParts(NamedTuple):

@@ -40,6 +40,7 @@ class Constants(NamedTuple):
         region_beam_width: W0, regions explored at the reference width.
         n_candidates: K0, clusters scored at the reference width.
         reference_width: The beam width W that W0 and K0 are for.
+        coverage: Part of the softmax over all clusters that K0 candidates hold on average.
     """
 
     dim: int
@@ -49,6 +50,7 @@ class Constants(NamedTuple):
     region_beam_width: int
     n_candidates: int
     reference_width: int
+    coverage: float
 
 
 class Work(NamedTuple):
@@ -102,7 +104,12 @@ class SearchEngine:
         self._complete = complete
         self._dim = constants.dim
         self._numbers = np.array(
-            [constants.router_scale, constants.region_scale, constants.path_exponent]
+            [
+                constants.router_scale,
+                constants.region_scale,
+                constants.path_exponent,
+                constants.coverage,
+            ]
         )
         self._handle = arrays.handle(
             dim=constants.dim,
@@ -130,6 +137,7 @@ class SearchEngine:
             region_beam_width=1 if regions is None else regions.beam_width,
             n_candidates=1 if regions is None else regions.n_candidates,
             reference_width=1 if regions is None else regions.reference_width,
+            coverage=1.0 if regions is None else regions.coverage,
         )
         parts = parts._replace(path_exponent=constants.path_exponent)
         return cls(build_arrays(parts, config), config, constants)

@@ -57,6 +57,7 @@ def _region_parts(hierarchy: RegionHierarchy) -> RegionParts:
         beam_width=hierarchy.shape.region_beam_width,
         n_candidates=hierarchy.shape.n_candidates,
         reference_width=hierarchy.shape.beam_width,
+        coverage=float(hierarchy.coverage),
     )
 
 

@@ -22,6 +22,7 @@ from learned_index.graph.config import IndexConfig
 from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
 from learned_index.graph.walking import Walk, walk_edges
 from learned_index.kernels import explore, score_labels
+from learned_index.kernels.routing import routing_coverage, routing_widths
 from learned_index.types import Float32Array
 
 DENSE_CLUSTERS = 32768
@@ -172,19 +173,14 @@ class RegionHierarchy(nn.Module):
         Returns:
             (W0, K0): at least 1 and W, at most S and C.
         """
-        if beam_width >= self.n_clusters:
-            return self.n_regions, self.n_clusters
-        ratio = beam_width / self.shape.beam_width
-        ratio = max(ratio, math.sqrt(ratio))
-        regions = min(max(1, math.ceil(self.W0 * ratio)), self.n_regions)
-        return regions, min(max(beam_width, math.ceil(self.K0 * ratio)), self.n_clusters)
+        regions, candidates = routing_widths(
+            beam_width, self.shape.beam_width, self.W0, self.K0, self.n_regions, self.n_clusters
+        )
+        return int(regions), int(candidates)
 
     def coverage_at(self, n_candidates: int) -> float:
         """:attr:`coverage` for another number of candidates: a power law that is 1 for all C."""
-        if max(n_candidates, self.K0) >= self.n_clusters:
-            return 1.0
-        logs = [math.log(k / self.n_clusters) for k in (n_candidates, self.K0)]
-        return math.pow(float(self.coverage), logs[0] / logs[1])
+        return float(routing_coverage(n_candidates, self.K0, self.n_clusters, float(self.coverage)))
 
     # -- torch paths ----------------------------------------------------------------------------
 

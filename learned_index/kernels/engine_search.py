@@ -43,7 +43,7 @@ from learned_index.kernels.intrinsics import (
     dot_u8_s8,
     prefetch,
 )
-from learned_index.kernels.routing import routing_widths
+from learned_index.kernels.routing import routing_coverage, routing_widths
 
 (
     N_LABELS, N_CLUSTERS, N_REGIONS, DIM, PADDED_DIM, SKETCH_DIM, SKETCH_BYTES, PRECISION,
@@ -161,7 +161,7 @@ def _carve(handle, shortlist_size, scratch):
 
 
 @numba.njit(nogil=True, cache=True)
-def _route(handle, beam_width, alpha, region_alpha, scale, correction, s, counts):
+def _route(handle, beam_width, constants, scale, correction, s, counts):
     """Find the best clusters: among all, or among those that the best regions lead to."""
     n_clusters, n_regions = handle[N_CLUSTERS], handle[N_REGIONS]
     padded_dim = handle[PADDED_DIM]
@@ -172,7 +172,7 @@ def _route(handle, beam_width, alpha, region_alpha, scale, correction, s, counts
         row_logits(
             vectors, scales, n_clusters, padded_dim, s.codes, scale, correction, s.cluster_scores
         )
-        softmax(s.cluster_scores, n_clusters, alpha)
+        softmax(s.cluster_scores, n_clusters, constants[0])
         return best_rows(s.cluster_scores, n_clusters, beam_width, s.beam, s.beam_scores)
     region_width, n_candidates = routing_widths(
         beam_width, handle[REFERENCE_BEAM], handle[REGION_BEAM], handle[CLUSTER_CANDIDATES],
@@ -183,7 +183,7 @@ def _route(handle, beam_width, alpha, region_alpha, scale, correction, s, counts
         np.uintp(handle[REGION_VECTORS]), region_scales, n_regions, padded_dim, s.codes, scale,
         correction, s.region_scores,
     )  # fmt: skip
-    softmax(s.region_scores, n_regions, region_alpha)
+    softmax(s.region_scores, n_regions, constants[1])
     width = best_rows(s.region_scores, n_regions, region_width, s.beam, s.beam_scores)
     n = walk(
         s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
@@ -204,7 +204,8 @@ def _route(handle, beam_width, alpha, region_alpha, scale, correction, s, counts
         correction,
         s.cluster_scores,
     )
-    softmax(s.cluster_scores, n, alpha)
+    covered = routing_coverage(n_candidates, handle[CLUSTER_CANDIDATES], n_clusters, constants[3])
+    softmax(s.cluster_scores, n, constants[0] * covered)
     width = best_rows(s.cluster_scores, n, beam_width, s.beam, s.beam_scores)
     for w in range(width):
         s.beam[w] = s.cluster_found[s.cluster_chosen[s.beam[w]]]
@@ -277,7 +278,7 @@ def search_rows(
         start: First row.
         stop: Row after the last.
         constants: float64: alpha, alpha of the regions, path exponent (applied already to the
-            stored edge weights).
+            stored edge weights), coverage (see :func:`.routing.routing_coverage`).
         beam_width: W, 1 to C.
         shortlist_size: K, labels scored with whole vectors; at least the results wanted.
         least_candidates: While fewer labels are found the beam grows, up to all clusters.
@@ -293,7 +294,7 @@ def search_rows(
     n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
     dim, padded_dim = handle[DIM], handle[PADDED_DIM]
     sketch_dim, sketch_bytes = handle[SKETCH_DIM], handle[SKETCH_BYTES]
-    alpha, region_alpha, exponent = constants[0], constants[1], constants[2]
+    exponent = constants[2]
     k = out_ids.shape[1]
 
     s = _carve(handle, shortlist_size, scratch)
@@ -316,7 +317,7 @@ def search_rows(
         sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)
         asked = beam_width
         while True:
-            width = _route(handle, asked, alpha, region_alpha, scale, correction, s, counts)
+            width = _route(handle, asked, constants, scale, correction, s, counts)
             n = walk(
                 s.beam, s.beam_scores, width, exponent, n_clusters, np.uintp(handle[EDGE_OFFSETS]),
                 np.uintp(handle[EDGE_LABELS]), np.uintp(handle[EDGE_WEIGHTS]),

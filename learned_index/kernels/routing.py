@@ -198,3 +198,19 @@ def routing_widths(
     ratio = max(ratio, np.sqrt(ratio))
     regions = min(max(1, np.int64(np.ceil(region_beam_width * ratio))), n_regions)
     return regions, min(max(beam_width, np.int64(np.ceil(n_candidates * ratio))), n_clusters)
+
+
+@numba.njit(nogil=True, cache=True)
+def routing_coverage(n_scored, n_candidates, n_clusters, coverage):
+    """Part of the softmax over all clusters that the candidates hold on average.
+
+    Args:
+        n_scored: Candidates that this search scores.
+        n_candidates: K0, for which the part was measured.
+        n_clusters: C.
+        coverage: The part that K0 candidates hold; other numbers follow a power law that is 1
+            for all C.
+    """
+    if max(n_scored, n_candidates) >= n_clusters:
+        return 1.0
+    return coverage ** (np.log(n_scored / n_clusters) / np.log(n_candidates / n_clusters))
