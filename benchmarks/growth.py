@@ -243,7 +243,7 @@ def exact_search(instance: SyntheticInstance) -> Int64Array:
         scores = x_BD @ weight_LD[start:stop].T + instance.label_bias_L[start:stop]
         best = np.concatenate([best, scores], axis=1)
         ids = np.concatenate([ids, np.tile(np.arange(start, stop), (len(x_BD), 1))], axis=1)
-        kept = np.argpartition(-best, 99, axis=1)[:, :100]
+        kept = np.argpartition(-best, min(99, best.shape[1] - 1), axis=1)[:, :100]
         best = np.take_along_axis(best, kept, axis=1)
         ids = np.take_along_axis(ids, kept, axis=1)
     return ids
