@@ -17,8 +17,10 @@ def python_blocks(path: Path) -> list[str]:
 
 
 def test_the_readme_example_runs(tmp_path: Path) -> None:
-    _, block = python_blocks(ROOT / "README.md")
+    _, block, engine = python_blocks(ROOT / "README.md")
     code = block + "\nassert ids[:, 0].tolist() == [0, 1, 2], ids\n"
+    code += engine + "\nassert ids[:3, 0].tolist() == [0, 1, 2], ids\n"
+    code += "assert not np.isin(ids, [3, 8]).any()\n"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -26,7 +28,7 @@ def test_the_readme_example_runs(tmp_path: Path) -> None:
 
 
 def test_the_text_example_of_the_readme_runs(tmp_path: Path) -> None:
-    block, _ = python_blocks(ROOT / "README.md")
+    block, *_ = python_blocks(ROOT / "README.md")
     code = block.replace("model.predict(", "found = model.predict(") + (
         "\nassert found[0][0][0] == '1', found\n"
         "assert 0 < model.predict_proba(['sorting lists'], k=2)[0][0][1] < 1\n"
@@ -37,7 +39,7 @@ def test_the_text_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["my-model"]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_examples_are_ten_lines(number: int) -> None:
     block = python_blocks(ROOT / "README.md")[number]
     assert len([line for line in block.splitlines() if line.strip()]) <= 10
