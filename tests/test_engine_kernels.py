@@ -17,7 +17,14 @@ from learned_index.engine.building import (
 from learned_index.engine.config import EngineConfig
 from learned_index.kernels import intrinsics
 from learned_index.kernels.engine_select import rank_best, select_largest
-from learned_index.kernels.engine_steps import best_rows, quantise, walk
+from learned_index.kernels.engine_steps import (
+    best_rows,
+    chosen_logits,
+    quantise,
+    row_logits,
+    sketch_logits,
+    walk,
+)
 
 
 @numba.njit
@@ -49,6 +56,60 @@ def test_dots_of_codes_are_exact(n):
     expected = rows.astype(np.int64) @ query.astype(np.int64)
     np.testing.assert_array_equal(_dots(0, query, rows, n), expected)
     np.testing.assert_array_equal(_plain_dots(0, query, rows, n), expected)
+
+
+@numba.njit
+def _four_dots(query, rows, n, plain):
+    out = np.empty(len(rows), np.int32)
+    base, step = np.uintp(rows.ctypes.data), np.uintp(n)
+    q = np.uintp(query.ctypes.data)
+    for i in range(0, len(rows), 4):
+        a = np.uintp(base + np.uintp(i) * step)
+        b, c = np.uintp(a + step), np.uintp(a + np.uintp(2) * step)
+        d = np.uintp(c + step)
+        if plain:
+            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8_plain(a, b, c, d, q, n))
+        else:
+            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8(a, b, c, d, q, n))
+    return out
+
+
+@pytest.mark.parametrize("n", [64, 128, 384])
+def test_four_dots_at_a_time(n):
+    rng = np.random.default_rng(n)
+    rows = rng.integers(0, 256, (40, n)).astype(np.uint8)
+    query = rng.integers(-127, 128, n).astype(np.int8)
+    expected = rows.astype(np.int64) @ query.astype(np.int64)
+    for plain in (False, True):
+        np.testing.assert_array_equal(_four_dots(query, rows, n, plain), expected)
+
+
+@pytest.mark.parametrize("n", [1, 4, 7, 30])
+def test_logits_of_codes(n):
+    rng = np.random.default_rng(n)
+    rows = rng.integers(0, 256, (n, 64)).astype(np.uint8)
+    codes = rng.integers(-127, 128, 64).astype(np.int8)
+    scales = rng.random(n).astype(np.float32)
+    correction = np.int32(128 * codes.astype(int).sum())
+    expected = (rows.astype(int) - 128) @ codes.astype(int) * scales * 0.5
+    out = np.empty(n, np.float32)
+    address = np.uintp(rows.ctypes.data)
+    row_logits(address, scales, n, 64, codes, np.float32(0.5), correction, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
+    order = rng.permutation(n).astype(np.int32)
+    chosen = rng.permutation(n).astype(np.int32)
+    chosen_logits(address, scales, order, chosen, n, 64, codes, np.float32(0.5), correction, out)
+    np.testing.assert_allclose(out, expected[order[chosen]], rtol=1e-5)
+    biases = rng.normal(size=n).astype(np.float32)
+    codes[56:] = 0
+    table = sketch_rows(rng.normal(size=(n, 56)).astype(np.float32), biases)
+    scale = np.ascontiguousarray(table[:, 56:60]).view(np.float32).ravel()
+    correction = np.int32(128 * codes.astype(int).sum())
+    sketch_logits(
+        np.int64(table.ctypes.data), order, n, 64, codes, np.float32(0.1), correction, out
+    )
+    expected = (table[:, :56].astype(int) - 128) @ codes[:56].astype(int) * scale * 0.1 + biases
+    np.testing.assert_allclose(out, expected[order], rtol=1e-4, atol=1e-4)
 
 
 @numba.njit

@@ -305,18 +305,19 @@ class SearchEngine:
             self.search(row[None], k, beam_width=beam_width, shortlist_size=shortlist_size)
         n, *done = (self._scratch(0)[1] - before).tolist()
         arrays = self.arrays
-        per = Work(*(number / n for number in done), n_bytes=0.0)
+        clusters, edges, candidates, rescored = (number / n for number in done)
         codes = arrays.cluster_vectors_CP.shape[1]
         edge = arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize
         whole = arrays.label_vectors_LP.shape[1] * arrays.label_vectors_LP.itemsize + 8
-        return per._replace(
-            n_bytes=arrays.sketch_map_SP.nbytes
+        n_bytes = (
+            arrays.sketch_map_SP.nbytes
             + arrays.region_vectors_RP.nbytes
-            + per.clusters * (codes + 4)
-            + per.edges * edge
-            + per.candidates * arrays.sketches_LB.shape[1]
-            + per.rescored * whole
+            + clusters * (codes + 4)
+            + edges * edge
+            + candidates * arrays.sketches_LB.shape[1]
+            + rescored * whole
         )
+        return Work(clusters, edges, candidates, rescored, n_bytes)
 
     # -- variants -------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from learned_index.kernels.engine_steps import (
     label_scores,
     quantise,
     row_logits,
+    sketch_logits,
     softmax,
     walk,
     walked,
@@ -40,7 +41,6 @@ from learned_index.kernels.intrinsics import (
     as_float32,
     as_int8,
     as_int32,
-    dot_u8_s8,
     prefetch,
 )
 from learned_index.kernels.routing import routing_coverage, routing_widths
@@ -213,19 +213,6 @@ def _route(handle, beam_width, constants, scale, correction, s, counts):
 
 
 @numba.njit(nogil=True, cache=True)
-def _sketch_scores(handle, labels, n, codes, scale, correction, z):
-    """``z = w.x + b`` of n labels from their sketches, whose last 8 bytes are scale and bias."""
-    base = np.uintp(handle[SKETCHES])
-    n_bytes = handle[SKETCH_BYTES]
-    query = codes.ctypes.data
-    for i in range(n):
-        row = base + np.uintp(labels[i]) * np.uintp(n_bytes)
-        constants = numba.carray(as_float32(np.uintp(row + np.uintp(n_bytes - 8))), (2,))
-        product = dot_u8_s8(np.uintp(row), np.uintp(query), n_bytes) - correction
-        z[i] = np.float32(product) * (scale * constants[0]) + constants[1]
-
-
-@numba.njit(nogil=True, cache=True)
 def _whole_scores(handle, labels, chosen, n, x, z):
     """``z = w.x + b`` of the chosen labels with their whole vectors and the float query."""
     base = np.uintp(handle[LABEL_VECTORS])
@@ -327,7 +314,10 @@ def search_rows(
             if n >= least_candidates or asked >= n_clusters:
                 break
             asked = min(4 * asked, n_clusters)
-        _sketch_scores(handle, s.labels, n, s.sketch_codes, sketch_scale, sketch_correction, s.z)
+        sketch_logits(
+            handle[SKETCHES], s.labels, n, sketch_bytes, s.sketch_codes, sketch_scale,
+            sketch_correction, s.z,
+        )  # fmt: skip
         label_scores(s.paths, s.z, n, s.values)
         kept = select_largest(s.values, n, shortlist_size, s.chosen)
         _prefetch_rows(handle, s.labels, s.chosen, kept)

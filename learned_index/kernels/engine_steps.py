@@ -15,6 +15,7 @@ from learned_index.kernels.intrinsics import (
     as_int32,
     as_int64,
     as_uint16,
+    dot4_u8_s8,
     dot_u8_s8,
     fast_exp,
     half_to_float,
@@ -100,21 +101,78 @@ def best_rows(scores, n, width, beam, beam_scores):
 def row_logits(vectors, scales, n, padded_dim, codes, scale, correction, out):
     """``x . row`` of n rows of codes at an address."""
     query = np.uintp(codes.ctypes.data)
-    for c in range(n):
-        row = np.uintp(vectors + np.uintp(c * padded_dim))
+    step = np.uintp(padded_dim)
+    row = np.uintp(vectors)
+    c = 0
+    while c + 4 <= n:
+        row1, row2 = np.uintp(row + step), np.uintp(row + np.uintp(2) * step)
+        row3 = np.uintp(row2 + step)
+        p0, p1, p2, p3 = dot4_u8_s8(row, row1, row2, row3, query, padded_dim)
+        out[c] = np.float32(p0 - correction) * (scale * scales[c])
+        out[c + 1] = np.float32(p1 - correction) * (scale * scales[c + 1])
+        out[c + 2] = np.float32(p2 - correction) * (scale * scales[c + 2])
+        out[c + 3] = np.float32(p3 - correction) * (scale * scales[c + 3])
+        row = np.uintp(row3 + step)
+        c += 4
+    while c < n:
         product = dot_u8_s8(row, query, padded_dim) - correction
         out[c] = np.float32(product) * (scale * scales[c])
+        row = np.uintp(row + step)
+        c += 1
 
 
 @numba.njit(nogil=True, cache=True)
 def chosen_logits(vectors, scales, rows, chosen, n, padded_dim, codes, scale, correction, out):
     """The same for ``rows[chosen[:n]]``."""
     query = np.uintp(codes.ctypes.data)
-    for i in range(n):
-        c = np.int64(rows[chosen[i]])
-        row = np.uintp(vectors + np.uintp(c * padded_dim))
-        product = dot_u8_s8(row, query, padded_dim) - correction
-        out[i] = np.float32(product) * (scale * scales[c])
+    step = np.uintp(padded_dim)
+    i = 0
+    while i + 4 <= n:
+        c0, c1 = rows[chosen[i]], rows[chosen[i + 1]]
+        c2, c3 = rows[chosen[i + 2]], rows[chosen[i + 3]]
+        p0, p1, p2, p3 = dot4_u8_s8(
+            np.uintp(vectors + np.uintp(c0) * step), np.uintp(vectors + np.uintp(c1) * step),
+            np.uintp(vectors + np.uintp(c2) * step), np.uintp(vectors + np.uintp(c3) * step),
+            query, padded_dim,
+        )  # fmt: skip
+        out[i] = np.float32(p0 - correction) * (scale * scales[c0])
+        out[i + 1] = np.float32(p1 - correction) * (scale * scales[c1])
+        out[i + 2] = np.float32(p2 - correction) * (scale * scales[c2])
+        out[i + 3] = np.float32(p3 - correction) * (scale * scales[c3])
+        i += 4
+    while i < n:
+        c = rows[chosen[i]]
+        row = np.uintp(vectors + np.uintp(c) * step)
+        out[i] = np.float32(dot_u8_s8(row, query, padded_dim) - correction) * (scale * scales[c])
+        i += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def sketch_logits(sketches, labels, n, n_bytes, codes, scale, correction, z):
+    """``z = w.x + b`` of n labels from their sketches, whose last 8 bytes are scale and bias."""
+    query = np.uintp(codes.ctypes.data)
+    base, step, tail = np.uintp(sketches), np.uintp(n_bytes), np.uintp(n_bytes - 8)
+    i = 0
+    while i + 4 <= n:
+        row0 = np.uintp(base + np.uintp(labels[i]) * step)
+        row1 = np.uintp(base + np.uintp(labels[i + 1]) * step)
+        row2 = np.uintp(base + np.uintp(labels[i + 2]) * step)
+        row3 = np.uintp(base + np.uintp(labels[i + 3]) * step)
+        p0, p1, p2, p3 = dot4_u8_s8(row0, row1, row2, row3, query, n_bytes)
+        t0 = numba.carray(as_float32(np.uintp(row0 + tail)), (2,))
+        t1 = numba.carray(as_float32(np.uintp(row1 + tail)), (2,))
+        t2 = numba.carray(as_float32(np.uintp(row2 + tail)), (2,))
+        t3 = numba.carray(as_float32(np.uintp(row3 + tail)), (2,))
+        z[i] = np.float32(p0 - correction) * (scale * t0[0]) + t0[1]
+        z[i + 1] = np.float32(p1 - correction) * (scale * t1[0]) + t1[1]
+        z[i + 2] = np.float32(p2 - correction) * (scale * t2[0]) + t2[1]
+        z[i + 3] = np.float32(p3 - correction) * (scale * t3[0]) + t3[1]
+        i += 4
+    while i < n:
+        row = np.uintp(base + np.uintp(labels[i]) * step)
+        t = numba.carray(as_float32(np.uintp(row + tail)), (2,))
+        z[i] = np.float32(dot_u8_s8(row, query, n_bytes) - correction) * (scale * t[0]) + t[1]
+        i += 1
 
 
 @numba.njit(nogil=True, cache=True)

@@ -82,42 +82,95 @@ def float_of_bits(_: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
+def _multiply_add_rows(builder: Any, rows: list[Any], signed: Any, length: Any) -> list[Any]:
+    """Emit the loop over 64 bytes a time; one vector of 16 partial sums for each row."""
+    i64, lanes = ir.IntType(64), ir.VectorType(ir.IntType(32), 16)
+    multiply_add = builder.module.declare_intrinsic(
+        "llvm.x86.avx512.vpdpbusd.512", (), ir.FunctionType(lanes, [lanes] * 3)
+    )
+
+    def load(base: Any, offset: Any) -> Any:
+        value = builder.load(builder.inttoptr(builder.add(base, offset), lanes.as_pointer()))
+        value.align = 1
+        return value
+
+    entry, loop = builder.block, builder.append_basic_block("loop")
+    done = builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    i = builder.phi(i64)
+    i.add_incoming(ir.Constant(i64, 0), entry)
+    totals = [builder.phi(lanes) for _ in rows]
+    query = load(signed, i)
+    sums = [
+        builder.call(multiply_add, [total, load(row, i), query])
+        for total, row in zip(totals, rows, strict=True)
+    ]
+    following = builder.add(i, ir.Constant(i64, LANE_BYTES))
+    i.add_incoming(following, loop)
+    for total, after in zip(totals, sums, strict=True):
+        total.add_incoming(ir.Constant(lanes, [0] * 16), entry)
+        total.add_incoming(after, loop)
+    builder.cbranch(builder.icmp_signed("<", following, length), loop, done)
+    builder.position_at_end(done)
+    return sums
+
+
 @intrinsic
 def _dot_vnni(_: Any, unsigned: Any, signed: Any, n: Any) -> Any:
     """``sum unsigned[i] * signed[i]`` of n bytes at two addresses, n a positive multiple of 64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, second, length = arguments
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        lanes = ir.VectorType(i32, 16)
-        multiply_add = builder.module.declare_intrinsic(
-            "llvm.x86.avx512.vpdpbusd.512", (), ir.FunctionType(lanes, [lanes] * 3)
-        )
+        row, query, length = arguments
+        (total,) = _multiply_add_rows(builder, [row], query, length)
+        i32 = ir.IntType(32)
         reduce = builder.module.declare_intrinsic(
-            "llvm.vector.reduce.add.v16i32", (), ir.FunctionType(i32, [lanes])
+            "llvm.vector.reduce.add.v16i32", (), ir.FunctionType(i32, [total.type])
         )
-        entry, loop = builder.block, builder.append_basic_block("loop")
-        done = builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        i, total = builder.phi(i64), builder.phi(lanes)
-        i.add_incoming(ir.Constant(i64, 0), entry)
-        total.add_incoming(ir.Constant(lanes, [0] * 16), entry)
-        operands = []
-        for base in (first, second):
-            pointer = builder.inttoptr(builder.add(base, i), lanes.as_pointer())
-            operand = builder.load(pointer)
-            operand.align = 1
-            operands.append(operand)
-        after = builder.call(multiply_add, [total, *operands])
-        following = builder.add(i, ir.Constant(i64, LANE_BYTES))
-        i.add_incoming(following, loop)
-        total.add_incoming(after, loop)
-        builder.cbranch(builder.icmp_signed("<", following, length), loop, done)
-        builder.position_at_end(done)
-        return builder.call(reduce, [after])
+        return builder.call(reduce, [total])
 
     return types.int32(types.uintp, types.uintp, types.intp), generate
+
+
+@intrinsic
+def _dot4_vnni(_: Any, row0: Any, row1: Any, row2: Any, row3: Any, signed: Any, n: Any) -> Any:
+    """The same for four rows and one query; the four reductions share their instructions."""
+    quadruple = types.UniTuple(types.int32, 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *rows, query, length = arguments
+        sums = _multiply_add_rows(builder, rows, query, length)
+        i32 = ir.IntType(32)
+
+        def shuffled(first: Any, second: Any, places: list[int]) -> Any:
+            mask = ir.Constant(ir.VectorType(i32, len(places)), places)
+            return builder.shuffle_vector(first, second, mask)
+
+        def folded(first: Any, second: Any, step: int) -> Any:
+            # In each 128 bits: sums of pairs `step` apart, of the first and the second in turn.
+            low, high = [], []
+            for block in range(0, 16, 4):
+                if step == 1:
+                    low += [block, 16 + block, block + 2, 16 + block + 2]
+                    high += [block + 1, 16 + block + 1, block + 3, 16 + block + 3]
+                else:
+                    low += [block, block + 1, 16 + block, 16 + block + 1]
+                    high += [block + 2, block + 3, 16 + block + 2, 16 + block + 3]
+            return builder.add(shuffled(first, second, low), shuffled(first, second, high))
+
+        first_pair, second_pair = folded(sums[0], sums[1], 1), folded(sums[2], sums[3], 1)
+        total = folded(first_pair, second_pair, 2)  # each 128 bits: one partial sum of each row
+        while total.type.count > 4:
+            half = total.type.count // 2
+            total = builder.add(
+                shuffled(total, total, list(range(half))),
+                shuffled(total, total, list(range(half, 2 * half))),
+            )
+        parts = [builder.extract_element(total, ir.Constant(i32, place)) for place in range(4)]
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    addresses = [types.uintp] * 5
+    return quadruple(*addresses, types.intp), generate
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -132,8 +185,24 @@ def dot_u8_s8_plain(unsigned, signed, n):
 
 
 @numba.njit(nogil=True, cache=True)
+def dot4_u8_s8_plain(row0, row1, row2, row3, signed, n):
+    """The same as :func:`dot4_u8_s8` in portable code."""
+    return (
+        dot_u8_s8_plain(row0, signed, n),
+        dot_u8_s8_plain(row1, signed, n),
+        dot_u8_s8_plain(row2, signed, n),
+        dot_u8_s8_plain(row3, signed, n),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
 def _dot_u8_s8_vnni(unsigned, signed, n):
     return _dot_vnni(unsigned, signed, n)
+
+
+@numba.njit(nogil=True, cache=True)
+def _dot4_u8_s8_vnni(row0, row1, row2, row3, signed, n):
+    return _dot4_vnni(row0, row1, row2, row3, signed, n)
 
 
 def has_vnni() -> bool:
@@ -145,6 +214,9 @@ def has_vnni() -> bool:
 
 dot_u8_s8 = _dot_u8_s8_vnni if has_vnni() else dot_u8_s8_plain
 """``sum u[i] * s[i]`` of n uint8 and n int8 at two addresses; n a positive multiple of 64."""
+
+dot4_u8_s8 = _dot4_u8_s8_vnni if has_vnni() else dot4_u8_s8_plain
+"""Four such sums, of four rows of uint8 and one of int8."""
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
