@@ -18,12 +18,19 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.errors import InputError
 from learned_index.kernels.dispatch import choose
+from learned_index.kernels.gathered import add_rows, dot_rows
+from learned_index.kernels.intrinsics import prefetch
 from learned_index.kernels.optimiser import RowAdamW, RowGradients, adamw_row
 from learned_index.kernels.parallel import run_ranges, split_by_weight
 
 # Ranges of labels in the backward pass, each with its own B x D accumulator. More than this many
 # threads find no work there; fewer share the ranges without changing the sums.
 _BACKWARD_PARTS = 8
+
+_MOST_PAIRS = 2**32 - 1
+
+# Floats of W_L in a block of labels of the backward pass: it is read twice, from L2 the second time.
+_BLOCK_FLOATS = 1 << 15
 
 
 @numba.njit(nogil=True, cache=True)
@@ -45,119 +52,162 @@ def _invert(label_ids, n_labels, offsets, order):
     offsets[0] = 0
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, out):
-    D = x_BD.shape[1]
-    for label in range(start, stop):
-        w = weight_LD[label]
-        bias = bias_L[label]
-        for j in range(offsets[label], offsets[label + 1]):
-            i = order[j]
-            x = x_BD[i // K]
-            total = np.float32(0.0)
-            for d in range(D):
-                total += w[d] * x[d]
-            out[i] = total + bias
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _accumulate(first, last, order, K, grad_z, x_BD, w, grad_w, grad_x_BD):
-    """Add one label's part to the gradients of its weights and of the queries; return the bias's.
-
-    Four pairs at a time for the weights: their gradient is then loaded and stored once for four.
-    """
-    D = x_BD.shape[1]
-    grad_b = np.float32(0.0)
-    j = first
-    while j + 4 <= last:
-        i0, i1, i2, i3 = order[j], order[j + 1], order[j + 2], order[j + 3]
-        g0, g1, g2, g3 = grad_z[i0], grad_z[i1], grad_z[i2], grad_z[i3]
-        x0, x1, x2, x3 = x_BD[i0 // K], x_BD[i1 // K], x_BD[i2 // K], x_BD[i3 // K]
-        for d in range(D):
-            grad_w[d] += g0 * x0[d] + g1 * x1[d] + g2 * x2[d] + g3 * x3[d]
-        grad_b += g0 + g1 + g2 + g3
-        j += 4
-    while j < last:
-        i = order[j]
-        g = grad_z[i]
-        x = x_BD[i // K]
-        for d in range(D):
-            grad_w[d] += g * x[d]
-        grad_b += g
-        j += 1
+@numba.njit(nogil=True, cache=True)
+def _queries_of(order, first, last, K, queries):
+    """``queries[j] = order[j] // K``: exact for pairs below 2^32, and it vectorises."""
+    factor = 1.0 / K
     for j in range(first, last):
-        i = order[j]
-        g = grad_z[i]
-        grad_x = grad_x_BD[i // K]
-        for d in range(D):
-            grad_x[d] += g * w[d]
+        queries[j] = np.int32((np.float64(order[j]) + 0.5) * factor)
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_labels(
+    start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queries, four, found, out
+):
+    D = x_BD.shape[1]
+    row_bytes = np.uintp(4 * D)
+    x, w = np.uintp(x_BD.ctypes.data), np.uintp(weight_LD.ctypes.data)
+    rows = np.uintp(queries.ctypes.data)
+    _queries_of(order, offsets[start], offsets[stop], K, queries)
+    for label in range(start, stop):
+        first, n = offsets[label], offsets[label + 1] - offsets[label]
+        dot_rows(
+            np.uintp(w + np.uintp(label) * row_bytes), x, row_bytes,
+            np.uintp(rows + np.uintp(4 * first)), n, D, four, found,
+        )  # fmt: skip
+        bias = bias_L[label]
+        for j in range(n):
+            out[order[first + j]] = found[j] + bias
+
+
+@numba.njit(nogil=True, cache=True)
+def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
+    """Collect the gradients of a block's pairs, by label and, sorted by counting, by query.
+
+    ``work.ends[b]`` is then where the pairs of query b end. Rows of W_L, which are read next, are
+    asked for on the way.
+    """
+    counts, labels, by_query, by_label = work
+    D = weight_LD.shape[1]
+    base = offsets[start]
+    w = np.uintp(weight_LD.ctypes.data)
+    counts[:] = 0
+    for j in range(base, offsets[stop]):
+        counts[queries[j] + 1] += 1
+    for b in range(counts.shape[0] - 1):
+        counts[b + 1] += counts[b]
+    for label in range(start, stop):
+        row = np.uintp(w + np.uintp(4 * D * label))
+        for line in range(0, 4 * D, 64):
+            prefetch(np.uintp(row + np.uintp(line)))
+        for j in range(offsets[label], offsets[label + 1]):
+            place = counts[queries[j]]
+            counts[queries[j]] = place + 1
+            g = grad_z[order[j]]
+            labels[place] = label
+            by_query[place] = g
+            by_label[j - base] = g
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_to_queries(weight_LD, work, grad_x_BD):
+    """``grad_x_b += sum_l g_bl w_l`` over the labels of a block."""
+    ends, labels, by_query, _ = work
+    B, D = grad_x_BD.shape
+    row_bytes = np.uintp(4 * D)
+    w, grad_x = np.uintp(weight_LD.ctypes.data), np.uintp(grad_x_BD.ctypes.data)
+    rows, weights = np.uintp(labels.ctypes.data), np.uintp(by_query.ctypes.data)
+    first = np.int64(0)
+    for b in range(B):
+        last = ends[b]
+        skip = np.uintp(4 * first)
+        add_rows(
+            w, row_bytes, np.uintp(rows + skip), np.uintp(weights + skip), last - first, D,
+            np.uintp(grad_x + np.uintp(b) * row_bytes),
+        )  # fmt: skip
+        first = last
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_to_label(first, n, base, queries, x_BD, work, grad_w):
+    """``grad_w += sum_b g_b x_b`` over one label's pairs; return the bias's gradient."""
+    _, _, _, by_label = work
+    D = x_BD.shape[1]
+    skip = np.uintp(4 * (first - base))
+    add_rows(
+        np.uintp(x_BD.ctypes.data), np.uintp(4 * D),
+        np.uintp(np.uintp(queries.ctypes.data) + np.uintp(4 * first)),
+        np.uintp(np.uintp(by_label.ctypes.data) + skip), n, D, np.uintp(grad_w.ctypes.data),
+    )  # fmt: skip
+    grad_b = np.float32(0.0)
+    for j in range(first - base, first - base + n):
+        grad_b += by_label[j]
     return grad_b
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True)
 def _backward_labels(
-    start,
-    stop,
-    offsets,
-    order,
-    K,
-    grad_z,
-    x_BD,
-    weight_LD,
-    grad_x_BD,
-    grad_weight_LD,
-    grad_bias_L,
-):
-    for label in range(start, stop):
-        grad_bias_L[label] += _accumulate(
-            offsets[label], offsets[label + 1], order, K, grad_z, x_BD,
-            weight_LD[label], grad_weight_LD[label], grad_x_BD,
-        )  # fmt: skip
+    start, stop, block, offsets, order, queries, grad_z, x_BD, weight_LD, grad_x_BD, work,
+    grad_weight_LD, grad_bias_L,
+):  # fmt: skip
+    for begin in range(start, stop, block):
+        end = min(begin + block, stop)
+        base = offsets[begin]
+        _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
+        _add_to_queries(weight_LD, work, grad_x_BD)
+        for label in range(begin, end):
+            n = offsets[label + 1] - offsets[label]
+            grad_bias_L[label] += _add_to_label(
+                offsets[label], n, base, queries, x_BD, work, grad_weight_LD[label]
+            )
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _backward_update_labels(
-    start,
-    stop,
-    offsets,
-    order,
-    K,
-    grad_z,
-    x_BD,
-    weight_LD,
-    bias_L,
-    grad_x_BD,
-    moment1_LD,
-    moment2_LD,
-    moment1_L,
-    moment2_L,
-    learning_rate,
-    beta1,
-    beta2,
-    epsilon,
-    decay,
-    correction1,
-    correction2,
-):
+    start, stop, block, offsets, order, queries, grad_z, x_BD, weight_LD, grad_x_BD, work,
+    bias_L, moment1_LD, moment2_LD, moment1_L, moment2_L,
+    learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
+):  # fmt: skip
     grad_w = np.empty(x_BD.shape[1], np.float32)
     grad_b = np.empty(1, np.float32)
-    for label in range(start, stop):
-        if offsets[label] == offsets[label + 1]:
-            continue
-        grad_w[:] = 0.0
-        grad_b[0] = _accumulate(
-            offsets[label], offsets[label + 1], order, K, grad_z, x_BD,
-            weight_LD[label], grad_w, grad_x_BD,
-        )  # fmt: skip
-        adamw_row(
-            weight_LD[label], grad_w, moment1_LD[label], moment2_LD[label],
-            learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
-        )  # fmt: skip
-        adamw_row(
-            bias_L[label : label + 1], grad_b, moment1_L[label : label + 1],
-            moment2_L[label : label + 1],
-            learning_rate, beta1, beta2, epsilon, np.float32(0.0), correction1, correction2,
-        )  # fmt: skip
+    for begin in range(start, stop, block):
+        end = min(begin + block, stop)
+        base = offsets[begin]
+        _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
+        _add_to_queries(weight_LD, work, grad_x_BD)
+        for label in range(begin, end):
+            n = offsets[label + 1] - offsets[label]
+            if n == 0:
+                continue
+            grad_w[:] = 0.0
+            grad_b[0] = _add_to_label(offsets[label], n, base, queries, x_BD, work, grad_w)
+            adamw_row(
+                weight_LD[label], grad_w, moment1_LD[label], moment2_LD[label],
+                learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
+            )  # fmt: skip
+            adamw_row(
+                bias_L[label : label + 1], grad_b, moment1_L[label : label + 1],
+                moment2_L[label : label + 1],
+                learning_rate, beta1, beta2, epsilon, np.float32(0.0), correction1, correction2,
+            )  # fmt: skip
+
+
+def _work_of_a_block(offsets: Any, start: int, stop: int, block: int, n_queries: int) -> Any:
+    """Scratch of :func:`_regroup`: ends, labels, gradients by query, gradients by label."""
+    edges = offsets[np.append(np.arange(start, stop, block), stop)]
+    most = int(np.diff(edges).max())
+    kinds = (np.int32, np.float32, np.float32)
+    return (np.empty(n_queries + 1, np.int64), *(np.empty(most, kind) for kind in kinds))
+
+
+def _check_layout(**tensors: torch.Tensor) -> None:
+    """The kernels go by addresses: other types or strides would be read as nonsense."""
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not (name == "x_BD" or tensor.is_contiguous()):
+            raise InputError(
+                f"{name} is {tensor.dtype} with strides {tensor.stride()}, expected contiguous "
+                "torch.float32; pass it as .float().contiguous(), or implementation='torch'"
+            )
 
 
 class _ScoreCPU(torch.autograd.Function):
@@ -172,20 +222,32 @@ class _ScoreCPU(torch.autograd.Function):
     ) -> torch.Tensor:
         B, K = label_ids_BK.shape
         L = weight_LD.shape[0]
+        _check_layout(x_BD=x_BD, weight_LD=weight_LD, bias_L=bias_L)
+        if B * K > _MOST_PAIRS:
+            raise InputError(
+                f"{B} queries of {K} labels are {B * K} pairs, expected at most {_MOST_PAIRS}; "
+                "make the batch smaller"
+            )
         x = x_BD.detach().contiguous().numpy()
         weight, bias = weight_LD.detach().numpy(), bias_L.detach().numpy()
         flat = label_ids_BK.numpy().reshape(-1)
         offsets = np.zeros(L + 1, np.int64)
-        order = np.empty(flat.shape[0], np.int64)
+        order = np.empty(flat.shape[0], np.uint32)
         _invert(flat, L, offsets, order)
+        queries = np.empty(flat.shape[0], np.int32)
+        most = int(np.diff(offsets).max()) if L else 0
         out = np.zeros(B * K, np.float32)
         ranges = split_by_weight(offsets, _BACKWARD_PARTS)
-        run_ranges(
-            ranges,
-            lambda _, a, b: _score_labels(a, b, offsets, order, K, x, weight, bias, out),
-        )
+
+        def score(_: int, start: int, stop: int) -> None:
+            scratch = np.empty(4, np.float32), np.empty(most, np.float32)
+            _score_labels(
+                start, stop, offsets, order, K, x, weight, bias, queries, *scratch, out
+            )
+
+        run_ranges(ranges, score)
         ctx.save_for_backward(x_BD, weight_LD, bias_L)
-        ctx.pairs = (offsets, order, ranges)
+        ctx.pairs = (offsets, order, queries, ranges)
         ctx.optimiser = optimiser
         return torch.from_numpy(out).view(B, K)
 
@@ -194,13 +256,14 @@ class _ScoreCPU(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
         (grad_z,) = grads
         x_BD, weight_LD, bias_L = ctx.saved_tensors  # type: ignore[attr-defined]
-        offsets, order, ranges = ctx.pairs  # type: ignore[attr-defined]
+        offsets, order, queries, ranges = ctx.pairs  # type: ignore[attr-defined]
         optimiser: RowAdamW | RowGradients | None = ctx.optimiser  # type: ignore[attr-defined]
-        K = grad_z.shape[1]
         g = grad_z.contiguous().numpy().reshape(-1)
         x = x_BD.detach().contiguous().numpy()
         weight, bias = weight_LD.detach().numpy(), bias_L.detach().numpy()
-        parts = np.zeros((len(ranges), *x.shape), np.float32)
+        B, D = x.shape
+        block = max(1, _BLOCK_FLOATS // D)
+        parts = np.empty((len(ranges), B, D), np.float32)
         grads_out: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
         if not isinstance(optimiser, RowAdamW):
             if optimiser is None:
@@ -209,20 +272,19 @@ class _ScoreCPU(torch.autograd.Function):
             else:
                 grad_weight, grad_bias = optimiser.weight_LD.numpy(), optimiser.bias_L.numpy()
                 optimiser.touched_L.numpy()[np.diff(offsets) > 0] = True
-            run_ranges(
-                ranges,
-                lambda part, a, b: _backward_labels(
-                    a, b, offsets, order, K, g, x, weight, parts[part], grad_weight, grad_bias
-                ),
-            )
+            run, rest = _backward_labels, (grad_weight, grad_bias)
         else:
-            state = optimiser.next_step()
-            run_ranges(
-                ranges,
-                lambda part, a, b: _backward_update_labels(
-                    a, b, offsets, order, K, g, x, weight, bias, parts[part], *state
-                ),
+            run = _backward_update_labels
+            rest = (bias, *optimiser.next_step())
+
+        def go_back(part: int, start: int, stop: int) -> None:
+            parts[part] = 0.0
+            work = _work_of_a_block(offsets, start, stop, block, B)
+            run(
+                start, stop, block, offsets, order, queries, g, x, weight, parts[part], work, *rest
             )
+
+        run_ranges(ranges, go_back)
         grad_x = torch.from_numpy(parts.sum(axis=0))
         return grad_x, *grads_out, None, None
 

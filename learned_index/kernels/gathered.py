@@ -1,0 +1,218 @@
+"""Products with gathered rows of floats: dot products of many rows, weighted sums of many rows.
+
+The two loops in which training spends most of its time. They are written in LLVM's own language,
+16 floats at a time: Numba turns the same loops over arrays into code that first checks whether
+these overlap and stores every partial sum, which costs as much again. LLVM cuts the 16 floats into
+what the processor has; sums are made in the same order everywhere.
+
+Arrays are given by their addresses; the caller keeps them alive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from learned_index.kernels.intrinsics import as_float32, as_int32
+
+_LANES = 16
+_ROWS_AT_ONCE = 4
+"""Rows whose dot products share the loads of the common factor."""
+_VECTORS_AT_ONCE = 6
+"""Of a weighted sum: partial sums kept in registers. AVX2 has room for just so many."""
+_FLAGS = ("contract", "nsz", "reassoc")
+_INT32, _INT64, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, _LANES)
+
+
+def _at(builder: Any, address: Any, offset: Any) -> Any:
+    return builder.add(address, offset if isinstance(offset, ir.Value) else _number(offset))
+
+
+def _number(value: int) -> Any:
+    return ir.Constant(_INT64, value)
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder: Any, value: Any, address: Any) -> None:
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 4
+
+
+def _row(builder: Any, base: Any, row_bytes: Any, rows: Any, j: Any) -> Any:
+    """Address of row ``rows[j]``."""
+    row = _load(builder, _at(builder, rows, builder.mul(j, _number(4))), _INT32)
+    return _at(builder, base, builder.mul(builder.sext(row, _INT64), row_bytes))
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
+    return builder.fadd(total, builder.fmul(a, b, flags=_FLAGS), flags=_FLAGS)
+
+
+@intrinsic
+def _dots_of_four(
+    _: Any, x: Any, base: Any, row_bytes: Any, rows: Any, last: Any, n_bytes: Any, out: Any
+) -> Any:
+    """Write the dot products of x with rows 0 to 3, of which those after ``last`` repeat it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, base, row_bytes, rows, last, n_bytes, out = arguments
+        addresses = []
+        for i in range(_ROWS_AT_ONCE):
+            j = _number(i)
+            j = builder.select(builder.icmp_signed("<", j, last), j, last)
+            addresses.append(_row(builder, base, row_bytes, rows, j))
+        entry, loop = builder.block, builder.append_basic_block("loop")
+        done = builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        offset = builder.phi(_INT64)
+        offset.add_incoming(_number(0), entry)
+        totals = [builder.phi(_VECTOR) for _ in addresses]
+        common = _load(builder, _at(builder, x, offset), _VECTOR)
+        after = []
+        for total, address in zip(totals, addresses, strict=True):
+            total.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), entry)
+            row = _load(builder, _at(builder, address, offset), _VECTOR)
+            after.append(_multiply_add(builder, row, common, total))
+            total.add_incoming(after[-1], loop)
+        following = _at(builder, offset, 4 * _LANES)
+        offset.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, n_bytes), loop, done)
+        builder.position_at_end(done)
+        add_up = builder.module.declare_intrinsic(
+            "llvm.vector.reduce.fadd.v16f32", (), ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
+        )
+        for i, total in enumerate(after):
+            value = builder.call(add_up, [ir.Constant(_FLOAT, -0.0), total], fastmath=_FLAGS)
+            _store(builder, value, _at(builder, out, 4 * i))
+        return context.get_dummy_value()
+
+    address, number = types.uintp, types.intp
+    return types.void(address, address, address, address, number, number, address), generate
+
+
+def _weighted_sum(n_vectors: int) -> Any:
+    """An intrinsic that adds weighted rows to ``16 n_vectors`` floats at ``out``; n >= 1."""
+
+    @intrinsic
+    def add(_: Any, base: Any, row_bytes: Any, rows: Any, weights: Any, n: Any, out: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            base, row_bytes, rows, weights, n, out = arguments
+            places = [4 * _LANES * i for i in range(n_vectors)]
+            before = [_load(builder, _at(builder, out, place), _VECTOR) for place in places]
+            entry, loop = builder.block, builder.append_basic_block("loop")
+            done = builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            j = builder.phi(_INT64)
+            j.add_incoming(_number(0), entry)
+            totals = [builder.phi(_VECTOR) for _ in places]
+            address = _row(builder, base, row_bytes, rows, j)
+            weight = _load(builder, _at(builder, weights, builder.mul(j, _number(4))), _FLOAT)
+            undefined = ir.Constant(_VECTOR, ir.Undefined)
+            weight = builder.insert_element(undefined, weight, ir.Constant(_INT32, 0))
+            everywhere = ir.Constant(ir.VectorType(_INT32, _LANES), [0] * _LANES)
+            weight = builder.shuffle_vector(weight, undefined, everywhere)
+            after = []
+            for total, start, place in zip(totals, before, places, strict=True):
+                total.add_incoming(start, entry)
+                row = _load(builder, _at(builder, address, place), _VECTOR)
+                after.append(_multiply_add(builder, row, weight, total))
+                total.add_incoming(after[-1], loop)
+            following = _at(builder, j, 1)
+            j.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
+            builder.position_at_end(done)
+            for value, place in zip(after, places, strict=True):
+                _store(builder, value, _at(builder, out, place))
+            return context.get_dummy_value()
+
+        address = types.uintp
+        return types.void(address, address, address, address, types.intp, address), generate
+
+    return add
+
+
+_add_many = _weighted_sum(_VECTORS_AT_ONCE)
+_add_one = _weighted_sum(1)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def dot_rows(x, base, row_bytes, rows, n, dim, four, out):
+    """Write ``x . rows[i]`` for i < n.
+
+    Args:
+        x: Address of ``dim`` float32.
+        base: Address of the table of float32 rows.
+        row_bytes: Bytes from a row to the next.
+        rows: Address of n int32 row numbers.
+        n: How many.
+        dim: D.
+        four: float32 scratch of 4.
+        out: float32 n, written.
+    """
+    whole = dim - dim % _LANES
+    chosen = numba.carray(as_int32(rows), (n,))
+    for j in range(0, n, _ROWS_AT_ONCE):
+        size = min(_ROWS_AT_ONCE, n - j)
+        if whole:
+            _dots_of_four(
+                x, base, row_bytes, np.uintp(rows + np.uintp(4 * j)), size - 1, 4 * whole,
+                np.uintp(four.ctypes.data),
+            )  # fmt: skip
+        else:
+            four[:] = 0.0
+        for i in range(size):
+            out[j + i] = four[i]
+        if whole < dim:
+            common = numba.carray(as_float32(x), (dim,))
+            for i in range(size):
+                address = np.uintp(base + np.uintp(chosen[j + i]) * row_bytes)
+                row = numba.carray(as_float32(address), (dim,))
+                for d in range(whole, dim):
+                    out[j + i] += common[d] * row[d]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def add_rows(base, row_bytes, rows, weights, n, dim, out):
+    """``out += sum_i weights[i] * rows[i]``.
+
+    Args:
+        base: Address of the table of float32 rows.
+        row_bytes: Bytes from a row to the next.
+        rows: Address of n int32 row numbers.
+        weights: Address of n float32.
+        n: How many.
+        dim: D.
+        out: Address of D float32.
+    """
+    if n <= 0:
+        return
+    d = np.int64(0)
+    while d + _VECTORS_AT_ONCE * _LANES <= dim:
+        o = np.uintp(4 * d)
+        _add_many(np.uintp(base + o), row_bytes, rows, weights, n, np.uintp(out + o))
+        d += _VECTORS_AT_ONCE * _LANES
+    while d + _LANES <= dim:
+        o = np.uintp(4 * d)
+        _add_one(np.uintp(base + o), row_bytes, rows, weights, n, np.uintp(out + o))
+        d += _LANES
+    if d < dim:
+        chosen = numba.carray(as_int32(rows), (n,))
+        factors = numba.carray(as_float32(weights), (n,))
+        total = numba.carray(as_float32(out), (dim,))
+        for j in range(n):
+            address = np.uintp(base + np.uintp(chosen[j]) * row_bytes)
+            row = numba.carray(as_float32(address), (dim,))
+            for e in range(d, dim):
+                total[e] += factors[j] * row[e]
