@@ -76,7 +76,7 @@ def test_exhaustive_engine_gives_the_scores_of_the_formula(index, queries, preci
 
 
 def test_engine_finds_what_the_index_finds(index, queries):
-    engine = index.to_engine(EngineConfig(precision="float32"))
+    engine = index.to_engine(EngineConfig(precision="float32", walk_factor=100))
     of_index = index.search(queries, 10, beam_width=6, shortlist_size=N_LABELS)
     of_engine = engine.search(queries, 10, beam_width=6, shortlist_size=N_LABELS)
     common = [len(np.intersect1d(a, b)) for a, b in zip(of_index.ids, of_engine.ids, strict=True)]
@@ -340,6 +340,20 @@ def test_work_counts_what_a_search_touches(index, queries):
     sizes = np.diff(arrays.edge_offsets_C1)
     assert 2 * sizes.min() <= small.edges <= 2 * sizes.max()
     assert small.rescored == 20 and small.n_bytes < work.n_bytes
+
+
+def test_a_walk_budget_keeps_the_strongest_paths(index, queries):
+    whole = index.to_engine(EngineConfig(walk_factor=1000))
+    short = index.to_engine(EngineConfig(walk_factor=2))
+    knobs = {"beam_width": 10, "shortlist_size": 60}
+    works = [engine.work(queries, 5, **knobs) for engine in (whole, short)]
+    assert works[1].edges < 0.5 * works[0].edges and works[1].edges < 2 * 60 + 160
+    found = [engine.search(queries, 5, **knobs).ids for engine in (whole, short)]
+    assert np.mean(found[0][:, 0] == found[1][:, 0]) > 0.9
+    # An exhaustive search leaves nothing out, whatever the factor.
+    every = {"beam_width": index.n_clusters, "shortlist_size": N_LABELS}
+    results = [engine.search(queries, 50, **every).ids for engine in (whole, short)]
+    np.testing.assert_array_equal(*results)
 
 
 def test_with_knobs_changes_the_defaults_only(index, queries):

@@ -20,6 +20,7 @@ from learned_index.kernels.engine_select import rank_best, select_largest
 from learned_index.kernels.engine_steps import (
     best_rows,
     chosen_logits,
+    end_walks,
     quantise,
     row_logits,
     sketch_logits,
@@ -222,7 +223,7 @@ def test_walk_keeps_the_best_path_of_each_label(exponent):
     rows = np.zeros((40, 64), np.uint8)
     n = walk(
         beam, scores, 4, exponent, 12, np.uintp(offsets.ctypes.data),
-        np.uintp(targets.ctypes.data), np.uintp(weights.ctypes.data),
+        np.uintp(targets.ctypes.data), np.uintp(weights.ctypes.data), offsets[beam + 1],
         np.uintp(rows.ctypes.data), np.uintp(64), best, found, paths,
     )  # fmt: skip
     expected: dict[int, float] = {}
@@ -234,6 +235,43 @@ def test_walk_keeps_the_best_path_of_each_label(exponent):
     assert sorted(found[:n].tolist()) == sorted(expected)
     np.testing.assert_allclose(paths[:n], [expected[label] for label in found[:n]], rtol=1e-5)
     assert not best.any()
+
+
+@pytest.mark.parametrize("budget", [10, 100, 700, 3000, 10**6])
+def test_walks_end_where_the_weakest_paths_begin(budget):
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(0, 500, 12)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    weights = rng.random(offsets[-1]).astype(np.float16)
+    for c in range(12):
+        part = slice(offsets[c], offsets[c + 1])
+        weights[part] = -np.sort(-weights[part])
+    beam = np.array([3, 8, 1, 0, 11], np.int32)
+    scores = np.array([2.0, 0.9, 0.5, 0.2, 1e-9], np.float32)
+    stops, samples = np.zeros(5, np.int64), np.zeros(4000, np.float32)
+    bits = weights.view(np.uint16)
+    total = end_walks(
+        beam, scores, 5, 0.5, 12, np.uintp(offsets.ctypes.data), np.uintp(bits.ctypes.data),
+        budget, stops, samples,
+    )  # fmt: skip
+    lengths = stops - offsets[beam]
+    assert total == lengths.sum() and (lengths >= 0).all() and (stops <= offsets[beam + 1]).all()
+    everything = sizes[beam].sum()
+    if budget >= everything:
+        assert total == everything
+        return
+    assert abs(total - budget) <= 16 * len(beam)
+    factors = np.sqrt(np.clip(scores, 1e-30, 1))
+    paths = [
+        f * weights[offsets[c] : offsets[c + 1]].astype(np.float32)
+        for c, f in zip(beam, factors, strict=True)
+    ]
+    walked = np.concatenate([p[:n] for p, n in zip(paths, lengths, strict=True)])
+    left = np.concatenate([p[n:] for p, n in zip(paths, lengths, strict=True)])
+    # Every 16th edge is looked at: but for some at the ends, all walked beat all left out.
+    threshold = np.sort(np.concatenate([walked, left]))[-total] if total else np.inf
+    assert (walked < threshold).sum() <= 16 * len(beam)
+    assert (left > threshold).sum() <= 16 * len(beam)
 
 
 def test_building_folds_orders_and_keeps_all(tmp_path):

@@ -24,6 +24,9 @@ class EngineConfig(Config):
         "(one cache line), 120 beyond 512 dimensions"
     )  # fmt: skip
     edge_threshold: float = _parameter(0.0, "edges of a smaller weight are left out, 0 to 1")
+    walk_factor: int = _parameter(
+        8, "edges walked per label of the shortlist: the strongest paths of the beam"
+    )
     ranking: Literal["model", "classifiers"] = _parameter(
         "model",
         "labels are ranked by path and classifier as by the index, or by their classifiers alone",
@@ -42,6 +45,6 @@ class EngineConfig(Config):
             )
         if self.ranking not in ("model", "classifiers"):
             raise InputError(f"ranking is {self.ranking!r}, expected 'model' or 'classifiers'")
-        for name in ("sketch_dim", "beam_width", "shortlist_size"):
+        for name in ("sketch_dim", "walk_factor", "beam_width", "shortlist_size"):
             self._require(name, low=1)
         self._require("edge_threshold", low=0.0, high=1.0)

@@ -15,6 +15,7 @@ from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.errors import InputError
+from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
 from learned_index.kernels.parallel import run_ranges, split_evenly
 from learned_index.training.batches import as_float32_rows, as_vectors
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from learned_index.engine.tuning import Tuning
 
 _FLOAT32 = np.dtype(np.float32)
+NO_BUDGET = int(_NO_BUDGET)
 
 
 class Constants(NamedTuple):
@@ -103,6 +105,8 @@ class SearchEngine:
         self.constants = constants
         self._complete = complete
         self._dim = constants.dim
+        self._n_labels = arrays.n_labels
+        self._n_clusters = arrays.n_clusters
         self._numbers = np.array(
             [
                 constants.router_scale,
@@ -238,20 +242,22 @@ class SearchEngine:
             raise InputError(
                 f"k is {k}, beam_width {width}, shortlist_size {size}; expected at least 1"
             )
-        n_labels = len(self.arrays.label_ids_L)
-        width = min(width, len(self.arrays.cluster_scales_C))
+        n_labels = self._n_labels
+        width = min(width, self._n_clusters)
         size = min(max(size, k), n_labels)
         least = min(size if self._complete else k, n_labels)
+        # All clusters are all clusters: nothing is left out of an exhaustive search.
+        budget = NO_BUDGET if width == self._n_clusters else config.walk_factor * size
         n_rows = len(rows)
         ids = np.empty((n_rows, k), np.int64)
         scores = np.empty((n_rows, k), np.float32)
         if n_rows == 1:
             bad = search_rows(
-                self._handle, rows, 0, 1, self._numbers, width, size, least,
+                self._handle, rows, 0, 1, self._numbers, width, size, budget, least,
                 *self._scratch(size), ids, scores,
             )  # fmt: skip
         else:
-            bad = self._search_batch(rows, width, size, least, ids, scores)
+            bad = self._search_batch(rows, width, size, budget, least, ids, scores)
         if bad >= 0:
             raise InputError(f"query {bad} holds NaN or infinity; mend or drop such rows")
         return SearchResult(ids, scores)
@@ -261,6 +267,7 @@ class SearchEngine:
         rows: npt.NDArray[np.float32],
         width: int,
         size: int,
+        budget: int,
         least: int,
         ids: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float32],
@@ -269,7 +276,7 @@ class SearchEngine:
 
         def call(_: int, start: int, stop: int) -> None:
             first = search_rows(
-                self._handle, rows, start, stop, self._numbers, width, size, least,
+                self._handle, rows, start, stop, self._numbers, width, size, budget, least,
                 *self._scratch(size), ids, scores,
             )  # fmt: skip
             if first >= 0:

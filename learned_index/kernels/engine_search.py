@@ -28,6 +28,7 @@ from learned_index.kernels.engine_steps import (
     dot_float16,
     dot_float32,
     dot_int8,
+    end_walks,
     is_finite,
     label_scores,
     quantise,
@@ -35,12 +36,12 @@ from learned_index.kernels.engine_steps import (
     sketch_logits,
     softmax,
     walk,
-    walked,
 )
 from learned_index.kernels.intrinsics import (
     as_float32,
     as_int8,
     as_int32,
+    as_int64,
     prefetch,
 )
 from learned_index.kernels.routing import routing_coverage, routing_widths
@@ -57,6 +58,7 @@ from learned_index.kernels.routing import routing_coverage, routing_widths
 """Places in the handle: sizes, then addresses of the arrays of an engine."""
 
 INT8, FLOAT16, FLOAT32 = range(3)
+NO_BUDGET = np.int64(1 << 62)
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -71,7 +73,7 @@ def scratch_bytes(handle, shortlist_size):
     per_cluster = _padded(4 * (handle[N_CLUSTERS] + 1))
     per_result = _padded(4 * (shortlist_size + 1))
     total = _padded(4 * handle[N_LABELS]) + 4 * per_candidate + 7 * per_cluster + 4 * per_result
-    total += _padded(4 * handle[N_REGIONS])
+    total += _padded(4 * handle[N_REGIONS]) + _padded(8 * (handle[N_CLUSTERS] + 1))
     total += _padded(4 * handle[PADDED_DIM]) + _padded(handle[PADDED_DIM])
     total += _padded(4 * handle[SKETCH_DIM]) + _padded(handle[SKETCH_BYTES])
     return total + 64  # the start is aligned
@@ -92,6 +94,7 @@ class Scratch(NamedTuple):
     cluster_chosen: Any  # int32, which of them are scored
     beam: Any  # int32
     beam_scores: Any  # float32
+    stops: Any  # int64, ends of the walks
     chosen: Any  # int32 K, the shortlist
     whole_z: Any  # float32 K, logits by whole vectors
     order: Any  # int32 K
@@ -135,6 +138,8 @@ def _carve(handle, shortlist_size, scratch):
     at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
     beam_scores = numba.carray(as_float32(at), (n_clusters + 1,))
     at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
+    stops = numba.carray(as_int64(at), (n_clusters + 1,))
+    at = np.uintp(at + np.uintp(_padded(8 * (n_clusters + 1))))
     chosen = numba.carray(as_int32(at), (shortlist_size + 1,))
     at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
     whole_z = numba.carray(as_float32(at), (shortlist_size + 1,))
@@ -155,7 +160,7 @@ def _carve(handle, shortlist_size, scratch):
     at = np.uintp(at + np.uintp(_padded(sketch_bytes)))
     return Scratch(
         best, cluster_best, labels, paths, z, values, cluster_scores, cluster_found,
-        cluster_paths, cluster_chosen, beam, beam_scores, chosen, whole_z, order, ranks,
+        cluster_paths, cluster_chosen, beam, beam_scores, stops, chosen, whole_z, order, ranks,
         region_scores, x, codes, sketch, sketch_codes,
     )  # fmt: skip
 
@@ -185,9 +190,13 @@ def _route(handle, beam_width, constants, scale, correction, s, counts):
     )  # fmt: skip
     softmax(s.region_scores, n_regions, constants[1])
     width = best_rows(s.region_scores, n_regions, region_width, s.beam, s.beam_scores)
+    end_walks(
+        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
+        np.uintp(handle[REGION_EDGE_WEIGHTS]), NO_BUDGET, s.stops, s.cluster_paths,
+    )  # fmt: skip
     n = walk(
         s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
-        np.uintp(handle[REGION_EDGE_CLUSTERS]), np.uintp(handle[REGION_EDGE_WEIGHTS]),
+        np.uintp(handle[REGION_EDGE_CLUSTERS]), np.uintp(handle[REGION_EDGE_WEIGHTS]), s.stops,
         vectors, np.uintp(padded_dim), s.cluster_best, s.cluster_found, s.cluster_paths,
     )  # fmt: skip
     n = select_largest(s.cluster_paths, n, n_candidates, s.cluster_chosen)
@@ -254,7 +263,7 @@ def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
 
 @numba.njit(nogil=True, cache=True)
 def search_rows(
-    handle, queries, start, stop, constants, beam_width, shortlist_size, least_candidates,
+    handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
     scratch, counts, out_ids, out_scores,
 ):  # fmt: skip
     """Search ``queries[start:stop]``.
@@ -268,6 +277,8 @@ def search_rows(
             stored edge weights), coverage (see :func:`.routing.routing_coverage`).
         beam_width: W, 1 to C.
         shortlist_size: K, labels scored with whole vectors; at least the results wanted.
+        budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
+            all.
         least_candidates: While fewer labels are found the beam grows, up to all clusters.
         scratch: uint8, :func:`scratch_bytes` long, 0 at the first call.
         counts: int64, five numbers to which the work is added: queries, clusters scored, edges
@@ -305,12 +316,17 @@ def search_rows(
         asked = beam_width
         while True:
             width = _route(handle, asked, constants, scale, correction, s, counts)
+            counts[2] += end_walks(
+                s.beam, s.beam_scores, width, exponent, n_clusters,
+                np.uintp(handle[EDGE_OFFSETS]), np.uintp(handle[EDGE_WEIGHTS]),
+                budget if asked == beam_width else NO_BUDGET, s.stops, s.values,
+            )  # fmt: skip
             n = walk(
-                s.beam, s.beam_scores, width, exponent, n_clusters, np.uintp(handle[EDGE_OFFSETS]),
-                np.uintp(handle[EDGE_LABELS]), np.uintp(handle[EDGE_WEIGHTS]),
+                s.beam, s.beam_scores, width, exponent, n_clusters,
+                np.uintp(handle[EDGE_OFFSETS]), np.uintp(handle[EDGE_LABELS]),
+                np.uintp(handle[EDGE_WEIGHTS]), s.stops,
                 np.uintp(handle[SKETCHES]), np.uintp(sketch_bytes), s.best, s.labels, s.paths,
             )  # fmt: skip
-            counts[2] += walked(s.beam, width, np.uintp(handle[EDGE_OFFSETS]), n_clusters)
             if n >= least_candidates or asked >= n_clusters:
                 break
             asked = min(4 * asked, n_clusters)

@@ -24,7 +24,7 @@ def _count_at_least(bits, n, threshold):
 
 
 @numba.njit(nogil=True, cache=True)
-def _kth_bits(bits, n, k):
+def kth_bits(bits, n, k):
     """A threshold that the k largest reach, 1 <= k <= n, and how many are surely above it.
 
     Where no tie forbids it exactly k values are at least the threshold; else it is the bits of the
@@ -67,7 +67,7 @@ def select_largest(values, n, k, chosen):
             chosen[i] = i
         return n
     bits = values.view(np.int32)
-    threshold, above = _kth_bits(bits, n, k)
+    threshold, above = kth_bits(bits, n, k)
     kept = np.int64(0)
     if _count_at_least(bits, n, threshold) == k:
         for i in range(n):
@@ -130,7 +130,7 @@ def rank_best(values, ids, n, out_ids, out_scores, order, ranks):
 def _keep_best(values, ids, n, k, order):
     """Move the k best to the front; of values equal to the k-th largest the smaller ids."""
     bits = values.view(np.int32)
-    threshold, above = _kth_bits(bits, n, k)
+    threshold, above = kth_bits(bits, n, k)
     if _count_at_least(bits, n, threshold) > k:
         # Ties at the edge: an id is taken if fewer than the places left have smaller ids.
         ties = k - above

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.kernels.engine_select import kth_bits
 from learned_index.kernels.intrinsics import (
     as_float32,
     as_int8,
@@ -26,6 +27,8 @@ LEAST_SCORE = np.float32(1e-30)
 """Of a cluster, so that no path is 0: labels of far clusters are found, if asked for."""
 _INSERTED = 64
 """Up to so wide a beam is kept sorted by insertion; a wider one is cut from a whole sort."""
+SAMPLED = 16
+"""Of so many edges one is looked at to see where a walk should end."""
 _FAST = {"reassoc", "contract", "nsz"}
 
 
@@ -185,8 +188,69 @@ def power(value, exponent):
 
 
 @numba.njit(nogil=True, cache=True)
+def end_walks(beam, beam_scores, width, exponent, n_rows, offsets, weights, budget, stops, samples):
+    """Where to stop walking each row of the beam so that about ``budget`` edges are walked.
+
+    The edges of a row come by descending weight, so what is left out are the weakest paths of
+    all: the threshold is the right quantile of the paths of every 16th edge.
+
+    Args:
+        beam: int32, rows.
+        beam_scores: float32, their scores.
+        width: How many of them count.
+        exponent: Exponent of the scores.
+        n_rows: Rows in all.
+        offsets: Address of int64, n_rows + 1.
+        weights: Address of uint16 bits of float16.
+        budget: Edges to walk.
+        stops: int64, receives the edge after the last for each row of the beam.
+        samples: float32 scratch.
+
+    Returns:
+        How many edges will be walked.
+    """
+    offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
+    weights_E = numba.carray(as_uint16(weights), (offsets_R1[n_rows],))
+    total = np.int64(0)
+    n = np.int64(0)
+    for w in range(width):
+        first, last = offsets_R1[beam[w]], offsets_R1[beam[w] + 1]
+        stops[w] = last
+        total += last - first
+        n += (last - first + SAMPLED - 1) // SAMPLED
+    if total <= budget or n > samples.shape[0]:
+        return total
+    n = np.int64(0)
+    for w in range(width):
+        score = row_score(beam_scores[w], exponent)
+        for e in range(offsets_R1[beam[w]], stops[w], SAMPLED):
+            samples[n] = score * half_to_float(weights_E[e])
+            n += 1
+    wanted = max(1, min(budget // SAMPLED, n))
+    threshold, _ = kth_bits(samples.view(np.int32), n, wanted)
+    bits = samples.view(np.int32)
+    n = np.int64(0)
+    total = np.int64(0)
+    for w in range(width):
+        first, last = offsets_R1[beam[w]], stops[w]
+        kept = np.int64(0)
+        for _ in range(first, last, SAMPLED):
+            kept += np.int64(bits[n] >= threshold)
+            n += 1
+        stops[w] = min(first + SAMPLED * kept, last)
+        total += stops[w] - first
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def row_score(score, exponent):
+    """Score of a row as it enters paths: cut off at 1, never 0, to the power of the exponent."""
+    return power(max(min(np.float32(1.0), score), LEAST_SCORE), exponent)
+
+
+@numba.njit(nogil=True, cache=True)
 def walk(
-    beam, beam_scores, width, exponent, n_rows, offsets, targets, weights,
+    beam, beam_scores, width, exponent, n_rows, offsets, targets, weights, stops,
     wanted, wanted_bytes, best, found, paths,
 ):  # fmt: skip
     """Max-merge the edges of the beam; return how many targets were found.
@@ -201,9 +265,8 @@ def walk(
     weights_E = numba.carray(as_uint16(weights), (n_edges,))
     n = np.int64(0)
     for w in range(width):
-        row = beam[w]
-        score = power(max(min(np.float32(1.0), beam_scores[w]), LEAST_SCORE), exponent)
-        for e in range(offsets_R1[row], offsets_R1[row + 1]):
+        score = row_score(beam_scores[w], exponent)
+        for e in range(offsets_R1[beam[w]], stops[w]):
             target = targets_E[e]
             path = score * half_to_float(weights_E[e])
             old = best[target]
@@ -216,16 +279,6 @@ def walk(
         paths[i] = best[target]
         best[target] = 0
     return n
-
-
-@numba.njit(nogil=True, cache=True)
-def walked(beam, width, offsets, n_rows):
-    """How many edges the rows of the beam have."""
-    offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
-    total = np.int64(0)
-    for w in range(width):
-        total += offsets_R1[beam[w] + 1] - offsets_R1[beam[w]]
-    return total
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
