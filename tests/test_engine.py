@@ -344,10 +344,10 @@ def test_work_counts_what_a_search_touches(index, queries):
 
 def test_a_walk_budget_keeps_the_strongest_paths(index, queries):
     whole = index.to_engine(EngineConfig(walk_factor=1000))
-    short = index.to_engine(EngineConfig(walk_factor=2))
+    short = index.to_engine(EngineConfig(walk_factor=5))
     knobs = {"beam_width": 10, "shortlist_size": 60}
     works = [engine.work(queries, 5, **knobs) for engine in (whole, short)]
-    assert works[1].edges < 0.5 * works[0].edges and works[1].edges < 2 * 60 + 160
+    assert works[1].edges < 0.8 * works[0].edges and works[1].edges < 5 * 60 + 160
     found = [engine.search(queries, 5, **knobs).ids for engine in (whole, short)]
     assert np.mean(found[0][:, 0] == found[1][:, 0]) > 0.9
     # An exhaustive search leaves nothing out, whatever the factor.
