@@ -1,8 +1,8 @@
 """Walk the edges of a beam with max-merge, and keep the K best labels of each query (equation 5).
 
 A label is reached over several clusters; its shortlist score is the maximum of ``s_c * e_cl`` over
-the explored paths. One scratch array of L floats and a list of the touched labels make the merge
-one compare per edge; the scratch is cleared through the list, so a query never costs O(L).
+the explored paths. One scratch array of L cells and a list of the labels reached make the merge one
+maximum per edge; the scratch is cleared through the list, so a query never costs O(L).
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import numpy as np
 import torch
 
 from learned_index.kernels.dispatch import choose
+from learned_index.kernels.engine_select import select_largest
+from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.kernels.parallel import run_ranges, split_evenly
-from learned_index.kernels.select import keep_k_largest
+
+
+# Cells of the merge: nothing yet, a positive that was taken already, and one that never changes.
+_EMPTY, _TAKEN, _DEAD = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+_LOW_HALF = np.uint64(2**32 - 1)
+_HALF = np.uint64(32)
 
 
 class Shortlist(NamedTuple):
@@ -36,6 +43,62 @@ class Shortlist(NamedTuple):
 
 
 @numba.njit(nogil=True, cache=True)
+def _merge_paths(clusters_W, scores_W, edge_labels_CM, edge_weights_CM, best_L, reached):
+    """Walk the edges of one query; return how many labels were reached.
+
+    A label's cell holds the bits of its best path's score above those of the path's place, counted
+    from the last so that of equal scores the first wins; 0 before the first path. So the larger
+    number is the better path, and no branch depends on the data: whether a label is new cannot be
+    predicted, and a wrong guess costs more than the edge. Pads lead to a cell beyond the labels.
+    """
+    W, M = clusters_W.shape[0], np.uint64(edge_labels_CM.shape[1])
+    beyond = np.uint32(best_L.shape[0] - 1)
+    best_L[beyond] = _DEAD
+    n = np.uint64(0)
+    for w in range(W):
+        c = clusters_W[w]
+        if c < 0:
+            continue
+        labels, weights = edge_labels_CM[c], edge_weights_CM[c]
+        score = scores_W[w]
+        last = _LOW_HALF - np.uint64(w) * M
+        for m in range(M):
+            label = min(np.uint32(labels[m]), beyond)
+            bits = np.uint64(np.uint32(bits_of_float(score * weights[m])))
+            old = best_L[label]
+            best_L[label] = max(old, (bits << _HALF) | (last - m))
+            reached[n] = label
+            n += np.uint64(old == _EMPTY)
+    return np.int64(n)
+
+
+@numba.njit(nogil=True, cache=True)
+def _collect(reached, n, best_L, values, places):
+    """Scores and places of the labels reached and not taken; cleans their cells; how many."""
+    kept = np.uint64(0)
+    for i in range(np.uint64(n)):
+        label = reached[i]
+        cell = best_L[label]
+        best_L[label] = _EMPTY  # clean for the next query
+        values[kept] = np.int32(cell >> _HALF)
+        places[kept] = np.uint32(_LOW_HALF - (cell & _LOW_HALF))
+        reached[kept] = label
+        kept += np.uint64(cell > _TAKEN)
+    return np.int64(kept)
+
+
+@numba.njit(nogil=True, cache=True)
+def _split_places(places, n, M, slots, edges):
+    """Divide by M: exact below 2^32, and it vectorises."""
+    factor = 1.0 / M
+    for i in range(n):
+        place = np.int64(places[i])
+        slot = np.int64((np.float64(place) + 0.5) * factor)
+        slots[i] = slot
+        edges[i] = place - slot * M
+
+
+@numba.njit(nogil=True, cache=True)
 def _explore_rows(
     start,
     stop,
@@ -46,67 +109,45 @@ def _explore_rows(
     positives_BP,
     force_positives,
     best_L,
-    path_L,
+    reached,
+    values,
+    places,
+    chosen,
     label_ids_BK,
     slots_BK,
     edges_BK,
     n_positives_B,
 ):
-    W = clusters_BW.shape[1]
     M = edge_labels_CM.shape[1]
     K = label_ids_BK.shape[1]
     P = positives_BP.shape[1]
-    touched = np.empty(W * M, np.int32)
-    values = np.empty(W * M, np.float32)
-    histogram = np.empty(2048, np.int32)
+    kept_places = np.empty(K, np.uint32)
     for b in range(start, stop):
-        n_touched = 0
-        for w in range(W):
-            c = clusters_BW[b, w]
-            if c < 0:
-                continue
-            s = scores_BW[b, w]
-            for m in range(M):
-                label = edge_labels_CM[c, m]
-                if label < 0:
-                    continue
-                path = s * edge_weights_CM[c, m]
-                old = best_L[label]
-                if path > old:
-                    best_L[label] = path
-                    path_L[label] = w * M + m
-                    if old < 0:
-                        touched[n_touched] = label
-                        n_touched += 1
+        n = _merge_paths(
+            clusters_BW[b], scores_BW[b], edge_labels_CM, edge_weights_CM, best_L, reached
+        )
+        ids = label_ids_BK[b]
         n_out = 0
         if force_positives:
             for p in range(P):
                 label = positives_BP[b, p]
-                if label >= 0 and best_L[label] >= 0 and n_out < K:
-                    label_ids_BK[b, n_out] = label
-                    slots_BK[b, n_out] = path_L[label] // M
-                    edges_BK[b, n_out] = path_L[label] % M
-                    best_L[label] = -2.0  # taken
+                if label >= 0 and best_L[label] > _TAKEN and n_out < K:
+                    ids[n_out] = label
+                    kept_places[n_out] = np.uint32(_LOW_HALF - (best_L[label] & _LOW_HALF))
+                    best_L[label] = _TAKEN
                     n_out += 1
         n_positives_B[b] = n_out
-        n_values = 0
-        for i in range(n_touched):
-            label = touched[i]
-            if best_L[label] >= 0:
-                values[n_values] = best_L[label]
-                touched[n_values] = label
-                n_values += 1
-            best_L[label] = -1.0  # clean for the next query
-        for i in range(keep_k_largest(values, touched, n_values, K - n_out, histogram)):
-            label = touched[i]
-            label_ids_BK[b, n_out] = label
-            slots_BK[b, n_out] = path_L[label] // M
-            edges_BK[b, n_out] = path_L[label] % M
-            n_out += 1
-        for k in range(n_out, K):
-            label_ids_BK[b, k] = -1
-            slots_BK[b, k] = 0
-            edges_BK[b, k] = 0
+        n = _collect(reached, n, best_L, values, places)
+        n = select_largest(values.view(np.float32), n, K - n_out, chosen)
+        for i in range(n):
+            place = chosen[i]
+            ids[n_out + i] = reached[place]
+            kept_places[n_out + i] = places[place]
+        n += n_out
+        _split_places(kept_places, n, M, slots_BK[b], edges_BK[b])
+        ids[n:] = -1
+        slots_BK[b, n:] = 0
+        edges_BK[b, n:] = 0
 
 
 def _explore_cpu(
@@ -121,6 +162,7 @@ def _explore_cpu(
     force_positives: bool,
 ) -> Shortlist:
     B, K = clusters_BW.shape[0], shortlist_size
+    n_paths = clusters_BW.shape[1] * edge_labels_CM.shape[1]
     arrays = [
         clusters_BW.numpy().astype(np.int64, copy=False),
         np.ascontiguousarray(scores_BW.numpy(), dtype=np.float32),
@@ -134,10 +176,12 @@ def _explore_cpu(
     ranges = split_evenly(B, n_threads)
 
     def call(_: int, start: int, stop: int) -> None:
-        best_L = np.full(n_labels, -1.0, np.float32)
-        path_L = np.zeros(n_labels, np.int32)
+        best_L = np.zeros(n_labels + 1, np.uint64)
+        # One place more than paths: where the loops write what they then do not count.
+        kinds = (np.uint32, np.int32, np.uint32, np.int32)
+        scratch = [np.empty(n_paths + 1, kind) for kind in kinds]
         _explore_rows(
-            start, stop, *arrays, force_positives, best_L, path_L,
+            start, stop, *arrays, force_positives, best_L, *scratch,
             out_ids, out_slots, out_edges, n_positives,
         )  # fmt: skip
 

@@ -2,10 +2,121 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
+import numpy as np
 import torch
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.explore import Shortlist
+from learned_index.kernels.parallel import run_ranges, split_evenly
+
+_CHAINS = 4
+"""Partial sums of a cluster's gradient: neighbours often share a cluster, and must not wait."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_valid(ids_K):
+    """How many ids stand before the pads."""
+    low, high = 0, ids_K.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if ids_K[middle] >= 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(nogil=True, cache=True)
+def _forward_rows(start, stop, scores_BW, weights_E, M, clusters_BW, ids_BK, slots_BK, edges_BK, y):
+    for b in range(start, stop):
+        scores, starts = scores_BW[b], clusters_BW[b] * M
+        slots, edges, out = slots_BK[b], edges_BK[b], y[b]
+        n = _count_valid(ids_BK[b])
+        for k in range(n):
+            slot = np.uint64(slots[k])
+            out[k] = scores[slot] * weights_E[np.uint64(starts[slot] + edges[k])]
+        out[n:] = 0.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _backward_clusters(
+    start, stop, scores_BW, weights_E, M, clusters_BW, ids_BK, slots_BK, edges_BK, grad_y,
+    grad_scores_BW, grad_edges_E, rest,
+):  # fmt: skip
+    """Gradients of clusters start to stop and of their edges; those of others go to ``rest``.
+
+    ``rest`` is the place of M floats in ``grad_edges_E`` that nobody reads.
+    """
+    W = clusters_BW.shape[1]
+    sums = np.empty((_CHAINS, W), np.float32)
+    places = np.empty(W, np.int64)
+    for b in range(ids_BK.shape[0]):
+        scores, starts = scores_BW[b], clusters_BW[b] * M
+        slots, edges, grads = slots_BK[b], edges_BK[b], grad_y[b]
+        for w in range(W):
+            own = start <= clusters_BW[b, w] < stop
+            places[w] = starts[w] if own else rest
+        sums[:] = 0.0
+        for k in range(_count_valid(ids_BK[b])):
+            slot, edge, g = np.uint64(slots[k]), edges[k], grads[k]
+            sums[np.uint64(k % _CHAINS), slot] += g * weights_E[np.uint64(starts[slot] + edge)]
+            grad_edges_E[np.uint64(places[slot] + edge)] += g * scores[slot]
+        for w in range(W):
+            if start <= clusters_BW[b, w] < stop:
+                total = np.float32(0.0)
+                for chain in range(_CHAINS):
+                    total += sums[chain, w]
+                grad_scores_BW[b, w] = total
+
+
+class _PathScoresCPU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores_BW: torch.Tensor,
+        edge_weights_CM: torch.Tensor,
+        clusters_BW: torch.Tensor,
+        shortlist: Shortlist,
+    ) -> torch.Tensor:
+        M = edge_weights_CM.shape[1]
+        ctx.save_for_backward(scores_BW, edge_weights_CM, clusters_BW)
+        ctx.shortlist = shortlist
+        arrays = _as_arrays(scores_BW, edge_weights_CM.reshape(-1))
+        places = _as_arrays(clusters_BW, *shortlist[:3])
+        out = np.empty(places[1].shape, np.float32)
+        run_ranges(
+            split_evenly(len(out), torch.get_num_threads()),
+            lambda _, a, b: _forward_rows(a, b, *arrays, M, *places, out),
+        )
+        return torch.from_numpy(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
+        scores_BW, edge_weights_CM, clusters_BW = ctx.saved_tensors  # type: ignore[attr-defined]
+        C, M = edge_weights_CM.shape
+        arrays = _as_arrays(scores_BW, edge_weights_CM.reshape(-1))
+        places = _as_arrays(clusters_BW, *ctx.shortlist[:3])  # type: ignore[attr-defined]
+        (grad_y,) = _as_arrays(*grads)
+        ranges = split_evenly(C, torch.get_num_threads())
+        grad_scores = np.zeros(arrays[0].shape, np.float32)
+        grad_edges = np.zeros((C + len(ranges), M), np.float32)
+        flat = grad_edges.reshape(-1)
+        run_ranges(
+            ranges,
+            lambda part, a, b: _backward_clusters(
+                a, b, *arrays, M, *places, grad_y, grad_scores, flat, (C + part) * M
+            ),
+        )
+        return torch.from_numpy(grad_scores), torch.from_numpy(grad_edges[:C]), None, None
+
+
+def _as_arrays(*tensors: torch.Tensor) -> list[np.ndarray[Any, Any]]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def path_scores(
@@ -23,15 +134,19 @@ def path_scores(
         edge_weights_CM: float32 in [0, 1].
         clusters_BW: int64, the explored clusters, -1 where unused.
         shortlist: What ``explore`` found in them.
-        implementation: ``"auto"`` (Triton on CUDA, torch elsewhere), ``"torch"``, ``"triton"``.
+        implementation: ``"auto"`` (Numba on the CPU, Triton on CUDA, else torch), ``"numba"``,
+            ``"torch"``, ``"triton"``.
 
     Returns:
         float32 B x K, 0 at pads; gradients flow to the scores and the weights.
     """
+    chosen = choose(scores_BW.device, implementation)
+    if chosen == "numba":
+        return _PathScoresCPU.apply(scores_BW, edge_weights_CM, clusters_BW, shortlist)  # type: ignore[no-any-return]
     valid_BK = shortlist.label_ids_BK >= 0
     chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
     edges_BK = chosen_BK * edge_weights_CM.shape[1] + shortlist.edges_BK
-    if choose(scores_BW.device, implementation) == "triton":
+    if chosen == "triton":
         from learned_index.kernels.triton.paths import PathScoresTriton
 
         edges_BK = torch.where(valid_BK, edges_BK, -1)
