@@ -47,7 +47,7 @@ def test_sizes_are_measured_once_and_summed_up(growth, tmp_path, monkeypatch, ca
             assert row["latency_ms_p50"] > 0
     flat = summary["sizes"][1]["variants"]["flat"]
     assert flat["n_clusters"] == 20
-    assert flat["routing_bytes"] == 20 * 8 * 4
+    assert flat["routing_bytes"] == 20 * (64 + 4)  # codes of 8 bits, padded, and a scale
     assert summary["exponents"]["flat"]["routing_bytes"] == pytest.approx(1.0)
     assert "| 800 | deep-fine | 80 |" in capsys.readouterr().out
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
