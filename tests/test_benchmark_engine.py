@@ -1,4 +1,4 @@
-"""benchmarks/floors.py and threads.py run on a small model and say what they measured."""
+"""benchmarks/floors.py, threads.py, footprint.py run on a small model and say what they saw."""
 
 from __future__ import annotations
 
@@ -44,3 +44,17 @@ def test_command(name, model, text_folder, tmp_path, capsys, monkeypatch):
             floor = row["n_bytes"] / result["bandwidth_gb_s"] / 1e3
             assert row["floor_us"] == pytest.approx(floor)
             assert row["times_floor"] == pytest.approx(row["measured_us"] / floor)
+
+
+@pytest.mark.parametrize("kind", ["model", "random"])
+def test_footprint(kind, model, text_folder, tmp_path, capsys):
+    module = importlib.import_module("footprint")
+    out = tmp_path / "result.json"
+    shape = ["--random", "2000,16"] if kind == "random" else ["--model", model]
+    data = [] if kind == "random" else ["--data", text_folder]
+    arguments = [*shape, *data, "--queries", 30, "--out", out]
+    assert module.main([str(a) for a in arguments]) == 0
+    result = json.loads(out.read_text())
+    assert 0 < result["bytes_mb"] < result["disk_mb"] < result["bytes_mb"] + 0.1
+    assert result["load_ms"] > 0 and result["n_queries"] == 30
+    assert "resident" in capsys.readouterr().out
