@@ -109,10 +109,9 @@ def measure_search(
         ``single_ms_p99`` per query.
     """
     timing = shared_timing()
-    qps, answers = timing.batch_throughput(
-        lambda rows: search(rows, threads), n_queries, batch_size=BATCH_SIZE
-    )
-    parts = [ranked(answer) for answer in answers]
+    batches = timing.batch_slices(n_queries, BATCH_SIZE)
+    parts = [ranked(search(rows, threads)) for rows in batches]
+    qps = timing.batch_throughput(lambda rows: search(rows, threads), batches)
     order = np.random.default_rng(0).permutation(n_queries).tolist()
     times = timing.single_latencies(
         lambda i: search(slice(i, i + 1), 1), order, at_least=SINGLE_QUERIES
