@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import systems
 from peers import measure, table
 from peers.catalogue import PEERS, System, our_system
-from peers.harness import ranked_csr
+from peers.harness import measure_search, ranked_csr
 from peers.prepare import data_digest, prepare, training_view, weighted_rows
 from peers.process import last_lines, run_logged
 
@@ -106,6 +106,25 @@ def test_ranked_csr_equals_a_sort_of_each_row():
         best = sorted(((-v, j) for j, v in stored))[:7]
         assert ids[i].tolist() == [j for _, j in best] + [-1] * (7 - len(best))
         assert values[i, : len(best)] == pytest.approx([-v for v, _ in best])
+
+
+def test_a_peer_s_answers_come_in_order_with_their_times():
+    asked: list[tuple[slice, int]] = []
+
+    def search(rows, threads):
+        asked.append((rows, threads))
+        return np.arange(rows.start, rows.stop)
+
+    def ranked(answer):
+        return answer[:, None] * 10, answer[:, None] / 2.0
+
+    ids, scores, times = measure_search(search, ranked, n_queries=600, threads=3)
+    assert ids.ravel().tolist() == [10 * i for i in range(600)]
+    assert scores.ravel().tolist() == [i / 2 for i in range(600)]
+    assert all(times[key] > 0 for key in ("batch_ms", "single_ms", "single_ms_p99"))
+    batches = {(rows.start, rows.stop) for rows, threads in asked if threads == 3}
+    assert batches == {(0, 256), (256, 512), (512, 600)}
+    assert all(rows.stop - rows.start == 1 for rows, threads in asked if threads == 1)
 
 
 def test_weighted_rows_have_length_1_and_keep_empty_rows():
