@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError
+from learned_index.kernels.edges import edge_strengths, edge_weights
 from learned_index.types import Int64Array
 
 if TYPE_CHECKING:
@@ -141,18 +142,17 @@ class ClusterLabelGraph(nn.Module):
 
     def weights(self) -> torch.Tensor:
         """Edge weights e, float32 C x M in [0, 1], 0 at pads; differentiable in the logits."""
-        return torch.clamp(self.strengths(), max=1.0)
+        if self.edge_logits_CM is None:
+            return torch.clamp(self.strengths(), max=1.0)
+        return edge_weights(self.edge_logits_CM, self.edge_labels_CM, self.scale)
 
     def strengths(self) -> torch.Tensor:
         """Edge weights before the cut at 1 where they are known: they order equal weights."""
         if self.edge_weights_CM is not None:
             return self.edge_weights_CM
-        present = self.edge_labels_CM >= 0
         if self.edge_logits_CM is None:
-            return present.to(torch.float32)
-        logits = self.edge_logits_CM.masked_fill(~present, float("-inf"))
-        weights = torch.softmax(logits.float(), dim=-1).nan_to_num(0.0)  # a row without edges
-        return self.scale * weights
+            return (self.edge_labels_CM >= 0).to(torch.float32)
+        return edge_strengths(self.edge_logits_CM, self.edge_labels_CM, self.scale)
 
     def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
         """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""

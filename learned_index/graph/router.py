@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from learned_index.kernels.beam import best_clusters
+
 
 class ClusterRouter(nn.Module):
     """Linear scorer of clusters, ``s = min(1, alpha * softmax(x W^T))``.
@@ -62,7 +64,7 @@ def beam_with_teacher_forcing(
     Returns:
         int64 B x (W + P), -1 where unused, no cluster twice in a row.
     """
-    beam = logits_BC.detach().topk(min(beam_width, logits_BC.shape[1]), dim=1).indices
+    beam = best_clusters(logits_BC, beam_width)
     if teacher_clusters_BP is None or teacher_clusters_BP.shape[1] == 0:
         return beam
     in_beam = torch.zeros_like(logits_BC, dtype=torch.bool).scatter_(1, beam, True)

@@ -18,7 +18,6 @@ from learned_index.kernels.engine_select import select_largest
 from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
-
 # Cells of the merge: nothing yet, a positive that was taken already, and one that never changes.
 _EMPTY, _TAKEN, _DEAD = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 _LOW_HALF = np.uint64(2**32 - 1)

@@ -23,8 +23,13 @@ from learned_index.kernels.intrinsics import as_float32, as_int32
 _LANES = 16
 _ROWS_AT_ONCE = 4
 """Rows whose dot products share the loads of the common factor."""
+_STEP = 2
+"""Vectors of 16 floats between two jumps of a dot product: so many sums run beside each other."""
 _VECTORS_AT_ONCE = 6
 """Of a weighted sum: partial sums kept in registers. AVX2 has room for just so many."""
+COLUMNS_AT_ONCE = _VECTORS_AT_ONCE * _LANES
+"""Columns of one such sum. Loops over many sums take them in turns: less of the rows is then in use
+at a time, and stays in the cache."""
 _FLAGS = ("contract", "nsz", "reassoc")
 _INT32, _INT64, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
@@ -58,6 +63,25 @@ def _multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
     return builder.fadd(total, builder.fmul(a, b, flags=_FLAGS), flags=_FLAGS)
 
 
+def _sums_of_four(builder: Any, vectors: list[Any]) -> Any:
+    """Vector of the sums of four vectors: fewer shuffles than four sums one by one."""
+
+    def pick(a: Any, b: Any, places: list[int]) -> Any:
+        kind = ir.VectorType(_INT32, len(places))
+        return builder.shuffle_vector(a, b, ir.Constant(kind, places))
+
+    def add_halves(a: Any, b: Any, low: list[int], high: list[int]) -> Any:
+        return builder.fadd(pick(a, b, low), pick(a, b, high), flags=_FLAGS)
+
+    for width in (_LANES // 2, _LANES // 4):
+        low, high = list(range(width)), list(range(width, 2 * width))
+        vectors = [add_halves(v, v, low, high) for v in vectors]
+    a, b, c, d = vectors
+    first = add_halves(a, b, [0, 4, 1, 5], [2, 6, 3, 7])  # a0+a2, b0+b2, a1+a3, b1+b3
+    second = add_halves(c, d, [0, 4, 1, 5], [2, 6, 3, 7])
+    return add_halves(first, second, [0, 1, 4, 5], [2, 3, 6, 7])
+
+
 @intrinsic
 def _dots_of_four(
     _: Any, x: Any, base: Any, row_bytes: Any, rows: Any, last: Any, n_bytes: Any, out: Any
@@ -77,24 +101,23 @@ def _dots_of_four(
         builder.position_at_end(loop)
         offset = builder.phi(_INT64)
         offset.add_incoming(_number(0), entry)
-        totals = [builder.phi(_VECTOR) for _ in addresses]
-        common = _load(builder, _at(builder, x, offset), _VECTOR)
-        after = []
-        for total, address in zip(totals, addresses, strict=True):
-            total.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), entry)
-            row = _load(builder, _at(builder, address, offset), _VECTOR)
-            after.append(_multiply_add(builder, row, common, total))
-            total.add_incoming(after[-1], loop)
-        following = _at(builder, offset, 4 * _LANES)
+        totals = [[builder.phi(_VECTOR) for _ in range(_STEP)] for _ in addresses]
+        after: list[list[Any]] = [[] for _ in addresses]
+        for step in range(_STEP):
+            place = _at(builder, offset, 4 * _LANES * step)
+            common = _load(builder, _at(builder, x, place), _VECTOR)
+            for i, address in enumerate(addresses):
+                total = totals[i][step]
+                total.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), entry)
+                row = _load(builder, _at(builder, address, place), _VECTOR)
+                after[i].append(_multiply_add(builder, row, common, total))
+                total.add_incoming(after[i][step], loop)
+        following = _at(builder, offset, 4 * _LANES * _STEP)
         offset.add_incoming(following, loop)
         builder.cbranch(builder.icmp_signed("<", following, n_bytes), loop, done)
         builder.position_at_end(done)
-        add_up = builder.module.declare_intrinsic(
-            "llvm.vector.reduce.fadd.v16f32", (), ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
-        )
-        for i, total in enumerate(after):
-            value = builder.call(add_up, [ir.Constant(_FLOAT, -0.0), total], fastmath=_FLAGS)
-            _store(builder, value, _at(builder, out, 4 * i))
+        sums = [builder.fadd(*pair, flags=_FLAGS) for pair in after]
+        _store(builder, _sums_of_four(builder, sums), out)
         return context.get_dummy_value()
 
     address, number = types.uintp, types.intp
@@ -148,7 +171,7 @@ _add_one = _weighted_sum(1)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def dot_rows(x, base, row_bytes, rows, n, dim, four, out):
+def dot_rows(x, base, row_bytes, rows, n, dim, out):
     """Write ``x . rows[i]`` for i < n.
 
     Args:
@@ -158,29 +181,29 @@ def dot_rows(x, base, row_bytes, rows, n, dim, four, out):
         rows: Address of n int32 row numbers.
         n: How many.
         dim: D.
-        four: float32 scratch of 4.
-        out: float32 n, written.
+        out: float32, written; at least n + 3 long.
     """
-    whole = dim - dim % _LANES
-    chosen = numba.carray(as_int32(rows), (n,))
-    for j in range(0, n, _ROWS_AT_ONCE):
-        size = min(_ROWS_AT_ONCE, n - j)
-        if whole:
+    whole = dim - dim % (_STEP * _LANES)
+    if not whole:
+        out[:n] = 0.0
+    else:
+        to = np.uintp(out.ctypes.data)
+        for j in range(0, n, _ROWS_AT_ONCE):
+            last = min(_ROWS_AT_ONCE, n - j) - 1
+            skip = np.uintp(4 * j)
             _dots_of_four(
-                x, base, row_bytes, np.uintp(rows + np.uintp(4 * j)), size - 1, 4 * whole,
-                np.uintp(four.ctypes.data),
-            )  # fmt: skip
-        else:
-            four[:] = 0.0
-        for i in range(size):
-            out[j + i] = four[i]
-        if whole < dim:
-            common = numba.carray(as_float32(x), (dim,))
-            for i in range(size):
-                address = np.uintp(base + np.uintp(chosen[j + i]) * row_bytes)
-                row = numba.carray(as_float32(address), (dim,))
-                for d in range(whole, dim):
-                    out[j + i] += common[d] * row[d]
+                x, base, row_bytes, np.uintp(rows + skip), last, 4 * whole, np.uintp(to + skip)
+            )
+    if whole < dim:
+        common = numba.carray(as_float32(x), (dim,))
+        chosen = numba.carray(as_int32(rows), (n,))
+        for j in range(n):
+            address = np.uintp(base + np.uintp(chosen[j]) * row_bytes)
+            row = numba.carray(as_float32(address), (dim,))
+            total = np.float32(0.0)
+            for d in range(whole, dim):
+                total += common[d] * row[d]
+            out[j] += total
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -199,10 +222,10 @@ def add_rows(base, row_bytes, rows, weights, n, dim, out):
     if n <= 0:
         return
     d = np.int64(0)
-    while d + _VECTORS_AT_ONCE * _LANES <= dim:
+    while d + COLUMNS_AT_ONCE <= dim:
         o = np.uintp(4 * d)
         _add_many(np.uintp(base + o), row_bytes, rows, weights, n, np.uintp(out + o))
-        d += _VECTORS_AT_ONCE * _LANES
+        d += COLUMNS_AT_ONCE
     while d + _LANES <= dim:
         o = np.uintp(4 * d)
         _add_one(np.uintp(base + o), row_bytes, rows, weights, n, np.uintp(out + o))

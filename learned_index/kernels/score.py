@@ -18,7 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.errors import InputError
 from learned_index.kernels.dispatch import choose
-from learned_index.kernels.gathered import add_rows, dot_rows
+from learned_index.kernels.gathered import COLUMNS_AT_ONCE, add_rows, dot_rows
 from learned_index.kernels.intrinsics import prefetch
 from learned_index.kernels.optimiser import RowAdamW, RowGradients, adamw_row
 from learned_index.kernels.parallel import run_ranges, split_by_weight
@@ -29,8 +29,8 @@ _BACKWARD_PARTS = 8
 
 _MOST_PAIRS = 2**32 - 1
 
-# Floats of W_L in a block of labels of the backward pass: it is read twice, from L2 the second time.
-_BLOCK_FLOATS = 1 << 15
+# Floats of W_L in a block of labels of the backward pass: read twice, the second time from L2.
+_BLOCK_FLOATS = 1 << 16
 
 
 @numba.njit(nogil=True, cache=True)
@@ -61,9 +61,7 @@ def _queries_of(order, first, last, K, queries):
 
 
 @numba.njit(nogil=True, cache=True)
-def _score_labels(
-    start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queries, four, found, out
-):
+def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queries, found, out):
     D = x_BD.shape[1]
     row_bytes = np.uintp(4 * D)
     x, w = np.uintp(x_BD.ctypes.data), np.uintp(weight_LD.ctypes.data)
@@ -73,7 +71,7 @@ def _score_labels(
         first, n = offsets[label], offsets[label + 1] - offsets[label]
         dot_rows(
             np.uintp(w + np.uintp(label) * row_bytes), x, row_bytes,
-            np.uintp(rows + np.uintp(4 * first)), n, D, four, found,
+            np.uintp(rows + np.uintp(4 * first)), n, D, found,
         )  # fmt: skip
         bias = bias_L[label]
         for j in range(n):
@@ -90,10 +88,11 @@ def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
     counts, labels, by_query, by_label = work
     D = weight_LD.shape[1]
     base = offsets[start]
-    w = np.uintp(weight_LD.ctypes.data)
+    w, places = np.uintp(weight_LD.ctypes.data), np.uintp(grad_z.ctypes.data)
     counts[:] = 0
     for j in range(base, offsets[stop]):
         counts[queries[j] + 1] += 1
+        prefetch(np.uintp(places + np.uintp(4 * np.int64(order[j]))))
     for b in range(counts.shape[0] - 1):
         counts[b + 1] += counts[b]
     for label in range(start, stop):
@@ -111,38 +110,54 @@ def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
 
 @numba.njit(nogil=True, cache=True)
 def _add_to_queries(weight_LD, work, grad_x_BD):
-    """``grad_x_b += sum_l g_bl w_l`` over the labels of a block."""
+    """``grad_x_b += sum_l g_bl w_l`` over the labels of a block, some columns at a time."""
     ends, labels, by_query, _ = work
     B, D = grad_x_BD.shape
     row_bytes = np.uintp(4 * D)
     w, grad_x = np.uintp(weight_LD.ctypes.data), np.uintp(grad_x_BD.ctypes.data)
     rows, weights = np.uintp(labels.ctypes.data), np.uintp(by_query.ctypes.data)
-    first = np.int64(0)
-    for b in range(B):
-        last = ends[b]
-        skip = np.uintp(4 * first)
-        add_rows(
-            w, row_bytes, np.uintp(rows + skip), np.uintp(weights + skip), last - first, D,
-            np.uintp(grad_x + np.uintp(b) * row_bytes),
-        )  # fmt: skip
-        first = last
+    for d in range(0, D, COLUMNS_AT_ONCE):
+        column, width = np.uintp(4 * d), min(COLUMNS_AT_ONCE, D - d)
+        first = np.int64(0)
+        for b in range(B):
+            last = np.int64(ends[b])
+            skip = np.uintp(4 * first)
+            add_rows(
+                np.uintp(w + column), row_bytes, np.uintp(rows + skip), np.uintp(weights + skip),
+                last - first, width, np.uintp(grad_x + np.uintp(b) * row_bytes + column),
+            )  # fmt: skip
+            first = last
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_to_label(first, n, base, queries, x_BD, work, grad_w):
-    """``grad_w += sum_b g_b x_b`` over one label's pairs; return the bias's gradient."""
+def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w):
+    """``grad_w_l += sum_b g_bl x_b`` over the pairs of a block's labels.
+
+    ``grad_w`` is the address of the first label's row.
+    """
     _, _, _, by_label = work
     D = x_BD.shape[1]
-    skip = np.uintp(4 * (first - base))
-    add_rows(
-        np.uintp(x_BD.ctypes.data), np.uintp(4 * D),
-        np.uintp(np.uintp(queries.ctypes.data) + np.uintp(4 * first)),
-        np.uintp(np.uintp(by_label.ctypes.data) + skip), n, D, np.uintp(grad_w.ctypes.data),
-    )  # fmt: skip
-    grad_b = np.float32(0.0)
-    for j in range(first - base, first - base + n):
-        grad_b += by_label[j]
-    return grad_b
+    row_bytes = np.uintp(4 * D)
+    base = offsets[start]
+    x, rows = np.uintp(x_BD.ctypes.data), np.uintp(queries.ctypes.data)
+    weights = np.uintp(by_label.ctypes.data)
+    for d in range(0, D, COLUMNS_AT_ONCE):
+        column, width = np.uintp(4 * d), min(COLUMNS_AT_ONCE, D - d)
+        for label in range(start, stop):
+            first = offsets[label]
+            add_rows(
+                np.uintp(x + column), row_bytes, np.uintp(rows + np.uintp(4 * first)),
+                np.uintp(weights + np.uintp(4 * (first - base))), offsets[label + 1] - first,
+                width, np.uintp(grad_w + np.uintp(label - start) * row_bytes + column),
+            )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def _sum(values, first, last):
+    total = np.float32(0.0)
+    for j in range(first, last):
+        total += values[j]
+    return total
 
 
 @numba.njit(nogil=True, cache=True)
@@ -150,39 +165,40 @@ def _backward_labels(
     start, stop, block, offsets, order, queries, grad_z, x_BD, weight_LD, grad_x_BD, work,
     grad_weight_LD, grad_bias_L,
 ):  # fmt: skip
+    row_bytes = np.uintp(4 * x_BD.shape[1])
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
         base = offsets[begin]
         _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
         _add_to_queries(weight_LD, work, grad_x_BD)
+        rows = np.uintp(grad_weight_LD.ctypes.data) + np.uintp(begin) * row_bytes
+        _add_to_labels(begin, end, offsets, queries, x_BD, work, np.uintp(rows))
         for label in range(begin, end):
-            n = offsets[label + 1] - offsets[label]
-            grad_bias_L[label] += _add_to_label(
-                offsets[label], n, base, queries, x_BD, work, grad_weight_LD[label]
-            )
+            first, last = offsets[label] - base, offsets[label + 1] - base
+            grad_bias_L[label] += _sum(work[3], first, last)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _backward_update_labels(
     start, stop, block, offsets, order, queries, grad_z, x_BD, weight_LD, grad_x_BD, work,
-    bias_L, moment1_LD, moment2_LD, moment1_L, moment2_L,
+    grad_w, bias_L, moment1_LD, moment2_LD, moment1_L, moment2_L,
     learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
 ):  # fmt: skip
-    grad_w = np.empty(x_BD.shape[1], np.float32)
     grad_b = np.empty(1, np.float32)
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
         base = offsets[begin]
         _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
         _add_to_queries(weight_LD, work, grad_x_BD)
+        grad_w[:] = 0.0
+        _add_to_labels(begin, end, offsets, queries, x_BD, work, np.uintp(grad_w.ctypes.data))
         for label in range(begin, end):
-            n = offsets[label + 1] - offsets[label]
-            if n == 0:
+            first, last = offsets[label] - base, offsets[label + 1] - base
+            if first == last:
                 continue
-            grad_w[:] = 0.0
-            grad_b[0] = _add_to_label(offsets[label], n, base, queries, x_BD, work, grad_w)
+            grad_b[0] = _sum(work[3], first, last)
             adamw_row(
-                weight_LD[label], grad_w, moment1_LD[label], moment2_LD[label],
+                weight_LD[label], grad_w[label - begin], moment1_LD[label], moment2_LD[label],
                 learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
             )  # fmt: skip
             adamw_row(
@@ -240,10 +256,8 @@ class _ScoreCPU(torch.autograd.Function):
         ranges = split_by_weight(offsets, _BACKWARD_PARTS)
 
         def score(_: int, start: int, stop: int) -> None:
-            scratch = np.empty(4, np.float32), np.empty(most, np.float32)
-            _score_labels(
-                start, stop, offsets, order, K, x, weight, bias, queries, *scratch, out
-            )
+            found = np.empty(most + 3, np.float32)
+            _score_labels(start, stop, offsets, order, K, x, weight, bias, queries, found, out)
 
         run_ranges(ranges, score)
         ctx.save_for_backward(x_BD, weight_LD, bias_L)
@@ -272,19 +286,23 @@ class _ScoreCPU(torch.autograd.Function):
             else:
                 grad_weight, grad_bias = optimiser.weight_LD.numpy(), optimiser.bias_L.numpy()
                 optimiser.touched_L.numpy()[np.diff(offsets) > 0] = True
-            run, rest = _backward_labels, (grad_weight, grad_bias)
-        else:
-            run = _backward_update_labels
-            rest = (bias, *optimiser.next_step())
 
-        def go_back(part: int, start: int, stop: int) -> None:
+            def go_back(work: Any, *arrays: Any) -> None:
+                _backward_labels(*arrays, work, grad_weight, grad_bias)
+
+        else:
+            state = optimiser.next_step()
+
+            def go_back(work: Any, *arrays: Any) -> None:
+                grad_w = np.empty((block, D), np.float32)
+                _backward_update_labels(*arrays, work, grad_w, bias, *state)
+
+        def run(part: int, start: int, stop: int) -> None:
             parts[part] = 0.0
             work = _work_of_a_block(offsets, start, stop, block, B)
-            run(
-                start, stop, block, offsets, order, queries, g, x, weight, parts[part], work, *rest
-            )
+            go_back(work, start, stop, block, offsets, order, queries, g, x, weight, parts[part])
 
-        run_ranges(ranges, go_back)
+        run_ranges(ranges, run)
         grad_x = torch.from_numpy(parts.sum(axis=0))
         return grad_x, *grads_out, None, None
 
