@@ -18,6 +18,9 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
+_LN2_HIGH = np.float32(round(np.log(2.0) * 2**12) / 2**12)
+"""ln 2 in two parts: the high one has so few bits that whole numbers times it are exact."""
+_LN2_LOW = np.float32(np.log(2.0) - float(_LN2_HIGH))
 LANE_BYTES = 64
 """Rows of int8 are padded to a multiple of this many bytes: one vector register, one cache line."""
 
@@ -234,8 +237,7 @@ def fast_exp(x):
     """``exp(x)`` of a float32 below 88, to about 2e-7; below -87 the value there. Vectorises."""
     x = max(x, np.float32(-87.0))
     n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-    # ln 2 in two parts, the first with so few bits that n times it is exact.
-    f = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
+    f = (x - n * _LN2_HIGH) - n * _LN2_LOW
     p = np.float32(1.0 / 720.0)
     p = p * f + np.float32(1.0 / 120.0)
     p = p * f + np.float32(1.0 / 24.0)
@@ -250,18 +252,18 @@ def fast_exp(x):
 def fast_log(x):
     """``log(x)`` of a normal float32 above 0, to about 1e-7. Vectorises."""
     bits = bits_of_float(x)
-    e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # bits of sqrt(1/2): f is around 0
     f = float_of_bits(bits - (e << np.int32(23))) - np.float32(1.0)  # in [-0.293, 0.415)
-    p = np.float32(7.0376836292e-2)
-    p = p * f - np.float32(1.1514610310e-1)
-    p = p * f + np.float32(1.1676998740e-1)
-    p = p * f - np.float32(1.2420140846e-1)
-    p = p * f + np.float32(1.4249322787e-1)
-    p = p * f - np.float32(1.6668057665e-1)
-    p = p * f + np.float32(2.0000714765e-1)
-    p = p * f - np.float32(2.4999993993e-1)
-    p = p * f + np.float32(3.3333331174e-1)
+    # (log(1 + f) - f + f^2 / 2) / f^3, interpolated at Chebyshev points of that interval.
+    p = np.float32(-8.1015583252e-2)
+    p = p * f + np.float32(1.2712307674e-1)
+    p = p * f - np.float32(1.2972238990e-1)
+    p = p * f + np.float32(1.4202173823e-1)
+    p = p * f - np.float32(1.6642247596e-1)
+    p = p * f + np.float32(2.0001468577e-1)
+    p = p * f - np.float32(2.5000296546e-1)
+    p = p * f + np.float32(3.3333328597e-1)
     square = f * f
     n = np.float32(e)
-    small = p * f * square - n * np.float32(2.12194440e-4) - np.float32(0.5) * square
-    return (f + small) + n * np.float32(0.693359375)
+    small = p * f * square + n * _LN2_LOW - np.float32(0.5) * square
+    return (f + small) + n * _LN2_HIGH
