@@ -40,7 +40,7 @@ register(TreeSearch)
 register(NeighbourVotes)
 register(OneVsAll)
 register(LearnedSearch)
-register(EngineSearch, text_option="precision")
+register(EngineSearch, text_option="variant")
 
 __all__ = [
     "DEFAULT_BASELINES",

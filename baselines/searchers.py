@@ -13,7 +13,7 @@ from learned_index.types import DenseMatrix, Searcher, SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
 SHORTLIST_SIZES = (100, 150, 200, 300, 500, 1000, 2000)
-Precision: TypeAlias = Literal["int8", "float16", "float32"]
+Variant: TypeAlias = Literal["int8", "float16", "float32", "classifiers"]
 
 
 class LearnedSearch(Baseline):
@@ -100,20 +100,20 @@ class EngineSearch(LearnedSearch):
     Building times :meth:`to_engine` of the index, not its training.
 
     Args:
-        precision: Of the engine's label vectors; None leaves its default.
+        variant: A precision of the label vectors, or ``classifiers``: labels ranked by their
+            classifiers alone, as by the vector searches. None leaves the engine's defaults.
         name: The method as the user wrote it.
     """
 
     method = "engine"
 
-    def __init__(self, precision: Precision | None = None, *, name: str | None = None) -> None:
+    def __init__(self, variant: Variant | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if precision not in (None, *get_args(Precision)):
+        if variant not in (None, *get_args(Variant)):
             raise InputError(
-                f"the engine's precision is one of {', '.join(get_args(Precision))}, got "
-                f"{precision!r}"
+                f"the engine's variant is one of {', '.join(get_args(Variant))}, got {variant!r}"
             )
-        self.precision = precision
+        self.variant = variant
 
     def build(self, searcher: Any) -> None:
         """Make the engine of the index.
@@ -126,12 +126,15 @@ class EngineSearch(LearnedSearch):
             raise InputError(
                 f"{type(searcher).__name__} has no to_engine(); leave the method 'engine' out"
             )
-        if self.precision is None:
+        if self.variant is None:
             super().build(to_engine())
             return
         from learned_index.engine import EngineConfig
 
-        super().build(to_engine(EngineConfig(precision=self.precision)))
+        if self.variant == "classifiers":
+            super().build(to_engine(EngineConfig(ranking="classifiers", walk_factor=1000)))
+        else:
+            super().build(to_engine(EngineConfig(precision=self.variant)))
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return pairs of ``beam_width`` and ``shortlist_size``, no longer than a beam can fill."""

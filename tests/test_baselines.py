@@ -343,6 +343,13 @@ def test_the_precision_reaches_the_engine(precision):
     assert FakeCompiled.configs[-1].precision == precision
 
 
+def test_the_engine_may_rank_by_the_classifiers_alone():
+    EngineSearch("classifiers").build(FakeCompiled())
+    assert FakeCompiled.configs[-1].ranking == "classifiers"
+    with pytest.raises(InputError, match="variant"):
+        EngineSearch("int4")
+
+
 def test_an_index_without_an_engine_is_refused():
     with pytest.raises(InputError, match="to_engine"):
         EngineSearch().build(FakeIndex())

@@ -180,7 +180,7 @@ def test_a_row_with_few_results_does_not_fail_the_batch():
         ("hnsw:HNSW16,ef_construction=400", "ef_construction", 400),
         ("hnsw:HNSW16,ef_construction=400", "factory", "HNSW16"),
         ("ivf-pq:IVF64,PQ12x4fs,RFlat", "factory", "IVF64,PQ12x4fs,RFlat"),
-        ("engine:float16", "precision", "float16"),
+        ("engine:float16", "variant", "float16"),
     ],
 )
 def test_options_reach_the_method(text, attribute, value):
