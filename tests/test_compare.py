@@ -352,8 +352,11 @@ def test_the_projection_is_folded_into_the_items(tmp_path, curved):
     for name, rows in (("lifted", data.queries_ND), ("train_lifted", data.embeddings_ND)):
         lifted = workspace.load(name)
         expected = np.tanh(rows) if curved else rows
-        np.testing.assert_array_equal(lifted[:, :-1], expected)
-        np.testing.assert_array_equal(lifted[:, -1], 1)
+        dim = expected.shape[1]
+        np.testing.assert_array_equal(lifted[:, :dim], expected)
+        np.testing.assert_array_equal(lifted[:, dim], 1)
+        assert lifted.shape[1] == items.shape[1] and lifted.shape[1] % 32 == 0
+        assert not lifted[:, dim + 1 :].any() and not items[:, dim + 1 :].any()
         np.testing.assert_allclose(
             lifted @ items.T, model.project(rows) @ model.weights.T + model.bias,
             rtol=1e-3, atol=1e-4,

@@ -235,7 +235,7 @@ def compare(
         comparison.environment.update(
             n_queries=truth_NL.shape[0],
             n_labels=len(reference.items_LE),
-            dim=int(reference.items_LE.shape[1] - 1),
+            dim=int(np.shape(data.queries_ND)[1]),
             k=DEPTH,
             threads=threads,
             batch_size=settings.batch_size,

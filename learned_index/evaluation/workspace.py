@@ -16,6 +16,8 @@ from learned_index.errors import InputError
 from learned_index.evaluation.method import ClassifierModel
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
+LIFTED_MULTIPLE = 32
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -64,8 +66,10 @@ def prepare(
 
     A search over the label classifiers needs no projection per query: where ``project(x)`` is
     ``x A + c``, the score ``project(x) . w + b`` is ``x . (A w) + (b + c . w)``. So the items are
-    ``[A w_l, b_l + c . w_l]`` and the queries ``[x, 1]``, both made before any clock starts. A
-    model whose projection is not affine has its queries projected beforehand.
+    ``[A w_l, b_l + c . w_l]`` and the queries ``[x, 1]``, both made before any clock starts and
+    padded with zeros to a multiple of 32: several packages fall back to code without vector
+    instructions, ten times as slow, where the dimension is odd. A model whose projection is not
+    affine has its queries projected beforehand.
 
     Args:
         workspace: Where to write.
@@ -91,13 +95,14 @@ def prepare(
     projected = np.asarray(to_numpy(model.project(queries)), dtype=np.float32)
     affine = affine_map(model.project, queries, projected)
     if affine is None:
-        items_LE = np.column_stack([weights_LD, bias_L])
+        items_LE = lifted(weights_LD, last=bias_L)
     else:
         matrix_DD, offset_D = affine
-        items_LE = np.empty((len(weights_LD), len(matrix_DD) + 1), dtype=np.float32)
         identity = np.array_equal(matrix_DD, np.eye(*matrix_DD.shape))
-        np.copyto(items_LE[:, :-1], weights_LD if identity else weights_LD @ matrix_DD.T)
-        items_LE[:, -1] = bias_L + weights_LD @ offset_D
+        items_LE = lifted(
+            weights_LD if identity else weights_LD @ matrix_DD.T,
+            last=bias_L + weights_LD @ offset_D,
+        )
     workspace.save("items", items_LE)
     workspace.save("lifted", lifted(queries if affine is not None else projected))
     if with_training_queries:
@@ -107,10 +112,12 @@ def prepare(
         workspace.save("train_lifted", lifted(rows))
 
 
-def lifted(vectors_ND: Float32Array) -> Float32Array:
-    """Return ``[x, 1]`` for each vector, float32 N x (D + 1)."""
-    lifted_NE = np.ones((len(vectors_ND), vectors_ND.shape[1] + 1), dtype=np.float32)
-    lifted_NE[:, :-1] = vectors_ND
+def lifted(vectors_ND: Float32Array, *, last: Float32Array | float = 1.0) -> Float32Array:
+    """Return ``[x, last, 0, ...]`` for each vector, float32 N x E, E a multiple of 32 above D."""
+    n_rows, dim = vectors_ND.shape
+    lifted_NE = np.zeros((n_rows, -(-(dim + 1) // LIFTED_MULTIPLE) * LIFTED_MULTIPLE), np.float32)
+    lifted_NE[:, :dim] = vectors_ND
+    lifted_NE[:, dim] = last
     return lifted_NE
 
 
