@@ -384,7 +384,9 @@ def test_without_a_projection_the_items_are_the_classifiers(tmp_path):
         workspace, model=model, queries_ND=make_data().queries_ND, embeddings_ND=None,
         labels_NL=None,
     )  # fmt: skip
-    np.testing.assert_array_equal(workspace.load("items")[:, :-1], model.weights)
+    items, dim = workspace.load("items"), model.weights.shape[1]
+    np.testing.assert_array_equal(items[:, :dim], model.weights)
+    np.testing.assert_array_equal(items[:, dim], model.bias)
 
 
 def test_affine_maps_are_recognised():
