@@ -6,9 +6,10 @@
 A part's floor is the larger of the bytes that it must read and write over the measured bandwidth of
 memory, and of its operations over a measured rate: products of dense matrices over that of torch,
 others over that of dot products with the vectors of the batch, which lie in the second-level cache.
-The floor of a step is the sum. Whole steps, as a training makes them, and steps cut into parts take turns, and both leave the
-same weights; what a whole step takes beyond its parts is autograd's and Python's. On one thread
-times are CPU times, so that other work on the machine counts as little as may be.
+The floor of a step is the sum. Whole steps, as a training makes them, and steps cut into parts take
+turns, and both leave the same weights; what a whole step takes beyond its parts is autograd's and
+Python's. On one thread times are CPU times, so that other work on the machine counts as little as
+may be.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _COUNTED = 1024
 def _count_at_least(bits, n, threshold):
     count = np.int32(0)
     for i in range(n):
-        count = np.int32(count + np.int32(bits[i] >= threshold))  # int32 lanes: a sum would be int64
+        count = np.int32(count + np.int32(bits[i] >= threshold))  # in int32 lanes
     return count
 
 
