@@ -5,8 +5,8 @@
 
 The engine is saved, opened in a fresh process, and searched there: first a few times, then by many
 queries so that nearly all of its pages are touched. Resident memory is what the process has more
-than before it opened the engine, mapped files included: to be compared with the bytes on
-disk. `--random L,D` draws an engine of that shape (L/40 clusters of 400 edges), for its size and its
+than before it opened the engine, mapped files included: to be compared with the bytes on disk.
+`--random L,D` draws an engine of that shape (L/40 clusters of 400 edges), for its size and its
 loading time; its answers mean nothing.
 """
 
