@@ -19,8 +19,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from loading import add_model_arguments, engine_and_queries
 
-from learned_index.engine import EngineConfig, SearchEngine
+from learned_index.engine import SearchEngine
 from learned_index.evaluation.environment import describe_environment
 from learned_index.evaluation.threads import limit_threads
 from learned_index.persistence import atomic_file, write_json
@@ -117,25 +118,11 @@ def show(result: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Measure the engine of a model; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a saved model")
-    parser.add_argument("--data", required=True, help="data folder of the model")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--precision", default="int8")
-    parser.add_argument("--queries", type=int, default=500)
+    add_model_arguments(parser, queries=500, required=True)
     parser.add_argument("-k", type=int, default=100)
     parser.add_argument("--out", type=Path, help="JSON file")
     chosen = parser.parse_args(arguments)
-    from learned_index.cli.measure import model_vectors
-    from learned_index.cli.sources import resolve_data
-    from learned_index.elias import load_model
-    from learned_index.text_index import trained_index
-
-    model = load_model(chosen.model)
-    vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
-    if vectors is None:
-        parser.error("the members of this model have encoders of their own")
-    queries = np.ascontiguousarray(vectors[: chosen.queries], np.float32)
-    engine = trained_index(model.index).to_engine(EngineConfig(precision=chosen.precision))
+    engine, queries = engine_and_queries(chosen)
     with limit_threads(1):
         result = measure(engine, queries, chosen.k)
     show(result)

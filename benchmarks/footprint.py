@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine import EngineConfig, IndexParts, SearchEngine
 from learned_index.evaluation.environment import describe_environment
@@ -118,12 +119,8 @@ def in_fresh_process(directory: Path, queries: np.ndarray) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Save an engine and measure it in a fresh process; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a saved model; needs --data")
-    parser.add_argument("--data", help="data folder of the model")
-    parser.add_argument("--split", default="test")
+    add_model_arguments(parser, queries=5000, required=False)
     parser.add_argument("--random", metavar="L,D", help="an engine of this shape")
-    parser.add_argument("--precision", default="int8")
-    parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--saved", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--queries-file", type=Path, help=argparse.SUPPRESS)
@@ -138,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         rng = np.random.default_rng(1)
         queries = rng.standard_normal((chosen.queries, dim), dtype=np.float32)
     elif chosen.model is not None and chosen.data is not None:
-        engine, queries = of_model(chosen, parser)
+        engine, queries = engine_and_queries(chosen)
     else:
         parser.error("give --model and --data, or --random L,D")
     with tempfile.TemporaryDirectory() as folder:
@@ -156,23 +153,6 @@ def main(arguments: list[str] | None = None) -> int:
         with atomic_file(chosen.out) as temporary:
             write_json(temporary, result)
     return 0
-
-
-def of_model(
-    chosen: argparse.Namespace, parser: argparse.ArgumentParser
-) -> tuple[SearchEngine, np.ndarray]:
-    """The engine of a model and the vectors of a split."""
-    from learned_index.cli.measure import model_vectors
-    from learned_index.cli.sources import resolve_data
-    from learned_index.elias import load_model
-    from learned_index.text_index import trained_index
-
-    model = load_model(chosen.model)
-    vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
-    if vectors is None:
-        parser.error("the members of this model have encoders of their own")
-    engine = trained_index(model.index).to_engine(EngineConfig(precision=chosen.precision))
-    return engine, np.ascontiguousarray(vectors[: chosen.queries], np.float32)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine import SearchEngine
 from learned_index.evaluation.environment import describe_environment
@@ -100,27 +101,14 @@ def measure(
 def main(arguments: list[str] | None = None) -> int:
     """Measure the engine of a model; the exit code is 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a saved model")
-    parser.add_argument("--data", required=True, help="data folder of the model")
-    parser.add_argument("--split", default="test")
+    add_model_arguments(parser, queries=2000, required=True)
     parser.add_argument("--threads", default="1,2,4,8")
-    parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("-k", type=int, default=100)
     parser.add_argument("--beam-width", type=int, default=4)
     parser.add_argument("--shortlist-size", type=int, default=200)
     parser.add_argument("--out", type=Path, help="JSON file")
     chosen = parser.parse_args(arguments)
-    from learned_index.cli.measure import model_vectors
-    from learned_index.cli.sources import resolve_data
-    from learned_index.elias import load_model
-    from learned_index.text_index import trained_index
-
-    model = load_model(chosen.model)
-    vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
-    if vectors is None:
-        parser.error("the members of this model have encoders of their own")
-    queries = np.ascontiguousarray(vectors[: chosen.queries], np.float32)
-    engine = trained_index(model.index).to_engine()
+    engine, queries = engine_and_queries(chosen)
     engine = engine.with_knobs(
         beam_width=chosen.beam_width, shortlist_size=max(chosen.shortlist_size, chosen.k)
     )

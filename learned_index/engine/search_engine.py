@@ -18,7 +18,7 @@ from learned_index.errors import InputError
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
 from learned_index.kernels.parallel import run_ranges, split_evenly
-from learned_index.training.batches import as_float32_rows, as_vectors
+from learned_index.training.batches import as_query_rows
 from learned_index.types import DenseMatrix, SearchResult
 
 if TYPE_CHECKING:
@@ -227,12 +227,7 @@ class SearchEngine:
             or rows.shape[1] != self._dim
             or not rows.flags.c_contiguous
         ):
-            rows = as_vectors(
-                queries[None] if getattr(queries, "ndim", 2) == 1 else queries,
-                dim=self._dim,
-                name="queries",
-            )
-            rows = as_float32_rows(rows, name="queries")
+            rows = as_query_rows(queries, dim=self._dim)
         config = self.config
         width = config.beam_width if beam_width is None else beam_width
         size = config.shortlist_size if shortlist_size is None else shortlist_size
@@ -305,9 +300,8 @@ class SearchEngine:
         shortlist_size: int | None = None,
     ) -> Work:
         """What a query costs on average; the arguments are those of :meth:`search`."""
-        rows = as_vectors(queries, dim=self._dim, name="queries")
         before = self._scratch(0)[1].copy()
-        for row in as_float32_rows(rows, name="queries"):
+        for row in as_query_rows(queries, dim=self._dim):
             # One by one: a batch may be searched, and counted, on other threads.
             self.search(row[None], k, beam_width=beam_width, shortlist_size=shortlist_size)
         n, *done = (self._scratch(0)[1] - before).tolist()

@@ -21,7 +21,7 @@ from learned_index.graph.pruning import Keep
 from learned_index.graph.router import ClusterRouter
 from learned_index.kernels import RowAdamW, RowGradients
 from learned_index.kernels.search import SearchArrays, search_cpu
-from learned_index.training.batches import Labels, as_float32_rows, as_vectors
+from learned_index.training.batches import Labels, as_query_rows
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
@@ -332,12 +332,7 @@ class LearnedGraphIndex(nn.Module):
             InputError: Another dimension than the index's, NaN or infinity, k < 1.
         """
         self._require_fitted()
-        queries_BD = as_vectors(
-            queries[None] if getattr(queries, "ndim", 2) == 1 else queries,
-            dim=self.dim,
-            name="queries",
-        )
-        queries_BD = as_float32_rows(queries_BD, name="queries")
+        queries_BD = as_query_rows(queries, dim=self.dim)
         width = self.config.beam_width if beam_width is None else beam_width
         size = self.config.shortlist_size if shortlist_size is None else shortlist_size
         for name, value in (("k", k), ("beam_width", width), ("shortlist_size", size)):
@@ -410,7 +405,7 @@ class LearnedGraphIndex(nn.Module):
     @torch.no_grad()
     def project(self, queries: DenseMatrix) -> Float32Array:
         """Queries as the label classifiers see them: ``x + P x`` of scaled x, float32 B x D."""
-        rows = as_float32_rows(as_vectors(queries, dim=self.dim, name="queries"), name="queries")
+        rows = as_query_rows(queries, dim=self.dim)
         device = self.label_bias_L.device
         projected: Float32Array = self._project(torch.tensor(rows, device=device)).cpu().numpy()
         return projected

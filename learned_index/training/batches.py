@@ -102,6 +102,18 @@ def as_float32_rows(values: Any, *, name: str = "embeddings", first_row: int = 0
     return rows
 
 
+def as_query_rows(queries: Any, *, dim: int) -> Any:
+    """Queries, or one query of D numbers, as C-ordered float32 rows.
+
+    Raises:
+        InputError: Not floating point, another dimension than expected, NaN or infinity.
+    """
+    rows = as_vectors(
+        queries[None] if getattr(queries, "ndim", 2) == 1 else queries, dim=dim, name="queries"
+    )
+    return as_float32_rows(rows, name="queries")
+
+
 def padded_positives(labels_NL: sp.csr_matrix, rows: Int64Array) -> torch.Tensor:
     """Labels of some points as int64 B x P, -1 where unused."""
     starts, stops = labels_NL.indptr[rows], labels_NL.indptr[rows + 1]

@@ -1,0 +1,38 @@
+"""The engine of a saved model and vectors to search it with, for the benchmarks of the engine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from learned_index.engine import EngineConfig, SearchEngine
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, queries: int, required: bool) -> None:
+    """Add ``--model``, ``--data``, ``--split``, ``--precision`` and ``--queries``."""
+    parser.add_argument("--model", type=Path, required=required, help="a saved model")
+    parser.add_argument("--data", required=required, help="data folder of the model")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--precision", default="int8")
+    parser.add_argument("--queries", type=int, default=queries)
+
+
+def engine_and_queries(chosen: argparse.Namespace) -> tuple[SearchEngine, np.ndarray]:
+    """Make the engine of the model (of its first member), encode a split through the cache.
+
+    Raises:
+        SystemExit: The members of the model have encoders of their own.
+    """
+    from learned_index.cli.measure import model_vectors
+    from learned_index.cli.sources import resolve_data
+    from learned_index.elias import load_model
+    from learned_index.text_index import trained_index
+
+    model = load_model(chosen.model)
+    vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
+    if vectors is None:
+        raise SystemExit("the members of this model have encoders of their own")
+    engine = trained_index(model.index).to_engine(EngineConfig(precision=chosen.precision))
+    return engine, np.ascontiguousarray(vectors[: chosen.queries], np.float32)
