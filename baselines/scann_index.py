@@ -12,6 +12,7 @@ import numpy as np
 from learned_index.baselines.base import BoundSearch, require_built
 from learned_index.baselines.package_search import PackageSearch, batch_threads, import_package
 from learned_index.errors import InputError
+from learned_index.persistence import directory_bytes
 from learned_index.types import Float32Array
 
 SMALLEST = 16
@@ -116,4 +117,4 @@ class ScannSearch(PackageSearch):
         require_built(self._index, self.name)
         with TemporaryDirectory() as folder:
             self._index.serialize(folder)
-            return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            return directory_bytes(Path(folder))

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from learned_index.baselines.base import Baseline, BoundSearch, require_built
 from learned_index.errors import InputError
+from learned_index.persistence import directory_bytes
 from learned_index.types import DenseMatrix, Searcher, SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
@@ -72,7 +73,7 @@ class LearnedSearch(Baseline):
         with TemporaryDirectory() as folder:
             target = Path(folder) / "index"
             save(target)
-            return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+            return directory_bytes(target)
 
 
 class TreeSearch(LearnedSearch):

@@ -28,7 +28,7 @@ from loading import add_model_arguments, engine_and_queries
 from learned_index.engine import EngineConfig, IndexParts, SearchEngine
 from learned_index.evaluation.environment import describe_environment
 from learned_index.evaluation.threads import limit_threads
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import atomic_file, directory_bytes, write_json
 
 EDGES = 400
 
@@ -64,11 +64,10 @@ def measure_saved(directory: Path, queries: np.ndarray) -> dict[str, Any]:
         first_s = time.perf_counter() - start
         engine.search(queries, 100, beam_width=20, shortlist_size=1000)
         searched = resident_mb() - before
-    files = sum(path.stat().st_size for path in directory.iterdir())
     return {
         "engine": repr(engine),
         "n_labels": engine.n_labels,
-        "disk_mb": files / 1e6,
+        "disk_mb": directory_bytes(directory) / 1e6,
         "bytes_mb": engine.nbytes / 1e6,
         "load_ms": 1e3 * load_s,
         "first_search_ms": 1e3 * first_s,

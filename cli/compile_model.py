@@ -83,6 +83,7 @@ def compile_model(
     """
     from learned_index.cli.pipeline import check_output
     from learned_index.elias import load_model
+    from learned_index.persistence import directory_bytes
 
     use_threads(threads)
     check_output(out, overwrite=overwrite)
@@ -97,13 +98,13 @@ def compile_model(
         )
     with progress_bar("saving", quiet=quiet):
         compiled.save(out, overwrite=overwrite)
-    engine = _engines(compiled)[0]
+    engines = _engines(compiled)
     values |= {
-        "n_engines": len(_engines(compiled)),
-        "engine_bytes": sum(part.nbytes for part in _engines(compiled)),
-        "model_bytes": _bytes(out),
-        "model_bytes_before": _bytes(model),
-        "engine": engine.config.to_dict(),
+        "n_engines": len(engines),
+        "engine_bytes": sum(engine.nbytes for engine in engines),
+        "model_bytes": directory_bytes(out),
+        "model_bytes_before": directory_bytes(model),
+        "engine": engines[0].config.to_dict(),
     }
     if as_json:
         emit_json(values)
@@ -119,10 +120,6 @@ def compile_model(
             f"{100 * tuning['recall']:.1f} % of the exhaustive recall@{k}, "
             f"{tuning['latency_us']:.0f} us a query"
         )
-
-
-def _bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _engines(model: TextIndex | ELIAS) -> list[SearchEngine]:

@@ -23,9 +23,9 @@ def describe(directory: Path) -> dict[str, Any]:
         ranker and calibration too.
     """
     from learned_index.elias import ELIAS, load_model
+    from learned_index.persistence import directory_bytes
 
     model = load_model(directory)
-    files = [path for path in directory.rglob("*") if path.is_file()]
     counts = model.label_counts
     values: dict[str, Any] = {
         "model": str(directory),
@@ -40,8 +40,8 @@ def describe(directory: Path) -> dict[str, Any]:
         values |= _full_model(model)
     return values | {
         **_index(model.index),
-        "disk_bytes": sum(path.stat().st_size for path in files),
-        "n_files": len(files),
+        "disk_bytes": directory_bytes(directory),
+        "n_files": sum(path.is_file() for path in directory.rglob("*")),
     }
 
 

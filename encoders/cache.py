@@ -22,6 +22,7 @@ from learned_index.encoders.chunked_file import (
 )
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
+from learned_index.persistence import directory_bytes
 from learned_index.types import Embeddings, Encoder, Float32Array
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class EmbeddingCache:
 
     def size_bytes(self) -> int:
         """Bytes of all files."""
-        return sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file())
+        return directory_bytes(self.directory)
 
     def clear(self) -> None:
         """Remove all vectors, also those of unfinished runs."""

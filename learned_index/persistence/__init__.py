@@ -4,6 +4,7 @@ from learned_index.persistence.atomic import atomic_directory, atomic_file
 from learned_index.persistence.layout import (
     MANIFEST_NAME,
     Manifest,
+    directory_bytes,
     load_arrays,
     read_json,
     read_manifest,
@@ -17,6 +18,7 @@ __all__ = [
     "Manifest",
     "atomic_directory",
     "atomic_file",
+    "directory_bytes",
     "load_arrays",
     "read_json",
     "read_manifest",

@@ -41,6 +41,11 @@ class Manifest:
     files: dict[str, dict[str, Any]]
 
 
+def directory_bytes(directory: Path) -> int:
+    """Size of all files in a directory and below it; 0 where there is none."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys and a final newline; NaN and infinity are refused."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
