@@ -1,4 +1,4 @@
-"""``li data``: build, check and convert data folders."""
+"""``li data``: build, check, convert and split data folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BAD_DATA = 2
 
 @click.group()
 def data() -> None:
-    """Build, check and convert data folders.
+    """Build, check, convert and split data folders.
 
     A data folder holds the splits train, dev and test in one of four formats: text files, the
     XMC repository's sparse format, scipy .npz pairs, or JSON lines.
@@ -214,6 +214,45 @@ def convert(
     folder = run(
         source, target, to=to, features=features, max_features=max_features, overwrite=force
     )
+    _print_folder(folder, as_json)
+
+
+@data.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--size", required=True, type=click.IntRange(min=1), help="Training points to hold out."
+)
+@click.option(
+    "--as",
+    "split",
+    type=click.Choice(["dev", "test"]),
+    default="test",
+    show_default=True,
+    help="What they become.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@click.option("--force", is_flag=True, help="Replace the target if it exists.")
+@json_option
+@handle_errors
+def split(
+    source: Path,
+    target: Path,
+    size: int,
+    split: Literal["dev", "test"],
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the data folder SOURCE as TARGET with part of train as test or dev split.
+
+    Every label keeps a training point, so fewer points than asked for may be held out.
+
+    Example: li data split my-titles my-titles-split --size 2000
+    """
+    from learned_index.data import split_folder
+
+    folder = split_folder(source, target, size=size, split=split, seed=seed, overwrite=force)
     _print_folder(folder, as_json)
 
 

@@ -66,6 +66,26 @@ def test_convert_texts_without_features_says_how(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_split(folder, tmp_path):
+    out = tmp_path / "out"
+    # The second text is the only one of label B, so only the first can be held out.
+    result = li("split", folder, out, "--size", "1", "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["splits"] == ["train", "test"]
+    assert (out / "train_texts.txt").read_text() == "second [bold]text\n"
+    assert (out / "test_texts.txt").read_text() == "first text\n"
+    assert (out / "test_labels.txt").read_text() == "0\n"
+    result = li("split", out, tmp_path / "again", "--size", "1")
+    assert result.exit_code == 2 and "has a test split already" in result.stderr
+    result = li("split", out, tmp_path / "again", "--size", "1", "--as", "dev")
+    assert result.exit_code == 2 and "1 points to hold out of 1;" in result.stderr
+    result = li("split", folder, out, "--size", "2", "--force")
+    assert result.exit_code == 2 and "2 points to hold out of 2;" in result.stderr
+    (folder / "train_labels.txt").write_text("0\n1\n")
+    result = li("split", folder, out, "--size", "1", "--force")
+    assert result.exit_code == 2 and "whose only point it is" in result.stderr
+    assert (out / "test_texts.txt").read_text() == "first text\n"  # nothing was lost
+
+
 def test_build_api_docs(tmp_path):
     out = tmp_path / "docs"
     result = li("build", "api-docs", "--out", out, "--package", "threadpoolctl")
@@ -80,7 +100,7 @@ def test_build_api_docs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["build"], ["build", "api-docs"], ["validate"], ["convert"]]
+    "command", [[], ["build"], ["build", "api-docs"], ["validate"], ["convert"], ["split"]]
 )
 def test_help_has_an_example(command):
     result = li(*command, "--help")

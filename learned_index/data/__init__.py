@@ -12,7 +12,7 @@ from learned_index.data.convert import convert
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats import FormatName
-from learned_index.data.holdout import holdout_rows, without_labels
+from learned_index.data.holdout import holdout_rows, split_folder, without_labels
 from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
 from learned_index.data.synthetic import (
     SyntheticInstance,

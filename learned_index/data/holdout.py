@@ -2,9 +2,63 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+
+from learned_index.data.folder import DataFolder, open_dataset, write_dataset
+from learned_index.errors import InputError
+
+
+def split_folder(
+    source: Path | str,
+    target: Path | str,
+    *,
+    size: int,
+    split: Literal["dev", "test"] = "test",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> DataFolder:
+    """Write a data folder in which part of the training points are another split.
+
+    Args:
+        source: A data folder with a train split and without the split that is made.
+        target: The folder to write; it appears when it is whole.
+        size: Points to hold out; fewer where labels would lose their last training point.
+        split: What the held-out points become.
+        seed: Seed of the choice.
+        overwrite: Replace a target that exists.
+
+    Returns:
+        The new folder, in the format of the source.
+
+    Raises:
+        InputError: The split is there already, or no point can be held out.
+        DataFormatError: The source is malformed.
+    """
+    folder = open_dataset(source)
+    if split in folder.splits:
+        raise InputError(f"{folder.path} has a {split} split already; there is nothing to hold out")
+    if "train" not in folder.splits:
+        raise InputError(f"{folder.path} has no train split to hold points out from")
+    train = folder.read("train")
+    if not 0 < size < train.n_points:
+        raise InputError(
+            f"got {size} points to hold out of {train.n_points}; expected at least 1, and fewer "
+            "than there are"
+        )
+    held = holdout_rows(train.labels, size, seed=seed)
+    if held.size == 0:
+        raise InputError(
+            f"no point of {folder.path} can be held out: each has a label whose only point it is"
+        )
+    kept = np.setdiff1d(np.arange(train.n_points), held)
+    others = [folder.read(name) for name in folder.splits if name != "train"]
+    parts = [train.subset(kept), *others, train.subset(held, split=split)]
+    return write_dataset(target, parts, format_name=folder.format, overwrite=overwrite)
 
 
 def holdout_rows(labels_NL: sp.csr_matrix, size: int, *, seed: int) -> npt.NDArray[np.int64]:
