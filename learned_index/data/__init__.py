@@ -41,6 +41,7 @@ __all__ = [
     "holdout_rows",
     "labels_from_lists",
     "open_dataset",
+    "split_folder",
     "validate",
     "without_labels",
     "write_dataset",
