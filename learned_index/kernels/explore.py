@@ -2,7 +2,8 @@
 
 A label is reached over several clusters; its shortlist score is the maximum of ``s_c * e_cl`` over
 the explored paths. One scratch array of L cells and a list of the labels reached make the merge one
-maximum per edge; the scratch is cleared through the list, so a query never costs O(L).
+maximum per edge; the scratch is cleared through the list. What is kept is marked in one bit a label
+and read off in ascending order: L / 64 words a query are all that grows with L.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from learned_index.kernels.dispatch import choose
-from learned_index.kernels.engine_select import select_largest
+from learned_index.kernels.engine_select import kth_bits
 from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
-# Cells of the merge: nothing yet, a positive that was taken already, and one that never changes.
-_EMPTY, _TAKEN, _DEAD = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+# Cells of the merge: nothing yet, and one that does not count: a pad, or a positive taken already.
+_EMPTY, _TAKEN = np.uint64(0), np.uint64(2**64 - 1)
 _LOW_HALF = np.uint64(2**32 - 1)
 _HALF = np.uint64(32)
+_ONE, _WORD_BITS, _IN_WORD = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
 class Shortlist(NamedTuple):
@@ -29,7 +34,8 @@ class Shortlist(NamedTuple):
 
     Attributes:
         label_ids_BK: int64, -1 where a query reaches fewer labels. The reached positives of the
-            query stand first (in the order given), then the best other labels in no order.
+            query stand first (in the order given), then the best other labels in no order (on
+            the CPU ascending: loops over the pairs by label then go through each row once).
         slots_BK: int64, position in the explored clusters of the best path's cluster (0 at pads).
         edges_BK: int64, position of the label in that cluster's row (0 at pads).
         n_positives_B: int64, how many of the leading columns are positives.
@@ -39,6 +45,16 @@ class Shortlist(NamedTuple):
     slots_BK: torch.Tensor
     edges_BK: torch.Tensor
     n_positives_B: torch.Tensor
+
+
+@intrinsic
+def _trailing_zeros(_: Any, value: Any) -> Any:
+    """How many bits of a uint64 that is not 0 stand below its lowest 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
 
 
 @numba.njit(nogil=True, cache=True)
@@ -52,7 +68,7 @@ def _merge_paths(clusters_W, scores_W, edge_labels_CM, edge_weights_CM, best_L, 
     """
     W, M = clusters_W.shape[0], np.uint64(edge_labels_CM.shape[1])
     beyond = np.uint32(best_L.shape[0] - 1)
-    best_L[beyond] = _DEAD
+    best_L[beyond] = _TAKEN
     n = np.uint64(0)
     for w in range(W):
         c = clusters_W[w]
@@ -72,18 +88,53 @@ def _merge_paths(clusters_W, scores_W, edge_labels_CM, edge_weights_CM, best_L, 
 
 
 @numba.njit(nogil=True, cache=True)
-def _collect(reached, n, best_L, values, places):
-    """Scores and places of the labels reached and not taken; cleans their cells; how many."""
-    kept = np.uint64(0)
+def _mark_best(reached, n, n_free, size, best_L, values, words):
+    """Set the bits of the ``size`` best labels of those reached that are not taken.
+
+    Args:
+        reached: uint32 labels.
+        n: How many of them.
+        n_free: How many of these are not taken.
+        size: How many to mark; of equal ones those reached first.
+        best_L: Their cells.
+        values: int32 scratch.
+        words: uint64, a bit for each label, all 0 before.
+    """
     for i in range(np.uint64(n)):
-        label = reached[i]
-        cell = best_L[label]
-        best_L[label] = _EMPTY  # clean for the next query
-        values[kept] = np.int32(cell >> _HALF)
-        places[kept] = np.uint32(_LOW_HALF - (cell & _LOW_HALF))
-        reached[kept] = label
-        kept += np.uint64(cell > _TAKEN)
-    return np.int64(kept)
+        values[i] = np.int32(best_L[reached[i]] >> _HALF)  # the bits of a score; -1 where taken
+    threshold, ties = np.int32(0), n
+    if n_free > size:
+        threshold, above = np.int32(0x7FFFFFFF), np.int32(0)
+        if size > 0:
+            threshold, above = kth_bits(values, n, size)
+        ties = size - above
+    for i in range(np.uint64(n)):
+        equal = np.int64(values[i] == threshold)
+        taken = np.uint64(values[i] > threshold) | np.uint64(equal & np.int64(ties > 0))
+        ties -= equal
+        label = np.uint64(reached[i])
+        words[label >> _WORD_BITS] |= taken << (label & _IN_WORD)
+
+
+@numba.njit(nogil=True, cache=True)
+def _take_marked(words, best_L, labels, places, n):
+    """Append the marked labels in ascending order, and their places; returns how many there are."""
+    n = np.uint64(n)
+    for w in range(np.uint64(words.shape[0])):
+        word = words[w]
+        words[w] = 0
+        while word:
+            label = (w << _WORD_BITS) + _trailing_zeros(word)
+            word &= word - _ONE
+            labels[n] = label
+            places[n] = _place_of(best_L[label])
+            n += _ONE
+    return np.int64(n)
+
+
+@numba.njit(nogil=True, cache=True)
+def _place_of(cell):
+    return np.uint32(_LOW_HALF - (cell & _LOW_HALF))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -110,8 +161,7 @@ def _explore_rows(
     best_L,
     reached,
     values,
-    places,
-    chosen,
+    words,
     label_ids_BK,
     slots_BK,
     edges_BK,
@@ -120,7 +170,7 @@ def _explore_rows(
     M = edge_labels_CM.shape[1]
     K = label_ids_BK.shape[1]
     P = positives_BP.shape[1]
-    kept_places = np.empty(K, np.uint32)
+    places = np.empty(K, np.uint32)
     for b in range(start, stop):
         n = _merge_paths(
             clusters_BW[b], scores_BW[b], edge_labels_CM, edge_weights_CM, best_L, reached
@@ -130,23 +180,20 @@ def _explore_rows(
         if force_positives:
             for p in range(P):
                 label = positives_BP[b, p]
-                if label >= 0 and best_L[label] > _TAKEN and n_out < K:
+                if label >= 0 and n_out < K and _EMPTY < best_L[label] < _TAKEN:
                     ids[n_out] = label
-                    kept_places[n_out] = np.uint32(_LOW_HALF - (best_L[label] & _LOW_HALF))
+                    places[n_out] = _place_of(best_L[label])
                     best_L[label] = _TAKEN
                     n_out += 1
         n_positives_B[b] = n_out
-        n = _collect(reached, n, best_L, values, places)
-        n = select_largest(values.view(np.float32), n, K - n_out, chosen)
-        for i in range(n):
-            place = chosen[i]
-            ids[n_out + i] = reached[place]
-            kept_places[n_out + i] = places[place]
-        n += n_out
-        _split_places(kept_places, n, M, slots_BK[b], edges_BK[b])
-        ids[n:] = -1
-        slots_BK[b, n:] = 0
-        edges_BK[b, n:] = 0
+        _mark_best(reached, n, n - n_out, K - n_out, best_L, values, words)
+        n_out = _take_marked(words, best_L, ids, places, n_out)
+        for i in range(np.uint64(n)):
+            best_L[reached[i]] = _EMPTY  # clean for the next query
+        _split_places(places, n_out, M, slots_BK[b], edges_BK[b])
+        ids[n_out:] = -1
+        slots_BK[b, n_out:] = 0
+        edges_BK[b, n_out:] = 0
 
 
 def _explore_cpu(
@@ -176,11 +223,11 @@ def _explore_cpu(
 
     def call(_: int, start: int, stop: int) -> None:
         best_L = np.zeros(n_labels + 1, np.uint64)
-        # One place more than paths: where the loops write what they then do not count.
-        kinds = (np.uint32, np.int32, np.uint32, np.int32)
-        scratch = [np.empty(n_paths + 1, kind) for kind in kinds]
+        # One place more than paths: where the loop writes what it then does not count.
+        scratch = [np.empty(n_paths + 1, kind) for kind in (np.uint32, np.int32)]
+        words = np.zeros((n_labels >> 6) + 1, np.uint64)
         _explore_rows(
-            start, stop, *arrays, force_positives, best_L, *scratch,
+            start, stop, *arrays, force_positives, best_L, *scratch, words,
             out_ids, out_slots, out_edges, n_positives,
         )  # fmt: skip
 

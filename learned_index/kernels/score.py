@@ -32,32 +32,44 @@ _MOST_PAIRS = 2**32 - 1
 # Floats of W_L in a block of labels of the backward pass: read twice, the second time from L2.
 _BLOCK_FLOATS = 1 << 16
 
+# Rows of W_L between the one that is asked for and the one that is read: a row is used for so short
+# a time that the processor's own guesses come too late.
+_ROWS_AHEAD = 4
+
+_ONE = np.uint64(1)
+
 
 @numba.njit(nogil=True, cache=True)
 def _invert(label_ids, n_labels, offsets, order):
     """Counting sort of the pairs by label; ``order[offsets[l]:offsets[l+1]]`` are those of l."""
-    for i in range(label_ids.shape[0]):
+    for i in range(np.uint64(label_ids.shape[0])):
         label = label_ids[i]
         if label >= 0:
-            offsets[label + 1] += 1
+            offsets[np.uint64(label) + _ONE] += 1
     for label in range(n_labels):
         offsets[label + 1] += offsets[label]
-    for i in range(label_ids.shape[0]):
+    for i in range(np.uint64(label_ids.shape[0])):
         label = label_ids[i]
         if label >= 0:
-            order[offsets[label]] = i
-            offsets[label] += 1
+            place = offsets[np.uint64(label)]
+            order[np.uint64(place)] = i
+            offsets[np.uint64(label)] = place + 1
     for label in range(n_labels, 0, -1):
         offsets[label] = offsets[label - 1]
     offsets[0] = 0
 
 
 @numba.njit(nogil=True, cache=True)
-def _queries_of(order, first, last, K, queries):
-    """``queries[j] = order[j] // K``: exact for pairs below 2^32, and it vectorises."""
-    factor = 1.0 / K
-    for j in range(first, last):
+def _queries_of(order, first, n, factor, queries):
+    """``queries[j] = order[j] // K``, factor 1 / K: exact for pairs below 2^32, and vectorises."""
+    for j in range(np.uint64(first), np.uint64(first + n)):
         queries[j] = np.int32((np.float64(order[j]) + 0.5) * factor)
+
+
+@numba.njit(nogil=True, cache=True)
+def _prefetch_row(row, n_bytes):
+    for line in range(np.uintp(0), n_bytes, np.uintp(64)):
+        prefetch(np.uintp(row + line))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -66,16 +78,17 @@ def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queri
     row_bytes = np.uintp(4 * D)
     x, w = np.uintp(x_BD.ctypes.data), np.uintp(weight_LD.ctypes.data)
     rows = np.uintp(queries.ctypes.data)
-    _queries_of(order, offsets[start], offsets[stop], K, queries)
     for label in range(start, stop):
+        _prefetch_row(np.uintp(w + np.uintp(label + _ROWS_AHEAD) * row_bytes), row_bytes)
         first, n = offsets[label], offsets[label + 1] - offsets[label]
+        _queries_of(order, first, n, 1.0 / K, queries)
         dot_rows(
             np.uintp(w + np.uintp(label) * row_bytes), x, row_bytes,
             np.uintp(rows + np.uintp(4 * first)), n, D, found,
         )  # fmt: skip
         bias = bias_L[label]
-        for j in range(n):
-            out[order[first + j]] = found[j] + bias
+        for j in range(np.uint64(n)):
+            out[order[np.uint64(first) + j]] = found[j] + bias
 
 
 @numba.njit(nogil=True, cache=True)
@@ -90,22 +103,21 @@ def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
     base = offsets[start]
     w, places = np.uintp(weight_LD.ctypes.data), np.uintp(grad_z.ctypes.data)
     counts[:] = 0
-    for j in range(base, offsets[stop]):
-        counts[queries[j] + 1] += 1
-        prefetch(np.uintp(places + np.uintp(4 * np.int64(order[j]))))
+    for j in range(np.uint64(base), np.uint64(offsets[stop])):
+        counts[np.uint64(queries[j]) + _ONE] += 1
+        prefetch(np.uintp(places + np.uintp(4) * np.uintp(order[j])))
     for b in range(counts.shape[0] - 1):
         counts[b + 1] += counts[b]
     for label in range(start, stop):
-        row = np.uintp(w + np.uintp(4 * D * label))
-        for line in range(0, 4 * D, 64):
-            prefetch(np.uintp(row + np.uintp(line)))
-        for j in range(offsets[label], offsets[label + 1]):
-            place = counts[queries[j]]
-            counts[queries[j]] = place + 1
+        _prefetch_row(np.uintp(w + np.uintp(4 * D * label)), np.uintp(4 * D))
+        for j in range(np.uint64(offsets[label]), np.uint64(offsets[label + 1])):
+            query = np.uint64(queries[j])
+            place = np.uint64(counts[query])
+            counts[query] = place + _ONE
             g = grad_z[order[j]]
             labels[place] = label
             by_query[place] = g
-            by_label[j - base] = g
+            by_label[j - np.uint64(base)] = g
 
 
 @numba.njit(nogil=True, cache=True)
@@ -246,11 +258,9 @@ class _ScoreCPU(torch.autograd.Function):
             )
         x = x_BD.detach().contiguous().numpy()
         weight, bias = weight_LD.detach().numpy(), bias_L.detach().numpy()
-        flat = label_ids_BK.numpy().reshape(-1)
         offsets = np.zeros(L + 1, np.int64)
-        order = np.empty(flat.shape[0], np.uint32)
-        _invert(flat, L, offsets, order)
-        queries = np.empty(flat.shape[0], np.int32)
+        order, queries = np.empty(B * K, np.uint32), np.empty(B * K, np.int32)
+        _invert(label_ids_BK.numpy().reshape(-1), L, offsets, order)
         most = int(np.diff(offsets).max()) if L else 0
         out = np.zeros(B * K, np.float32)
         ranges = split_by_weight(offsets, _BACKWARD_PARTS)
