@@ -18,13 +18,17 @@ from learned_index.engine.config import EngineConfig
 from learned_index.kernels import intrinsics
 from learned_index.kernels.engine_select import rank_best, select_largest
 from learned_index.kernels.engine_steps import (
+    FINER,
     best_rows,
     chosen_logits,
     end_walks,
+    group_logits,
     quantise,
+    quantise_rest,
     row_logits,
     sketch_logits,
     walk,
+    whole_logits,
 )
 
 
@@ -103,14 +107,103 @@ def test_logits_of_codes(n):
     np.testing.assert_allclose(out, expected[order[chosen]], rtol=1e-5)
     biases = rng.normal(size=n).astype(np.float32)
     codes[56:] = 0
-    table = sketch_rows(rng.normal(size=(n, 56)).astype(np.float32), biases)
-    scale = np.ascontiguousarray(table[:, 56:60]).view(np.float32).ravel()
+    whole_scales = _bfloat16(rng.random(n))
+    table = sketch_rows(rng.normal(size=(n, 56)).astype(np.float32), whole_scales, biases)
+    scale = _tails(table)[0]
     correction = np.int32(128 * codes.astype(int).sum())
     sketch_logits(
         np.int64(table.ctypes.data), order, n, 64, codes, np.float32(0.1), correction, out
     )
     expected = (table[:, :56].astype(int) - 128) @ codes[:56].astype(int) * scale * 0.1 + biases
     np.testing.assert_allclose(out, expected[order], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 6, 40])
+@pytest.mark.parametrize("n_queries", [1, 2, 5, 8])
+def test_logits_of_a_group_are_those_of_its_queries(n, n_queries):
+    rng = np.random.default_rng(10 * n + n_queries)
+    rows = rng.integers(0, 256, (n, 64)).astype(np.uint8)
+    codes = rng.integers(-127, 128, (n_queries, 64)).astype(np.int8)
+    scales, query_scales = (rng.random(size).astype(np.float32) for size in (n, n_queries))
+    corrections = (128 * codes.sum(axis=1, dtype=np.int32)).astype(np.int32)
+    out = np.full(n_queries * n + 1, 7, np.float32)
+    address = np.uintp(rows.ctypes.data)
+    group_logits(address, scales, n, 64, codes.ravel(), query_scales, corrections, n_queries, out)
+    alone = np.empty(n, np.float32)
+    for g in range(n_queries):
+        row_logits(address, scales, n, 64, codes[g], query_scales[g], corrections[g], alone)
+        np.testing.assert_array_equal(out[g * n : (g + 1) * n], alone)
+    assert out[-1] == 7
+
+
+def _bfloat16(values):
+    """Floats whose last 16 bits are 0."""
+    return (np.float32(values).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+
+def _tails(table):
+    """Scales of the sketches, of the whole vectors, and biases of rows of the sketch table."""
+    words = np.ascontiguousarray(table[:, -8:]).view(np.uint32)
+    return (
+        (words[:, 0] << 16).view(np.float32),
+        (words[:, 0] & 0xFFFF0000).view(np.float32),
+        np.ascontiguousarray(words[:, 1]).view(np.float32),
+    )
+
+
+@pytest.mark.parametrize("n", [1, 4, 7, 30, 50])
+@pytest.mark.parametrize("dim", [50, 64, 384])
+def test_logits_of_whole_vectors_are_those_of_the_float_query(n, dim):
+    rng = np.random.default_rng(n)
+    width = -(-dim // 64) * 64
+    vectors = rng.normal(size=(60, dim)).astype(np.float32)
+    codes, scales = quantised_rows(vectors, scales="bfloat16")
+    rows = np.zeros((60, width), np.uint8)
+    rows[:, :dim] = codes.view(np.uint8) ^ 128
+    biases = rng.normal(size=60).astype(np.float32)
+    table = sketch_rows(vectors[:, :32], scales, biases)
+    x = np.zeros(width, np.float32)
+    x[:dim] = rng.normal(size=dim)
+    first, second = np.zeros(width, np.int8), np.zeros(width, np.int8)
+    scale = quantise(x, dim, first)
+    quantise_rest(x, dim, first, scale, second)
+    rebuilt = float(scale) * (first.astype(float) + second / FINER)
+    assert np.abs(rebuilt - x).max() <= np.abs(x).max() / 64_000
+    labels = rng.permutation(60)[:n].astype(np.int32)
+    out = np.empty(n, np.float32)
+    whole_logits(
+        np.int64(rows.ctypes.data), width, np.int64(table.ctypes.data), table.shape[1], labels, n,
+        first, second, scale, np.int32(128 * first.astype(int).sum()),
+        np.int32(128 * second.astype(int).sum()), out,
+    )  # fmt: skip
+    exact = (codes * scales[:, None].astype(float)) @ x[:dim] + biases
+    np.testing.assert_allclose(out, exact[labels], atol=3e-3)  # one code: 0.2
+
+
+@numba.njit
+def _eight_dots(queries, rows, n, plain, out):
+    step = np.uintp(n)
+    a = np.uintp(rows.ctypes.data)
+    b, c = np.uintp(a + step), np.uintp(a + np.uintp(2) * step)
+    d = np.uintp(c + step)
+    first = np.uintp(queries.ctypes.data)
+    second = np.uintp(first + step)
+    if plain:
+        out[:] = np.array(intrinsics.dot4x2_u8_s8_plain(a, b, c, d, first, second, n))
+    else:
+        out[:] = np.array(intrinsics.dot4x2_u8_s8(a, b, c, d, first, second, n))
+
+
+@pytest.mark.parametrize("n", [64, 128, 384])
+@pytest.mark.parametrize("plain", [False, True])
+def test_eight_dots_at_a_time(n, plain):
+    rng = np.random.default_rng(n)
+    rows = rng.integers(0, 256, (4, n)).astype(np.uint8)
+    queries = rng.integers(-127, 128, (2, n)).astype(np.int8)
+    expected = queries.astype(np.int64) @ rows.astype(np.int64).T
+    out = np.empty(8, np.int64)
+    _eight_dots(queries, rows, n, plain, out)
+    np.testing.assert_array_equal(out, expected.ravel())
 
 
 @numba.njit
@@ -142,6 +235,16 @@ def test_half_floats_are_read_exactly():
     np.testing.assert_array_equal(_halves(bits[finite]), expected[finite])
 
 
+def test_quantised_rows_of_rounded_scales_are_within_half_a_step():
+    rows = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
+    rows *= np.logspace(-9, 9, 30, dtype=np.float32)[:, None]
+    rows[3] = 0
+    codes, scales = quantised_rows(rows, scales="bfloat16")
+    assert not (scales.view(np.uint32) & 0xFFFF).any()
+    assert (np.abs(codes * scales[:, None] - rows) <= scales[:, None] * 0.5001).all()
+    assert (scales <= quantised_rows(rows)[1] * 1.008).all()
+
+
 def test_quantised_rows_are_within_half_a_step():
     rows = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
     rows[3] = 0
@@ -154,15 +257,16 @@ def test_quantised_rows_are_within_half_a_step():
         assert (np.abs(out * scale - row) <= scale * 0.5001).all()
 
 
-def test_sketch_rows_hold_codes_scale_and_bias():
+def test_sketch_rows_hold_codes_scales_and_bias():
     coordinates = np.random.default_rng(1).normal(size=(9, 56)).astype(np.float32)
     biases = np.arange(9, dtype=np.float32) - 4
-    rows = sketch_rows(coordinates, biases)
+    whole_scales = _bfloat16(np.linspace(0, 3, 9))
+    rows = sketch_rows(coordinates, whole_scales, biases)
     assert rows.shape == (9, 64)
-    tail = np.ascontiguousarray(rows[:, 56:]).view(np.float32)
-    decoded = (rows[:, :56].astype(np.float32) - 128) * tail[:, :1]
+    scales, *rest = _tails(rows)
+    decoded = (rows[:, :56].astype(np.float32) - 128) * scales[:, None]
     np.testing.assert_allclose(decoded, coordinates, atol=0.02)
-    np.testing.assert_array_equal(tail[:, 1], biases)
+    np.testing.assert_array_equal(rest, [whole_scales, biases])
     assert [default_sketch_dim(dim) for dim in (20, 384, 512, 768)] == [20, 56, 56, 120]
 
 
@@ -289,7 +393,9 @@ def test_building_folds_orders_and_keeps_all(tmp_path):
         arrays.label_vectors_LP[:, :70], (labels @ fold)[order], rtol=1e-4, atol=1e-5
     )
     assert not arrays.label_vectors_LP[:, 70:].any()
-    np.testing.assert_array_equal(arrays.label_biases_L, parts.label_biases_L[order])
+    tails = np.ascontiguousarray(arrays.sketches_LB[:, -8:])
+    np.testing.assert_array_equal(tails.view(np.float32)[:, 1], parts.label_biases_L[order])
+    np.testing.assert_array_equal(tails.view(np.uint16)[:, 1], 0x3F80)  # scale 1 of float rows
     # Every edge is there, by descending weight in its cluster.
     for c in range(6):
         part = slice(arrays.edge_offsets_C1[c], arrays.edge_offsets_C1[c + 1])

@@ -14,19 +14,36 @@ from learned_index.kernels import engine_search as kernel
 from learned_index.kernels.intrinsics import LANE_BYTES
 
 STORED_DTYPE: dict[Precision, type[np.generic]] = {
-    "int8": np.int8,
+    "int8": np.uint8,
     "float16": np.uint16,
     "float32": np.float32,
 }
-"""float16 is stored as its bits: memory-mapped integers need no conversion to be passed on."""
+"""int8 is stored plus 128; float16 as its bits: mapped integers are passed on as they are."""
 
 SKETCH_TAIL = 8
-"""Bytes at the end of a sketch row: float32 scale and float32 bias of the label."""
+"""Bytes at the end of a sketch: bfloat16 scales of the sketch and of the whole vector, and the
+bias as float32."""
+
+_HUGE_PAGE = 1 << 21
 
 
 def padded(n: int) -> int:
     """The next multiple of a cache line, for rows of n bytes."""
     return -(-n // LANE_BYTES) * LANE_BYTES
+
+
+def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy in C order that begins at a cache line; a large one at a huge page.
+
+    A row of 64 bytes then is one cache line, and Linux backs large arrays with huge pages, so that
+    rows in no order miss fewer address translations.
+    """
+    boundary = LANE_BYTES if array.nbytes < 2 * _HUGE_PAGE else _HUGE_PAGE
+    memory = np.empty(array.nbytes + boundary, np.uint8)
+    start = -memory.ctypes.data % boundary
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 @dataclass(frozen=True)
@@ -36,16 +53,15 @@ class EngineArrays:
     P is D rounded up to a multiple of 64, E the edges in all, R the regions above the clusters
     (0: none), F the edges from regions to clusters.
 
-    Codes of clusters, sketches and of the sketch map are int8 plus 128, as uint8.
+    Codes (of clusters, sketches, the sketch map and int8 label vectors) are int8 plus 128, as
+    uint8, followed by zeros.
 
     Attributes:
         label_ids_L: int32, ids by which labels are known outside; the rows below follow the order
             of the clusters, so that labels found together lie together.
-        sketches_LB: uint8 L x B, B a multiple of 64: codes of the S principal coordinates, then
-            scale and bias as float32.
-        label_vectors_LP: int8, uint16 (bits of float16) or float32.
-        label_scales_L: float32; 1 unless int8.
-        label_biases_L: float32.
+        sketches_LB: uint8 L x B, B a multiple of 64: codes of the S principal coordinates, and in
+            the last 8 bytes the label's numbers, see :data:`SKETCH_TAIL`.
+        label_vectors_LP: uint8 (codes), uint16 (bits of float16) or float32.
         cluster_vectors_CP: uint8 codes.
         cluster_scales_C: float32.
         edge_offsets_C1: int64, C + 1.
@@ -63,8 +79,6 @@ class EngineArrays:
     label_ids_L: npt.NDArray[np.int32]
     sketches_LB: npt.NDArray[np.uint8]
     label_vectors_LP: npt.NDArray[Any]
-    label_scales_L: npt.NDArray[np.float32]
-    label_biases_L: npt.NDArray[np.float32]
     cluster_vectors_CP: npt.NDArray[np.uint8]
     cluster_scales_C: npt.NDArray[np.float32]
     edge_offsets_C1: npt.NDArray[np.int64]
@@ -107,6 +121,10 @@ class EngineArrays:
         """Arrays by name."""
         return {name: getattr(self, name) for name in self.names()}
 
+    def aligned(self) -> EngineArrays:
+        """The same arrays in memory laid out for search, see :func:`aligned`."""
+        return EngineArrays(**{name: aligned(array) for name, array in self.named().items()})
+
     def check(self, *, dim: int, precision: Precision) -> None:
         """Check everything that the compiled search relies on.
 
@@ -120,8 +138,6 @@ class EngineArrays:
             "label_ids_L": (np.int32, (L,)),
             "sketches_LB": (np.uint8, (L, padded(S + SKETCH_TAIL))),
             "label_vectors_LP": (STORED_DTYPE[precision], (L, P)),
-            "label_scales_L": (np.float32, (L,)),
-            "label_biases_L": (np.float32, (L,)),
             "cluster_vectors_CP": (np.uint8, (C, P)),
             "cluster_scales_C": (np.float32, (C,)),
             "edge_offsets_C1": (np.int64, (C + 1,)),
@@ -181,8 +197,6 @@ class EngineArrays:
             kernel.LABEL_IDS: self.label_ids_L,
             kernel.SKETCHES: self.sketches_LB,
             kernel.LABEL_VECTORS: self.label_vectors_LP,
-            kernel.LABEL_SCALES: self.label_scales_L,
-            kernel.LABEL_BIASES: self.label_biases_L,
             kernel.CLUSTER_VECTORS: self.cluster_vectors_CP,
             kernel.CLUSTER_SCALES: self.cluster_scales_C,
             kernel.EDGE_OFFSETS: self.edge_offsets_C1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,19 +96,16 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
     map_codes, map_scales = quantised_rows(basis_SD)
     sketches = np.empty((n_labels, padded(sketch_dim + SKETCH_TAIL)), np.uint8)
     vectors = np.zeros((n_labels, padded(dim)), STORED_DTYPE[config.precision])
-    scales = np.ones(n_labels, np.float32)
     biases = np.ascontiguousarray(parts.label_biases_L[order_L], np.float32)
     for start in range(0, n_labels, _BLOCK):
         rows = slice(start, min(start + _BLOCK, n_labels))
         block = _folded(parts.label_vectors_LD[order_L[rows]], parts)
-        sketches[rows] = sketch_rows(block @ basis_SD.T, biases[rows])
-        vectors[rows, :dim], scales[rows] = _stored(block, config.precision)
+        vectors[rows, :dim], scales = _stored(block, config.precision)
+        sketches[rows] = sketch_rows(block @ basis_SD.T, scales, biases[rows])
     return EngineArrays(
         label_ids_L=order_L.astype(np.int32),
         sketches_LB=sketches,
         label_vectors_LP=vectors,
-        label_scales_L=scales,
-        label_biases_L=biases,
         cluster_vectors_CP=_as_unsigned(cluster_codes, padded(dim)),
         cluster_scales_C=cluster_scales,
         edge_offsets_C1=offsets,
@@ -121,26 +118,42 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
         region_edge_offsets_R1=region_offsets,
         region_edge_clusters_F=region_clusters,
         region_edge_weights_F=_half_bits(region_weights),
-    )
+    ).aligned()
 
 
-def quantised_rows(rows_ND: Float32Array) -> tuple[npt.NDArray[np.int8], Float32Array]:
-    """Rows as ``codes * scale``: int8 codes of -127 to 127, float32 scale of each row."""
-    largest = np.abs(rows_ND).max(axis=1, initial=0.0).astype(np.float32)
-    scales = largest / np.float32(127.0)
-    factors = np.divide(127.0, largest, out=np.zeros_like(largest), where=largest > 0)
-    codes: npt.NDArray[np.int8] = np.rint(rows_ND * factors[:, None]).astype(np.int8)
-    return codes, scales
+def quantised_rows(
+    rows_ND: Float32Array, *, scales: Literal["float32", "bfloat16"] = "float32"
+) -> tuple[npt.NDArray[np.int8], Float32Array]:
+    """Rows as ``codes * scale``: int8 codes of -127 to 127, float32 scale of each row.
+
+    Args:
+        rows_ND: float32.
+        scales: bfloat16: scales whose last 16 bits are 0, the next ones upwards.
+    """
+    steps = np.abs(rows_ND).max(axis=1, initial=0.0).astype(np.float32) / np.float32(127.0)
+    if scales == "bfloat16":
+        steps = ((steps.view(np.uint32) + 0xFFFF) & 0xFFFF0000).view(np.float32)
+    factors = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0)
+    codes = np.clip(np.rint(rows_ND * factors[:, None]), -127, 127).astype(np.int8)
+    return codes, steps
 
 
-def sketch_rows(coordinates_NS: Float32Array, biases_N: Float32Array) -> npt.NDArray[np.uint8]:
-    """Rows of the sketch table: codes, zero padding, scale, bias."""
-    codes, scales = quantised_rows(coordinates_NS)
+def sketch_rows(
+    coordinates_NS: Float32Array, scales_N: Float32Array, biases_N: Float32Array
+) -> npt.NDArray[np.uint8]:
+    """Rows of the sketch table: codes, zeros, and the numbers of :data:`.arrays.SKETCH_TAIL`.
+
+    Args:
+        coordinates_NS: float32.
+        scales_N: float32 scales of the whole vectors, their last 16 bits 0.
+        biases_N: float32.
+    """
+    codes, scales = quantised_rows(coordinates_NS, scales="bfloat16")
     rows = _as_unsigned(codes, padded(codes.shape[1] + SKETCH_TAIL))
-    tail = rows[:, -SKETCH_TAIL:].reshape(len(rows), 2, 4)
-    tail[:, 0] = scales.astype("<f4").view(np.uint8).reshape(-1, 4)
-    tail[:, 1] = biases_N.astype("<f4").view(np.uint8).reshape(-1, 4)
-    rows[:, -SKETCH_TAIL:] = tail.reshape(len(rows), -1)
+    numbers = np.empty((len(rows), 2), "<u4")
+    numbers[:, 0] = (scales.view(np.uint32) >> 16) | scales_N.view(np.uint32)
+    numbers[:, 1] = biases_N.view(np.uint32)
+    rows[:, -SKETCH_TAIL:] = numbers.view(np.uint8)
     return rows
 
 
@@ -151,12 +164,13 @@ def _as_unsigned(codes: npt.NDArray[np.int8], width: int) -> npt.NDArray[np.uint
     return rows
 
 
-def _stored(block: Float32Array, precision: Precision) -> tuple[npt.NDArray[Any], Any]:
+def _stored(block: Float32Array, precision: Precision) -> tuple[npt.NDArray[Any], Float32Array]:
+    """Rows as they are stored, and the scale of each."""
     if precision == "int8":
-        return quantised_rows(block)
-    if precision == "float16":
-        return _half_bits(block), np.float32(1.0)
-    return block, np.float32(1.0)
+        codes, scales = quantised_rows(block, scales="bfloat16")
+        return _as_unsigned(codes, block.shape[1]), scales
+    rows = _half_bits(block) if precision == "float16" else block
+    return rows, np.ones(len(block), np.float32)
 
 
 def _half_bits(values: Float32Array) -> npt.NDArray[np.uint16]:

@@ -309,7 +309,7 @@ class SearchEngine:
         clusters, edges, candidates, rescored = (number / n for number in done)
         codes = arrays.cluster_vectors_CP.shape[1]
         edge = arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize
-        whole = arrays.label_vectors_LP.shape[1] * arrays.label_vectors_LP.itemsize + 8
+        whole = arrays.label_vectors_LP.shape[1] * arrays.label_vectors_LP.itemsize
         n_bytes = (
             arrays.sketch_map_SP.nbytes
             + arrays.region_vectors_RP.nbytes

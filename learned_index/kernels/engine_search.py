@@ -22,20 +22,25 @@ import numpy as np
 
 from learned_index.kernels.engine_select import rank_best, select_largest
 from learned_index.kernels.engine_steps import (
+    AHEAD,
     best_rows,
     chosen_logits,
     code_sum,
     dot_float16,
     dot_float32,
-    dot_int8,
     end_walks,
+    group_logits,
     is_finite,
     label_scores,
+    prefetch_row,
     quantise,
+    quantise_rest,
     row_logits,
+    sketch_bias,
     sketch_logits,
     softmax,
     walk,
+    whole_logits,
 )
 from learned_index.kernels.intrinsics import (
     as_float32,
@@ -49,15 +54,17 @@ from learned_index.kernels.routing import routing_coverage, routing_widths
 (
     N_LABELS, N_CLUSTERS, N_REGIONS, DIM, PADDED_DIM, SKETCH_DIM, SKETCH_BYTES, PRECISION,
     MAX_CANDIDATES, REGION_BEAM, CLUSTER_CANDIDATES, REFERENCE_BEAM,
-    LABEL_IDS, SKETCHES, LABEL_VECTORS, LABEL_SCALES, LABEL_BIASES,
+    LABEL_IDS, SKETCHES, LABEL_VECTORS,
     CLUSTER_VECTORS, CLUSTER_SCALES, EDGE_OFFSETS, EDGE_LABELS, EDGE_WEIGHTS,
     SKETCH_MAP, SKETCH_MAP_SCALES,
     REGION_VECTORS, REGION_SCALES, REGION_EDGE_OFFSETS, REGION_EDGE_CLUSTERS, REGION_EDGE_WEIGHTS,
     HANDLE_SIZE,
-) = range(30)  # fmt: skip
+) = range(28)  # fmt: skip
 """Places in the handle: sizes, then addresses of the arrays of an engine."""
 
 INT8, FLOAT16, FLOAT32 = range(3)
+GROUP = 8
+"""Queries of a batch whose clusters are scored together, in an index without regions."""
 NO_BUDGET = np.int64(1 << 62)
 
 
@@ -69,14 +76,8 @@ def _padded(n_bytes):
 @numba.njit(nogil=True, cache=True)
 def scratch_bytes(handle, shortlist_size):
     """Bytes of scratch memory that :func:`search_rows` wants, all 0 at the first call."""
-    per_candidate = _padded(4 * (handle[MAX_CANDIDATES] + 1))
-    per_cluster = _padded(4 * (handle[N_CLUSTERS] + 1))
-    per_result = _padded(4 * (shortlist_size + 1))
-    total = _padded(4 * handle[N_LABELS]) + 4 * per_candidate + 7 * per_cluster + 4 * per_result
-    total += _padded(4 * handle[N_REGIONS]) + _padded(8 * (handle[N_CLUSTERS] + 1))
-    total += _padded(4 * handle[PADDED_DIM]) + _padded(handle[PADDED_DIM])
-    total += _padded(4 * handle[SKETCH_DIM]) + _padded(handle[SKETCH_BYTES])
-    return total + 64  # the start is aligned
+    _, end = _carve(handle, shortlist_size, np.uintp(0))
+    return np.int64(end) + 64  # the start is aligned
 
 
 class Scratch(NamedTuple):
@@ -102,83 +103,112 @@ class Scratch(NamedTuple):
     region_scores: Any  # float32 R
     x: Any  # float32 P, the query
     codes: Any  # int8 P, its codes
+    rest_codes: Any  # int8 P, codes of what those leave
     sketch: Any  # float32 S, its coordinates
     sketch_codes: Any  # int8, their codes
+    group_codes: Any  # int8 G x P, codes of the queries that are routed together
+    group_scales: Any  # float32 G, their scales
+    group_corrections: Any  # int32 G
+    group_scores: Any  # float32 G x C, their logits
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _floats(at, n):
+    """n float32 at an address, and the address of the cache line after them."""
+    return numba.carray(as_float32(at), (n,)), np.uintp(at + np.uintp(_padded(4 * n)))
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _numbers(at, n):
+    return numba.carray(as_int32(at), (n,)), np.uintp(at + np.uintp(_padded(4 * n)))
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _bytes(at, n):
+    return numba.carray(as_int8(at), (n,)), np.uintp(at + np.uintp(_padded(n)))
 
 
 @numba.njit(nogil=True, cache=True)
-def _carve(handle, shortlist_size, scratch):
-    """Lay the arrays out in the scratch memory, each at a cache line."""
-    n_labels, n_clusters, n_regions = handle[N_LABELS], handle[N_CLUSTERS], handle[N_REGIONS]
-    padded_dim, sketch_dim = handle[PADDED_DIM], handle[SKETCH_DIM]
-    sketch_bytes = handle[SKETCH_BYTES]
+def _carve(handle, shortlist_size, at):
+    """Lay the arrays out from an address on, each at a cache line; return them and the end."""
     n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
-    at = np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63)
-    best = numba.carray(as_float32(at), (n_labels,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_labels)))
-    cluster_best = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    labels = numba.carray(as_int32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    paths = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    z = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    values = numba.carray(as_float32(at), (n_candidates,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_candidates)))
-    cluster_scores = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_found = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_paths = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    cluster_chosen = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    beam = numba.carray(as_int32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    beam_scores = numba.carray(as_float32(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (n_clusters + 1))))
-    stops = numba.carray(as_int64(at), (n_clusters + 1,))
-    at = np.uintp(at + np.uintp(_padded(8 * (n_clusters + 1))))
-    chosen = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    whole_z = numba.carray(as_float32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    order = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    ranks = numba.carray(as_int32(at), (shortlist_size + 1,))
-    at = np.uintp(at + np.uintp(_padded(4 * (shortlist_size + 1))))
-    region_scores = numba.carray(as_float32(at), (n_regions,))
-    at = np.uintp(at + np.uintp(_padded(4 * n_regions)))
-    x = numba.carray(as_float32(at), (padded_dim,))
-    at = np.uintp(at + np.uintp(_padded(4 * padded_dim)))
-    codes = numba.carray(as_int8(at), (padded_dim,))
-    at = np.uintp(at + np.uintp(_padded(padded_dim)))
-    sketch = numba.carray(as_float32(at), (sketch_dim,))
-    at = np.uintp(at + np.uintp(_padded(4 * sketch_dim)))
-    sketch_codes = numba.carray(as_int8(at), (sketch_bytes,))
-    at = np.uintp(at + np.uintp(_padded(sketch_bytes)))
-    return Scratch(
+    n_clusters, n_results = handle[N_CLUSTERS] + 1, shortlist_size + 1
+    best, at = _floats(at, handle[N_LABELS])
+    cluster_best, at = _floats(at, n_clusters)
+    labels, at = _numbers(at, n_candidates)
+    paths, at = _floats(at, n_candidates)
+    z, at = _floats(at, n_candidates)
+    values, at = _floats(at, n_candidates)
+    cluster_scores, at = _floats(at, n_clusters)
+    cluster_found, at = _numbers(at, n_clusters)
+    cluster_paths, at = _floats(at, n_clusters)
+    cluster_chosen, at = _numbers(at, n_clusters)
+    beam, at = _numbers(at, n_clusters)
+    beam_scores, at = _floats(at, n_clusters)
+    stops = numba.carray(as_int64(at), (n_clusters,))
+    at = np.uintp(at + np.uintp(_padded(8 * n_clusters)))
+    chosen, at = _numbers(at, n_results)
+    whole_z, at = _floats(at, n_results)
+    order, at = _numbers(at, n_results)
+    ranks, at = _numbers(at, n_results)
+    region_scores, at = _floats(at, handle[N_REGIONS])
+    x, at = _floats(at, handle[PADDED_DIM])
+    codes, at = _bytes(at, handle[PADDED_DIM])
+    rest_codes, at = _bytes(at, handle[PADDED_DIM])
+    sketch, at = _floats(at, handle[SKETCH_DIM])
+    sketch_codes, at = _bytes(at, handle[SKETCH_BYTES])
+    group = GROUP if handle[N_REGIONS] == 0 else 0
+    group_codes, at = _bytes(at, group * handle[PADDED_DIM])
+    group_scales, at = _floats(at, group)
+    group_corrections, at = _numbers(at, group)
+    group_scores, at = _floats(at, group * handle[N_CLUSTERS])
+    arrays = Scratch(
         best, cluster_best, labels, paths, z, values, cluster_scores, cluster_found,
         cluster_paths, cluster_chosen, beam, beam_scores, stops, chosen, whole_z, order, ranks,
-        region_scores, x, codes, sketch, sketch_codes,
+        region_scores, x, codes, rest_codes, sketch, sketch_codes,
+        group_codes, group_scales, group_corrections, group_scores,
+    )  # fmt: skip
+    return arrays, at
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_clusters_of_group(handle, queries, start, stop, s):
+    """Logits of all clusters for some queries of a batch: the clusters are read once for all."""
+    n_clusters, dim, padded_dim = handle[N_CLUSTERS], handle[DIM], handle[PADDED_DIM]
+    for g in range(stop - start):
+        codes = s.group_codes[g * padded_dim : (g + 1) * padded_dim]
+        for d in range(dim):
+            s.x[d] = queries[start + g, d]
+        s.group_scales[g] = quantise(s.x, dim, codes)
+        for d in range(dim, padded_dim):
+            codes[d] = 0
+        s.group_corrections[g] = np.int32(128) * code_sum(codes, dim)
+    scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
+    group_logits(
+        np.uintp(handle[CLUSTER_VECTORS]), scales, n_clusters, padded_dim, s.group_codes,
+        s.group_scales, s.group_corrections, stop - start, s.group_scores,
     )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)
-def _route(handle, beam_width, constants, scale, correction, s, counts):
-    """Find the best clusters: among all, or among those that the best regions lead to."""
+def _route(handle, beam_width, constants, scale, correction, group, s, counts):
+    """Find the best clusters: among all, or among those that the best regions lead to.
+
+    ``group``: the query's place among those whose logits are there already, or -1.
+    """
     n_clusters, n_regions = handle[N_CLUSTERS], handle[N_REGIONS]
     padded_dim = handle[PADDED_DIM]
     vectors = np.uintp(handle[CLUSTER_VECTORS])
     scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
     if n_regions == 0:
         counts[1] += n_clusters
-        row_logits(
-            vectors, scales, n_clusters, padded_dim, s.codes, scale, correction, s.cluster_scores
-        )
-        softmax(s.cluster_scores, n_clusters, constants[0])
-        return best_rows(s.cluster_scores, n_clusters, beam_width, s.beam, s.beam_scores)
+        scores = s.cluster_scores[:n_clusters]
+        if group >= 0:
+            scores = s.group_scores[group * n_clusters : (group + 1) * n_clusters]
+        else:
+            row_logits(vectors, scales, n_clusters, padded_dim, s.codes, scale, correction, scores)
+        softmax(scores, n_clusters, constants[0])
+        return best_rows(scores, n_clusters, beam_width, s.beam, s.beam_scores)
     region_width, n_candidates = routing_widths(
         beam_width, handle[REFERENCE_BEAM], handle[REGION_BEAM], handle[CLUSTER_CANDIDATES],
         n_regions, n_clusters,
@@ -222,33 +252,34 @@ def _route(handle, beam_width, constants, scale, correction, s, counts):
 
 
 @numba.njit(nogil=True, cache=True)
-def _whole_scores(handle, labels, chosen, n, x, z):
-    """``z = w.x + b`` of the chosen labels with their whole vectors and the float query."""
-    base = np.uintp(handle[LABEL_VECTORS])
+def _float_logits(handle, labels, n, x, z):
+    """``z = w.x + b`` of n labels whose vectors are float16 or float32."""
+    half = handle[PRECISION] == FLOAT16
     dim = handle[PADDED_DIM]
-    scales = numba.carray(as_float32(np.uintp(handle[LABEL_SCALES])), (handle[N_LABELS],))
-    biases = numba.carray(as_float32(np.uintp(handle[LABEL_BIASES])), (handle[N_LABELS],))
-    precision = handle[PRECISION]
+    row_bytes = 2 * dim if half else 4 * dim
+    base, step = np.uintp(handle[LABEL_VECTORS]), np.uintp(row_bytes)
+    for i in range(min(n, AHEAD)):
+        prefetch_row(np.uintp(base + np.uintp(labels[i]) * step), row_bytes)
     for i in range(n):
-        label = labels[chosen[i]]
-        if precision == INT8:
-            product = dot_int8(np.uintp(base + np.uintp(label * dim)), x, dim)
-        elif precision == FLOAT16:
-            product = dot_float16(np.uintp(base + np.uintp(2 * label * dim)), x, dim)
-        else:
-            product = dot_float32(np.uintp(base + np.uintp(4 * label * dim)), x, dim)
-        z[i] = product * scales[label] + biases[label]
+        if i + AHEAD < n:
+            prefetch_row(np.uintp(base + np.uintp(labels[i + AHEAD]) * step), row_bytes)
+        row = np.uintp(base + np.uintp(labels[i]) * step)
+        z[i] = dot_float16(row, x, dim) if half else dot_float32(row, x, dim)
+        z[i] += sketch_bias(handle[SKETCHES], labels[i], handle[SKETCH_BYTES])
 
 
 @numba.njit(nogil=True, cache=True)
-def _prefetch_rows(handle, labels, chosen, n):
-    size = 1 if handle[PRECISION] == INT8 else (2 if handle[PRECISION] == FLOAT16 else 4)
-    row_bytes = handle[PADDED_DIM] * size
-    base = np.uintp(handle[LABEL_VECTORS])
-    for i in range(n):
-        row = base + np.uintp(np.int64(labels[chosen[i]]) * row_bytes)
-        for line in range(0, row_bytes, 64):
-            prefetch(np.uintp(row + np.uintp(line)))
+def _whole_logits(handle, labels, n, scale, correction, s):
+    """Logits of n labels with their whole vectors."""
+    if handle[PRECISION] != INT8:
+        _float_logits(handle, labels, n, s.x, s.whole_z)
+        return
+    quantise_rest(s.x, handle[DIM], s.codes, scale, s.rest_codes)
+    rest_correction = np.int32(128) * code_sum(s.rest_codes, handle[DIM])
+    whole_logits(
+        handle[LABEL_VECTORS], handle[PADDED_DIM], handle[SKETCHES], handle[SKETCH_BYTES],
+        labels, n, s.codes, s.rest_codes, scale, correction, rest_correction, s.whole_z,
+    )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)
@@ -295,16 +326,22 @@ def search_rows(
     exponent = constants[2]
     k = out_ids.shape[1]
 
-    s = _carve(handle, shortlist_size, scratch)
-    ids_of = numba.carray(as_int32(np.uintp(handle[LABEL_IDS])), (n_labels,))
+    s, _ = _carve(handle, shortlist_size, np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63))
+    ids_at = np.uintp(handle[LABEL_IDS])
+    ids_of = numba.carray(as_int32(ids_at), (n_labels,))
     for d in range(dim, padded_dim):
         s.x[d] = 0.0
         s.codes[d] = 0
+        s.rest_codes[d] = 0
     for d in range(sketch_dim, sketch_bytes):
         s.sketch_codes[d] = 0
 
+    grouped = handle[N_REGIONS] == 0 and stop - start > 1
     for b in range(start, stop):
         query = queries[b]
+        group = (b - start) % GROUP if grouped else -1
+        if group == 0:
+            _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
         if not is_finite(query, dim):
             return b
         for d in range(dim):
@@ -315,7 +352,7 @@ def search_rows(
         sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)
         asked = beam_width
         while True:
-            width = _route(handle, asked, constants, scale, correction, s, counts)
+            width = _route(handle, asked, constants, scale, correction, group, s, counts)
             counts[2] += end_walks(
                 s.beam, s.beam_scores, width, exponent, n_clusters,
                 np.uintp(handle[EDGE_OFFSETS]), np.uintp(handle[EDGE_WEIGHTS]),
@@ -330,17 +367,20 @@ def search_rows(
             if n >= least_candidates or asked >= n_clusters:
                 break
             asked = min(4 * asked, n_clusters)
+            group = -1  # its logits have become scores
         sketch_logits(
             handle[SKETCHES], s.labels, n, sketch_bytes, s.sketch_codes, sketch_scale,
             sketch_correction, s.z,
         )  # fmt: skip
         label_scores(s.paths, s.z, n, s.values)
         kept = select_largest(s.values, n, shortlist_size, s.chosen)
-        _prefetch_rows(handle, s.labels, s.chosen, kept)
-        _whole_scores(handle, s.labels, s.chosen, kept, s.x, s.whole_z)
         for i in range(kept):
+            s.order[i] = s.labels[s.chosen[i]]
             s.values[i] = s.paths[s.chosen[i]]
-            s.chosen[i] = ids_of[s.labels[s.chosen[i]]]
+            prefetch(np.uintp(ids_at + np.uintp(4) * np.uintp(s.order[i])))
+        _whole_logits(handle, s.order, kept, scale, correction, s)
+        for i in range(kept):
+            s.chosen[i] = ids_of[s.order[i]]
         label_scores(s.values, s.whole_z, kept, s.values)
         rank_best(s.values, s.chosen, kept, out_ids[b], out_scores[b], s.order, s.ranks)
         counts[0] += 1
