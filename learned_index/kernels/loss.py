@@ -1,6 +1,7 @@
-"""Both losses of a shortlist in one pass, their gradients in another (equation 7).
+"""Both losses of a shortlist and their gradients in one pass (equation 7).
 
-The plain version is :mod:`learned_index.training.losses`: a dozen element-wise passes over B x K,
+The gradients of the cross-entropy are linear in what comes back for it, so that they can be had on
+the way, from the exponentials that the loss needs anyway. The plain version is :mod:`learned_index.training.losses`: a dozen element-wise passes over B x K,
 which cost more than the arithmetic. Numba serves the CPU, Triton CUDA.
 """
 
@@ -20,7 +21,7 @@ from learned_index.kernels.parallel import run_ranges, split_evenly
 
 _BLOCK = 256
 """Terms of a sum that are added in float32 before they go into the float64."""
-_ONE = np.float32(1.0)
+_ONE, _LEAST = np.float32(1.0), np.float32(1e-12)
 _ROUNDS_WELL: Any = {"contract", "nsz"}
 
 
@@ -34,74 +35,74 @@ def _parts_of_not_p(z, y):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy")
-def _log_not_p(z, y):
+def _negative(z, y):
+    """``log(1 - y sigmoid(z))``, and the derivatives of its negative in z and in y."""
     u, a = _parts_of_not_p(z, y)
-    return fast_log(a / (_ONE + u))
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy")
-def _gradients_of_negative(z, y):
-    """Derivatives of ``-log(1 - y sigmoid(z))`` in z and in y."""
-    u, a = _parts_of_not_p(z, y)
+    inverse = _ONE / (_ONE + u)
     ratio = (_ONE if z >= 0 else u) / a
-    rest = (u if z >= 0 else _ONE) / (_ONE + u)
-    return y * rest * ratio, ratio
+    rest = (u if z >= 0 else _ONE) * inverse
+    return fast_log(a * inverse), y * rest * ratio, ratio
 
 
-# Only sums may be reordered: fast_exp, fast_log and the sums above keep their own rules.
+# Only sums may be reordered: what is called keeps its own rules.
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _sum_of_negatives(z, y, first, last):
-    total = 0.0
-    for begin in range(first, last, _BLOCK):
-        block = np.float32(0.0)
-        for k in range(begin, min(begin + _BLOCK, last)):
-            block -= _log_not_p(z[k], y[k])
-        total += np.float64(block)
+def _block_of_negatives(z, y, factor, grad_z, grad_y):
+    """Sum of the losses of some negatives; writes their gradients times a factor."""
+    total = np.float32(0.0)
+    for k in range(z.shape[0]):
+        log, by_z, by_y = _negative(z[k], y[k])
+        total -= log
+        grad_z[k] = factor * by_z
+        grad_y[k] = factor * by_y
     return total
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _gradients_of_negatives(z, y, factor, grad_z, grad_y):
-    for k in range(z.shape[0]):
-        by_z, by_y = _gradients_of_negative(z[k], y[k])
-        grad_z[k] = factor * by_z
-        grad_y[k] = factor * by_y
+def _loss_rows(start, stop, z_BK, y_BK, n_pos_B, n_valid_B, factor, loss_B, grad_z, grad_y):
+    """Sum of the cross-entropy, and of -log y_hat over positives; gradients of the former.
 
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _loss_rows(start, stop, z_BK, path_BK, n_pos_B, n_valid_B, loss_B):
-    """Sum of the cross-entropy, and of -log y_hat over positives."""
+    Those of positives in y are left to :func:`_gradients_of_positives`.
+    """
     for b in range(start, stop):
+        n_pos, n_valid = n_pos_B[b], n_valid_B[b]
         cross_entropy = shortlisting = 0.0
-        for k in range(n_pos_B[b]):
+        for k in range(n_pos):
             z = z_BK[b, k]
-            log_y = np.log(max(path_BK[b, k], np.float32(1e-12)))
+            u = np.exp(-abs(z))
+            log_y = np.log(max(y_BK[b, k], _LEAST))
             shortlisting -= log_y
-            cross_entropy -= log_y + min(z, np.float32(0.0)) - np.log1p(np.exp(-abs(z)))
-        cross_entropy += _sum_of_negatives(z_BK[b], path_BK[b], n_pos_B[b], n_valid_B[b])
+            cross_entropy -= log_y + min(z, np.float32(0.0)) - np.log1p(u)
+            grad_z[b, k] = -factor * (u if z >= 0 else _ONE) / (_ONE + u)
+        for first in range(n_pos, n_valid, _BLOCK):
+            last = min(first + _BLOCK, n_valid)
+            cross_entropy += np.float64(
+                _block_of_negatives(
+                    z_BK[b, first:last], y_BK[b, first:last], factor,
+                    grad_z[b, first:last], grad_y[b, first:last],
+                )
+            )  # fmt: skip
+        grad_z[b, n_valid:] = 0.0
+        grad_y[b, n_valid:] = 0.0
         loss_B[b, 0] = cross_entropy
         loss_B[b, 1] = shortlisting
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _gradient_rows(
-    start, stop, z_BK, path_BK, n_pos_B, n_valid_B, classification, shortlisting, grad_z, grad_path
-):
-    """Gradients of ``classification * cross-entropy + shortlisting * (-log y_hat)``."""
-    for b in range(start, stop):
-        n_pos, n_valid = n_pos_B[b], n_valid_B[b]
-        for k in range(n_pos):
-            z = z_BK[b, k]
-            u = np.exp(-abs(z))
-            grad_z[b, k] = -classification * (u if z >= 0 else _ONE) / (_ONE + u)
-            safe = max(path_BK[b, k], np.float32(1e-12))
-            grad_path[b, k] = -(classification + shortlisting) / safe
-        _gradients_of_negatives(
-            z_BK[b, n_pos:n_valid], path_BK[b, n_pos:n_valid], classification,
-            grad_z[b, n_pos:n_valid], grad_path[b, n_pos:n_valid],
-        )  # fmt: skip
-        grad_z[b, n_valid:] = 0.0
-        grad_path[b, n_valid:] = 0.0
+def _gradients_of_positives(y_BK, n_pos_B, factor, grad_y):
+    for b in range(y_BK.shape[0]):
+        for k in range(n_pos_B[b]):
+            grad_y[b, k] = -factor / max(y_BK[b, k], _LEAST)
+
+
+def _losses(z: Any, y: Any, n_pos: Any, n_valid: Any) -> tuple[Any, Any, Any]:
+    """Both losses of each query, and the gradients of the mean cross-entropy."""
+    loss, grad_z, grad_y = np.empty((len(z), 2)), np.empty_like(z), np.empty_like(y)
+    factor = np.float32(1.0 / max(len(z), 1))
+    run_ranges(
+        split_evenly(len(z), torch.get_num_threads()),
+        lambda _, a, b: _loss_rows(a, b, z, y, n_pos, n_valid, factor, loss, grad_z, grad_y),
+    )
+    return loss, grad_z, grad_y
 
 
 class _FusedLosses(torch.autograd.Function):
@@ -115,28 +116,25 @@ class _FusedLosses(torch.autograd.Function):
     ) -> torch.Tensor:
         B = logits_BK.shape[0]
         arrays = _as_arrays(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
-        loss = np.empty((B, 2), np.float64)
-        run_ranges(
-            split_evenly(B, torch.get_num_threads()),
-            lambda _, a, b: _loss_rows(a, b, *arrays, loss),
-        )
+        loss, *ctx.gradients = _losses(*arrays)
         ctx.save_for_backward(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
         return torch.from_numpy((loss.sum(axis=0) / B).astype(np.float32))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        z, path, n_pos, n_valid = _as_arrays(*ctx.saved_tensors)  # type: ignore[attr-defined]
-        factors = (np.float32(factor) for factor in (grads[0] / len(z)).tolist())
-        classification, shortlisting = factors
-        grad_z, grad_path = np.empty_like(z), np.empty_like(path)
-        run_ranges(
-            split_evenly(len(z), torch.get_num_threads()),
-            lambda _, a, b: _gradient_rows(
-                a, b, z, path, n_pos, n_valid, classification, shortlisting, grad_z, grad_path
-            ),
-        )
-        return torch.from_numpy(grad_z), torch.from_numpy(grad_path), None, None
+        z, y, n_pos, n_valid = _as_arrays(*ctx.saved_tensors)  # type: ignore[attr-defined]
+        gradients = ctx.gradients  # type: ignore[attr-defined]
+        # They are given away, and may be added to: a second pass computes them again.
+        ctx.gradients = None  # type: ignore[attr-defined]
+        grad_z, grad_y = gradients or _losses(z, y, n_pos, n_valid)[1:]
+        classification, shortlisting = grads[0].tolist()
+        if classification != 1.0:
+            grad_z *= np.float32(classification)
+            grad_y *= np.float32(classification)
+        factor = np.float32((classification + shortlisting) / len(z))
+        _gradients_of_positives(y, n_pos, factor, grad_y)
+        return torch.from_numpy(grad_z), torch.from_numpy(grad_y), None, None
 
 
 def _as_arrays(*tensors: torch.Tensor) -> list[np.ndarray[Any, Any]]:
