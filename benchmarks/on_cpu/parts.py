@@ -108,7 +108,9 @@ def timed_step(
         )  # fmt: skip
     ids_BK = shortlist.label_ids_BK
     with clock.of("path scores"):
-        found_BK = path_scores(scores_BW, edges_CM, clusters_BW, shortlist)
+        found_BK = path_scores(
+            scores_BW, edges_CM, clusters_BW, shortlist, found_BK=shortlist.path_BK
+        )
         path_BK = found_BK.detach().requires_grad_()
     with clock.of("label scores"):
         scored_BK = score_labels(
@@ -117,8 +119,7 @@ def timed_step(
         )  # fmt: skip
         logits_BK = scored_BK.detach().requires_grad_()
     with clock.of("losses"):
-        n_valid_B = (ids_BK >= 0).sum(dim=1)
-        both = fused_losses(logits_BK, path_BK, shortlist.n_positives_B, n_valid_B)
+        both = fused_losses(logits_BK, path_BK, shortlist.n_positives_B, shortlist.n_valid_B)
         loss = both[0] + training.shortlist_loss_weight * both[1]
         value = float(loss.detach())
         loss.backward()

@@ -14,21 +14,30 @@ from learned_index.kernels import explore, path_scores
 
 
 class Walk(NamedTuple):
-    """Targets that the explored rows reach, the positives first.
+    """Targets that the explored rows reach, the positives first, pads last.
 
     Attributes:
         ids_BK: int64 targets, -1 at pads.
         path_BK: Their scores in [0, 1], 0 at pads; differentiable in the rows' scores and edges.
-        valid_BK: bool, not a pad.
-        positive_BK: bool, the target is one of the query's.
         n_positives_B: int64, how many of the leading columns are positives.
+        n_valid_B: int64, how many of the leading columns are targets.
     """
 
     ids_BK: torch.Tensor
     path_BK: torch.Tensor
-    valid_BK: torch.Tensor
-    positive_BK: torch.Tensor
     n_positives_B: torch.Tensor
+    n_valid_B: torch.Tensor
+
+    @property
+    def valid_BK(self) -> torch.Tensor:  # noqa: N802
+        """bool, not a pad."""
+        return self.ids_BK >= 0
+
+    @property
+    def positive_BK(self) -> torch.Tensor:  # noqa: N802
+        """bool, the target is one of the query's."""
+        columns = torch.arange(self.ids_BK.shape[1], device=self.ids_BK.device)
+        return columns[None, :] < self.n_positives_B[:, None]
 
 
 def walk_edges(
@@ -60,15 +69,11 @@ def walk_edges(
         positives_BP=positives_BP,
         force_positives=True,
     )
-    ids_BK = shortlist.label_ids_BK
-    valid_BK = ids_BK >= 0
-    # The kernel's choice is discrete: the chosen path is computed again for its gradient.
-    path_BK = path_scores(scores_BW, edges_CM, rows_BW, shortlist)
-    columns = torch.arange(size, device=ids_BK.device)[None, :]
+    # The kernel's choice is discrete: the chosen path's score is made differentiable here.
+    path_BK = path_scores(scores_BW, edges_CM, rows_BW, shortlist, found_BK=shortlist.path_BK)
     return Walk(
-        ids_BK=ids_BK,
+        ids_BK=shortlist.label_ids_BK,
         path_BK=path_BK,
-        valid_BK=valid_BK,
-        positive_BK=columns < shortlist.n_positives_B[:, None],
         n_positives_B=shortlist.n_positives_B,
+        n_valid_B=shortlist.n_valid_B,
     )

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.engine_select import kth_bits
-from learned_index.kernels.intrinsics import bits_of_float
+from learned_index.kernels.intrinsics import bits_of_float, float_of_bits
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 # Cells of the merge: nothing yet, and one that does not count: a pad, or a positive taken already.
@@ -39,12 +39,17 @@ class Shortlist(NamedTuple):
         slots_BK: int64, position in the explored clusters of the best path's cluster (0 at pads).
         edges_BK: int64, position of the label in that cluster's row (0 at pads).
         n_positives_B: int64, how many of the leading columns are positives.
+        n_valid_B: int64, how many of the leading columns are labels; pads follow.
+        path_BK: float32, the paths' scores, without gradient (0 at pads); None where the
+            implementation does not have them at hand.
     """
 
     label_ids_BK: torch.Tensor
     slots_BK: torch.Tensor
     edges_BK: torch.Tensor
     n_positives_B: torch.Tensor
+    n_valid_B: torch.Tensor
+    path_BK: torch.Tensor | None = None
 
 
 @intrinsic
@@ -117,8 +122,8 @@ def _mark_best(reached, n, n_free, size, best_L, values, words):
 
 
 @numba.njit(nogil=True, cache=True)
-def _take_marked(words, best_L, labels, places, n):
-    """Append the marked labels in ascending order, and their places; returns how many there are."""
+def _take_marked(words, best_L, labels, places, scores, n):
+    """Append the marked labels in ascending order, with their paths; returns how many there are."""
     n = np.uint64(n)
     for w in range(np.uint64(words.shape[0])):
         word = words[w]
@@ -127,7 +132,9 @@ def _take_marked(words, best_L, labels, places, n):
             label = (w << _WORD_BITS) + _trailing_zeros(word)
             word &= word - _ONE
             labels[n] = label
-            places[n] = _place_of(best_L[label])
+            cell = best_L[label]
+            places[n] = _place_of(cell)
+            scores[n] = _score_of(cell)
             n += _ONE
     return np.int64(n)
 
@@ -135,6 +142,11 @@ def _take_marked(words, best_L, labels, places, n):
 @numba.njit(nogil=True, cache=True)
 def _place_of(cell):
     return np.uint32(_LOW_HALF - (cell & _LOW_HALF))
+
+
+@numba.njit(nogil=True, cache=True)
+def _score_of(cell):
+    return float_of_bits(np.int32(cell >> _HALF))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -165,7 +177,9 @@ def _explore_rows(
     label_ids_BK,
     slots_BK,
     edges_BK,
+    path_BK,
     n_positives_B,
+    n_valid_B,
 ):
     M = edge_labels_CM.shape[1]
     K = label_ids_BK.shape[1]
@@ -175,7 +189,7 @@ def _explore_rows(
         n = _merge_paths(
             clusters_BW[b], scores_BW[b], edge_labels_CM, edge_weights_CM, best_L, reached
         )
-        ids = label_ids_BK[b]
+        ids, scores = label_ids_BK[b], path_BK[b]
         n_out = 0
         if force_positives:
             for p in range(P):
@@ -183,15 +197,18 @@ def _explore_rows(
                 if label >= 0 and n_out < K and _EMPTY < best_L[label] < _TAKEN:
                     ids[n_out] = label
                     places[n_out] = _place_of(best_L[label])
+                    scores[n_out] = _score_of(best_L[label])
                     best_L[label] = _TAKEN
                     n_out += 1
         n_positives_B[b] = n_out
         _mark_best(reached, n, n - n_out, K - n_out, best_L, values, words)
-        n_out = _take_marked(words, best_L, ids, places, n_out)
+        n_out = _take_marked(words, best_L, ids, places, scores, n_out)
         for i in range(np.uint64(n)):
             best_L[reached[i]] = _EMPTY  # clean for the next query
         _split_places(places, n_out, M, slots_BK[b], edges_BK[b])
+        n_valid_B[b] = n_out
         ids[n_out:] = -1
+        scores[n_out:] = 0.0
         slots_BK[b, n_out:] = 0
         edges_BK[b, n_out:] = 0
 
@@ -206,7 +223,7 @@ def _explore_cpu(
     shortlist_size: int,
     positives_BP: torch.Tensor,
     force_positives: bool,
-) -> Shortlist:
+) -> list[torch.Tensor]:
     B, K = clusters_BW.shape[0], shortlist_size
     n_paths = clusters_BW.shape[1] * edge_labels_CM.shape[1]
     arrays = [
@@ -217,7 +234,8 @@ def _explore_cpu(
         positives_BP.numpy().astype(np.int64, copy=False),
     ]
     out_ids, out_slots, out_edges = (np.empty((B, K), np.int64) for _ in range(3))
-    n_positives = np.empty(B, np.int64)
+    out_paths = np.empty((B, K), np.float32)
+    n_positives, n_valid = np.empty(B, np.int64), np.empty(B, np.int64)
     n_threads = torch.get_num_threads()
     ranges = split_evenly(B, n_threads)
 
@@ -228,11 +246,12 @@ def _explore_cpu(
         words = np.zeros((n_labels >> 6) + 1, np.uint64)
         _explore_rows(
             start, stop, *arrays, force_positives, best_L, *scratch, words,
-            out_ids, out_slots, out_edges, n_positives,
+            out_ids, out_slots, out_edges, out_paths, n_positives, n_valid,
         )  # fmt: skip
 
     run_ranges(ranges, call)
-    return Shortlist(*(torch.from_numpy(a) for a in (out_ids, out_slots, out_edges, n_positives)))
+    found = (out_ids, out_slots, out_edges, n_positives, n_valid, out_paths)
+    return [torch.from_numpy(array) for array in found]
 
 
 def _explore_torch(
@@ -245,7 +264,7 @@ def _explore_torch(
     shortlist_size: int,
     positives_BP: torch.Tensor,
     force_positives: bool,
-) -> Shortlist:
+) -> list[torch.Tensor]:
     """Plain torch version: the oracle, and the path for other devices (B x L scratch)."""
     B, W = clusters_BW.shape
     M = edge_labels_CM.shape[1]
@@ -280,12 +299,12 @@ def _explore_torch(
     chosen = torch.where(found, chosen, 0)
     ids = torch.where(found, ids, -1)
     pad = (0, shortlist_size - k)
-    return Shortlist(
+    return [
         torch.nn.functional.pad(ids, pad, value=-1),
         torch.nn.functional.pad(chosen // M, pad),
         torch.nn.functional.pad(chosen % M, pad),
         n_positives,
-    )
+    ]
 
 
 def explore(
@@ -328,15 +347,16 @@ def explore(
     run: Any = _explore_cpu if chosen == "numba" else _explore_torch
     if chosen == "triton":
         from learned_index.kernels.triton.explore import explore_triton as run
-    return Shortlist(
-        *run(
-            clusters_BW,
-            scores_BW.detach(),
-            edge_labels_CM,
-            edge_weights_CM.detach(),
-            n_labels=n_labels,
-            shortlist_size=shortlist_size,
-            positives_BP=positives_BP,
-            force_positives=force_positives,
-        )
+    found = run(
+        clusters_BW,
+        scores_BW.detach(),
+        edge_labels_CM,
+        edge_weights_CM.detach(),
+        n_labels=n_labels,
+        shortlist_size=shortlist_size,
+        positives_BP=positives_BP,
+        force_positives=force_positives,
     )
+    if chosen != "numba":
+        found = [*found, (found[0] >= 0).sum(dim=1)]
+    return Shortlist(*found)

@@ -1,8 +1,9 @@
 """Both losses of a shortlist and their gradients in one pass (equation 7).
 
 The gradients of the cross-entropy are linear in what comes back for it, so that they can be had on
-the way, from the exponentials that the loss needs anyway. The plain version is :mod:`learned_index.training.losses`: a dozen element-wise passes over B x K,
-which cost more than the arithmetic. Numba serves the CPU, Triton CUDA.
+the way, from the exponentials that the loss needs anyway. The plain version is
+:mod:`learned_index.training.losses`: a dozen element-wise passes over B x K, which cost more than
+the arithmetic. Numba serves the CPU, Triton CUDA.
 """
 
 from __future__ import annotations

@@ -18,24 +18,13 @@ _CHAINS = 4
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_valid(ids_K):
-    """How many ids stand before the pads."""
-    low, high = 0, ids_K.shape[0]
-    while low < high:
-        middle = (low + high) // 2
-        if ids_K[middle] >= 0:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@numba.njit(nogil=True, cache=True)
-def _forward_rows(start, stop, scores_BW, weights_E, M, clusters_BW, ids_BK, slots_BK, edges_BK, y):
+def _forward_rows(
+    start, stop, scores_BW, weights_E, M, clusters_BW, slots_BK, edges_BK, n_valid_B, y
+):
     for b in range(start, stop):
         scores, starts = scores_BW[b], clusters_BW[b] * M
         slots, edges, out = slots_BK[b], edges_BK[b], y[b]
-        n = _count_valid(ids_BK[b])
+        n = n_valid_B[b]
         for k in range(n):
             slot = np.uint64(slots[k])
             out[k] = scores[slot] * weights_E[np.uint64(starts[slot] + edges[k])]
@@ -44,7 +33,7 @@ def _forward_rows(start, stop, scores_BW, weights_E, M, clusters_BW, ids_BK, slo
 
 @numba.njit(nogil=True, cache=True)
 def _backward_clusters(
-    start, stop, scores_BW, weights_E, M, clusters_BW, ids_BK, slots_BK, edges_BK, grad_y,
+    start, stop, scores_BW, weights_E, M, clusters_BW, slots_BK, edges_BK, n_valid_B, grad_y,
     grad_scores_BW, grad_edges_E, rest,
 ):  # fmt: skip
     """Gradients of clusters start to stop and of their edges; those of others go to ``rest``.
@@ -54,14 +43,14 @@ def _backward_clusters(
     W = clusters_BW.shape[1]
     sums = np.empty((_CHAINS, W), np.float32)
     places = np.empty(W, np.int64)
-    for b in range(ids_BK.shape[0]):
+    for b in range(slots_BK.shape[0]):
         scores, starts = scores_BW[b], clusters_BW[b] * M
         slots, edges, grads = slots_BK[b], edges_BK[b], grad_y[b]
         for w in range(W):
             own = start <= clusters_BW[b, w] < stop
             places[w] = starts[w] if own else rest
         sums[:] = 0.0
-        for k in range(_count_valid(ids_BK[b])):
+        for k in range(n_valid_B[b]):
             slot, edge, g = np.uint64(slots[k]), edges[k], grads[k]
             sums[np.uint64(k % _CHAINS), slot] += g * weights_E[np.uint64(starts[slot] + edge)]
             grad_edges_E[np.uint64(places[slot] + edge)] += g * scores[slot]
@@ -81,12 +70,15 @@ class _PathScoresCPU(torch.autograd.Function):
         edge_weights_CM: torch.Tensor,
         clusters_BW: torch.Tensor,
         shortlist: Shortlist,
+        found_BK: torch.Tensor | None,
     ) -> torch.Tensor:
         M = edge_weights_CM.shape[1]
         ctx.save_for_backward(scores_BW, edge_weights_CM, clusters_BW)
-        ctx.shortlist = shortlist
+        ctx.places = (shortlist.slots_BK, shortlist.edges_BK, shortlist.n_valid_B)
+        if found_BK is not None:
+            return found_BK.detach()
         arrays = _as_arrays(scores_BW, edge_weights_CM.reshape(-1))
-        places = _as_arrays(clusters_BW, *shortlist[:3])
+        places = _as_arrays(clusters_BW, *ctx.places)
         out = np.empty(places[1].shape, np.float32)
         run_ranges(
             split_evenly(len(out), torch.get_num_threads()),
@@ -100,7 +92,7 @@ class _PathScoresCPU(torch.autograd.Function):
         scores_BW, edge_weights_CM, clusters_BW = ctx.saved_tensors  # type: ignore[attr-defined]
         C, M = edge_weights_CM.shape
         arrays = _as_arrays(scores_BW, edge_weights_CM.reshape(-1))
-        places = _as_arrays(clusters_BW, *ctx.shortlist[:3])  # type: ignore[attr-defined]
+        places = _as_arrays(clusters_BW, *ctx.places)  # type: ignore[attr-defined]
         (grad_y,) = _as_arrays(*grads)
         ranges = split_evenly(C, torch.get_num_threads())
         grad_scores = np.zeros(arrays[0].shape, np.float32)
@@ -112,7 +104,7 @@ class _PathScoresCPU(torch.autograd.Function):
                 a, b, *arrays, M, *places, grad_y, grad_scores, flat, (C + part) * M
             ),
         )
-        return torch.from_numpy(grad_scores), torch.from_numpy(grad_edges[:C]), None, None
+        return torch.from_numpy(grad_scores), torch.from_numpy(grad_edges[:C]), None, None, None
 
 
 def _as_arrays(*tensors: torch.Tensor) -> list[np.ndarray[Any, Any]]:
@@ -125,6 +117,7 @@ def path_scores(
     clusters_BW: torch.Tensor,
     shortlist: Shortlist,
     *,
+    found_BK: torch.Tensor | None = None,
     implementation: str = "auto",
 ) -> torch.Tensor:
     """``y_hat = s_c * e_cl`` of each shortlisted label's best path (equation 5).
@@ -134,6 +127,8 @@ def path_scores(
         edge_weights_CM: float32 in [0, 1].
         clusters_BW: int64, the explored clusters, -1 where unused.
         shortlist: What ``explore`` found in them.
+        found_BK: The result, if it is known: ``shortlist.path_BK`` where ``explore`` was given
+            these very scores and weights. Numba then has nothing to do on the way forward.
         implementation: ``"auto"`` (Numba on the CPU, Triton on CUDA, else torch), ``"numba"``,
             ``"torch"``, ``"triton"``.
 
@@ -142,7 +137,7 @@ def path_scores(
     """
     chosen = choose(scores_BW.device, implementation)
     if chosen == "numba":
-        return _PathScoresCPU.apply(scores_BW, edge_weights_CM, clusters_BW, shortlist)  # type: ignore[no-any-return]
+        return _PathScoresCPU.apply(scores_BW, edge_weights_CM, clusters_BW, shortlist, found_BK)  # type: ignore[no-any-return]
     valid_BK = shortlist.label_ids_BK >= 0
     chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
     edges_BK = chosen_BK * edge_weights_CM.shape[1] + shortlist.edges_BK
