@@ -16,9 +16,9 @@ k = 100, on documents not seen before:
 
 The search engines made of these indexes are saved in OUT and measured with their default knobs.
 Bytes are counted by the engine from the rows and edges that a query reads. R@10 and R@100 are
-recall of the documents' labels, beside that of scoring every label (exact); N@100 is the part of the 100
-best labels of exact scoring that were found. Exponents are least squares of log time and log bytes
-against log L.
+recall of the documents' labels, beside that of scoring every label (exact); N@100 is the part of
+the 100 best labels of exact scoring that were found. Exponents are least squares of log time and
+log bytes against log L.
 
 Sizes that are built are not built again. Times are measured in every run, when all is built:
 medians of single queries and of batches on one thread, engines in turn, the best of some rounds.
