@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -342,8 +343,9 @@ class SearchEngine:
 
     def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:
         """The same engine with other default knobs."""
-        config = replace(self.config, beam_width=beam_width, shortlist_size=shortlist_size)
-        return type(self)(self.arrays, config, self.constants, complete=self._complete)
+        twin = copy(self)  # the arrays are shared, and need no second check
+        twin.config = replace(self.config, beam_width=beam_width, shortlist_size=shortlist_size)
+        return twin
 
     def tune(
         self,
