@@ -24,11 +24,11 @@ from learned_index.training.batches import as_positives
 from learned_index.training.losses import classification_loss, shortlist_loss
 
 if TYPE_CHECKING:
-    from learned_index.graph.learned_graph_index import LearnedGraphIndex
+    from learned_index.graph.network import IndexNetwork
 
 
 def index_losses(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     x_BD: torch.Tensor,
     positives: torch.Tensor | sp.csr_matrix | list[list[int]],
     row_optimiser: RowAdamW | RowGradients | None,
@@ -58,7 +58,7 @@ def index_losses(
     )
     if choose(x_BD.device) != "torch":
         classification, shortlisting = fused_losses(
-            logits_BK, walk.path_BK, walk.n_positives_B, walk.valid_BK.sum(dim=1)
+            logits_BK, walk.path_BK, walk.n_positives_B, walk.n_valid_B
         )
     else:
         classification = classification_loss(
@@ -81,7 +81,7 @@ def index_losses(
 
 
 def _explored_clusters(
-    index: LearnedGraphIndex, x_BD: torch.Tensor, teacher_BP: torch.Tensor
+    index: IndexNetwork, x_BD: torch.Tensor, teacher_BP: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """The beam and the teacher's clusters.
 
@@ -103,14 +103,14 @@ def _explored_clusters(
     return clusters_BW, scores_BW, region_loss
 
 
-def scores_all_clusters(index: LearnedGraphIndex) -> bool:
+def scores_all_clusters(index: IndexNetwork) -> bool:
     """Whether the label losses know the softmax over all clusters."""
     choice = index.training_config.cluster_softmax
     return choice == "all" or (choice == "auto" and index.n_clusters <= DENSE_CLUSTERS)
 
 
 def _among_candidates(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     hierarchy: RegionHierarchy,
     x_BD: torch.Tensor,
     positives_BP: torch.Tensor,
