@@ -14,7 +14,7 @@ from learned_index.errors import InputError
 if TYPE_CHECKING:
     from learned_index.data import Dataset, LabelVocabulary
     from learned_index.elias import ELIAS
-    from learned_index.elias.model import Score
+    from learned_index.elias.prediction import Score
     from learned_index.text_index import TextIndex
     from learned_index.types import Encoder, Int64Array, SearchResult
 

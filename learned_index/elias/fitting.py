@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.data.dataset import Dataset
 from learned_index.data.holdout import without_labels
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.points import (
@@ -21,13 +19,13 @@ from learned_index.elias.points import (
     n_rows,
     take,
 )
-from learned_index.elias.progress import Steps, data_key
+from learned_index.elias.progress import Steps
+from learned_index.elias.request import HeldOut, check_request, held_out, label_matrix, request_key
+from learned_index.elias.validation import validate
 from learned_index.errors import InputError
-from learned_index.evaluation.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.graph import LearnedGraphIndex
-from learned_index.ranking import Calibrator, Combination, SparseRanker
+from learned_index.ranking import Combination, SparseRanker
 from learned_index.training import Progress
-from learned_index.training.batches import as_label_matrix
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 
@@ -35,26 +33,7 @@ if TYPE_CHECKING:
     from learned_index.elias.model import ELIAS
     from learned_index.training import CheckpointOptions
 
-logger = logging.getLogger(__name__)
-
 _CHUNK_ROWS = 4096
-_METRIC_WIDTH = 100
-_ENOUGH_TO_COMBINE = 100
-
-
-@dataclass
-class _HeldOut:
-    """Points to validate and calibrate on.
-
-    ``texts`` and ``labels`` are theirs. ``rows``: where they stand in the training points, None
-    for points of their own. ``vectors`` and ``sparse`` are filled in when they are known.
-    """
-
-    texts: Any
-    labels: sp.csr_matrix
-    rows: Int64Array | None = None
-    vectors: list[Any] | None = None
-    sparse: sp.csr_matrix | None = None
 
 
 def fit_model(
@@ -70,13 +49,13 @@ def fit_model(
     checkpoint: CheckpointOptions | None,
 ) -> None:
     """See :meth:`ELIAS.fit`."""
-    labels_NL = _label_matrix(texts, labels, vocabulary)
-    held = _held_out(model, texts, labels_NL, validation, validation_embeddings)
+    labels_NL = label_matrix(texts, labels, vocabulary)
+    held = held_out(model, texts, labels_NL, validation, validation_embeddings)
     trained = is_trained(model.encoder, model.config.train_encoder)
-    _check(model, labels_NL, held, trained=trained, embeddings=embeddings)
+    check_request(model, labels_NL, held, trained=trained, embeddings=embeddings)
     steps = Steps(progress, checkpoint)
     if checkpoint is not None:
-        steps.open(_key(model, texts, labels_NL, validation))
+        steps.open(request_key(model, texts, labels_NL, validation))
     rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
     kept_NL = without_labels(labels_NL, rows)
     kept = np.setdiff1d(np.arange(n_rows(texts)), rows)
@@ -113,98 +92,8 @@ def fit_model(
         "seconds": steps.seconds,
     }
     if held is not None:
-        _validate(model, held, steps)
+        validate(model, held, steps)
     _describe_parts(model)
-
-
-# -- what is asked for --------------------------------------------------------------------------
-
-
-def _label_matrix(texts: Any, labels: Any, vocabulary: LabelVocabulary | None) -> sp.csr_matrix:
-    if isinstance(texts, str):
-        raise InputError("got one string, expected a list of texts; write [text]")
-    if n_rows(texts) != n_rows(labels):
-        raise InputError(
-            f"got {n_rows(texts)} texts and {n_rows(labels)} rows of labels; expected as many"
-        )
-    n_labels = None if vocabulary is None else len(vocabulary)
-    return as_label_matrix(labels, n_points=n_rows(texts), n_labels=n_labels)
-
-
-def _held_out(
-    model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None, vectors: Any | None
-) -> _HeldOut | None:
-    if validation is None:
-        if vectors is not None:
-            raise InputError("got validation_embeddings without validation; give both or neither")
-        rows = model.held_out_rows(labels_NL)
-        if not len(rows):
-            return None
-        return _HeldOut(take(texts, rows), labels_NL[rows], rows=rows)
-    if isinstance(validation, Dataset):
-        if validation.split == "test":
-            raise InputError(
-                "got the test split as validation: a model that was chosen on the test data "
-                "cannot be measured on them; leave validation out or use a dev split"
-            )
-        own = validation.features if sp.issparse(texts) else validation.texts
-        validation = (own, validation.labels)
-    points, truth = validation
-    truth_BL = as_label_matrix(truth, n_points=n_rows(points), n_labels=labels_NL.shape[1])
-    if vectors is not None and len(vectors) != n_rows(points):
-        raise InputError(
-            f"got {len(vectors)} validation_embeddings for {n_rows(points)} validation texts"
-        )
-    return _HeldOut(points, truth_BL, vectors=None if vectors is None else [vectors])
-
-
-def _check(
-    model: ELIAS,
-    labels_NL: sp.csr_matrix,
-    held: _HeldOut | None,
-    *,
-    trained: bool,
-    embeddings: Any | None,
-) -> None:
-    if embeddings is not None and trained:
-        raise InputError(
-            "got embeddings, but the encoder is trained and its vectors change; leave them out, "
-            "or set train_encoder to 'no'"
-        )
-    if embeddings is not None and len(embeddings) != labels_NL.shape[0]:
-        raise InputError(f"got {len(embeddings)} embeddings for {labels_NL.shape[0]} texts")
-    if trained and model.given_index is not None:
-        raise InputError(
-            "got a fitted index and an encoder to train: its vectors would no longer fit the "
-            "index; set train_encoder to 'no', or give an IndexConfig"
-        )
-    if held is None:
-        why = "no training point can be held out without taking a label its last one"
-        if model.config.validation_fraction == 0:
-            why = "validation_fraction is 0"
-        if model.config.calibration not in ("auto", "none"):
-            raise InputError(
-                f"calibration {model.config.calibration!r} needs held-out points, but {why}; give "
-                "validation points, or set calibration to 'none'"
-            )
-        if model.config.combination == "learned" and model.config.ranker != "none":
-            raise InputError(
-                f"the combination is to be learned on held-out points, but {why}; give validation "
-                "points, or set combination to 'fixed'"
-            )
-        logger.info("nothing is held out (%s): no validation and no calibration", why)
-
-
-def _key(model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None) -> str:
-    settings = {
-        "encoder": model.encoder.kind,
-        "model": model.config.to_dict(),
-        "index": model.index_config.to_dict(),
-        "training": model.training_config.to_dict(),
-        "ranker": model.ranker_config.to_dict(),
-        "validation": validation is not None,
-    }
-    return data_key(texts, labels_NL, settings)
 
 
 # -- features and vectors -----------------------------------------------------------------------
@@ -232,7 +121,7 @@ def _sparse_features(
 
 def _describe(
     model: ELIAS,
-    held: _HeldOut,
+    held: HeldOut,
     vectors: list[Any] | None,
     sparse_NV: sp.csr_matrix | None,
     steps: Steps,
@@ -247,7 +136,7 @@ def _describe(
             held.vectors = _held_vectors(model, held, vectors)
 
 
-def _held_vectors(model: ELIAS, held: _HeldOut, vectors: list[Any]) -> list[Any]:
+def _held_vectors(model: ELIAS, held: HeldOut, vectors: list[Any]) -> list[Any]:
     if held.rows is not None:
         return [np.asarray(x[held.rows], dtype=np.float32) for x in vectors]
     return list(model.encode(held.texts))
@@ -261,7 +150,7 @@ def _train_on_vectors(
     vectors: Any,
     kept_NL: sp.csr_matrix,
     sparse_NV: sp.csr_matrix | None,
-    held: _HeldOut | None,
+    held: HeldOut | None,
     steps: Steps,
 ) -> None:
     model.encoders = [model.encoder]
@@ -301,7 +190,7 @@ def _train_with_encoders(
     texts: Any,
     kept_NL: sp.csr_matrix,
     sparse_NV: sp.csr_matrix | None,
-    held: _HeldOut | None,
+    held: HeldOut | None,
     steps: Steps,
 ) -> None:
     from learned_index.graph.building import fit_end_to_end
@@ -384,58 +273,6 @@ def training_shortlists(
         shortlist_NK[rows] = wide.ids[:, :width]
         steps.tell("shortlists", start + len(rows), len(labelled))
     return shortlist_NK
-
-
-def _validate(model: ELIAS, held: _HeldOut, steps: Steps) -> None:
-    """Calibrate on the held-out points and measure on them, with and without the ranker."""
-    assert held.vectors is not None and model.label_counts is not None
-    with steps.step("calibration"):
-        _calibrate(model, held)
-    with steps.step("validation"):
-        propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
-        model.report_["validation"] = {
-            name: evaluate(
-                model.predict_ids(
-                    held.texts, _METRIC_WIDTH, vectors=held.vectors, sparse=held.sparse, score=score
-                ),
-                held.labels,
-                propensities=propensities,
-            )
-            for name, score in _rankings(model)
-        }
-
-
-def _calibrate(model: ELIAS, held: _HeldOut) -> None:
-    """Learn the combination of p and q, and the probabilities, from the held-out points."""
-    assert held.vectors is not None and model.label_counts is not None
-    config = model.config
-    head, _ = model.shortlist(held.vectors, config.rerank_size)
-    relevant = hit_matrix(head.ids, held.labels)
-    q_BK = np.zeros_like(head.p)
-    if model.ranker_ is not None:
-        assert held.sparse is not None
-        q_BK = model.ranker_.score(held.sparse, held.vectors[0], head.ids)
-        enough = n_rows(held.texts) >= _ENOUGH_TO_COMBINE and bool(relevant.any())
-        if config.combination == "learned" or (config.combination == "auto" and enough):
-            model.combination = Combination.fit(head.p, q_BK, relevant)
-    if config.calibration == "none":
-        return
-    try:
-        calibrator = Calibrator(config.calibration)
-        calibrator.fit(head.p, q_BK, head.ids, relevant, model.label_counts)
-    except InputError as error:
-        if config.calibration != "auto":
-            raise
-        logger.warning("no calibration: %s", error)
-        return
-    model.calibrator_ = calibrator
-
-
-def _rankings(model: ELIAS) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [("without_ranker", "index")]
-    if model.ranker_ is not None:
-        found.append(("with_ranker", "ranking"))
-    return found
 
 
 def _describe_parts(model: ELIAS) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,29 +14,21 @@ from learned_index.data.dataset import Dataset
 from learned_index.data.holdout import holdout_rows
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
-from learned_index.elias.points import Points, blank_rows, dense_vectors, n_rows
-from learned_index.elias.shortlist import Shortlist, followed_by, merge
+from learned_index.elias.points import Points, dense_vectors
+from learned_index.elias.prediction import Score, predict_points
+from learned_index.elias.shortlist import Shortlist, merge
 from learned_index.engine import EngineConfig, LabelIds, SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
-from learned_index.text_index import restricted, trained_index
+from learned_index.text_index import trained_index
 from learned_index.training import Progress
-from learned_index.types import (
-    PAD_ID,
-    PAD_SCORE,
-    Encoder,
-    Float32Array,
-    Int64Array,
-    SearchResult,
-)
+from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
 
 if TYPE_CHECKING:
     from learned_index.training import CheckpointOptions
 
-Score = Literal["ranking", "probability", "index"]
 Validation = Dataset | tuple[Points, sp.csr_matrix]
-_CHUNK_ROWS = 2048
 _LEAST_HELD_OUT = 100
 
 
@@ -316,61 +308,20 @@ class ELIAS:
                 labels allowed or denied in a model that is not compiled.
         """
         self._require_fitted()
-        if isinstance(texts, str):
-            raise InputError(
-                f"texts must be a list of strings, got the string {texts!r}; use [text]"
-            )
-        if k < 1:
-            raise InputError(f"k must be at least 1, got {k}")
-        if score not in ("ranking", "probability", "index"):
-            raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
-        if score == "probability" and self.calibrator_ is None:
-            raise InputError(
-                "this model was trained without calibration; use predict, or train with "
-                "calibration and points to hold out"
-            )
-        members = [restricted(member, allow=allow, deny=deny) for member in self.members]
-        rows = n_rows(texts)
-        all_vectors = self._given_vectors(texts, vectors)
-        if self.ranker_ is not None and score != "index" and sparse is None and rows:
-            assert self.features is not None
-            sparse = self.features.encode(texts)
-        ids = np.full((rows, k), PAD_ID, dtype=np.int64)
-        scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
-        for start in range(0, rows, _CHUNK_ROWS):
-            part = slice(start, min(start + _CHUNK_ROWS, rows))
-            ids[part], scores[part] = self._predict_rows(
-                [x[part] for x in all_vectors],
-                None if sparse is None else sparse[part],
-                k,
-                score,
-                members,
-                {"beam_width": beam_width, "shortlist_size": shortlist_size},
-            )
-        blank = blank_rows(texts)
-        ids[blank], scores[blank] = PAD_ID, PAD_SCORE
-        return SearchResult(ids, scores)
+        return predict_points(
+            self,
+            texts,
+            k,
+            vectors=vectors,
+            sparse=sparse,
+            score=score,
+            knobs={"beam_width": beam_width, "shortlist_size": shortlist_size},
+            allow=allow,
+            deny=deny,
+        )
 
     search_ids = predict_ids
     """Under this name as :class:`~learned_index.TextIndex` has it."""
-
-    def _given_vectors(self, texts: Points, vectors: Any | None) -> list[Any]:
-        if n_rows(texts) == 0:
-            return [np.empty((0, member.dim), np.float32) for member in self.members[:1]]
-        if vectors is None:
-            return list(self.encode(texts))
-        given = list(vectors) if isinstance(vectors, list | tuple) else [vectors]
-        if len(given) != len(self.encoders):
-            raise InputError(
-                f"got {len(given)} arrays of vectors, expected {len(self.encoders)}: one for each "
-                "encoder of the model"
-            )
-        for x in given:
-            if len(x) != n_rows(texts):
-                raise InputError(
-                    f"got {len(x)} vectors for {n_rows(texts)} texts; expected as many"
-                )
-        return given
 
     def shortlist(
         self,
@@ -407,53 +358,6 @@ class ELIAS:
         ]
         head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
         return head, head if width <= size else merge(results, max(each, width))
-
-    def _predict_rows(
-        self,
-        vectors: list[Any],
-        sparse: sp.csr_matrix | None,
-        k: int,
-        score: Score,
-        members: Sequence[LearnedGraphIndex | SearchEngine],
-        arguments: dict[str, int | None],
-    ) -> tuple[Int64Array, Float32Array]:
-        size = self.config.rerank_size
-        head, wide = self.shortlist(vectors, k, members=members, **arguments)
-        tail = followed_by(head.ids, wide, k - size) if k > size else None
-        q_BK = self._margins(sparse, vectors[0], head.ids, score)
-        rank_BK = head.p if q_BK is None else self.combination(head.p, q_BK)
-        rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
-        order = np.argsort(-rank_BK, axis=1, kind="stable")
-        ids: Int64Array = np.take_along_axis(head.ids, order, axis=1)
-        ranks: Float32Array = np.take_along_axis(rank_BK, order, axis=1)
-        if tail is not None:
-            # Not ranked again: no score above the last that is.
-            low = tail.p if q_BK is None else self.combination(tail.p, np.zeros_like(tail.p))
-            low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, ranks[:, -1:]))
-            ranks = np.concatenate([ranks, low.astype(np.float32)], axis=1)
-        if score == "probability":
-            ranks = np.take_along_axis(self._probability(head, q_BK), order, axis=1)
-            if tail is not None:
-                q_tail = self._margins(sparse, vectors[0], tail.ids, score)
-                ranks = np.concatenate([ranks, self._probability(tail, q_tail)], axis=1)
-        if tail is not None:
-            ids = np.concatenate([ids, tail.ids], axis=1)
-        return ids[:, :k], ranks[:, :k]
-
-    def _margins(
-        self, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
-    ) -> Float32Array | None:
-        """Margins q of the ranker; None where the order is that of the index."""
-        if self.ranker_ is None or score == "index":
-            return None
-        assert sparse is not None
-        return self.ranker_.score(sparse, x_BD, ids)
-
-    def _probability(self, shortlist: Shortlist, q_BK: Float32Array | None) -> Float32Array:
-        assert self.calibrator_ is not None and self.label_counts is not None
-        q = np.zeros_like(shortlist.p) if q_BK is None else q_BK
-        found = self.calibrator_.probability(shortlist.p, q, shortlist.ids, self.label_counts)
-        return np.where(shortlist.ids == PAD_ID, PAD_SCORE, found).astype(np.float32)
 
     # -- persistence ----------------------------------------------------------------------------
 

@@ -1,0 +1,138 @@
+"""From texts to ranked labels: search, margins, their combination, probabilities (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.elias.points import Points, blank_rows, n_rows
+from learned_index.elias.shortlist import Shortlist, followed_by
+from learned_index.engine import LabelIds, SearchEngine
+from learned_index.errors import InputError
+from learned_index.graph import LearnedGraphIndex
+from learned_index.text_index import restricted
+from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
+
+if TYPE_CHECKING:
+    from learned_index.elias.model import ELIAS
+
+Score = Literal["ranking", "probability", "index"]
+_CHUNK_ROWS = 2048
+
+
+def predict_points(
+    model: ELIAS,
+    texts: Points,
+    k: int,
+    *,
+    vectors: Any | None,
+    sparse: sp.csr_matrix | None,
+    score: Score,
+    knobs: Mapping[str, int | None],
+    allow: LabelIds | None,
+    deny: LabelIds | None,
+) -> SearchResult:
+    """See :meth:`ELIAS.predict_ids`; ``knobs``: ``beam_width`` and ``shortlist_size``."""
+    if isinstance(texts, str):
+        raise InputError(f"texts must be a list of strings, got the string {texts!r}; use [text]")
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    if score not in ("ranking", "probability", "index"):
+        raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
+    if score == "probability" and model.calibrator_ is None:
+        raise InputError(
+            "this model was trained without calibration; use predict, or train with "
+            "calibration and points to hold out"
+        )
+    members = [restricted(member, allow=allow, deny=deny) for member in model.members]
+    rows = n_rows(texts)
+    all_vectors = _given_vectors(model, texts, vectors)
+    if model.ranker_ is not None and score != "index" and sparse is None and rows:
+        assert model.features is not None
+        sparse = model.features.encode(texts)
+    ids = np.full((rows, k), PAD_ID, dtype=np.int64)
+    scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
+    for start in range(0, rows, _CHUNK_ROWS):
+        part = slice(start, min(start + _CHUNK_ROWS, rows))
+        ids[part], scores[part] = _predict_rows(
+            model,
+            [x[part] for x in all_vectors],
+            None if sparse is None else sparse[part],
+            k,
+            score,
+            members,
+            knobs,
+        )
+    blank = blank_rows(texts)
+    ids[blank], scores[blank] = PAD_ID, PAD_SCORE
+    return SearchResult(ids, scores)
+
+
+def _given_vectors(model: ELIAS, texts: Points, vectors: Any | None) -> list[Any]:
+    if n_rows(texts) == 0:
+        return [np.empty((0, member.dim), np.float32) for member in model.members[:1]]
+    if vectors is None:
+        return list(model.encode(texts))
+    given = list(vectors) if isinstance(vectors, list | tuple) else [vectors]
+    if len(given) != len(model.encoders):
+        raise InputError(
+            f"got {len(given)} arrays of vectors, expected {len(model.encoders)}: one for each "
+            "encoder of the model"
+        )
+    for x in given:
+        if len(x) != n_rows(texts):
+            raise InputError(f"got {len(x)} vectors for {n_rows(texts)} texts; expected as many")
+    return given
+
+
+def _predict_rows(
+    model: ELIAS,
+    vectors: list[Any],
+    sparse: sp.csr_matrix | None,
+    k: int,
+    score: Score,
+    members: Sequence[LearnedGraphIndex | SearchEngine],
+    knobs: Mapping[str, int | None],
+) -> tuple[Int64Array, Float32Array]:
+    size = model.config.rerank_size
+    head, wide = model.shortlist(vectors, k, members=members, **knobs)
+    tail = followed_by(head.ids, wide, k - size) if k > size else None
+    q_BK = _margins(model, sparse, vectors[0], head.ids, score)
+    rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
+    rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
+    order = np.argsort(-rank_BK, axis=1, kind="stable")
+    ids: Int64Array = np.take_along_axis(head.ids, order, axis=1)
+    ranks: Float32Array = np.take_along_axis(rank_BK, order, axis=1)
+    if tail is not None:
+        # Not ranked again: no score above the last that is.
+        low = tail.p if q_BK is None else model.combination(tail.p, np.zeros_like(tail.p))
+        low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, ranks[:, -1:]))
+        ranks = np.concatenate([ranks, low.astype(np.float32)], axis=1)
+    if score == "probability":
+        ranks = np.take_along_axis(_probability(model, head, q_BK), order, axis=1)
+        if tail is not None:
+            q_tail = _margins(model, sparse, vectors[0], tail.ids, score)
+            ranks = np.concatenate([ranks, _probability(model, tail, q_tail)], axis=1)
+    if tail is not None:
+        ids = np.concatenate([ids, tail.ids], axis=1)
+    return ids[:, :k], ranks[:, :k]
+
+
+def _margins(
+    model: ELIAS, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
+) -> Float32Array | None:
+    """Margins q of the ranker; None where the order is that of the index."""
+    if model.ranker_ is None or score == "index":
+        return None
+    assert sparse is not None
+    return model.ranker_.score(sparse, x_BD, ids)
+
+
+def _probability(model: ELIAS, shortlist: Shortlist, q_BK: Float32Array | None) -> Float32Array:
+    assert model.calibrator_ is not None and model.label_counts is not None
+    q = np.zeros_like(shortlist.p) if q_BK is None else q_BK
+    found = model.calibrator_.probability(shortlist.p, q, shortlist.ids, model.label_counts)
+    return np.where(shortlist.ids == PAD_ID, PAD_SCORE, found).astype(np.float32)

@@ -1,0 +1,157 @@
+"""What a fit is asked for: the points, those that are held out, what does not fit together."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import scipy.sparse as sp
+
+from learned_index.data.dataset import Dataset
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.points import n_rows, take
+from learned_index.elias.progress import data_key
+from learned_index.errors import InputError
+from learned_index.training.batches import as_label_matrix
+from learned_index.types import Int64Array
+
+if TYPE_CHECKING:
+    from learned_index.elias.model import ELIAS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class HeldOut:
+    """Points to validate and calibrate on.
+
+    ``texts`` and ``labels`` are theirs. ``rows``: where they stand in the training points, None
+    for points of their own. ``vectors`` and ``sparse`` are filled in when they are known.
+    """
+
+    texts: Any
+    labels: sp.csr_matrix
+    rows: Int64Array | None = None
+    vectors: list[Any] | None = None
+    sparse: sp.csr_matrix | None = None
+
+
+def label_matrix(texts: Any, labels: Any, vocabulary: LabelVocabulary | None) -> sp.csr_matrix:
+    """The labels as CSR N x L, a row for each text.
+
+    Raises:
+        InputError: One string instead of a list, another number of rows, label ids out of range.
+    """
+    if isinstance(texts, str):
+        raise InputError("got one string, expected a list of texts; write [text]")
+    if n_rows(texts) != n_rows(labels):
+        raise InputError(
+            f"got {n_rows(texts)} texts and {n_rows(labels)} rows of labels; expected as many"
+        )
+    n_labels = None if vocabulary is None else len(vocabulary)
+    return as_label_matrix(labels, n_points=n_rows(texts), n_labels=n_labels)
+
+
+def held_out(
+    model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None, vectors: Any | None
+) -> HeldOut | None:
+    """The points to validate on: those given, or some of the training points.
+
+    Args:
+        model: Says how many to hold out.
+        texts: The training points.
+        labels_NL: Their labels.
+        validation: A data set, or (texts, labels); None takes training points.
+        vectors: Vectors of the validation points, where they are at hand.
+
+    Returns:
+        None where no point is, or can be, held out.
+
+    Raises:
+        InputError: The test split, or numbers that do not fit together.
+    """
+    if validation is None:
+        if vectors is not None:
+            raise InputError("got validation_embeddings without validation; give both or neither")
+        rows = model.held_out_rows(labels_NL)
+        if not len(rows):
+            return None
+        return HeldOut(take(texts, rows), labels_NL[rows], rows=rows)
+    if isinstance(validation, Dataset):
+        if validation.split == "test":
+            raise InputError(
+                "got the test split as validation: a model that was chosen on the test data "
+                "cannot be measured on them; leave validation out or use a dev split"
+            )
+        own = validation.features if sp.issparse(texts) else validation.texts
+        validation = (own, validation.labels)
+    points, truth = validation
+    truth_BL = as_label_matrix(truth, n_points=n_rows(points), n_labels=labels_NL.shape[1])
+    if vectors is not None and len(vectors) != n_rows(points):
+        raise InputError(
+            f"got {len(vectors)} validation_embeddings for {n_rows(points)} validation texts"
+        )
+    return HeldOut(points, truth_BL, vectors=None if vectors is None else [vectors])
+
+
+def check_request(
+    model: ELIAS,
+    labels_NL: sp.csr_matrix,
+    held: HeldOut | None,
+    *,
+    trained: bool,
+    embeddings: Any | None,
+) -> None:
+    """Refuse what cannot be fitted, before anything is computed.
+
+    Args:
+        model: Its configuration is what is asked for.
+        labels_NL: Labels of the training points.
+        held: Points to validate on.
+        trained: Whether the encoder is trained along.
+        embeddings: Vectors of the training points, where they are at hand.
+
+    Raises:
+        InputError: Says which two wishes exclude each other.
+    """
+    if embeddings is not None and trained:
+        raise InputError(
+            "got embeddings, but the encoder is trained and its vectors change; leave them out, "
+            "or set train_encoder to 'no'"
+        )
+    if embeddings is not None and len(embeddings) != labels_NL.shape[0]:
+        raise InputError(f"got {len(embeddings)} embeddings for {labels_NL.shape[0]} texts")
+    if trained and model.given_index is not None:
+        raise InputError(
+            "got a fitted index and an encoder to train: its vectors would no longer fit the "
+            "index; set train_encoder to 'no', or give an IndexConfig"
+        )
+    if held is None:
+        why = "no training point can be held out without taking a label its last one"
+        if model.config.validation_fraction == 0:
+            why = "validation_fraction is 0"
+        if model.config.calibration not in ("auto", "none"):
+            raise InputError(
+                f"calibration {model.config.calibration!r} needs held-out points, but {why}; give "
+                "validation points, or set calibration to 'none'"
+            )
+        if model.config.combination == "learned" and model.config.ranker != "none":
+            raise InputError(
+                f"the combination is to be learned on held-out points, but {why}; give validation "
+                "points, or set combination to 'fixed'"
+            )
+        logger.info("nothing is held out (%s): no validation and no calibration", why)
+
+
+def request_key(model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None) -> str:
+    """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
+    settings = {
+        "encoder": model.encoder.kind,
+        "model": model.config.to_dict(),
+        "index": model.index_config.to_dict(),
+        "training": model.training_config.to_dict(),
+        "ranker": model.ranker_config.to_dict(),
+        "validation": validation is not None,
+    }
+    return data_key(texts, labels_NL, settings)
