@@ -1,11 +1,11 @@
 """Metrics, the comparison harness, reports."""
 
-from learned_index.evaluation.compare import (
+from learned_index.evaluation.compare import compare
+from learned_index.evaluation.comparison import (
     Comparison,
     ComparisonData,
     ComparisonEvent,
     ComparisonSettings,
-    compare,
 )
 from learned_index.evaluation.metrics import (
     evaluate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from learned_index.evaluation.compare import Comparison
+from learned_index.evaluation.comparison import Comparison
 from learned_index.evaluation.operating import (
     COSTS,
     NEIGHBOUR_RECALL,

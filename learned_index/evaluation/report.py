@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from learned_index.evaluation.compare import MEASUREMENTS, Comparison
+from learned_index.evaluation.comparison import MEASUREMENTS, Comparison
 from learned_index.persistence import atomic_file, write_json
 
 CSV_COLUMNS = ("method", "setting", *MEASUREMENTS, "reached_target", "error")
