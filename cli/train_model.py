@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,64 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from learned_index.cli.common import (
-    EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
     emit_json,
     handle_errors,
     json_option,
     note,
-    output_console,
     quiet_option,
     threads_option,
     use_threads,
 )
 from learned_index.cli.model_options import given_sections, model_options
+from learned_index.cli.signals import SignalStop
 from learned_index.errors import InputError, TrainingInterrupted
 
 if TYPE_CHECKING:
     from learned_index.cli.model_options import Setup
     from learned_index.data import DataFolder, Dataset
     from learned_index.elias import ELIAS
-
-TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
-
-
-class SignalStop:
-    """Says whether the user wants to stop; the second Ctrl-C does not wait."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __call__(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal is not None
-
-    @property
-    def exit_code(self) -> int:
-        """Of the process that was stopped."""
-        return EXIT_TERMINATED if self.signal == signal.SIGTERM else EXIT_INTERRUPTED
-
-    @contextmanager
-    def listening(self, *, quiet: bool) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as the wish to stop at the next opportunity."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def remember(number: int, _frame: object) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-            note("stopping; the state is being saved (again: stop at once)", quiet=quiet)
-
-        before = {
-            number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @click.command(
@@ -147,6 +101,7 @@ def train(
     from learned_index.cli.pipeline import Timings, check_labels, check_output
     from learned_index.cli.plan import refuse_what_cannot_fit
     from learned_index.cli.report import write_report
+    from learned_index.cli.train_report import show_training, training_metrics, training_summary
     from learned_index.training import CheckpointOptions
     from learned_index.training.processes import first_process_first, is_first_process
 
@@ -185,14 +140,16 @@ def train(
         model.save(out, overwrite=overwrite)
         shutil.rmtree(state, ignore_errors=True)
     with timings.measure("evaluate_seconds"):
-        metrics = _metrics(model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet)
-    summary = _summary(out, setup, model, timings.seconds, metrics)
+        metrics = training_metrics(
+            model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet
+        )
+    summary = training_summary(out, setup, model, timings.seconds, metrics)
     summary |= {"threads": n_threads, "resumed": resumed, "validation_points": validation}
     path = write_report(out, summary)
     if as_json:
         emit_json(summary)
         return
-    _show(summary, path)
+    show_training(summary, path)
     note(f'next: li search {out} "your question"', quiet=quiet)
 
 
@@ -315,95 +272,3 @@ def _fit(
             checkpoint=options,
             **arrays,
         )
-
-
-def _metrics(
-    model: ELIAS, setup: Setup, *, evaluate_test: bool, cache: str | None, quiet: bool
-) -> dict[str, dict[str, Any]]:
-    """Metrics by "split, ranking": those of the training, and on the test split if asked."""
-    from learned_index.cli.measure import measure, model_vectors
-
-    names = {"without_ranker": "index", "with_ranker": "ranker"}
-    found: dict[str, dict[str, Any]] = {
-        f"validation, {names[name]}": values
-        for name, values in model.report_.get("validation", {}).items()
-    }
-    if evaluate_test:
-        test = setup.folder.read("test")
-        vectors = model_vectors(model, test, cache=cache, quiet=quiet)
-        found["test, index"] = measure(model, test, vectors=vectors, score="index", quiet=quiet)
-        if model.ranker_ is not None:
-            found["test, ranker"] = measure(model, test, vectors=vectors, quiet=quiet)
-    return found
-
-
-def _summary(
-    out: Path,
-    setup: Setup,
-    model: ELIAS,
-    seconds: dict[str, float],
-    metrics: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    from learned_index.cli.report import peak_rss_mb, versions
-    from learned_index.text_index import trained_index
-
-    inside = dict(model.report_["seconds"])
-    return {
-        "model": str(out),
-        "data": str(setup.folder.path),
-        "encoder": setup.encoder_spec,
-        "preset": setup.preset,
-        "n_points": model.n_points,
-        "n_held_out": model.report_["n_held_out"],
-        "n_labels": model.n_labels,
-        "n_models": len(model.members),
-        "n_clusters": model.index.n_clusters,
-        "dim": model.index.dim,
-        **{name: round(value, 3) for name, value in seconds.items()},
-        "train_seconds": round(inside.get("training", 0.0), 3),
-        "step_seconds": {name: round(value, 3) for name, value in inside.items()},
-        "peak_rss_mb": peak_rss_mb(),
-        "metrics": metrics,
-        "calibration": model.report_["calibration"],
-        "ranker": model.report_["ranker"],
-        "index": model.index.config.to_dict(),
-        "training": trained_index(model.index).training_config.to_dict(),
-        "ranker_config": model.ranker_config.to_dict(),
-        "elias": model.config.to_dict(),
-        "versions": versions(),
-    }
-
-
-def _show(summary: dict[str, Any], report: Path) -> None:
-    from rich.table import Table
-
-    click.echo(
-        f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
-        f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
-    )
-    times = Table(title="seconds", title_justify="left", show_header=False, box=None)
-    steps = {
-        "reading": summary["read_seconds"],
-        "planning": summary["plan_seconds"],
-        "encoding": summary["encode_seconds"] + summary["step_seconds"].get("encoding", 0.0),
-        **{name: s for name, s in summary["step_seconds"].items() if name != "encoding"},
-        "saving": summary["save_seconds"],
-    }
-    for name, value in steps.items():
-        times.add_row(name, f"{value:8.1f}")
-    output_console().print(times)
-    if summary["metrics"]:
-        table = Table(title="percent", title_justify="left", box=None)
-        table.add_column("")
-        for name in TABLE_METRICS:
-            table.add_column(name, justify="right")
-        for title, values in summary["metrics"].items():
-            table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
-        output_console().print(table)
-    found = summary["calibration"]
-    if found is not None:
-        click.echo(
-            f"calibration: {found['method']}, error {found['calibration_error']:.2f} % "
-            f"(before {found['calibration_error_before']:.2f} %)"
-        )
-    click.echo(f"report: {report}")
