@@ -130,7 +130,7 @@ class EngineSearch(LearnedSearch):
         if self.variant is None:
             super().build(to_engine())
             return
-        from learned_index.engine import EngineConfig
+        from learned_index.engine.config import EngineConfig
 
         if self.variant == "classifiers":
             super().build(to_engine(EngineConfig(ranking="classifiers", walk_factor=1000)))
