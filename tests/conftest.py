@@ -6,14 +6,25 @@ import contextlib
 import os
 from pathlib import Path
 
-# Tests are many and small: threads would fight over the cores. Set before torch is imported.
+ROOT = Path(__file__).resolve().parent.parent
+
+# ruff: noqa: E402  (the environment must be set before torch and Numba are imported)
+# Tests are many and small: threads would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Two processes that compile one function for different types at the same time can mix up the
+# entries of Numba's cache, so each worker of pytest-xdist has a cache of its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+NUMBA_CACHE = Path(os.environ.get("NUMBA_CACHE_DIR", ROOT / ".pytest_cache" / "numba"))
+if WORKER and NUMBA_CACHE.name != WORKER:
+    os.environ["NUMBA_CACHE_DIR"] = str(NUMBA_CACHE / WORKER)
 
 import numpy as np
 import pytest
 import torch
 
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
+
+N_THREADS = torch.get_num_threads()
 
 TOPICS = {
     "algebra": "matrix vector inverse determinant eigenvalue linear solve rank",
@@ -71,6 +82,38 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_dataset(folder, splits, format_name="text")
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of ``li train-index`` over the texts, its report beside it; seed 1."""
+    from cli_cases import QUICK, ok
+
+    out = tmp_path_factory.mktemp("cli") / "model"
+    ok("train-index", "--data", text_folder, "--out", out, "--seed", 1, *QUICK)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _commands_show_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for users: no traceback, whatever the developer's environment says."""
+    monkeypatch.delenv("LI_TRACEBACK", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _threads_are_those_of_the_start():
+    """A command sets the number of threads of its process, which here is that of all tests."""
+    use_threads_of_start()
+    yield
+    use_threads_of_start()
+
+
+def use_threads_of_start() -> None:
+    if torch.get_num_threads() != N_THREADS:
+        from threadpoolctl import threadpool_limits
+
+        torch.set_num_threads(N_THREADS)
+        threadpool_limits(limits=N_THREADS)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from conftest import tiny_dataset
 
 from learned_index import IndexConfig, TrainingConfig
@@ -39,11 +37,3 @@ def fitted(encoder: Encoder | None = None, *, fit: dict | None = None, **config)
     return new_model(encoder, **config).fit(
         train.texts, train.labels, vocabulary=train.vocabulary, **(fit or {})
     )
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }

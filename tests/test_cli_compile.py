@@ -6,34 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_cases import ok, refused
 from conftest import tiny_dataset
 
 from learned_index import ELIAS, SearchEngine, TextIndex
-from learned_index.cli import main
 from learned_index.data import write_dataset
 from learned_index.elias import load_model
 from learned_index.errors import InputError
 
 QUICK = ["--encoder", "lsa:16", "--batch-size", "32", "--stage1-epochs", "3"]
 QUICK += ["--stage2-epochs", "3", "--n-clusters", "6", "--cache", "off", "--threads", "1"]
-
-
-def li(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def ok(*arguments: object) -> str:
-    result = li(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*arguments: object) -> str:
-    result = li(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    return [line for line in result.stderr.splitlines() if line.strip()][-1]
 
 
 @pytest.fixture(scope="module", params=["train-index", "train"])

@@ -9,22 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cli_cases import ok
 from conftest import tiny_dataset
 from elias_cases import fitted, new_model, train_data
 
-from learned_index.cli import main
 from learned_index.elias import machine
 from learned_index.elias.planning import DataShape, make_plan
 from learned_index.encoders.bow import BagOfWordsEncoder
 from learned_index.encoders.lsa import LSAEncoder
 from learned_index.encoders.tfidf import TfidfEncoder
-
-
-def ok(*arguments: object) -> str:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def test_the_shape_of_the_data_is_that_of_its_tfidf() -> None:

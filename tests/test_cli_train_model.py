@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_cases import LI, files, ok, refused
 from conftest import tiny_dataset
-from elias_cases import files
 
 from learned_index import IndexConfig, TrainingConfig
-from learned_index.cli import main
 from learned_index.cli.main import COMMANDS
 from learned_index.data import write_dataset
 from learned_index.elias import ELIAS, EliasConfig
@@ -29,24 +27,6 @@ from learned_index.ranking import RankerConfig
 QUICK = ["--encoder", "lsa:16", "--batch-size", "32", "--stage1-epochs", "2"]
 QUICK += ["--stage2-epochs", "2", "--n-clusters", "6", "--validation-fraction", "0.1"]
 QUICK += ["--cache", "off", "--threads", "1"]
-LI = [sys.executable, "-m", "learned_index.cli"]
-
-
-def li(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def ok(*arguments: object) -> str:
-    result = li(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*arguments: object, code: int = 2) -> str:
-    result = li(*arguments)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output and "unexpected" not in result.stderr
-    return [line for line in result.stderr.splitlines() if line.strip()][-1]
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +266,7 @@ def test_a_signal_stops_and_resume_goes_on_to_the_same_bytes(
 
 
 def test_the_second_ctrl_c_does_not_wait() -> None:
-    from learned_index.cli.train_model import SignalStop
+    from learned_index.cli.signals import SignalStop
 
     stop = SignalStop()
     with stop.listening(quiet=True):

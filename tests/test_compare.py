@@ -6,15 +6,14 @@ import csv
 import json
 import os
 import signal
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
+from compare_cases import DIM, N_LABELS, FakeLoader, FakeModel, make_data, quick, row_of, spec_of
 
-from learned_index.baselines import BaselineSpec, ExactSearch, LearnedSearch, parse_baselines
+from learned_index.baselines import ExactSearch, LearnedSearch, parse_baselines
 from learned_index.errors import InputError
 from learned_index.evaluation import (
     ComparisonData,
@@ -22,7 +21,6 @@ from learned_index.evaluation import (
     best_point,
     compare,
     evaluate,
-    label_propensities,
     metric_names,
     write_comparison_csv,
     write_comparison_json,
@@ -31,64 +29,6 @@ from learned_index.evaluation.compare import MEASUREMENTS
 from learned_index.evaluation.environment import cpu_model, describe_environment, peak_rss_mb
 from learned_index.evaluation.plot import plot_comparison
 from learned_index.evaluation.threads import limit_threads
-from learned_index.evaluation.timing import (
-    batch_slices,
-    batch_throughput,
-    latency_summary,
-    median_and_spread,
-    single_latencies,
-)
-from learned_index.evaluation.workspace import (
-    Workspace,
-    affine_map,
-    exact_neighbours,
-    prepare,
-)
-from learned_index.types import SearchResult
-
-N_LABELS, DIM = 250, 8
-
-
-class FakeModel:
-    """Random classifiers behind a residual projection; a beam searches a part of the labels."""
-
-    n_clusters = 10
-
-    def __init__(self, *, share=1.0, curved=False, n_labels=N_LABELS):
-        generator = np.random.default_rng(0)
-        self.weights = generator.standard_normal((n_labels, DIM)).astype(np.float32)
-        self.bias = generator.standard_normal(n_labels).astype(np.float32)
-        self.matrix = (0.2 * generator.standard_normal((DIM, DIM))).astype(np.float32)
-        self.share, self.curved = share, curved
-
-    def label_classifiers(self):
-        return torch.from_numpy(self.weights), torch.from_numpy(self.bias)
-
-    def project(self, queries):
-        queries = np.asarray(queries)
-        return np.tanh(queries) if self.curved else queries + queries @ self.matrix
-
-    def search(self, queries, k, *, beam_width=10):
-        seen = max(1, int(self.share * len(self.bias) * beam_width / self.n_clusters))
-        scores = self.project(queries) @ self.weights[:seen].T + self.bias[:seen]
-        ids = np.argsort(-scores, axis=1)[:, :k]
-        best = np.take_along_axis(scores, ids, axis=1)
-        pad = ((0, 0), (0, k - ids.shape[1]))
-        return SearchResult(
-            np.pad(ids, pad, constant_values=-1),
-            np.pad(best, pad, constant_values=-np.inf).astype(np.float32),
-        )
-
-    def fixed_tree(self):
-        return FakeModel(share=0.5)
-
-
-@dataclass(frozen=True)
-class FakeLoader:
-    options: dict = field(default_factory=dict)
-
-    def __call__(self):
-        return FakeModel(**self.options)
 
 
 class FailingSearch(ExactSearch):
@@ -139,39 +79,6 @@ class HungrySearch(ExactSearch):
         super().build(*data)
 
 
-def spec_of(adapter):
-    return BaselineSpec(name=adapter.method, adapter=adapter)
-
-
-def make_data(n_queries=60, n_labels=N_LABELS):
-    """Truth: labels that the classifiers rank high, and some others."""
-    generator = np.random.default_rng(1)
-    model = FakeModel()
-    rows = generator.standard_normal((n_queries + 80, DIM)).astype(np.float32)
-    scores = model.project(rows) @ model.weights.T + model.bias
-    scores += 2 * generator.standard_normal(scores.shape)
-    top = np.argsort(-scores, axis=1)[:, :3]
-    labels = sp.csr_matrix(
-        (np.ones(top.size, np.float32), (np.repeat(np.arange(len(rows)), 3), top.ravel())),
-        shape=(len(rows), n_labels),
-    )
-    return ComparisonData(
-        queries_ND=rows[:n_queries],
-        truth_NL=labels[:n_queries],
-        propensities=label_propensities(labels[n_queries:]),
-        embeddings_ND=rows[n_queries:],
-        labels_NL=labels[n_queries:],
-    )
-
-
-def quick(**changes):
-    values = {
-        "isolation": "none", "threads": 1, "batch_size": 16, "latency_queries": 5, "repeats": 2,
-        "timing_s": 0.0,
-    }  # fmt: skip
-    return ComparisonSettings(**{**values, **changes})
-
-
 ALL = "learned,exact,exact-int8,hnsw,ivf:IVF8,Flat,tree,knn,ova"
 
 
@@ -188,10 +95,6 @@ def everything():
             known_build_s={"learned": 12.5, "tree": None}, progress=events.append,
         )  # fmt: skip
     return result, events
-
-
-def row_of(result, method):
-    return next(row for row in result.rows if row["method"] == method)
 
 
 def test_every_method_has_a_row_with_every_number(everything):
@@ -339,81 +242,6 @@ def test_the_best_point_is_the_fastest_that_reaches_the_target():
     assert best_point([point(recall=None, error="broken")], target=1)["error"] == "broken"
 
 
-@pytest.mark.parametrize("curved", [False, True])
-def test_the_projection_is_folded_into_the_items(tmp_path, curved):
-    """A projection that is not affine is done beforehand."""
-    model, data = FakeModel(curved=curved), make_data()
-    workspace = Workspace(tmp_path)
-    prepare(
-        workspace, model=model, queries_ND=data.queries_ND, embeddings_ND=data.embeddings_ND,
-        labels_NL=data.labels_NL, with_training_queries=True,
-    )  # fmt: skip
-    items = workspace.load("items")
-    for name, rows in (("lifted", data.queries_ND), ("train_lifted", data.embeddings_ND)):
-        lifted = workspace.load(name)
-        expected = np.tanh(rows) if curved else rows
-        dim = expected.shape[1]
-        np.testing.assert_array_equal(lifted[:, :dim], expected)
-        np.testing.assert_array_equal(lifted[:, dim], 1)
-        assert lifted.shape[1] == items.shape[1] and lifted.shape[1] % 32 == 0
-        assert not lifted[:, dim + 1 :].any() and not items[:, dim + 1 :].any()
-        np.testing.assert_allclose(
-            lifted @ items.T, model.project(rows) @ model.weights.T + model.bias,
-            rtol=1e-3, atol=1e-4,
-        )  # fmt: skip
-
-
-def test_an_offset_of_the_projection_goes_into_the_bias(tmp_path):
-    model = FakeModel()
-    model.project = lambda queries: np.asarray(queries) @ (model.matrix + 1) + np.arange(DIM) / 9
-    queries = make_data().queries_ND
-    workspace = Workspace(tmp_path)
-    prepare(workspace, model=model, queries_ND=queries, embeddings_ND=None, labels_NL=None)
-    np.testing.assert_allclose(
-        workspace.load("lifted") @ workspace.load("items").T,
-        model.project(queries) @ model.weights.T + model.bias,
-        rtol=1e-3, atol=1e-3,
-    )  # fmt: skip
-
-
-def test_without_a_projection_the_items_are_the_classifiers(tmp_path):
-    model = FakeModel()
-    model.matrix[:] = 0
-    workspace = Workspace(tmp_path)
-    prepare(
-        workspace, model=model, queries_ND=make_data().queries_ND, embeddings_ND=None,
-        labels_NL=None,
-    )  # fmt: skip
-    items, dim = workspace.load("items"), model.weights.shape[1]
-    np.testing.assert_array_equal(items[:, :dim], model.weights)
-    np.testing.assert_array_equal(items[:, dim], model.bias)
-
-
-def test_affine_maps_are_recognised():
-    generator = np.random.default_rng(0)
-    matrix, offset = generator.standard_normal((4, 6)), generator.standard_normal(6)
-    queries = generator.standard_normal((9, 4)).astype(np.float32)
-
-    def project(x):
-        return torch.from_numpy(np.asarray(x @ matrix + offset, dtype=np.float32))
-
-    found = affine_map(project, queries, project(queries).numpy())
-    assert found is not None
-    np.testing.assert_allclose(found[0], matrix, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[1], offset, rtol=1e-4, atol=1e-5)
-    assert affine_map(np.tanh, queries, np.tanh(queries)) is None
-
-
-def test_exact_neighbours_equal_a_sort():
-    generator = np.random.default_rng(0)
-    items = generator.standard_normal((40, 5)).astype(np.float32)
-    queries = generator.standard_normal((30, 5)).astype(np.float32)
-    ids, scores = exact_neighbours(queries, items, 7, block_floats=120)
-    np.testing.assert_array_equal(ids, np.argsort(-(queries @ items.T), axis=1)[:, :7])
-    np.testing.assert_allclose(scores, -np.sort(-(queries @ items.T), axis=1)[:, :7], rtol=1e-5)
-    assert exact_neighbours(queries, items, 100)[0].shape == (30, 40)
-
-
 def test_fewer_labels_than_places():
     data = make_data(n_labels=N_LABELS)
     small = ComparisonData(
@@ -461,33 +289,6 @@ def test_wrong_settings_are_refused():
         ComparisonSettings(isolation="thread")
     with pytest.raises(InputError, match="no method"):
         compare([], FakeLoader(), make_data(), settings=quick())
-
-
-def test_single_queries_are_timed_one_by_one_after_a_warm_up():
-    calls = []
-    times = single_latencies(calls.append, [3, 4, 5], warmup=4, at_least=7, budget_s=0.0)
-    assert len(times) == 7 and (times >= 0).all()
-    assert calls == [3, 4, 5, 3, *[3, 4, 5, 3, 4, 5, 3]]
-    summary = latency_summary(np.arange(101.0))
-    assert summary == {"latency_ms_p50": 50.0, "latency_ms_p95": 95.0, "latency_ms_p99": 99.0}
-
-
-def test_batches_cover_every_query_once():
-    assert batch_slices(10, 4) == [slice(0, 4), slice(4, 8), slice(8, 10)]
-    calls = []
-    qps = batch_throughput(calls.append, batch_slices(10, 4), at_least_s=0.0)
-    assert qps > 0 and calls == [slice(0, 4), slice(0, 4), slice(4, 8), slice(8, 10)]
-
-
-def test_a_slow_method_searches_a_part_of_the_batches():
-    calls = []
-    batch_throughput(calls.append, batch_slices(100, 1), at_least_s=0.0, at_most_s=0.0)
-    assert len(calls) == 2
-
-
-def test_medians_and_their_spread():
-    assert median_and_spread([3.0, 1.0, 2.0]) == (2.0, 1.0)
-    assert median_and_spread([5.0]) == (5.0, 0.0)
 
 
 def test_files(everything, tmp_path):

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from elias_cases import files, fitted, new_model, queries, train_data
+from cli_cases import files
+from elias_cases import fitted, new_model, queries, train_data
 
 from learned_index import TextIndex
 from learned_index.elias import ELIAS, load_model

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from test_compare import FakeLoader, FakeModel, make_data, quick, spec_of
+from compare_cases import FakeLoader, FakeModel, make_data, quick, spec_of
 
 from learned_index.baselines import ExactSearch, LearnedSearch, parse_baselines
 from learned_index.evaluation import (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_cases import files
 from conftest import tiny_dataset
 
 from learned_index import LabelVocabulary, TextIndex, TrainingConfig
@@ -39,14 +40,6 @@ def saved(model: TextIndex, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("saved") / "model"
     model.save(path)
     return path
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_finds_the_topic(model: TextIndex) -> None:
