@@ -5,12 +5,14 @@
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
 # THREADS     CPU threads of the demo; default: all
+# JOBS        processes of make test; default: 2
 # TRAIN_FLAGS options for the demo's li train. The default needs no language model to run; with
 #             one it takes longer and knows more words:           make demo TRAIN_FLAGS=
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 THREADS ?=
+JOBS ?= 2
 TRAIN_FLAGS ?= --encoder lsa:512
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,7 +86,7 @@ demo: $(DEMO)/model.report.json
 # ---- checks --------------------------------------------------------------------------------
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 
 test-slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
