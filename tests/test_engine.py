@@ -195,6 +195,37 @@ def test_filtered_search_is_complete(index, queries, share):
     assert not (both.ids == allowed[0]).any()
 
 
+@pytest.mark.parametrize("n_denied", [1, 5, N_LABELS // 8])
+def test_a_short_deny_list_answers_as_the_restricted_engine(index, queries, n_denied):
+    engine = index.to_engine(EngineConfig(shortlist_size=60))
+    before = engine.search(queries, 7)
+    deny = np.unique(before.ids[:, 0])[:n_denied]  # the best answers of some queries
+    deny = np.concatenate([deny, deny])  # an id may come twice
+    exhaustive = {"beam_width": engine.n_clusters, "shortlist_size": N_LABELS}
+    part = engine.restrict(deny=deny)
+    for knobs in ({}, exhaustive):
+        found = engine.search(queries, 7, deny=deny, **knobs)
+        assert not np.isin(found.ids, deny).any()
+        expected = part.search(queries, 7, **knobs)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    mask = np.zeros(N_LABELS, bool)
+    mask[deny] = True
+    alone = engine.search(queries[3:4], 7, deny=mask)  # a mask, one query
+    np.testing.assert_array_equal(alone.ids[0], engine.search(queries, 7, deny=deny).ids[3])
+    spoiled = queries[:6].copy()
+    spoiled[4, 0] = np.nan
+    with pytest.raises(InputError, match="query 4 holds NaN"):
+        engine.search(spoiled, 7, deny=deny)
+    after = engine.search(queries, 7)
+    np.testing.assert_array_equal(after.ids, before.ids)  # nothing is left of the list
+    np.testing.assert_array_equal(engine.search(queries, 7, deny=[]).ids, before.ids)
+    with pytest.raises(InputError, match="deny holds ids from -1 to -1, expected 0"):
+        engine.search(queries, 7, deny=[-1])
+    with pytest.raises(InputError, match="expected a list of label ids"):
+        engine.search(queries, 7, deny=[0.5])
+
+
 def test_restricted_engine_of_nothing_answers_with_padding(index, queries):
     empty = index.to_engine().restrict(allow=[])
     ids, scores = empty.search(queries[:4], 3)

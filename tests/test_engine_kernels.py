@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numba
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from learned_index.engine.building import (
 )
 from learned_index.engine.config import EngineConfig
 from learned_index.kernels import intrinsics
+from learned_index.kernels.engine_filter import edges_to
 from learned_index.kernels.engine_select import rank_best, select_largest
 from learned_index.kernels.engine_steps import (
     FINER,
@@ -409,3 +412,19 @@ def test_building_folds_orders_and_keeps_all(tmp_path):
     reached = np.asarray(edges.max(axis=0).todense()).ravel() > 0
     strongest = edges.toarray().argmax(axis=0)[order][reached[order]]
     assert (np.diff(strongest) >= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_edges_to_wanted_labels(share):
+    rng = np.random.default_rng(3)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 9, 20))]).astype(np.int64)
+    labels = rng.integers(0, 30, offsets[-1]).astype(np.int32)
+    weights = rng.integers(0, 999, offsets[-1]).astype(np.uint16)
+    wanted = rng.random(30) < share
+    rows = [
+        [(labels[e], weights[e]) for e in range(start, stop) if wanted[labels[e]]]
+        for start, stop in pairwise(offsets)
+    ]
+    found = edges_to(offsets, labels, weights, wanted)
+    assert found[0].tolist() == [0, *np.cumsum([len(row) for row in rows])]
+    assert list(zip(found[1], found[2], strict=True)) == [edge for row in rows for edge in row]

@@ -11,6 +11,11 @@ import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.errors import InputError
+from learned_index.kernels.engine_filter import edges_to
+
+MOST_DENIED = 1 / 8
+"""Share of the labels up to which a deny-list is left to the search; with more the edges that lead
+to the others are copied."""
 
 LabelIds: TypeAlias = Sequence[int] | npt.NDArray[Any]
 """Ids of labels in any order, or a mask of L booleans."""
@@ -35,14 +40,45 @@ def restricted_arrays(
     wanted = np.ones(n_ids, bool) if allow is None else label_mask(allow, n_ids, name="allow")
     if deny is not None:
         wanted &= ~label_mask(deny, n_ids, name="deny")
-    kept_E = wanted[arrays.label_ids_L][arrays.edge_labels_E]
-    before = np.concatenate([[0], np.cumsum(kept_E)])
-    return replace(
-        arrays,
-        edge_offsets_C1=np.ascontiguousarray(before[arrays.edge_offsets_C1], np.int64),
-        edge_labels_E=arrays.edge_labels_E[kept_E],
-        edge_weights_E=arrays.edge_weights_E[kept_E],
+    offsets, labels, weights = edges_to(
+        arrays.edge_offsets_C1,
+        arrays.edge_labels_E,
+        arrays.edge_weights_E,
+        wanted[arrays.label_ids_L],
     )
+    return replace(arrays, edge_offsets_C1=offsets, edge_labels_E=labels, edge_weights_E=weights)
+
+
+class Places:
+    """Where the labels of an engine lie, by id.
+
+    Args:
+        label_ids_L: int32, the id at each place.
+    """
+
+    def __init__(self, label_ids_L: npt.NDArray[np.int32]) -> None:
+        n_labels = len(label_ids_L)
+        self._of_id = np.full(int(label_ids_L.max()) + 1, -1, np.int32)
+        self._of_id[label_ids_L] = np.arange(n_labels, dtype=np.int32)
+        self._most = int(MOST_DENIED * n_labels)
+
+    def denied(self, deny: LabelIds) -> npt.NDArray[np.int32] | None:
+        """Places of the labels of a deny-list, each once; None if the list is too long for that.
+
+        Raises:
+            InputError: Ids that do not exist, or a mask of another length.
+        """
+        given = np.asarray(deny)
+        if given.dtype != bool and given.size > self._most:
+            return None
+        if given.dtype == bool or given.ndim != 1 or given.size == 0:
+            ids = np.flatnonzero(label_mask(deny, len(self._of_id), name="deny"))
+        else:
+            ids = _checked(given, len(self._of_id), name="deny")
+        if len(ids) > self._most:
+            return None
+        places = self._of_id[ids]
+        return np.unique(places[places >= 0])
 
 
 def label_mask(ids: LabelIds, n_labels: int, *, name: str) -> npt.NDArray[np.bool_]:
@@ -56,17 +92,20 @@ def label_mask(ids: LabelIds, n_labels: int, *, name: str) -> npt.NDArray[np.boo
         if given.shape != (n_labels,):
             raise InputError(f"{name} is a mask of shape {given.shape}, expected ({n_labels},)")
         return given.copy()
+    mask = np.zeros(n_labels, bool)
+    mask[_checked(given, n_labels, name=name)] = True
+    return mask
+
+
+def _checked(given: npt.NDArray[Any], n_labels: int, *, name: str) -> npt.NDArray[np.int64]:
+    """Ids that exist, as int64."""
     if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
         raise InputError(
             f"{name} is {given.dtype} of shape {given.shape}, expected a list of label ids or a "
             "mask of booleans"
         )
-    mask = np.zeros(n_labels, bool)
-    if given.size:
-        if given.min() < 0 or given.max() >= n_labels:
-            raise InputError(
-                f"{name} holds ids from {given.min()} to {given.max()}, expected 0 to "
-                f"{n_labels - 1}"
-            )
-        mask[given] = True
-    return mask
+    if given.size and (given.min() < 0 or given.max() >= n_labels):
+        raise InputError(
+            f"{name} holds ids from {given.min()} to {given.max()}, expected 0 to {n_labels - 1}"
+        )
+    return given.astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,6 +16,7 @@ import torch
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
+from learned_index.engine.filtering import LabelIds, Places, restricted_arrays
 from learned_index.errors import InputError
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
@@ -25,10 +27,10 @@ from learned_index.types import DenseMatrix, SearchResult
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-    from learned_index.engine.filtering import LabelIds
     from learned_index.engine.tuning import Tuning
 
 _FLOAT32 = np.dtype(np.float32)
+_NO_PLACES = np.empty(0, np.int32)
 NO_BUDGET = int(_NO_BUDGET)
 
 
@@ -101,7 +103,6 @@ class SearchEngine:
         complete: bool = False,
     ) -> None:
         arrays.check(dim=constants.dim, precision=config.precision)
-        self.arrays = arrays
         self.config = config
         self.constants = constants
         self._complete = complete
@@ -116,14 +117,24 @@ class SearchEngine:
                 constants.coverage,
             ]
         )
+        self._take(arrays)
+
+    def _take(self, arrays: EngineArrays) -> None:
+        """Search these arrays from now on."""
+        constants = self.constants
+        self.arrays = arrays
         self._handle = arrays.handle(
             dim=constants.dim,
-            precision=config.precision,
+            precision=self.config.precision,
             routing=(
                 constants.region_beam_width, constants.n_candidates, constants.reference_width
             ),
         )  # fmt: skip
         self._local = threading.local()
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.arrays.label_ids_L)
 
     @classmethod
     def from_parts(cls, parts: IndexParts, config: EngineConfig | None = None) -> Self:
@@ -206,8 +217,9 @@ class SearchEngine:
             shortlist_size: K, labels scored with their whole vectors, at least k; default from
                 the configuration, 2 k if that is not above k.
             allow: Ids of the only labels to find, or a mask of L booleans.
-            deny: Ids of labels not to find, or a mask of L booleans. A list that is used again
-                is cheaper through :meth:`restrict`.
+            deny: Ids of labels not to find, or a mask of L booleans. Up to an eighth of all
+                labels costs microseconds; a longer list, and any ``allow``, goes through
+                :meth:`restrict`, which is worth keeping where the list is used again.
 
         Returns:
             ids int64 B x k and scores float32 B x k, best first; equal scores by ascending id.
@@ -216,10 +228,14 @@ class SearchEngine:
             InputError: Another dimension than the engine's, NaN or infinity, k < 1, labels that
                 do not exist.
         """
+        denied = _NO_PLACES
         if allow is not None or deny is not None:
-            return self.restrict(allow=allow, deny=deny).search(
-                queries, k, beam_width=beam_width, shortlist_size=shortlist_size
-            )
+            found = None if allow is not None or deny is None else self._places.denied(deny)
+            if found is None:
+                return self.restrict(allow=allow, deny=deny).search(
+                    queries, k, beam_width=beam_width, shortlist_size=shortlist_size
+                )
+            denied = found
         rows = queries
         if (
             type(rows) is not np.ndarray
@@ -241,7 +257,8 @@ class SearchEngine:
         n_labels = self._n_labels
         width = min(width, self._n_clusters)
         size = min(max(size, k), n_labels)
-        least = min(size if self._complete else k, n_labels)
+        # Of a part of the labels as many are looked at as of all.
+        least = min(size if self._complete or denied.size else k, n_labels - denied.size)
         # All clusters are all clusters: nothing is left out of an exhaustive search.
         budget = NO_BUDGET if width == self._n_clusters else config.walk_factor * size
         n_rows = len(rows)
@@ -250,10 +267,10 @@ class SearchEngine:
         if n_rows == 1:
             bad = search_rows(
                 self._handle, rows, 0, 1, self._numbers, width, size, budget, least,
-                *self._scratch(size), ids, scores,
+                denied, *self._scratch(size), ids, scores,
             )  # fmt: skip
         else:
-            bad = self._search_batch(rows, width, size, budget, least, ids, scores)
+            bad = self._search_batch(rows, (width, size, budget, least, denied), ids, scores)
         if bad >= 0:
             raise InputError(f"query {bad} holds NaN or infinity; mend or drop such rows")
         return SearchResult(ids, scores)
@@ -261,10 +278,7 @@ class SearchEngine:
     def _search_batch(
         self,
         rows: npt.NDArray[np.float32],
-        width: int,
-        size: int,
-        budget: int,
-        least: int,
+        knobs: tuple[int, int, int, int, npt.NDArray[np.int32]],
         ids: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float32],
     ) -> int:
@@ -272,8 +286,8 @@ class SearchEngine:
 
         def call(_: int, start: int, stop: int) -> None:
             first = search_rows(
-                self._handle, rows, start, stop, self._numbers, width, size, budget, least,
-                *self._scratch(size), ids, scores,
+                self._handle, rows, start, stop, self._numbers, *knobs,
+                *self._scratch(knobs[1]), ids, scores,
             )  # fmt: skip
             if first >= 0:
                 bad.append(int(first))
@@ -336,10 +350,10 @@ class SearchEngine:
         Raises:
             InputError: Ids that do not exist, or a mask of another length.
         """
-        from learned_index.engine.filtering import restricted_arrays
-
-        arrays = restricted_arrays(self.arrays, allow=allow, deny=deny)
-        return type(self)(arrays, self.config, self.constants, complete=True)
+        twin = copy(self)
+        twin._take(restricted_arrays(self.arrays, allow=allow, deny=deny))
+        twin._complete = True
+        return twin
 
     def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:
         """The same engine with other default knobs."""

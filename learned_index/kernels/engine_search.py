@@ -295,7 +295,7 @@ def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
 @numba.njit(nogil=True, cache=True)
 def search_rows(
     handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
-    scratch, counts, out_ids, out_scores,
+    denied, scratch, counts, out_ids, out_scores,
 ):  # fmt: skip
     """Search ``queries[start:stop]``.
 
@@ -311,6 +311,7 @@ def search_rows(
         budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
             all.
         least_candidates: While fewer labels are found the beam grows, up to all clusters.
+        denied: int32, places of labels that may not be found.
         scratch: uint8, :func:`scratch_bytes` long, 0 at the first call.
         counts: int64, five numbers to which the work is added: queries, clusters scored, edges
             walked, labels sketched, labels scored with whole vectors.
@@ -336,6 +337,9 @@ def search_rows(
     for d in range(sketch_dim, sketch_bytes):
         s.sketch_codes[d] = 0
 
+    for place in denied:  # a label that has a path already is not found by a walk
+        s.best[place] = np.inf
+    first_bad = np.int64(-1)
     grouped = handle[N_REGIONS] == 0 and stop - start > 1
     for b in range(start, stop):
         query = queries[b]
@@ -343,7 +347,8 @@ def search_rows(
         if group == 0:
             _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
         if not is_finite(query, dim):
-            return b
+            first_bad = b
+            break
         for d in range(dim):
             s.x[d] = query[d]
         scale = quantise(s.x, dim, s.codes)
@@ -389,4 +394,6 @@ def search_rows(
         for i in range(kept, k):
             out_ids[b, i] = -1
             out_scores[b, i] = -np.inf
-    return -1
+    for place in denied:
+        s.best[place] = 0
+    return first_bad
