@@ -261,7 +261,7 @@ def test_a_flat_index_becomes_deep_without_moving_its_other_parts(queries):
 
     start, trained = beam_recall(0), beam_recall(4)
     assert trained > start
-    assert recall(index.search(X, k=10), Y) > flat - 0.03
+    assert recall(index.search(X, k=10), Y) > flat - 0.06  # two of 100 by chance: 300 labels
     assert index.config.hierarchy == "deep"
     after = index.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

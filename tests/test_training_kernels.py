@@ -42,7 +42,7 @@ def test_products_with_gathered_rows_equal_numpy(dim, n):
     weights = rng.normal(size=max(n, 1)).astype(np.float32)
     out = np.full(n + 4, 7.0, np.float32)
     stride = np.uintp(4 * dim)
-    dot_rows(address(x), address(table), stride, address(rows), n, dim, out)
+    dot_rows(address(x), address(table), stride, address(rows), n, dim, out, address(x))
     wide = table.astype(np.float64)[rows[:n]]
     np.testing.assert_allclose(out[:n], wide @ x, rtol=1e-5, atol=1e-5)
     assert out[n + 3] == 7.0  # at most three places beyond the result are written

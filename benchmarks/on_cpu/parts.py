@@ -11,8 +11,9 @@ import torch
 
 from learned_index.graph.router import beam_with_teacher_forcing
 from learned_index.kernels import explore, path_scores, score_labels
+from learned_index.kernels.beam import cluster_scores
 from learned_index.kernels.loss import fused_losses
-from learned_index.training.batches import padded_positives
+from learned_index.training.batches import dropout_mask, padded_positives
 from learned_index.types import Int64Array
 from on_cpu.instance import StageTwo
 
@@ -78,10 +79,10 @@ def timed_step(
     index, training, optimisers = stage.index, stage.config, stage.optimisers
     router, graph, clock = index.router, index.graph, Clock(now)
     with clock.of(PARTS[0]):
-        keep = 1.0 - training.dropout
-        mask_BD = torch.empty(len(rows), stage.inputs.dim)
-        mask_BD.bernoulli_(keep, generator=stage.training._generator)
-        x_BD = stage.inputs.batch(rows, seed=(0,)) * mask_BD / keep
+        mask_BD = dropout_mask(
+            len(rows), stage.inputs.dim, training.dropout, stage.training._generator
+        )
+        x_BD = stage.inputs.batch(rows, seed=(0,)) * mask_BD
         positives_BP = padded_positives(stage.labels_NL, rows)
     with clock.of("projection"):
         projected_BD = index._project(x_BD)
@@ -97,8 +98,7 @@ def timed_step(
     with clock.of("beam with teacher forcing"):
         clusters_BW = beam_with_teacher_forcing(logits_BC, index.config.beam_width, teacher_BP)
     with clock.of("router"):
-        found_BW = router.scores(logits_BC).gather(1, clusters_BW.clamp(min=0))
-        found_BW = found_BW.masked_fill(clusters_BW < 0, 0.0)
+        found_BW = cluster_scores(logits_BC, clusters_BW, router.scale)
         scores_BW = found_BW.detach().requires_grad_()
     with clock.of("explore"):
         shortlist = explore(

@@ -18,6 +18,7 @@ from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import beam_with_teacher_forcing, distinct
 from learned_index.graph.walking import walk_edges
 from learned_index.kernels import RowAdamW, RowGradients, score_labels
+from learned_index.kernels.beam import cluster_scores
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.batches import as_positives
@@ -94,8 +95,7 @@ def _explored_clusters(
         return _among_candidates(index, hierarchy, x_BD, distinct(teacher_BP))
     logits_BC = index.router.logits(x_BD)
     clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
-    scores_BW = index.router.scores(logits_BC).gather(1, clusters_BW.clamp(min=0))
-    scores_BW = scores_BW.masked_fill(clusters_BW < 0, 0.0)
+    scores_BW = cluster_scores(logits_BC, clusters_BW, index.router.scale)
     region_loss = None
     if hierarchy is not None:
         targets_BW = region_targets(clusters_BW, scores_BW, teacher_BP)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from learned_index.kernels.beam import best_clusters
+from learned_index.kernels.beam import distinct as distinct
 
 
 class ClusterRouter(nn.Module):
@@ -64,19 +65,4 @@ def beam_with_teacher_forcing(
     Returns:
         int64 B x (W + P), -1 where unused, no cluster twice in a row.
     """
-    beam = best_clusters(logits_BC, beam_width)
-    if teacher_clusters_BP is None or teacher_clusters_BP.shape[1] == 0:
-        return beam
-    in_beam = torch.zeros_like(logits_BC, dtype=torch.bool).scatter_(1, beam, True)
-    known = in_beam.gather(1, teacher_clusters_BP.clamp(min=0))
-    return torch.cat([beam, distinct(teacher_clusters_BP.masked_fill(known, -1))], dim=1)
-
-
-def distinct(ids_BP: torch.Tensor) -> torch.Tensor:
-    """Each row's different ids, int64 B x P' with P' <= P, descending, -1 where unused."""
-    ids = ids_BP.sort(dim=1, descending=True).values
-    repeated = torch.zeros_like(ids, dtype=torch.bool)
-    repeated[:, 1:] = ids[:, 1:] == ids[:, :-1]
-    ids = ids.masked_fill(repeated, -1).sort(dim=1, descending=True).values
-    width = int((ids >= 0).sum(1).max()) if ids.numel() else 0
-    return ids[:, :width]
+    return best_clusters(logits_BC, beam_width, teacher_clusters_BP)

@@ -23,7 +23,7 @@ from learned_index.graph.partitioning import (
 from learned_index.graph.regions import measure_coverage
 from learned_index.graph.saving import describe_hierarchy, restore_index
 from learned_index.kernels import RowAdamW
-from learned_index.training.batches import padded_positives
+from learned_index.training.batches import dropout_mask, padded_positives
 from learned_index.training.checkpoint import (
     CheckpointFiles,
     CheckpointOptions,
@@ -308,14 +308,14 @@ class GraphTraining:
         if training.dropout:
             # Drawn for the whole batch on the CPU: the same for any number of processes and any
             # device.
-            keep = 1.0 - training.dropout
-            mask_BD = torch.empty(len(rows), self._inputs.dim)
-            mask_BD = mask_BD.bernoulli_(keep, generator=self._generator)[part]
+            mask_BD = dropout_mask(len(rows), self._inputs.dim, training.dropout, self._generator)[
+                part
+            ]
         if not len(own):
             return None
         x_BD = self._inputs.batch(own, seed=(training.seed, *position, processes.rank))
         if mask_BD is not None:
-            x_BD = x_BD * mask_BD.to(x_BD.device) / keep
+            x_BD = x_BD * mask_BD.to(x_BD.device)
         loss: torch.Tensor = self._index(
             x_BD,
             padded_positives(self._labels_NL, own),

@@ -36,8 +36,8 @@ class Shortlist(NamedTuple):
         label_ids_BK: int64, -1 where a query reaches fewer labels. The reached positives of the
             query stand first (in the order given), then the best other labels in no order (on
             the CPU ascending: loops over the pairs by label then go through each row once).
-        slots_BK: int64, position in the explored clusters of the best path's cluster (0 at pads).
-        edges_BK: int64, position of the label in that cluster's row (0 at pads).
+        slots_BK: int64 or int32, place of the best path's cluster among those explored (0 at pads).
+        edges_BK: int64 or int32, place of the label in that cluster's row (0 at pads).
         n_positives_B: int64, how many of the leading columns are positives.
         n_valid_B: int64, how many of the leading columns are labels; pads follow.
         path_BK: float32, the paths' scores, without gradient (0 at pads); None where the
@@ -154,10 +154,9 @@ def _split_places(places, n, M, slots, edges):
     """Divide by M: exact below 2^32, and it vectorises."""
     factor = 1.0 / M
     for i in range(n):
-        place = np.int64(places[i])
-        slot = np.int64((np.float64(place) + 0.5) * factor)
+        slot = np.int32((np.float64(places[i]) + 0.5) * factor)
         slots[i] = slot
-        edges[i] = place - slot * M
+        edges[i] = np.int32(places[i]) - slot * np.int32(M)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -233,7 +232,8 @@ def _explore_cpu(
         np.ascontiguousarray(edge_weights_CM.numpy(), dtype=np.float32),
         positives_BP.numpy().astype(np.int64, copy=False),
     ]
-    out_ids, out_slots, out_edges = (np.empty((B, K), np.int64) for _ in range(3))
+    out_ids = np.empty((B, K), np.int64)
+    out_slots, out_edges = (np.empty((B, K), np.int32) for _ in range(2))
     out_paths = np.empty((B, K), np.float32)
     n_positives, n_valid = np.empty(B, np.int64), np.empty(B, np.int64)
     n_threads = torch.get_num_threads()

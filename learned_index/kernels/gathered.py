@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from learned_index.kernels.intrinsics import as_float32, as_int32
+from learned_index.kernels.intrinsics import as_float32, as_int32, prefetch
 
 _LANES = 16
 _ROWS_AT_ONCE = 4
@@ -30,6 +30,7 @@ _VECTORS_AT_ONCE = 6
 COLUMNS_AT_ONCE = _VECTORS_AT_ONCE * _LANES
 """Columns of one such sum. Loops over many sums take them in turns: less of the rows is then in use
 at a time, and stays in the cache."""
+_LINE_BYTES, _ONE = np.uintp(64), np.uintp(1)
 _FLAGS = ("contract", "nsz", "reassoc")
 _INT32, _INT64, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
@@ -171,8 +172,21 @@ _add_one = _weighted_sum(1)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def dot_rows(x, base, row_bytes, rows, n, dim, out):
+def ask_for(address, n_bytes):
+    """Ask for the cache lines of so many bytes; returns the address behind them."""
+    end = np.uintp(address + n_bytes)
+    while address < end:
+        prefetch(address)
+        address = np.uintp(address + _LINE_BYTES)
+    return address
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def dot_rows(x, base, row_bytes, rows, n, dim, out, ahead):
     """Write ``x . rows[i]`` for i < n.
+
+    What is needed later is asked for bit by bit on the way: all at once would keep the rows needed
+    now waiting.
 
     Args:
         x: Address of ``dim`` float32.
@@ -182,18 +196,22 @@ def dot_rows(x, base, row_bytes, rows, n, dim, out):
         n: How many.
         dim: D.
         out: float32, written; at least n + 3 long.
+        ahead: Address of the ``x`` of a later call; may lie beyond all arrays.
     """
     whole = dim - dim % (_STEP * _LANES)
     if not whole:
         out[:n] = 0.0
     else:
         to = np.uintp(out.ctypes.data)
+        n_turns = np.uintp(max((n + _ROWS_AT_ONCE - 1) // _ROWS_AT_ONCE, 1))
+        each = np.uintp((np.uintp(4 * dim) + n_turns - _ONE) // n_turns)
         for j in range(0, n, _ROWS_AT_ONCE):
             last = min(_ROWS_AT_ONCE, n - j) - 1
             skip = np.uintp(4 * j)
             _dots_of_four(
                 x, base, row_bytes, np.uintp(rows + skip), last, 4 * whole, np.uintp(to + skip)
             )
+            ahead = ask_for(ahead, each)
     if whole < dim:
         common = numba.carray(as_float32(x), (dim,))
         chosen = numba.carray(as_int32(rows), (n,))

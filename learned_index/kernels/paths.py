@@ -138,14 +138,14 @@ def path_scores(
     chosen = choose(scores_BW.device, implementation)
     if chosen == "numba":
         return _PathScoresCPU.apply(scores_BW, edge_weights_CM, clusters_BW, shortlist, found_BK)  # type: ignore[no-any-return]
-    valid_BK = shortlist.label_ids_BK >= 0
-    chosen_BK = clusters_BW.gather(1, shortlist.slots_BK).clamp(min=0)
+    valid_BK, slots_BK = shortlist.label_ids_BK >= 0, shortlist.slots_BK.long()
+    chosen_BK = clusters_BW.gather(1, slots_BK).clamp(min=0)
     edges_BK = chosen_BK * edge_weights_CM.shape[1] + shortlist.edges_BK
     if chosen == "triton":
         from learned_index.kernels.triton.paths import PathScoresTriton
 
         edges_BK = torch.where(valid_BK, edges_BK, -1)
-        return PathScoresTriton.apply(scores_BW, edge_weights_CM, shortlist.slots_BK, edges_BK)  # type: ignore[no-any-return]
+        return PathScoresTriton.apply(scores_BW, edge_weights_CM, slots_BK, edges_BK)  # type: ignore[no-any-return]
     weights_BK = edge_weights_CM.reshape(-1).index_select(0, edges_BK.reshape(-1))
-    path_BK = scores_BW.gather(1, shortlist.slots_BK) * weights_BK.view(edges_BK.shape)
+    path_BK = scores_BW.gather(1, slots_BK) * weights_BK.view(edges_BK.shape)
     return path_BK.masked_fill(~valid_BK, 0.0)

@@ -18,7 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.errors import InputError
 from learned_index.kernels.dispatch import choose
-from learned_index.kernels.gathered import COLUMNS_AT_ONCE, add_rows, dot_rows
+from learned_index.kernels.gathered import COLUMNS_AT_ONCE, add_rows, ask_for, dot_rows
 from learned_index.kernels.intrinsics import prefetch
 from learned_index.kernels.optimiser import RowAdamW, RowGradients, adamw_row
 from learned_index.kernels.parallel import run_ranges, split_by_weight
@@ -67,24 +67,18 @@ def _queries_of(order, first, n, factor, queries):
 
 
 @numba.njit(nogil=True, cache=True)
-def _prefetch_row(row, n_bytes):
-    for line in range(np.uintp(0), n_bytes, np.uintp(64)):
-        prefetch(np.uintp(row + line))
-
-
-@numba.njit(nogil=True, cache=True)
 def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queries, found, out):
     D = x_BD.shape[1]
     row_bytes = np.uintp(4 * D)
     x, w = np.uintp(x_BD.ctypes.data), np.uintp(weight_LD.ctypes.data)
     rows = np.uintp(queries.ctypes.data)
     for label in range(start, stop):
-        _prefetch_row(np.uintp(w + np.uintp(label + _ROWS_AHEAD) * row_bytes), row_bytes)
         first, n = offsets[label], offsets[label + 1] - offsets[label]
         _queries_of(order, first, n, 1.0 / K, queries)
         dot_rows(
             np.uintp(w + np.uintp(label) * row_bytes), x, row_bytes,
             np.uintp(rows + np.uintp(4 * first)), n, D, found,
+            np.uintp(w + np.uintp(label + _ROWS_AHEAD) * row_bytes),
         )  # fmt: skip
         bias = bias_L[label]
         for j in range(np.uint64(n)):
@@ -92,16 +86,13 @@ def _score_labels(start, stop, offsets, order, K, x_BD, weight_LD, bias_L, queri
 
 
 @numba.njit(nogil=True, cache=True)
-def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
+def _regroup(start, stop, offsets, order, queries, grad_z, work):
     """Collect the gradients of a block's pairs, by label and, sorted by counting, by query.
 
-    ``work.ends[b]`` is then where the pairs of query b end. Rows of W_L, which are read next, are
-    asked for on the way.
+    ``work.ends[b]`` is then where the pairs of query b end.
     """
     counts, labels, by_query, by_label = work
-    D = weight_LD.shape[1]
-    base = offsets[start]
-    w, places = np.uintp(weight_LD.ctypes.data), np.uintp(grad_z.ctypes.data)
+    base, places = offsets[start], np.uintp(grad_z.ctypes.data)
     counts[:] = 0
     for j in range(np.uint64(base), np.uint64(offsets[stop])):
         counts[np.uint64(queries[j]) + _ONE] += 1
@@ -109,7 +100,6 @@ def _regroup(start, stop, offsets, order, queries, grad_z, weight_LD, work):
     for b in range(counts.shape[0] - 1):
         counts[b + 1] += counts[b]
     for label in range(start, stop):
-        _prefetch_row(np.uintp(w + np.uintp(4 * D * label)), np.uintp(4 * D))
         for j in range(np.uint64(offsets[label]), np.uint64(offsets[label + 1])):
             query = np.uint64(queries[j])
             place = np.uint64(counts[query])
@@ -142,10 +132,11 @@ def _add_to_queries(weight_LD, work, grad_x_BD):
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w):
+def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w, following):
     """``grad_w_l += sum_b g_bl x_b`` over the pairs of a block's labels.
 
-    ``grad_w`` is the address of the first label's row.
+    ``grad_w`` is the address of the first label's row, ``following`` that of the first row of W_L
+    of the next block: its rows are asked for bit by bit on the way.
     """
     _, _, _, by_label = work
     D = x_BD.shape[1]
@@ -157,10 +148,12 @@ def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w):
         column, width = np.uintp(4 * d), min(COLUMNS_AT_ONCE, D - d)
         for label in range(start, stop):
             first = offsets[label]
+            row = np.uintp(label - start) * row_bytes
+            ask_for(np.uintp(following + row + column), np.uintp(4 * width))
             add_rows(
                 np.uintp(x + column), row_bytes, np.uintp(rows + np.uintp(4 * first)),
                 np.uintp(weights + np.uintp(4 * (first - base))), offsets[label + 1] - first,
-                width, np.uintp(grad_w + np.uintp(label - start) * row_bytes + column),
+                width, np.uintp(grad_w + row + column),
             )  # fmt: skip
 
 
@@ -181,10 +174,13 @@ def _backward_labels(
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
         base = offsets[begin]
-        _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
+        _regroup(begin, end, offsets, order, queries, grad_z, work)
         _add_to_queries(weight_LD, work, grad_x_BD)
         rows = np.uintp(grad_weight_LD.ctypes.data) + np.uintp(begin) * row_bytes
-        _add_to_labels(begin, end, offsets, queries, x_BD, work, np.uintp(rows))
+        following = np.uintp(weight_LD.ctypes.data) + np.uintp(end) * row_bytes
+        _add_to_labels(
+            begin, end, offsets, queries, x_BD, work, np.uintp(rows), np.uintp(following)
+        )
         for label in range(begin, end):
             first, last = offsets[label] - base, offsets[label + 1] - base
             grad_bias_L[label] += _sum(work[3], first, last)
@@ -197,13 +193,18 @@ def _backward_update_labels(
     learning_rate, beta1, beta2, epsilon, decay, correction1, correction2,
 ):  # fmt: skip
     grad_b = np.empty(1, np.float32)
+    row_bytes = np.uintp(4 * x_BD.shape[1])
     for begin in range(start, stop, block):
         end = min(begin + block, stop)
         base = offsets[begin]
-        _regroup(begin, end, offsets, order, queries, grad_z, weight_LD, work)
+        _regroup(begin, end, offsets, order, queries, grad_z, work)
         _add_to_queries(weight_LD, work, grad_x_BD)
         grad_w[:] = 0.0
-        _add_to_labels(begin, end, offsets, queries, x_BD, work, np.uintp(grad_w.ctypes.data))
+        following = np.uintp(weight_LD.ctypes.data) + np.uintp(end) * row_bytes
+        _add_to_labels(
+            begin, end, offsets, queries, x_BD, work, np.uintp(grad_w.ctypes.data),
+            np.uintp(following),
+        )  # fmt: skip
         for label in range(begin, end):
             first, last = offsets[label] - base, offsets[label + 1] - base
             if first == last:
@@ -266,7 +267,7 @@ class _ScoreCPU(torch.autograd.Function):
         ranges = split_by_weight(offsets, _BACKWARD_PARTS)
 
         def score(_: int, start: int, stop: int) -> None:
-            found = np.empty(most + 3, np.float32)
+            found = torch.empty(most + 3).numpy()
             _score_labels(start, stop, offsets, order, K, x, weight, bias, queries, found, out)
 
         run_ranges(ranges, score)
@@ -287,7 +288,7 @@ class _ScoreCPU(torch.autograd.Function):
         weight, bias = weight_LD.detach().numpy(), bias_L.detach().numpy()
         B, D = x.shape
         block = max(1, _BLOCK_FLOATS // D)
-        parts = np.empty((len(ranges), B, D), np.float32)
+        parts = torch.empty(len(ranges), B, D).numpy()  # aligned to cache lines
         grads_out: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
         if not isinstance(optimiser, RowAdamW):
             if optimiser is None:
@@ -304,7 +305,7 @@ class _ScoreCPU(torch.autograd.Function):
             state = optimiser.next_step()
 
             def go_back(work: Any, *arrays: Any) -> None:
-                grad_w = np.empty((block, D), np.float32)
+                grad_w = torch.empty(block, D).numpy()  # aligned to cache lines
                 _backward_update_labels(*arrays, work, grad_w, bias, *state)
 
         def run(part: int, start: int, stop: int) -> None:

@@ -154,6 +154,25 @@ def as_positives(
     return padded_positives(matrix, np.arange(n_points))
 
 
+def dropout_mask(n_rows: int, dim: int, rate: float, generator: torch.Generator) -> torch.Tensor:
+    """Factors of a dropout, float32 n_rows x dim: 0 for dropped numbers, 1 / (1 - rate) for others.
+
+    Each takes 16 random bits, so the rate is met to 1/65536; drawing a float each costs four times
+    as much.
+
+    Args:
+        n_rows: B.
+        dim: D.
+        rate: Share to drop, from 0 to below 1.
+        generator: Of the random numbers, on the CPU.
+    """
+    n = n_rows * dim
+    words = torch.empty(-(-n // 4), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    kept = words.view(torch.int16)[:n] >= round(rate * 2**16) - 2**15
+    return kept.view(n_rows, dim).to(torch.float32).mul_(1.0 / (1.0 - rate))
+
+
 class EpochOrder:
     """The order of the points in each epoch; it follows from the seed and the epoch alone.
 

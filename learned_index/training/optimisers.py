@@ -65,6 +65,12 @@ def _rate(learning_rate: float | None, *, is_bag: bool) -> float:
     return 2e-3 if is_bag else 1e-4
 
 
+def _can_fuse(groups: list[Group]) -> bool:
+    """Whether torch has a fused AdamW for these parameters: one pass instead of a dozen."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+
+
 @dataclass
 class LabelClassifiers:
     """The label classifiers and how they are updated.
@@ -107,7 +113,7 @@ class Optimisers:
         self.processes = processes or Processes()
         self._labels = labels
         self._clip = clip
-        self._dense = torch.optim.AdamW(groups)
+        self._dense = torch.optim.AdamW(groups, fused=_can_fuse(groups))
         self._peaks = [float(group["lr"]) for group in self._dense.param_groups]
         self._tables: list[tuple[torch.Tensor, RowAdamW, float]] = []
         for group in tables:
