@@ -1,4 +1,4 @@
-"""Exact, quantised, graph, tree and nearest-neighbour searchers to compare with."""
+"""Searchers to compare with: exact, quantised, graphs, trees, neighbours, and whole systems."""
 
 from learned_index.baselines.base import Baseline, BoundSearch, Inputs
 from learned_index.baselines.exact import ExactSearch, Int8ExactSearch
@@ -12,8 +12,11 @@ from learned_index.baselines.faiss_index import (
 from learned_index.baselines.hnswlib_index import HnswlibSearch
 from learned_index.baselines.knn import NeighbourVotes
 from learned_index.baselines.lorann_index import LorannSearch, QueryTrainedLorannSearch
+from learned_index.baselines.omikuji_trees import OmikujiTrees
 from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.package_search import PackageSearch
+from learned_index.baselines.pecos_trees import PecosTrees
+from learned_index.baselines.point_system import PointSystem
 from learned_index.baselines.registry import (
     DEFAULT_BASELINES,
     BaselineSpec,
@@ -39,6 +42,8 @@ register(UsearchSearch)
 register(TreeSearch)
 register(NeighbourVotes)
 register(OneVsAll)
+register(OmikujiTrees)
+register(PecosTrees)
 register(LearnedSearch)
 register(EngineSearch, text_option="variant")
 
@@ -60,8 +65,11 @@ __all__ = [
     "LearnedSearch",
     "LorannSearch",
     "NeighbourVotes",
+    "OmikujiTrees",
     "OneVsAll",
     "PackageSearch",
+    "PecosTrees",
+    "PointSystem",
     "QueryTrainedLorannSearch",
     "ScannSearch",
     "TreeSearch",

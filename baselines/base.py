@@ -11,10 +11,13 @@ inputs               ``build`` gets                                   queries ar
 classifiers          items_LE, the label classifiers [A w_l, b_l]     [q, 1], B x E
 classifiers+queries  items_LE and training queries [x, 1], N x E      [q, 1], B x E
 training             embeddings_ND and labels_NL (CSR)                embeddings, B x D
+points               features_NF and labels_NL (both CSR)             features, B x F (CSR)
 model                a Searcher                                       embeddings, B x D
 ===================  ===============================================  =====================
 
 A is the projection of the model, folded into the items, so that nobody pays for it per query.
+"points" is for whole systems, which see nothing of the model: the features are those of
+:func:`learned_index.encoders.point_features.point_features`.
 
 What is timed is not ``search``, which checks its input, but what :meth:`Baseline.bind` returns:
 the package's own call with as little around it as possible.
@@ -34,7 +37,7 @@ import torch
 from learned_index.errors import InputError, NotFittedError
 from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
 
-Inputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "model"]
+Inputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "points", "model"]
 
 
 class BoundSearch(NamedTuple):
@@ -43,12 +46,12 @@ class BoundSearch(NamedTuple):
     Attributes:
         one: Answers one element of what :meth:`Baseline.split_queries` returned, on one thread.
             What it returns is the package's own answer, unconverted.
-        batch: Answers rows of what :meth:`Baseline.prepare_queries` returned with int ids, B x k
-            or fewer columns, negative where nothing was found.
+        batch: Answers rows of what :meth:`Baseline.prepare_queries` returned;
+            :meth:`Baseline.ids_of` makes ids of the answer.
     """
 
     one: Callable[[Any], Any]
-    batch: Callable[[Any], npt.NDArray[np.integer[Any]]]
+    batch: Callable[[Any], Any]
 
 
 class Baseline(ABC):
@@ -76,13 +79,25 @@ class Baseline(ABC):
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels of each query, best first, padded with -1 and -inf."""
 
-    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
-        """Return the queries in the form that the bound search takes; this is not timed."""
+    def prepare_queries(self, queries_BE: Float32Array) -> Any:
+        """Return the queries in the form that the bound search takes; this is not timed.
+
+        Returns:
+            Anything that slices into batches.
+        """
         return queries_BE
 
-    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+    def split_queries(self, prepared_BE: Any) -> list[Any]:
         """Return prepared queries one by one, as ``BoundSearch.one`` takes them; not timed."""
         return [prepared_BE[row : row + 1] for row in range(len(prepared_BE))]
+
+    def ids_of(self, answer: Any) -> npt.NDArray[np.integer[Any]]:
+        """Return the ids in an answer of ``BoundSearch.batch``; this is not timed.
+
+        Returns:
+            B x k or fewer columns, best first, negative where nothing was found.
+        """
+        return np.asarray(answer)
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the arguments and return the search that is timed; valid until the next ``bind``.

@@ -56,7 +56,7 @@ class NeighbourVotes(Baseline):
         queries_BD = as_float32(queries, what="queries")
         found = self._points.search(_normalised(queries_BD), neighbours)
         votes_BL = neighbour_votes(found, self._labels_NL)
-        return _best_of_sparse(votes_BL, k)
+        return best_of_sparse(votes_BL, k)
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``neighbours``."""
@@ -79,7 +79,7 @@ def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
     if not sp.issparse(labels_NL) or labels_NL.shape[0] != n_points:
         shape = getattr(labels_NL, "shape", None)
         raise InputError(
-            f"labels must be a sparse matrix of {n_points} rows, one for each embedding, got "
+            f"labels must be a sparse matrix of {n_points} rows, one for each point, got "
             f"{type(labels_NL).__name__} {shape}"
         )
     labels = sp.csr_matrix(labels_NL, dtype=np.float32, copy=True)
@@ -114,7 +114,7 @@ def neighbour_votes(found: SearchResult, labels_NL: sp.csr_matrix) -> sp.csr_mat
     return sp.csr_matrix(weights @ labels_NL)
 
 
-def _best_of_sparse(votes_BL: sp.csr_matrix, k: int) -> SearchResult:
+def best_of_sparse(votes_BL: sp.csr_matrix, k: int) -> SearchResult:
     """Return the k largest stored values of each row, ties by smaller label id."""
     counts_B = np.diff(votes_BL.indptr)
     rows_T = np.repeat(np.arange(votes_BL.shape[0]), counts_B)

@@ -27,12 +27,15 @@ GATHER_FLOATS = 2**22
 """Floats of items gathered at a time for the exact scores."""
 
 
-def import_package(name: str, *, distribution: str | None = None) -> Any:
+def import_package(
+    name: str, *, distribution: str | None = None, install: str | None = None
+) -> Any:
     """Import a rival's package.
 
     Args:
         name: Name of the module.
         distribution: Name under which pip knows it, if another.
+        install: How to install it, where that is not as for the others.
 
     Raises:
         MissingExtraError: It is not installed, or lacks a package of its own.
@@ -40,11 +43,12 @@ def import_package(name: str, *, distribution: str | None = None) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{distribution or name} cannot be imported ({error}); install it with: "
-            f"pip install {distribution or name}   (or all rivals: pip install "
+        known = distribution or name
+        how = install or (
+            f"install it with: pip install {known}   (or all rivals: pip install "
             "'learned-index[rivals]')"
-        ) from None
+        )
+        raise MissingExtraError(f"{known} cannot be imported ({error}); {how}") from None
 
 
 class PackageSearch(Baseline):

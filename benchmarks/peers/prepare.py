@@ -13,19 +13,12 @@ import scipy.sparse as sp
 
 from learned_index.data import DataFolder, Dataset, SplitName, open_dataset, write_dataset
 from learned_index.encoders import TfidfEncoder
+from learned_index.encoders.point_features import TEXT_FEATURES
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_directory, read_json, write_json
 
 INPUT_VERSION = 1
 Weights = Literal["none", "idf"]
-TEXT_FEATURES: dict[str, Any] = {
-    "analyser": "word",
-    "word_ngrams": 1,
-    "min_df": 2,
-    "max_features": 300_000,
-    "sublinear_tf": True,
-}
-"""Settings of the tf-idf of texts; rows have length 1, the vocabulary is of the training split."""
 
 
 def data_digest(folder: DataFolder, test_split: SplitName) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
 from learned_index.data.formats import FormatName
@@ -122,24 +123,35 @@ class XmcFormat:
         Raises:
             InputError: No features.
         """
-        x, y = dataset.features, dataset.labels
-        if x is None:
+        if dataset.features is None:
             raise InputError(
                 f"the {dataset.split} split has texts and no sparse features: it cannot be written "
                 "as xmc; make tf-idf features first"
             )
         path = folder / f"{dataset.split}.xmc.txt"
-        with path.open("w", encoding="ascii", newline="\n") as file:
-            file.write(f"{dataset.n_points} {x.shape[1]} {dataset.n_labels}\n")
-            for row in range(dataset.n_points):
-                labels = y.indices[y.indptr[row] : y.indptr[row + 1]].tolist()
-                span = slice(x.indptr[row], x.indptr[row + 1])
-                # Nine digits are enough to give back every float32 exactly.
-                features = "".join(
-                    f" {i}:{v:.9g}"
-                    for i, v in zip(x.indices[span].tolist(), x.data[span].tolist(), strict=True)
-                )
-                file.write(f"{','.join(map(str, labels))}{features}\n")
+        write_xmc(path, dataset.features, dataset.labels)
+
+
+def write_xmc(path: Path, features_NF: sp.csr_matrix, labels_NL: sp.csr_matrix) -> None:
+    """Write the features and labels of N points as text, one line for each after a header.
+
+    Args:
+        path: File to write.
+        features_NF: Canonical CSR float32.
+        labels_NL: Canonical CSR.
+    """
+    x, y = features_NF, labels_NL
+    with path.open("w", encoding="ascii", newline="\n") as file:
+        file.write(f"{x.shape[0]} {x.shape[1]} {y.shape[1]}\n")
+        for row in range(x.shape[0]):
+            labels = y.indices[y.indptr[row] : y.indptr[row + 1]].tolist()
+            span = slice(x.indptr[row], x.indptr[row + 1])
+            # Nine digits are enough to give back every float32 exactly.
+            features = "".join(
+                f" {i}:{v:.9g}"
+                for i, v in zip(x.indices[span].tolist(), x.data[span].tolist(), strict=True)
+            )
+            file.write(f"{','.join(map(str, labels))}{features}\n")
 
 
 def _path(folder: Path, split: SplitName) -> Path | None:

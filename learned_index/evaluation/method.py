@@ -10,12 +10,19 @@ import numpy.typing as npt
 
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
-MethodInputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "model"]
+MethodInputs: TypeAlias = Literal[
+    "classifiers", "classifiers+queries", "training", "points", "model"
+]
 """What a method is built from: the label classifiers as items with the projection folded in (it
-gets the queries [x, 1]), these and training queries, the training embeddings and labels, or the
-trained index."""
+gets the queries [x, 1]), these and training queries, the training embeddings and labels, the sparse
+features of the training points and their labels (it gets those of the queries), or the trained
+index."""
 OVER_CLASSIFIERS: tuple[MethodInputs, ...] = ("classifiers", "classifiers+queries")
 """Kinds of methods that search the items."""
+WITH_TRAINING_VECTORS: tuple[MethodInputs, ...] = ("training", "classifiers+queries")
+"""Kinds of methods that need the training embeddings and labels."""
+OWN_RANKING: tuple[MethodInputs, ...] = ("training", "points")
+"""Kinds of methods that learn from the points and search no label classifiers of the model."""
 
 
 class BoundMethod(Protocol):
@@ -27,8 +34,8 @@ class BoundMethod(Protocol):
         ...
 
     @property
-    def batch(self) -> Callable[[Any], npt.NDArray[np.integer[Any]]]:
-        """Answers rows of :meth:`Method.prepare_queries` with ids, negative where none."""
+    def batch(self) -> Callable[[Any], Any]:
+        """Answers rows of :meth:`Method.prepare_queries`; :meth:`Method.ids_of` reads it."""
         ...
 
 
@@ -45,12 +52,16 @@ class Method(Protocol):
         """Return the best k labels of each query."""
         ...
 
-    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
-        """Return the queries as the bound search takes them; not timed."""
+    def prepare_queries(self, queries_BE: Float32Array) -> Any:
+        """Return the queries as the bound search takes them, sliceable; not timed."""
         ...
 
-    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+    def split_queries(self, prepared_BE: Any) -> list[Any]:
         """Return prepared queries one by one; not timed."""
+        ...
+
+    def ids_of(self, answer: Any) -> npt.NDArray[np.integer[Any]]:
+        """Return the ids in a batch's answer, negative where none; not timed."""
         ...
 
     def bind(self, k: int, **query_arguments: Any) -> BoundMethod:

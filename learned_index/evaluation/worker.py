@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from learned_index.errors import LearnedIndexError
 from learned_index.evaluation.environment import peak_rss_mb
-from learned_index.evaluation.method import OVER_CLASSIFIERS, Method, MethodSpec, ModelLoader
+from learned_index.evaluation.method import Method, MethodSpec, ModelLoader
 from learned_index.evaluation.threads import limit_threads
 from learned_index.evaluation.timing import (
     batch_slices,
@@ -108,17 +108,20 @@ def measure_method(job: Job, notify: Callable[[Notice], None]) -> None:
         method.build(*data)
         build_s = time.perf_counter() - start
     del data
-    source = "lifted" if job.spec.inputs in OVER_CLASSIFIERS else "queries"
-    rows = method.prepare_queries(np.array(workspace.load(source)))
-    slices = batch_slices(len(rows), job.batch_size)
+    queries = workspace.queries(job.spec.inputs)
+    n_queries = queries.shape[0]
+    rows = method.prepare_queries(queries)
+    # Cut beforehand: to cut out rows of a sparse matrix takes time that is not the method's.
+    batches = [rows[part] for part in batch_slices(n_queries, job.batch_size)]
     settings: list[dict[str, Any]] = []
     with limit_threads(job.threads):
         for number, arguments in _sweep(job, method, workspace, notify):
             search = method.bind(job.k, **arguments).batch
-            ids = np.concatenate([_padded(search(rows[part]), job.k) for part in slices])
+            found = [method.ids_of(search(batch)) for batch in batches]
+            ids = np.concatenate([_padded(part, job.k) for part in found])
             workspace.save(job.ids_name(number), ids)
             settings.append({"query_arguments": arguments})
-    order = np.random.default_rng(job.seed).permutation(len(rows)).tolist()
+    order = np.random.default_rng(job.seed).permutation(n_queries).tolist()
     singles = method.split_queries(rows)
     singles = [singles[query] for query in order]
     timed: list[list[dict[str, float]]] = [[] for _ in settings]
@@ -127,7 +130,7 @@ def measure_method(job: Job, notify: Callable[[Notice], None]) -> None:
             done = (repeat * len(settings) + number) / (job.repeats * len(settings))
             text = f"{_text(setting['query_arguments'])}, timing {repeat + 1} of {job.repeats}"
             notify(Notice(TIMING_FROM + (1 - TIMING_FROM) * done, text))
-            timed[number].append(_time(job, method, rows, singles, setting["query_arguments"]))
+            timed[number].append(_time(job, method, batches, singles, setting["query_arguments"]))
     for setting, measured in zip(settings, timed, strict=True):
         setting.update(_medians(measured))
     # Memory first: writing the index to learn its size may take a copy.
@@ -182,14 +185,18 @@ def _padded(ids_BK: Any, k: int) -> npt.NDArray[np.int64]:
 
 
 def _time(
-    job: Job, method: Method, rows: Any, singles: list[Any], arguments: dict[str, Any]
+    job: Job,
+    method: Method,
+    batches: list[Any],
+    singles: list[Any],
+    arguments: dict[str, Any],
 ) -> dict[str, float]:
     """Time one setting once: batches on all threads, then single queries on one."""
     with limit_threads(job.threads):
         search = method.bind(job.k, **arguments).batch
         qps = batch_throughput(
-            lambda part: search(rows[part]),
-            batch_slices(len(rows), job.batch_size),
+            lambda part: search(batches[part.start // job.batch_size]),
+            batch_slices(len(singles), job.batch_size),
             at_least_s=job.timing_s / 3,
             at_most_s=2 * job.timing_s,
         )
@@ -218,7 +225,9 @@ def _build_data(job: Job, workspace: Workspace) -> tuple[Any, ...]:
     if job.spec.inputs == "classifiers+queries":
         return (workspace.load("items"), workspace.load("train_lifted"))
     if job.spec.inputs == "training":
-        return (workspace.load("train_embeddings"), workspace.load_labels())
+        return (workspace.load("train_embeddings"), workspace.load_sparse("train_labels"))
+    if job.spec.inputs == "points":
+        return (workspace.load_sparse("train_features"), workspace.load_sparse("train_labels"))
     return (job.loader(),)
 
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError
-from learned_index.evaluation.method import ClassifierModel
+from learned_index.evaluation.method import OVER_CLASSIFIERS, ClassifierModel, MethodInputs
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 LIFTED_MULTIPLE = 32
@@ -22,6 +22,8 @@ LIFTED_MULTIPLE = 32
 @dataclass(frozen=True)
 class Workspace:
     """A folder of ``.npy`` files that every measuring process maps into its memory.
+
+    Sparse matrices are ``.npz`` files, which are read.
 
     Attributes:
         folder: Where the files lie.
@@ -37,20 +39,30 @@ class Workspace:
         """Map one array into memory, read-only."""
         return np.load(self._path(name), mmap_mode="r", allow_pickle=False)
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is an array of this name."""
-        return self._path(name).exists()
+    def save_sparse(self, name: str, matrix: sp.csr_matrix) -> None:
+        """Write one sparse matrix."""
+        sp.save_npz(self._path(name, ".npz"), sp.csr_matrix(matrix), compressed=False)
 
-    def save_labels(self, labels_NL: sp.csr_matrix) -> None:
-        """Write the training labels."""
-        sp.save_npz(self.folder / "train_labels.npz", labels_NL, compressed=False)
+    def load_sparse(self, name: str) -> sp.csr_matrix:
+        """Read one sparse matrix."""
+        return sp.csr_matrix(sp.load_npz(self._path(name, ".npz")))
 
     def load_labels(self) -> sp.csr_matrix:
         """Read the training labels."""
-        return sp.csr_matrix(sp.load_npz(self.folder / "train_labels.npz"))
+        return self.load_sparse("train_labels")
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.npy"
+    def has(self, name: str) -> bool:
+        """Tell whether there is an array or a sparse matrix of this name."""
+        return any(self._path(name, suffix).exists() for suffix in (".npy", ".npz"))
+
+    def queries(self, inputs: MethodInputs) -> Any:
+        """Return the queries that methods of a kind get: dense, or CSR."""
+        if inputs == "points":
+            return self.load_sparse("query_features")
+        return np.array(self.load("lifted" if inputs in OVER_CLASSIFIERS else "queries"))
+
+    def _path(self, name: str, suffix: str = ".npy") -> Path:
+        return self.folder / f"{name}{suffix}"
 
 
 def prepare(
@@ -60,6 +72,8 @@ def prepare(
     queries_ND: DenseMatrix,
     embeddings_ND: DenseMatrix | None,
     labels_NL: sp.csr_matrix | None,
+    features_NF: sp.csr_matrix | None = None,
+    query_features_NF: sp.csr_matrix | None = None,
     with_training_queries: bool = False,
 ) -> None:
     """Write what the methods need: queries, items, training data.
@@ -76,14 +90,22 @@ def prepare(
         model: The trained index.
         queries_ND: Test vectors.
         embeddings_ND: Training vectors, or None.
-        labels_NL: Their labels, or None.
+        labels_NL: Labels of the training points, or None.
+        features_NF: Sparse features of the training points, or None.
+        query_features_NF: Those of the test points, or None.
         with_training_queries: Write the training vectors as queries over the items, too.
     """
     queries = np.ascontiguousarray(to_numpy(queries_ND), dtype=np.float32)
     workspace.save("queries", queries)
     if embeddings_ND is not None and labels_NL is not None:
         workspace.save("train_embeddings", np.asarray(to_numpy(embeddings_ND)))
-        workspace.save_labels(labels_NL)
+    for name, matrix in (
+        ("train_labels", labels_NL),
+        ("train_features", features_NF),
+        ("query_features", query_features_NF),
+    ):
+        if matrix is not None:
+            workspace.save_sparse(name, matrix)
     weights_LD, bias_L = (
         np.asarray(to_numpy(part), dtype=np.float32) for part in model.label_classifiers()
     )
