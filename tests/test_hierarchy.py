@@ -73,9 +73,9 @@ def test_max_merge_and_cut_equal_a_dictionary_of_paths(size):
     weights = rng.random(edges.shape, np.float32)
     rows, scores = np.array([3, 2, -1, 8]), np.array([0.3, 1.7, 9.0, 0.9], np.float32)
     best, touched = np.full(40, -1.0, np.float32), np.empty(36, np.int32)
-    values, histogram = np.empty(36, np.float32), np.empty(2048, np.int32)
+    values = np.empty(36, np.float32)
     n = max_merge(rows, scores, 4, edges, weights, best, touched)
-    kept = take_best(best, touched, n, values, size, histogram)
+    kept = take_best(best, touched, n, values, size)
     oracle = {}
     for row, score in zip(rows, scores, strict=True):
         if row >= 0:

@@ -13,10 +13,13 @@ from test_kernels import dense_scores, random_graph, scoring_case
 
 from learned_index.errors import InputError
 from learned_index.kernels import RowAdamW, RowGradients, explore, path_scores, score_labels
-from learned_index.kernels.beam import best_clusters
+from learned_index.kernels.beam import best_clusters, cluster_scores
 from learned_index.kernels.edges import edge_weights
 from learned_index.kernels.gathered import add_rows, dot_rows
 from learned_index.kernels.intrinsics import fast_log
+from learned_index.kernels.loss import fused_losses
+from learned_index.training.batches import dropout_mask
+from learned_index.training.losses import classification_loss, shortlist_loss
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -159,6 +162,127 @@ def test_the_best_clusters_are_those_of_topk(width):
     assert got.shape == want.shape
     assert torch.equal(logits.gather(1, got), logits.gather(1, want))
     assert all(len(set(row)) == len(row) for row in got.tolist())
+
+
+def test_columns_of_a_shortlist_ascend_after_its_positives_and_its_scores_are_the_paths():
+    clusters, scores, edge_labels, weights, positives = random_graph(3)
+    found = explore(
+        clusters, scores, edge_labels, weights,
+        n_labels=25, shortlist_size=12, positives_BP=positives, force_positives=True,
+    )  # fmt: skip
+    again = path_scores(scores, weights, clusters, found)
+    assert torch.equal(found.path_BK, again)
+    assert torch.equal(found.n_valid_B, (found.label_ids_BK >= 0).sum(dim=1))
+    for ids, n_pos, n in zip(
+        found.label_ids_BK.tolist(), found.n_positives_B.tolist(), found.n_valid_B.tolist(),
+        strict=True,
+    ):  # fmt: skip
+        assert ids[n_pos:n] == sorted(set(ids[n_pos:n]) - set(ids[:n_pos]))
+        assert all(label == -1 for label in ids[n:])
+
+
+def test_of_equal_paths_exactly_k_enter_a_shortlist():
+    clusters, scores, edge_labels, weights, positives = random_graph(4)
+    arguments = {"n_labels": 25, "positives_BP": positives, "force_positives": True}
+    for size in (1, 2, 5, 9):
+        found = explore(
+            clusters, torch.ones_like(scores), edge_labels, (4 * weights).round() / 4,
+            shortlist_size=size, **arguments,
+        )  # fmt: skip
+        oracle = explore(
+            clusters, torch.ones_like(scores), edge_labels, (4 * weights).round() / 4,
+            shortlist_size=size, **arguments, implementation="torch",
+        )  # fmt: skip
+        best = path_scores(torch.ones_like(scores), (4 * weights).round() / 4, clusters, oracle)
+        assert torch.equal(found.n_valid_B, oracle.n_valid_B)
+        assert torch.equal(found.path_BK.sort(dim=1).values, best.sort(dim=1).values)
+
+
+def test_known_path_scores_have_the_gradients_of_computed_ones():
+    clusters, scores, weights, shortlist = explored(1)
+    upstream = torch.randn(shortlist.path_BK.shape, generator=torch.Generator().manual_seed(1))
+
+    def run(found):
+        leaves = [scores.clone().requires_grad_(), weights.clone().requires_grad_()]
+        out = path_scores(*leaves, clusters, shortlist, found_BK=found)
+        return [out.detach(), *torch.autograd.grad(out, leaves, upstream)]
+
+    known, computed = run(shortlist.path_BK), run(None)
+    assert all(torch.equal(a, b) for a, b in zip(known, computed, strict=True))
+
+
+@pytest.mark.parametrize("width", [1, 4, 30])
+def test_the_beam_takes_in_the_teachers_clusters_once(width, with_threads):
+    generator = torch.Generator().manual_seed(width)
+    logits = torch.randn(9, 30, generator=generator)
+    logits[3] = logits[3].round()  # ties
+    teacher = torch.randint(-1, 30, (9, 5), generator=generator)
+    teacher[1] = -1
+    want = best_clusters(logits, width, teacher, implementation="torch")
+    with with_threads(1):
+        got = best_clusters(logits, width, teacher, implementation="numba")
+    with with_threads(3):
+        assert torch.equal(got, best_clusters(logits, width, teacher, implementation="numba"))
+    for row, other, forced, of_row in zip(
+        got.tolist(), want.tolist(), teacher.tolist(), logits, strict=True
+    ):
+        assert of_row[row[:width]].tolist() == of_row[other[:width]].tolist()
+        used = [cluster for cluster in row if cluster >= 0]
+        assert len(set(used)) == len(used)
+        assert set(used) == set(row[:width]) | {cluster for cluster in forced if cluster >= 0}
+        assert -1 not in row[: len(used)]
+    assert (got[:, -1] >= 0).any()
+
+
+def test_scores_of_some_clusters_equal_plain_torch_where_some_are_cut(with_threads):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(7, 33, generator=generator)
+    logits[2, 20:] = -torch.inf
+    clusters = torch.stack([torch.randperm(20, generator=generator)[:6] for _ in range(7)])
+    clusters[4, 3:] = -1
+    upstream = torch.randn(7, 6, generator=generator)
+
+    def run(implementation):
+        leaf = logits.clone().requires_grad_()
+        out = cluster_scores(leaf, clusters, 8.0, implementation=implementation)
+        return out.detach(), *torch.autograd.grad(out, leaf, upstream)
+
+    with with_threads(3):
+        got, grad = run("numba")
+    want, want_grad = run("torch")
+    assert (want == 1.0).any() and ((want > 0) & (want < 1)).any()
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grad, want_grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_pass_back_through_the_losses_gives_the_same_gradients():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 40, generator=generator).requires_grad_()
+    y = torch.rand(5, 40, generator=generator).requires_grad_()
+    n_positives, n_valid = torch.tensor([0, 2, 3, 1, 40]), torch.tensor([40, 30, 3, 1, 40])
+    both = fused_losses(z, y, n_positives, n_valid)
+    loss = 0.7 * both[0] + 0.3 * both[1]
+    first = [g.clone() for g in torch.autograd.grad(loss, (z, y), retain_graph=True)]
+    second = torch.autograd.grad(loss, (z, y))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    k = torch.arange(40)[None, :]
+    positive, valid = k < n_positives[:, None], k < n_valid[:, None]
+    plain = 0.7 * classification_loss(z, y, positive, valid) + 0.3 * shortlist_loss(y, positive)
+    for got, want in zip(first, torch.autograd.grad(plain, (z, y)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.75])
+def test_dropout_drops_its_share_of_every_lane_and_keeps_the_mean(rate):
+    mask = dropout_mask(501, 203, rate, torch.Generator().manual_seed(3))
+    assert mask.shape == (501, 203) and mask.dtype == torch.float32
+    assert set(mask.unique().tolist()) <= {0.0, float(np.float32(1 / (1 - rate)))}
+    flat = mask.reshape(-1)
+    for lane in range(4):  # of a 64-bit draw
+        dropped = float((flat[lane::4] == 0).double().mean())
+        assert abs(dropped - rate) <= 4 * (rate * (1 - rate) / len(flat[lane::4])) ** 0.5
+    again = dropout_mask(501, 203, rate, torch.Generator().manual_seed(3))
+    assert torch.equal(mask, again)
 
 
 def test_the_fast_logarithm_is_close():

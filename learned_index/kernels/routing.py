@@ -82,7 +82,7 @@ def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touche
 
 
 @numba.njit(nogil=True, cache=True)
-def take_best(best, touched, n, values, size, histogram):
+def take_best(best, touched, n, values, size):
     """Cut the touched targets to the ``size`` best and clean the scratch.
 
     Args:
@@ -91,7 +91,6 @@ def take_best(best, touched, n, values, size, histogram):
         n: How many targets.
         values: float32, written: the scores of the kept ones.
         size: How many to keep.
-        histogram: int32 scratch of 2048.
 
     Returns:
         How many are kept.
@@ -99,7 +98,7 @@ def take_best(best, touched, n, values, size, histogram):
     for i in range(n):
         values[i] = best[touched[i]]
         best[touched[i]] = -1.0
-    return keep_k_largest(values, touched, n, size, histogram)
+    return keep_k_largest(values, touched, n, size)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -113,7 +112,6 @@ def route_deep(
     region_scale,
     scale,
     n_candidates,
-    histogram,
     region_scores,
     region_beam,
     region_beam_scores,
@@ -135,7 +133,6 @@ def route_deep(
         region_scale: alpha of the regions.
         scale: alpha of the clusters.
         n_candidates: K0.
-        histogram: int32 scratch of 2048.
         region_scores: float32 scratch of S.
         region_beam: int64 scratch of W0.
         region_beam_scores: float32 scratch of W0.
@@ -164,7 +161,7 @@ def route_deep(
         best_cluster,
         touched,
     )
-    kept = take_best(best_cluster, touched, n, values, n_candidates, histogram)
+    kept = take_best(best_cluster, touched, n, values, n_candidates)
     for i in range(kept):
         values[i] = dot(router[touched[i]], x)
     if kept:

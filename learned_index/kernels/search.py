@@ -102,20 +102,19 @@ def _search_rows(
     limit = min(beam_width * edge_labels.shape[1], best.shape[0])
     touched = np.empty(limit, np.int32)
     values = np.empty(limit, np.float32)
-    histogram = np.empty(2048, np.int32)
     for b in range(start, stop):
         _project(queries[b], input_scale, projection, scaled, x)
         if S:
             route_deep(
                 x, region, first_numbers, region_edges, region_weights, router, region_scale, scale,
-                n_candidates, histogram, first_scores, region_beam, region_beam_scores,
+                n_candidates, first_scores, region_beam, region_beam_scores,
                 best_cluster, candidates, candidate_scores, beam, beam_scores,
             )  # fmt: skip
         else:
             route_flat(x, router, scale, first_scores)
             top_k(first_scores, first_numbers, C, beam_width, beam, beam_scores)
         n = max_merge(beam, beam_scores, beam_width, edge_labels, edge_weights, best, touched)
-        kept = take_best(best, touched, n, values, shortlist_size, histogram)
+        kept = take_best(best, touched, n, values, shortlist_size)
         for i in range(kept):
             label = touched[i]
             z = dot(label_vectors[label], x) + bias[label]

@@ -1,53 +1,15 @@
-"""Selection: the K largest of n non-negative floats in O(n), and the k best in order."""
+"""Selection: the K largest of n non-negative floats in place, and the k best in order."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-_BINS = 2048
+from learned_index.kernels.engine_select import kth_bits
 
 
 @numba.njit(nogil=True, cache=True)
-def kth_largest_bits(values, n, k, histogram):
-    """Bit pattern of the k-th largest of ``values[:n]`` by a three-pass radix select.
-
-    For floats >= 0 the order of the values is the order of their bits read as integers. Ties cost
-    nothing, which matters here: with a fixed partition all labels of a cluster have equal scores.
-
-    Args:
-        values: int32 view of float32 values, all >= 0.
-        n: How many of them count; n >= k >= 1.
-        k: Rank from the top.
-        histogram: int32 scratch of 2048.
-
-    Returns:
-        (bits, n_above): the k-th largest as int32 bits, how many values are strictly larger.
-    """
-    prefix = np.int32(0)
-    mask = np.int32(0)
-    rank = k
-    for step in range(3):
-        shift = 20 - 10 * step if step < 2 else 0
-        width = 11 if step == 0 else 10
-        n_bins = 1 << width
-        for i in range(n_bins):
-            histogram[i] = 0
-        for i in range(n):
-            value = values[i]
-            if (value & mask) == prefix:
-                histogram[(value >> shift) & (n_bins - 1)] += 1
-        digit = n_bins - 1
-        while histogram[digit] < rank:
-            rank -= histogram[digit]
-            digit -= 1
-        prefix |= np.int32(digit << shift)
-        mask |= np.int32((n_bins - 1) << shift)
-    return prefix, k - rank
-
-
-@numba.njit(nogil=True, cache=True)
-def keep_k_largest(values, items, n, k, histogram):
+def keep_k_largest(values, items, n, k):
     """Move the k largest of ``values[:n]`` and their items to the front, in their present order.
 
     Among values equal to the k-th largest the first ones stay.
@@ -57,7 +19,6 @@ def keep_k_largest(values, items, n, k, histogram):
         items: What belongs to each value; moved along.
         n: How many of them count.
         k: How many to keep.
-        histogram: int32 scratch of 2048.
 
     Returns:
         How many are kept, min(n, k).
@@ -67,19 +28,17 @@ def keep_k_largest(values, items, n, k, histogram):
     if k <= 0:
         return 0
     bits = values.view(np.int32)
-    threshold, n_above = kth_largest_bits(bits, n, k, histogram)
-    ties_left = k - n_above
-    kept = 0
-    for i in range(n):
-        take = bits[i] > threshold
-        if bits[i] == threshold and ties_left > 0:
-            ties_left -= 1
-            take = True
-        if take:
-            values[kept] = values[i]
-            items[kept] = items[i]
-            kept += 1
-    return kept
+    threshold, above = kth_bits(bits, n, k)
+    ties = k - above
+    kept = np.uint64(0)
+    for i in range(np.uint64(n)):
+        value, item = values[i], items[i]
+        equal = np.int64(bits[i] == threshold)
+        take = np.uint64(bits[i] > threshold) | np.uint64(equal & np.int64(ties > 0))
+        ties -= equal
+        values[kept], items[kept] = value, item
+        kept += take
+    return np.int64(kept)
 
 
 @numba.njit(nogil=True, cache=True)
