@@ -86,7 +86,8 @@ demo: $(DEMO)/model.report.json
 # ---- checks --------------------------------------------------------------------------------
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  $(PYTEST_FLAGS)
 
 test-slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)

@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # ruff: noqa: E402  (the environment must be set before torch and Numba are imported)
 # Tests are many and small: threads would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A worker of pytest-xdist has it; commands that write to no terminal choose their own width.
+os.environ.pop("COLUMNS", None)
 # Two processes that compile one function for different types at the same time can mix up the
 # entries of Numba's cache, so each worker of pytest-xdist has a cache of its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -25,6 +27,20 @@ import torch
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 
 N_THREADS = torch.get_num_threads()
+LONGEST = (
+    "test_triton_kernels.py",
+    "test_cli_train_model.py",
+    "test_learned_graph_index.py",
+    "test_elias_saving.py",
+    "test_benchmark_engine.py",
+    "test_engine.py",
+    "test_cli_train_index.py",
+    "test_training_processes.py",
+    "test_training_checkpoint.py",
+    "test_readme.py",
+    "test_examples.py",
+    "test_compare_command.py",
+)
 
 TOPICS = {
     "algebra": "matrix vector inverse determinant eigenvalue linear solve rank",
@@ -98,6 +114,14 @@ def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def _commands_show_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for users: no traceback, whatever the developer's environment says."""
     monkeypatch.delenv("LI_TRACEBACK", raising=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes begin with the modules that take longest, so that they end together."""
+    if not WORKER:
+        return
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
