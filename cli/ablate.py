@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from learned_index.cli.ablate_data import ablation_splits, encoded_data
+from learned_index.cli.ablate_one_vs_all import ONE_VS_ALL, one_vs_all
 from learned_index.cli.common import (
     EXIT_FAILURE,
     emit_json,
@@ -26,18 +28,8 @@ from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.presets import PRESETS, preset_encoder
 from learned_index.ranking.config import RankerConfig
 
-if TYPE_CHECKING:
-    from learned_index.analysis.ablation import Ablation, Row
-    from learned_index.analysis.shared import AblationData
-    from learned_index.data import DataFolder, Dataset
-    from learned_index.presets import ModelConfigs
-    from learned_index.types import Encoder
-
 T = TypeVar("T")
-ONE_VS_ALL = "one-vs-all"
 DEFAULT_STEPS = "stage1,stage2,ranker,calibration,ensemble"
-HOLDOUT_FRACTION = 0.1
-HOLDOUT_LIMIT = 2000
 
 
 def listed(convert: Callable[[str], T]) -> Callable[..., tuple[T, ...]]:
@@ -215,11 +207,11 @@ def ablate(
     n_threads = use_threads(threads)
     folder = resolve_data(data, quiet=quiet)
     seed = int(given["training"].get("seed", 0))
-    whole, train, queries = _splits(folder, split, holdout, seed=seed)
+    whole, train, queries = ablation_splits(folder, split, holdout, seed=seed)
     check_labels(train, quiet=quiet)
     configs = model_configs(preset, n_labels=train.n_labels, **given)
     spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
-    encoder, values = _encoded(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
+    encoder, values = encoded_data(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar("ablation", quiet=quiet) as bar:
         from learned_index.cli.pipeline import training_progress
@@ -237,7 +229,7 @@ def ablate(
         )
         rows = ablation.build_up(wanted, n_models=n_models)
         if ONE_VS_ALL in steps:
-            rows.append(_one_vs_all(ablation, epochs=ova_epochs, rate=ova_learning_rate))
+            rows.append(one_vs_all(ablation, epochs=ova_epochs, rate=ova_learning_rate))
         rows += ablation.sweep_lambda(lambdas)
         rows += ablation.sweep_edges(factors)
         rows += ablation.prune(thresholds=thresholds, top_ks=top_ks, keep=prune_keep)
@@ -258,148 +250,3 @@ def ablate(
         click.echo(f"{row['row']} failed: {row['error']}", err=True)
     if failed:
         raise click.exceptions.Exit(EXIT_FAILURE)
-
-
-# -- data -------------------------------------------------------------------------------------
-
-
-def _splits(
-    folder: DataFolder, split: str, holdout: int | None, *, seed: int
-) -> tuple[Dataset, Dataset, Dataset]:
-    """The whole training split, the points to train on, and those to measure on."""
-    from learned_index.cli.pipeline import choose_points
-
-    if split == "test":
-        whole, train, _ = choose_points(folder, 0, seed=seed)
-        if "test" not in folder.splits:
-            raise InputError(f"{folder.path} has no test split for --split test")
-        return whole, train, folder.read("test")
-    if holdout is None and "dev" not in folder.splits:
-        n_points = folder.read("train").n_points
-        holdout = max(1, min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * n_points)))
-    whole, train, queries = choose_points(folder, holdout, seed=seed)
-    if queries is None or queries.n_points == 0:
-        raise InputError(
-            f"{folder.path} has no dev split, and no training point can be held out without taking "
-            "a label its last one; use --split test"
-        )
-    return whole, train, queries
-
-
-def _encoded(
-    spec: str,
-    configs: ModelConfigs,
-    whole: Dataset,
-    train: Dataset,
-    queries: Dataset,
-    *,
-    cache: str | None,
-    quiet: bool,
-) -> tuple[Encoder, AblationData]:
-    """Fit the encoder on the points that are not held out, and encode once for all rows."""
-    import numpy as np
-
-    from learned_index.analysis.shared import AblationData
-    from learned_index.cli.measure import renumbered
-    from learned_index.cli.sources import (
-        bind,
-        encode_points,
-        make_encoder,
-        plain_points,
-        points_for,
-    )
-    from learned_index.elias import ELIAS
-    from learned_index.elias.points import default_features, fit_encoder, take
-
-    has_texts = train.texts is not None
-    encoder = make_encoder(spec, has_texts=has_texts, seed=configs.training.seed)
-    held = ELIAS(
-        encoder, configs.index, training=configs.training, config=configs.model
-    ).held_out_rows(train.labels)
-    kept = np.setdiff1d(np.arange(train.n_points), held)
-    points = points_for(encoder, train)
-    with progress_bar(f"fitting {spec}", quiet=quiet):
-        fit_encoder(encoder, take(points, kept), whole_split=points_for(encoder, whole))
-    vectors = encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
-    if queries.split != "train":
-        bind(encoder, queries)
-    query_vectors = encode_points(
-        encoder, points_for(encoder, queries), what="encoding queries", cache=cache, quiet=quiet
-    )
-    features = None
-    if configs.model.clustering_features == "tfidf":
-        with progress_bar("sparse features", quiet=quiet):
-            maker = default_features(plain_points(train))
-            fit_encoder(maker, take(plain_points(train), kept), whole_split=plain_points(train))
-            features = maker.encode(plain_points(train))
-    return encoder, AblationData(
-        points=plain_points(train),
-        labels_NL=train.labels,
-        vectors_ND=vectors,
-        queries=plain_points(queries),
-        query_vectors=query_vectors,
-        truth=renumbered(train.vocabulary, queries),
-        features_NV=features,
-    )
-
-
-# -- one-vs-all -------------------------------------------------------------------------------
-
-
-def _one_vs_all(ablation: Ablation, *, epochs: int | None, rate: float | None) -> Row:
-    """All labels scored in every step, the encoder trained along where the index trains it."""
-    import copy
-    import time
-
-    import numpy as np
-
-    from learned_index.baselines.ova import OneVsAll
-    from learned_index.elias.points import dense_vectors, take
-    from learned_index.training.optimisers import encoder_groups
-    from learned_index.training.sources import EncoderInputs
-
-    data, configs = ablation.data, ablation.configs
-    rows = np.flatnonzero(np.diff(ablation.kept_labels.indptr))
-    labels = ablation.kept_labels[rows]
-    training = configs.training.resolve_epochs(
-        len(rows), trained="encoder" if ablation.trains_encoder else "index"
-    )
-    trained = (training.stage1_epochs or 0) + (training.stage2_epochs or 0)
-    if ablation.trains_encoder:
-        trained += training.warm_epochs or 0
-    settings: dict[str, Any] = {
-        "epochs": epochs or max(1, trained),
-        "batch_size": training.batch_size,
-        "learning_rate": rate or 0.03,
-        "projection_learning_rate": training.projection_learning_rate,
-        "weight_decay": training.weight_decay,
-        "warmup": training.warmup_fraction,
-        "projection": configs.index.projection,
-        "centroid_scale": training.label_init_scale,
-        "initial_bias": float(np.log(labels.nnz / (labels.shape[0] * labels.shape[1]))),
-        "dropout": training.dropout,
-        "seed": training.seed,
-    }
-
-    def run() -> tuple[Any, float, dict[str, Any]]:
-        model = OneVsAll(**settings)
-        start = time.perf_counter()
-        if ablation.trains_encoder:
-            encoder = copy.deepcopy(ablation.encoder)
-            groups, _ = encoder_groups(
-                encoder,  # type: ignore[arg-type]
-                learning_rate=training.encoder_learning_rate,
-                weight_decay=training.encoder_weight_decay,
-            )
-            texts: Any = take(data.points, rows)
-            points = EncoderInputs(encoder, texts, precision=training.precision)
-            model.fit_end_to_end(points, labels, encoder_groups=groups)
-            seconds = time.perf_counter() - start
-            queries: Any = dense_vectors(encoder, data.queries)
-        else:
-            model.build(data.vectors_ND[rows], labels)
-            seconds = time.perf_counter() - start
-            queries = np.asarray(data.query_vectors, dtype=np.float32)
-        return model.search(queries, 100), seconds, {"epochs": settings["epochs"]}
-
-    return ablation.external("build-up", ONE_VS_ALL, settings, run)
