@@ -13,20 +13,32 @@ from torch import nn
 
 from learned_index.errors import InputError
 from learned_index.kernels.edges import edge_strengths, edge_weights
+from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.types import Int64Array
 
 if TYPE_CHECKING:
     from learned_index.graph.pruning import PruningReport
 
+_LOW_HALF, _HALF = np.uint64(2**32 - 1), np.uint64(32)
+
 
 @numba.njit(nogil=True, cache=True)
 def _strongest(edge_labels, weights, best, cluster):
-    for c in range(edge_labels.shape[0]):
-        for m in range(edge_labels.shape[1]):
-            label = edge_labels[c, m]
-            if label >= 0 and weights[c, m] > best[label]:
-                best[label] = weights[c, m]
-                cluster[label] = c
+    """Clusters of the labels' strongest edges, the lowest of equal ones, -1 for no edge.
+
+    A cell of ``best``, 0 before, holds the bits of a weight above the cluster's number, counted
+    from the last: the larger number is the better edge, and no branch depends on the data. Pads
+    lead to the cell beyond the labels.
+    """
+    beyond = np.uint32(best.shape[0] - 1)
+    for c in range(np.uint64(edge_labels.shape[0])):
+        for m in range(np.uint64(edge_labels.shape[1])):
+            label = min(np.uint32(edge_labels[c, m]), beyond)
+            bits = np.uint64(np.uint32(bits_of_float(weights[c, m])))
+            best[label] = max(best[label], (bits << _HALF) | (_LOW_HALF - c))
+    for i in range(cluster.shape[0]):
+        cell = best[i]
+        cluster[i] = np.int64(_LOW_HALF - (cell & _LOW_HALF)) if cell > 0 else -1
 
 
 class ClusterLabelGraph(nn.Module):
@@ -159,8 +171,8 @@ class ClusterLabelGraph(nn.Module):
         weights = (self.weights() if weights_CM is None else weights_CM).detach()
         if weights.device.type != "cpu":
             return self._strongest_torch(weights)
-        best = np.full(self.n_labels, -1.0, np.float32)
-        cluster = np.full(self.n_labels, -1, np.int64)
+        best = np.zeros(self.n_labels + 1, np.uint64)
+        cluster = np.empty(self.n_labels, np.int64)
         _strongest(self.edge_labels_CM.numpy(), weights.numpy(), best, cluster)
         return torch.from_numpy(cluster)
 

@@ -36,9 +36,12 @@ def _softmax_row(logits, labels, scale, out):
 
 
 @numba.njit(nogil=True, cache=True)
-def _forward_rows(start, stop, logits_CM, labels_CM, scale, out_CM):
+def _forward_rows(start, stop, logits_CM, labels_CM, scale, strengths_CM, out_CM):
     for c in range(start, stop):
-        _softmax_row(logits_CM[c], labels_CM[c], scale, out_CM[c])
+        strengths, out = strengths_CM[c], out_CM[c]
+        _softmax_row(logits_CM[c], labels_CM[c], scale, strengths)
+        for m in range(out.shape[0]):
+            out[m] = min(strengths[m], np.float32(1.0))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
@@ -64,16 +67,16 @@ class _EdgeWeightsCPU(torch.autograd.Function):
     def forward(
         ctx: Any, logits_CM: torch.Tensor, labels_CM: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        strengths = torch.empty(logits_CM.shape)
+        strengths, weights = torch.empty(logits_CM.shape), torch.empty(logits_CM.shape)
         arrays = [t.detach().contiguous().numpy() for t in (logits_CM, labels_CM)]
-        out = strengths.numpy()
+        outputs = [strengths.numpy(), weights.numpy()]
         run_ranges(
-            split_evenly(len(out), torch.get_num_threads()),
-            lambda _, a, b: _forward_rows(a, b, *arrays, np.float32(scale), out),
+            split_evenly(len(strengths), torch.get_num_threads()),
+            lambda _, a, b: _forward_rows(a, b, *arrays, np.float32(scale), *outputs),
         )
         ctx.save_for_backward(strengths)
         ctx.scale = np.float32(scale)
-        return strengths.clamp(max=1.0)
+        return weights
 
     @staticmethod
     @once_differentiable
