@@ -28,8 +28,8 @@ from learned_index.types import Float32Array
 
 Negatives: TypeAlias = Literal["tfn", "tfn+man"]
 INSTALL = (
-    "it wants numpy<2 and scipy<1.14, so an environment of its own: pip install libpecos "
-    "'numpy<2' 'scipy<1.14' learned-index"
+    "it wants older packages, so an environment of its own: pip install learned-index libpecos "
+    "'numpy<2' 'scipy<1.14' 'pyarrow<22'"
 )
 
 
@@ -72,8 +72,10 @@ class PecosTrees(PointSystem):
         self._disk_bytes: int | None = None
 
     def _train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> Any:
-        xmc = import_package("pecos.xmc", distribution="libpecos", install=INSTALL)
-        linear = import_package("pecos.xmc.xlinear.model", distribution="libpecos", install=INSTALL)
+        xmc, base, linear = (
+            import_package(module, distribution="libpecos", install=INSTALL)
+            for module in ("pecos.xmc", "pecos.xmc.base", "pecos.xmc.xlinear.model")
+        )
         parameters = {
             "nr_splits": self.nr_splits,
             "max_leaf_size": self.max_leaf_size,
@@ -84,7 +86,7 @@ class PecosTrees(PointSystem):
         labels = y_NL.tocsc()
         chain = xmc.Indexer.gen(
             xmc.LabelEmbeddingFactory.create(labels, x_NF, method="pifa"),
-            train_params=xmc.HierarchicalKMeans.TrainParams.from_dict(parameters, recursive=True),
+            train_params=base.HierarchicalKMeans.TrainParams.from_dict(parameters, recursive=True),
         )
         if self.progress is not None:
             self.progress(0.2, "training the layers")

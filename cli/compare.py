@@ -86,7 +86,9 @@ class SavedIndex:
     "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
     "(hnswlib:links=48). Of other packages, if installed: lorann, lorann-queries, scann, hnswlib, "
     "usearch; of FAISS also ivf-sq8 and ivf-pq; engine is the index's search engine; ova, "
-    "one-vs-all, is trained.  [default: engine,exact,exact-int8,hnsw,ivf,tree,knn]",
+    "one-vs-all, is trained. Whole systems, trained here on words: omikuji (or "
+    "omikuji:preset=bonsai), pecos (or pecos:max_leaf_size=50,nr_splits=32).  "
+    "[default: engine,exact,exact-int8,hnsw,ivf,tree,knn]",
 )
 @click.option(
     "--split",
@@ -170,7 +172,10 @@ def compare(
     exact, exact-int8, hnsw, ivf and the other vector searches search the very label classifiers
     that the index ranks with, its projection folded in; tree is its stage-1 partition with the
     same classifiers; knn votes with the nearest training points; ova trains all labels
-    one-vs-all. Of a model of li train its (first) index is compared, without the ranker. Each is
+    one-vs-all. pecos and omikuji are whole systems: label trees that are trained on the words of
+    the points (tf-idf, or the data's own features) and see nothing of the model; exact 100 does
+    not apply to them. Making tf-idf is not part of a query's time, as encoding is not for the
+    others. Of a model of li train its (first) index is compared, without the ranker. Each is
     measured in its own process at every setting of its query-time knobs: accuracy in percent,
     recall of the exact 100 best classifiers, latency of single queries on one thread, throughput
     of batches, build time, memory, disk.
@@ -188,6 +193,7 @@ def compare(
         write_comparison,
     )
     from learned_index.evaluation import compare as run
+    from learned_index.evaluation.method import WITH_TRAINING_VECTORS
     from learned_index.evaluation.report import comparison_parts
     from learned_index.text_index import trained_index
 
@@ -207,7 +213,8 @@ def compare(
         model,
         resolve_data(data, quiet=quiet),
         split,
-        with_training=any(spec.inputs in ("training", "classifiers+queries") for spec in specs),
+        with_training=any(spec.inputs in WITH_TRAINING_VECTORS for spec in specs),
+        with_features=any(spec.inputs == "points" for spec in specs),
         max_queries=max_queries,
         cache=cache,
         quiet=quiet,
@@ -281,6 +288,7 @@ def _comparison_data(
     split: SplitName,
     *,
     with_training: bool,
+    with_features: bool,
     max_queries: int | None,
     cache: str | None,
     quiet: bool,
@@ -289,6 +297,7 @@ def _comparison_data(
     import numpy as np
 
     from learned_index.cli.measure import encode_split, renumbered
+    from learned_index.cli.sources import plain_points
     from learned_index.errors import InputError
     from learned_index.evaluation import ComparisonData, propensities_from_counts
 
@@ -300,11 +309,18 @@ def _comparison_data(
         rows = np.sort(np.random.default_rng(0).permutation(test.n_points)[:max_queries])
     vectors = encode_split(model.encoder, test, cache=cache, quiet=quiet)
     truth = renumbered(model.vocabulary, test)
-    embeddings = labels = None
-    if with_training:
+    embeddings = labels = features = query_features = None
+    if with_training or with_features:
         train = folder.read("train")
-        embeddings = encode_split(model.encoder, train, cache=cache, quiet=quiet)
         labels = renumbered(model.vocabulary, train)
+    if with_training:
+        embeddings = encode_split(model.encoder, train, cache=cache, quiet=quiet)
+    if with_features:
+        from learned_index.encoders.point_features import point_features
+
+        with progress_bar("features of words", quiet=quiet):
+            features, query_features = point_features(plain_points(train), plain_points(test))
+            query_features = query_features[rows]
     counts = np.zeros(truth.shape[1], dtype=np.int64)
     if model.label_counts is not None:
         counts[: len(model.label_counts)] = model.label_counts
@@ -314,6 +330,8 @@ def _comparison_data(
         propensities=propensities_from_counts(counts, n_points=max(model.n_points, 1)),
         embeddings_ND=embeddings,
         labels_NL=labels,
+        features_NF=features,
+        query_features_NF=query_features,
     )
 
 

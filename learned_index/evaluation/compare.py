@@ -25,7 +25,13 @@ from learned_index.evaluation.comparison import (
     ComparisonSettings,
 )
 from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.method import MethodSpec, ModelLoader
+from learned_index.evaluation.method import (
+    OWN_RANKING,
+    WITH_TRAINING_VECTORS,
+    MethodInputs,
+    MethodSpec,
+    ModelLoader,
+)
 from learned_index.evaluation.metrics import canonical_truth, evaluate
 from learned_index.evaluation.operating import (
     NEIGHBOUR_RECALL,
@@ -98,6 +104,8 @@ def compare(
                 queries_ND=data.queries_ND,
                 embeddings_ND=data.embeddings_ND,
                 labels_NL=data.labels_NL,
+                features_NF=data.features_NF,
+                query_features_NF=data.query_features_NF,
                 with_training_queries=any(s.inputs == "classifiers+queries" for s in specs),
             )
             reference = Reference(workspace, truth_NL, data.propensities)
@@ -105,6 +113,7 @@ def compare(
             n_queries=truth_NL.shape[0],
             n_labels=len(reference.items_LE),
             dim=int(np.shape(data.queries_ND)[1]),
+            n_features=None if data.features_NF is None else int(data.features_NF.shape[1]),
             k=DEPTH,
             threads=threads,
             batch_size=settings.batch_size,
@@ -116,6 +125,7 @@ def compare(
             target_recall=settings.target_recall,
             exact_recall=reference.metrics[TARGET_METRIC],
             projection_timed=False,
+            features_timed=False,
             isolation=settings.isolation,
         )
         comparison.environment["seed"] = settings.seed
@@ -155,7 +165,7 @@ def compare(
             point[TARGET_METRIC]
             for spec, points in measured
             for point in points
-            if spec.inputs != "training" and point["error"] is None
+            if spec.inputs not in OWN_RANKING and point["error"] is None
         ]
     )
     comparison.environment["best_recall"] = best_recall
@@ -185,12 +195,7 @@ def _kept_results(
     """Return the store of measurements under the conditions of this run; None without a folder."""
     if folder is None:
         return None
-    truth_NL, training = reference.truth_NL, ""
-    if workspace.has("train_embeddings"):
-        labels_NL = workspace.load_labels()
-        training = data_digest(
-            [workspace.load("train_embeddings"), labels_NL.indptr, labels_NL.indices]
-        )
+    truth_NL = reference.truth_NL
     return KeptResults(
         folder,
         data=data_digest(
@@ -202,9 +207,26 @@ def _kept_results(
                 np.asarray(reference.propensities),
             ]
         ),
-        training=training,
+        training=_training_digests(workspace),
         conditions={name: environment[name] for name in CONDITIONS},
     )
+
+
+def _training_digests(workspace: Workspace) -> dict[MethodInputs, str]:
+    """Return a digest of what each kind of method learns from, queries of its own included."""
+
+    def parts(name: str) -> list[Any]:
+        matrix = workspace.load_sparse(name)
+        return [np.asarray(matrix.shape), matrix.indptr, matrix.indices, matrix.data]
+
+    digests: dict[MethodInputs, str] = {}
+    if workspace.has("train_embeddings"):
+        vectors = data_digest([workspace.load("train_embeddings"), *parts("train_labels")])
+        digests.update(dict.fromkeys(WITH_TRAINING_VECTORS, vectors))
+    if workspace.has("train_features"):
+        names = ("train_features", "query_features", "train_labels")
+        digests["points"] = data_digest([part for name in names for part in parts(name)])
+    return digests
 
 
 def _points(job: Job, report: dict[str, Any], reference: Reference) -> list[dict[str, Any]]:
@@ -217,8 +239,7 @@ def _points(job: Job, report: dict[str, Any], reference: Reference) -> list[dict
         point = _empty_point(job.spec.name, None)
         try:
             point.update(evaluate(ids_NK, reference.truth_NL, propensities=reference.propensities))
-            # Methods built from training points search no label classifiers.
-            if job.spec.inputs != "training":
+            if job.spec.inputs not in OWN_RANKING:  # the others search no label classifiers
                 point[NEIGHBOUR_RECALL] = reference.neighbours(ids_NK)
         except (LookupError, InputError) as problem:  # duplicates or ids out of range
             return [_empty_point(job.spec.name, f"wrong answers: {describe(problem)}")]
@@ -260,12 +281,35 @@ def _check(specs: Sequence[MethodSpec], data: ComparisonData, truth_NL: sp.csr_m
         )
     if not np.isfinite(np.asarray(data.queries_ND, dtype=np.float64).sum()):
         raise InputError("the test vectors hold NaN or infinity; mend or drop such rows")
-    needs = [spec.name for spec in specs if spec.inputs in ("training", "classifiers+queries")]
+    _check_training(specs, data)
+
+
+def _check_training(specs: Sequence[MethodSpec], data: ComparisonData) -> None:
+    """Raise unless what the methods learn from is there, and fits."""
+    needs = [spec.name for spec in specs if spec.inputs in WITH_TRAINING_VECTORS]
     if needs and (data.embeddings_ND is None or data.labels_NL is None):
         raise InputError(f"{', '.join(needs)} learn from training vectors and labels; give both")
-    if data.embeddings_ND is not None and data.labels_NL is not None:
-        n_points = len(data.embeddings_ND)
-        if n_points != data.labels_NL.shape[0]:
+    needs = [spec.name for spec in specs if spec.inputs == "points"]
+    x_NF, queries_NF = data.features_NF, data.query_features_NF
+    if needs and (x_NF is None or queries_NF is None or data.labels_NL is None):
+        raise InputError(
+            f"{', '.join(needs)} learn from sparse features and labels; give features_NF, "
+            "query_features_NF and labels_NL"
+        )
+    for what, rows in (
+        ("training vectors", data.embeddings_ND),
+        ("rows of training features", x_NF),
+    ):
+        if rows is not None and data.labels_NL is not None:
+            n_points = np.shape(rows)[0]
+            if n_points != data.labels_NL.shape[0]:
+                raise InputError(
+                    f"got {n_points} {what} and {data.labels_NL.shape[0]} rows of labels"
+                )
+    if x_NF is not None and queries_NF is not None:
+        expected = len(data.queries_ND), x_NF.shape[1]
+        if queries_NF.shape != expected:
             raise InputError(
-                f"got {n_points} training vectors and {data.labels_NL.shape[0]} rows of labels"
+                f"the test points' features are {queries_NF.shape}, expected {expected}: a row for "
+                "each test vector, the columns of the training points"
             )

@@ -39,7 +39,10 @@ class ComparisonData:
             (labels that it never saw: misses that nothing can find).
         propensities: As many as ``truth_NL`` has columns, from the training labels.
         embeddings_ND: Training vectors, for the methods that learn from points; None without.
-        labels_NL: Their labels, columns as in ``truth_NL``.
+        labels_NL: Labels of the training points, columns as in ``truth_NL``.
+        features_NF: Sparse features of the training points, for the whole systems that learn from
+            them; None without.
+        query_features_NF: Those of the test points, with the same columns.
     """
 
     queries_ND: DenseMatrix
@@ -47,6 +50,8 @@ class ComparisonData:
     propensities: npt.ArrayLike
     embeddings_ND: DenseMatrix | None = None
     labels_NL: sp.csr_matrix | None = None
+    features_NF: sp.csr_matrix | None = None
+    query_features_NF: sp.csr_matrix | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +60,8 @@ class ComparisonSettings:
 
     Attributes:
         target_recall: Share of the best R@100 of the run that a method's best setting must reach,
-            0 to 1. "Best" is over the methods that search the model; knn and ova, which are
-            trained for themselves, do not count.
+            0 to 1. "Best" is over the methods that search the model; knn, ova and the whole
+            systems, which are trained for themselves, do not count.
         threads: Threads for building and batches; None uses all. Single queries always use one.
         batch_size: Queries per batch.
         latency_queries: Single queries timed for each setting and repetition, at least.

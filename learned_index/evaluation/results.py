@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from learned_index.errors import ModelFormatError
-from learned_index.evaluation.method import MethodSpec, ModelLoader
+from learned_index.evaluation.method import MethodInputs, MethodSpec, ModelLoader
 from learned_index.persistence import atomic_file, read_json, write_json
 
 MODEL_SOURCES = ("graph", "engine", "kernels")
@@ -26,12 +26,17 @@ class KeptResults:
     Args:
         folder: Where the files lie; made when the first is written.
         data: Digest of what is searched, and with what.
-        training: Digest of the training data, for the methods that learn from it.
+        training: Digest of the training data, by the kind of method that learns from it.
         conditions: What else measurements depend on, JSON-able: threads, versions, ...
     """
 
     def __init__(
-        self, folder: Path, *, data: str, training: str, conditions: Mapping[str, Any]
+        self,
+        folder: Path,
+        *,
+        data: str,
+        training: Mapping[MethodInputs, str],
+        conditions: Mapping[str, Any],
     ) -> None:
         self.folder = folder
         self._data, self._training, self._conditions = data, training, conditions
@@ -64,11 +69,10 @@ class KeptResults:
 
     def _digest_of(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
         if spec.name not in self._digests:
-            learns = spec.inputs in ("training", "classifiers+queries")
             self._digests[spec.name] = method_digest(
                 spec,
                 loader,
-                data=self._data + (self._training if learns else ""),
+                data=self._data + self._training.get(spec.inputs, ""),
                 conditions=self._conditions,
             )
         return self._digests[spec.name]

@@ -47,10 +47,6 @@ class Workspace:
         """Read one sparse matrix."""
         return sp.csr_matrix(sp.load_npz(self._path(name, ".npz")))
 
-    def load_labels(self) -> sp.csr_matrix:
-        """Read the training labels."""
-        return self.load_sparse("train_labels")
-
     def has(self, name: str) -> bool:
         """Tell whether there is an array or a sparse matrix of this name."""
         return any(self._path(name, suffix).exists() for suffix in (".npy", ".npz"))
