@@ -95,8 +95,9 @@ class OmikujiTrees(PointSystem):
         """Return the lists as they are."""
         return prepared_B
 
-    def bind(self, k: int, *, beam_size: int = DEFAULT_BEAM) -> BoundSearch:
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the beam; ``one`` runs on one thread, ``batch`` on as many as torch uses."""
+        beam_size = query_arguments.get("beam_size", DEFAULT_BEAM)
         single, threads = self._single.predict, batch_threads()
 
         def one(row: Pairs) -> list[tuple[int, float]]:

@@ -107,8 +107,9 @@ class PecosTrees(PointSystem):
         """Return the rows, each a matrix."""
         return [prepared_BF[row] for row in range(prepared_BF.shape[0])]
 
-    def bind(self, k: int, *, beam_size: int = DEFAULT_BEAM) -> BoundSearch:
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the beam; ``one`` runs on one thread, ``batch`` on as many as torch uses."""
+        beam_size = query_arguments.get("beam_size", DEFAULT_BEAM)
         predict, threads = self._model.predict, batch_threads()
         return BoundSearch(
             lambda row: predict(row, beam_size=beam_size, only_topk=k, threads=1),

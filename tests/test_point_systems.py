@@ -291,6 +291,19 @@ def test_importing_the_adapters_imports_no_package():
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_the_package_can_be_installed_beside_libpecos():
+    """Newer numpy and scipy it refuses; the lower bounds of this project must stay below."""
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    path = Path(__file__).parents[1] / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    wanted = {(r := Requirement(text)).name: r for text in project["dependencies"]}
+    assert wanted["numpy"].specifier.contains("1.26.4")
+    assert wanted["scipy"].specifier.contains("1.13.1")
+
+
 # With the packages themselves, where they are installed.
 
 
