@@ -31,6 +31,7 @@ LONGEST = (
     "test_triton_kernels.py",
     "test_cli_train_model.py",
     "test_learned_graph_index.py",
+    "test_index_saving.py",
     "test_elias_saving.py",
     "test_benchmark_engine.py",
     "test_engine.py",
