@@ -19,19 +19,21 @@ from learned_index.engine.building import (
 from learned_index.engine.config import EngineConfig
 from learned_index.kernels import intrinsics
 from learned_index.kernels.engine_filter import edges_to
-from learned_index.kernels.engine_select import rank_best, select_largest
-from learned_index.kernels.engine_steps import (
+from learned_index.kernels.engine_logits import (
     FINER,
-    best_rows,
     chosen_logits,
-    end_walks,
     group_logits,
     quantise,
     quantise_rest,
     row_logits,
     sketch_logits,
-    walk,
     whole_logits,
+)
+from learned_index.kernels.engine_select import rank_best, select_largest
+from learned_index.kernels.engine_steps import (
+    best_rows,
+    end_walks,
+    walk,
 )
 
 

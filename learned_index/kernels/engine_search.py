@@ -20,15 +20,12 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from learned_index.kernels.engine_select import rank_best, select_largest
-from learned_index.kernels.engine_steps import (
+from learned_index.kernels.engine_logits import (
     AHEAD,
-    best_rows,
     chosen_logits,
     code_sum,
     dot_float16,
     dot_float32,
-    end_walks,
     group_logits,
     is_finite,
     label_scores,
@@ -38,9 +35,14 @@ from learned_index.kernels.engine_steps import (
     row_logits,
     sketch_bias,
     sketch_logits,
+    whole_logits,
+)
+from learned_index.kernels.engine_select import rank_best, select_largest
+from learned_index.kernels.engine_steps import (
+    best_rows,
+    end_walks,
     softmax,
     walk,
-    whole_logits,
 )
 from learned_index.kernels.intrinsics import (
     as_float32,
