@@ -222,6 +222,29 @@ def test_kept_results_belong_to_the_features(fake, tmp_path):
     assert trained(changed(data, features_NF=data.features_NF * 2)) == 1
 
 
+def test_kept_results_of_the_others_outlive_a_new_system(monkeypatch, tmp_path):
+    """To install omikuji must not cost the hours that other methods were measured."""
+    for name, module in FAKES["omikuji"]().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    module = sys.modules["learned_index.evaluation.compare"]
+    describe, events = module.describe_environment, []
+
+    def measured(version):
+        environment = describe()
+        environment["versions"]["omikuji"] = version
+        monkeypatch.setattr(module, "describe_environment", lambda: environment)
+        events.clear()
+        compare(
+            parse_baselines("exact,omikuji"), FakeLoader(), system_data(), settings=quick(),
+            results=tmp_path, progress=events.append,
+        )  # fmt: skip
+        return {event.method for event in events if event.text != "measured earlier"}
+
+    assert measured("1.0") == {"exact", "omikuji"}
+    assert measured("1.0") == set()
+    assert measured("2.0") == {"omikuji"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

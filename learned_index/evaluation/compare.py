@@ -24,7 +24,7 @@ from learned_index.evaluation.comparison import (
     ComparisonEvent,
     ComparisonSettings,
 )
-from learned_index.evaluation.environment import describe_environment
+from learned_index.evaluation.environment import SYSTEM_PACKAGES, describe_environment
 from learned_index.evaluation.method import (
     OWN_RANKING,
     WITH_TRAINING_VECTORS,
@@ -195,7 +195,9 @@ def _kept_results(
     """Return the store of measurements under the conditions of this run; None without a folder."""
     if folder is None:
         return None
-    truth_NL = reference.truth_NL
+    truth_NL, conditions = reference.truth_NL, {name: environment[name] for name in CONDITIONS}
+    versions = dict(conditions["versions"])
+    systems = {name: versions.pop(name, None) for name in SYSTEM_PACKAGES}
     return KeptResults(
         folder,
         data=data_digest(
@@ -207,13 +209,20 @@ def _kept_results(
                 np.asarray(reference.propensities),
             ]
         ),
-        training=_training_digests(workspace),
-        conditions={name: environment[name] for name in CONDITIONS},
+        training=_training_digests(workspace, systems),
+        conditions={**conditions, "versions": versions},
     )
 
 
-def _training_digests(workspace: Workspace) -> dict[MethodInputs, str]:
-    """Return a digest of what each kind of method learns from, queries of its own included."""
+def _training_digests(
+    workspace: Workspace, systems: Mapping[str, str | None]
+) -> dict[MethodInputs, str]:
+    """Return a digest of what each kind of method learns from, queries of its own included.
+
+    Args:
+        workspace: Holds the training data.
+        systems: Versions of the packages that only whole systems use.
+    """
 
     def parts(name: str) -> list[Any]:
         matrix = workspace.load_sparse(name)
@@ -226,6 +235,7 @@ def _training_digests(workspace: Workspace) -> dict[MethodInputs, str]:
     if workspace.has("train_features"):
         names = ("train_features", "query_features", "train_labels")
         digests["points"] = data_digest([part for name in names for part in parts(name)])
+        digests["points"] += str(sorted(systems.items()))
     return digests
 
 

@@ -28,6 +28,9 @@ PACKAGES = (
     "usearch",
 )
 
+SYSTEM_PACKAGES = ("libpecos", "omikuji")
+"""Those of them that only the whole systems use: no other measurement depends on them."""
+
 
 def describe_environment() -> dict[str, Any]:
     """Return date (UTC), platform, CPU model, usable CPUs, load and package versions."""

@@ -349,7 +349,7 @@ def search_rows(
         if group == 0:
             _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
         if not is_finite(query, dim):
-            first_bad = b
+            first_bad = np.int64(b)
             break
         for d in range(dim):
             s.x[d] = query[d]
