@@ -24,7 +24,7 @@ from learned_index.evaluation.environment import describe_environment
 from learned_index.evaluation.threads import available_cpus, limit_threads
 from learned_index.persistence import atomic_file, write_json
 
-ROUNDS = 5
+ROUNDS = 21
 
 
 def throughput(

@@ -234,6 +234,30 @@ def test_ranges_cover_everything_once(n, parts):
     assert [i for a, b in by_weight for i in range(a, b)] == list(range(n))
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_every_range_is_done_once_before_the_call_returns(n_threads):
+    done = np.zeros(200, np.int64)
+
+    def add(part, start, stop):
+        assert (start, stop) == (2 * part, 2 * part + 2)
+        done[start:stop] += 1
+
+    run_ranges(split_evenly(200, 100), add, n_threads=n_threads)
+    assert (done == 1).all()
+
+
+def test_no_range_is_begun_after_an_error():
+    begun = []
+
+    def fail(part, start, stop):
+        begun.append(part)
+        raise ZeroDivisionError(str(part))
+
+    with pytest.raises(ZeroDivisionError):
+        run_ranges(split_evenly(1000, 1000), fail, n_threads=2)
+    assert len(begun) <= 2
+
+
 def test_an_error_in_a_worker_reaches_the_caller():
     def fail(part, start, stop):
         raise ZeroDivisionError(str(part))

@@ -9,8 +9,9 @@ on how many threads run, so results are equal bit for bit at any thread count.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
 
@@ -53,21 +54,35 @@ def run_ranges(
     call: Callable[[int, int, int], Any],
     n_threads: int | None = None,
 ) -> None:
-    """Call ``call(part, start, stop)`` for every range.
+    """Call ``call(part, start, stop)`` for every range, in this thread and in others.
+
+    An error ends the call when the ranges that have begun are done; the others are not begun.
 
     Args:
         ranges: The ranges; ``part`` is the position in this list.
         call: Must release the GIL inside (a ``nogil`` kernel) to run in parallel.
-        n_threads: Worker threads; default :func:`torch.get_num_threads`.
+        n_threads: Threads in all; default :func:`torch.get_num_threads`.
     """
     n_threads = min(n_threads or torch.get_num_threads(), len(ranges))
-    if n_threads <= 1:
-        for part, (start, stop) in enumerate(ranges):
-            call(part, start, stop)
-        return
-    futures = [
-        _pool(n_threads).submit(call, part, start, stop)
-        for part, (start, stop) in enumerate(ranges)
-    ]
-    for future in futures:
-        future.result()
+    waiting = deque(enumerate(ranges))
+
+    def work() -> None:
+        while waiting:
+            try:
+                part, (start, stop) = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                call(part, start, stop)
+            except BaseException:
+                waiting.clear()
+                raise
+
+    # The caller works too: a thread that must be woken for each range costs more than some ranges.
+    helpers = [_pool(n_threads).submit(work) for _ in range(n_threads - 1)]
+    try:
+        work()
+    finally:
+        wait(helpers)  # they use the caller's arrays
+    for helper in helpers:
+        helper.result()
