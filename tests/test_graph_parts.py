@@ -9,7 +9,7 @@ import torch
 
 from learned_index.errors import InputError
 from learned_index.graph import ClusterLabelGraph, ClusterRouter
-from learned_index.graph.router import beam_with_teacher_forcing
+from learned_index.kernels.beam import best_clusters
 
 
 def test_router_scores_follow_equation_2():
@@ -25,10 +25,10 @@ def test_router_scores_follow_equation_2():
 def test_teacher_forcing_adds_each_missing_cluster_once():
     scores = torch.tensor([[0.9, 0.8, 0.1, 0.0], [0.1, 0.2, 0.3, 0.4]])
     teacher = torch.tensor([[1, 3, 3], [2, -1, -1]])
-    beam = beam_with_teacher_forcing(scores, 2, teacher)
+    beam = best_clusters(scores, 2, teacher)
     assert [sorted(c for c in row if c >= 0) for row in beam.tolist()] == [[0, 1, 3], [2, 3]]
-    assert beam_with_teacher_forcing(scores, 2, None).shape == (2, 2)
-    assert beam_with_teacher_forcing(scores, 99, None).shape == (2, 4)
+    assert best_clusters(scores, 2, None).shape == (2, 2)
+    assert best_clusters(scores, 99, None).shape == (2, 4)
 
 
 def test_partition_graph_holds_each_label_once_with_weight_one():

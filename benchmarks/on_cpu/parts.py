@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from learned_index.graph.router import beam_with_teacher_forcing
 from learned_index.kernels import explore, path_scores, score_labels
-from learned_index.kernels.beam import cluster_scores
+from learned_index.kernels.beam import best_clusters, cluster_scores
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.batches import dropout_mask, padded_positives
 from learned_index.types import Int64Array
@@ -96,7 +95,7 @@ def timed_step(
     with clock.of("router"):
         logits_BC = router.logits(x_BD)
     with clock.of("beam with teacher forcing"):
-        clusters_BW = beam_with_teacher_forcing(logits_BC, index.config.beam_width, teacher_BP)
+        clusters_BW = best_clusters(logits_BC, index.config.beam_width, teacher_BP)
     with clock.of("router"):
         found_BW = cluster_scores(logits_BC, clusters_BW, router.scale)
         scores_BW = found_BW.detach().requires_grad_()

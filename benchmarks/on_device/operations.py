@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 
 from learned_index import LearnedGraphIndex
-from learned_index.graph.router import beam_with_teacher_forcing
 from learned_index.kernels import RowAdamW, RowGradients, explore, path_scores, score_labels
+from learned_index.kernels.beam import best_clusters
 from learned_index.kernels.dispatch import Implementation, choose
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.losses import classification_loss, shortlist_loss
@@ -67,7 +67,7 @@ def make_operations(
     with torch.no_grad():
         edges = index.graph.weights()
         teacher = index.graph.strongest_cluster(edges)[positives]
-        clusters = beam_with_teacher_forcing(index.router.logits(x), W, teacher)
+        clusters = best_clusters(index.router.logits(x), W, teacher)
         scores = index.router.scores(index.router.logits(x)).gather(1, clusters.clamp(min=0))
         scores = scores.masked_fill(clusters < 0, 0.0)
     labels = index.graph.edge_labels_CM

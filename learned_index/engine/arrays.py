@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,16 +33,28 @@ def padded(n: int) -> int:
     return -(-n // LANE_BYTES) * LANE_BYTES
 
 
-def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A copy in C order that begins at a cache line; a large one at a huge page.
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros in C order that begin at a cache line; a large array at a huge page.
 
     A row of 64 bytes then is one cache line, and Linux backs large arrays with huge pages, so that
     rows in no order miss fewer address translations.
     """
-    boundary = LANE_BYTES if array.nbytes < 2 * _HUGE_PAGE else _HUGE_PAGE
-    memory = np.empty(array.nbytes + boundary, np.uint8)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    boundary = _boundary(n_bytes)
+    memory = np.zeros(n_bytes + boundary, np.uint8)
     start = -memory.ctypes.data % boundary
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _boundary(n_bytes: int) -> int:
+    return LANE_BYTES if n_bytes < 2 * _HUGE_PAGE else _HUGE_PAGE
+
+
+def _aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, or a copy of it where it does not begin as :func:`aligned_zeros` do."""
+    if array.ctypes.data % _boundary(array.nbytes) == 0:
+        return array
+    copy = aligned_zeros(array.shape, array.dtype)
     copy[...] = array
     return copy
 
@@ -122,8 +135,8 @@ class EngineArrays:
         return {name: getattr(self, name) for name in self.names()}
 
     def aligned(self) -> EngineArrays:
-        """The same arrays in memory laid out for search, see :func:`aligned`."""
-        return EngineArrays(**{name: aligned(array) for name, array in self.named().items()})
+        """The same arrays in memory laid out for search, see :func:`aligned_zeros`."""
+        return EngineArrays(**{name: _aligned(array) for name, array in self.named().items()})
 
     def check(self, *, dim: int, precision: Precision) -> None:
         """Check everything that the compiled search relies on.

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.engine.arrays import SKETCH_TAIL, STORED_DTYPE, EngineArrays, padded
+from learned_index.engine.arrays import (
+    SKETCH_TAIL,
+    STORED_DTYPE,
+    EngineArrays,
+    aligned_zeros,
+    padded,
+)
 from learned_index.engine.config import EngineConfig, Precision
 from learned_index.errors import InputError
 from learned_index.types import Float32Array
@@ -94,8 +100,9 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
     cluster_codes, cluster_scales = quantised_rows(_folded(parts.cluster_vectors_CD, parts))
     basis_SD = _principal_axes(parts, sketch_dim)
     map_codes, map_scales = quantised_rows(basis_SD)
-    sketches = np.empty((n_labels, padded(sketch_dim + SKETCH_TAIL)), np.uint8)
-    vectors = np.zeros((n_labels, padded(dim)), STORED_DTYPE[config.precision])
+    # Made aligned: a copy of what is largest would double the memory of the build.
+    sketches = aligned_zeros((n_labels, padded(sketch_dim + SKETCH_TAIL)), np.uint8)
+    vectors = aligned_zeros((n_labels, padded(dim)), STORED_DTYPE[config.precision])
     biases = np.ascontiguousarray(parts.label_biases_L[order_L], np.float32)
     for start in range(0, n_labels, _BLOCK):
         rows = slice(start, min(start + _BLOCK, n_labels))

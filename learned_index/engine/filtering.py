@@ -69,12 +69,11 @@ class Places:
             InputError: Ids that do not exist, or a mask of another length.
         """
         given = np.asarray(deny)
-        if given.dtype != bool and given.size > self._most:
-            return None
-        if given.dtype == bool or given.ndim != 1 or given.size == 0:
-            ids = np.flatnonzero(label_mask(deny, len(self._of_id), name="deny"))
+        n_ids = len(self._of_id)
+        if given.dtype == bool:
+            ids = np.flatnonzero(label_mask(given, n_ids, name="deny"))
         else:
-            ids = _checked(given, len(self._of_id), name="deny")
+            ids = _checked(given, n_ids, name="deny")
         if len(ids) > self._most:
             return None
         places = self._of_id[ids]

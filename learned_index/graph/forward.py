@@ -15,10 +15,9 @@ from learned_index.graph.hierarchy import (
     region_targets,
 )
 from learned_index.graph.output import IndexOutput
-from learned_index.graph.router import beam_with_teacher_forcing, distinct
 from learned_index.graph.walking import walk_edges
 from learned_index.kernels import RowAdamW, RowGradients, score_labels
-from learned_index.kernels.beam import cluster_scores
+from learned_index.kernels.beam import best_clusters, cluster_scores, distinct
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.batches import as_positives
@@ -94,7 +93,7 @@ def _explored_clusters(
     if hierarchy is not None and not scores_all_clusters(index):
         return _among_candidates(index, hierarchy, x_BD, distinct(teacher_BP))
     logits_BC = index.router.logits(x_BD)
-    clusters_BW = beam_with_teacher_forcing(logits_BC, width, teacher_BP)
+    clusters_BW = best_clusters(logits_BC, width, teacher_BP)
     scores_BW = cluster_scores(logits_BC, clusters_BW, index.router.scale)
     region_loss = None
     if hierarchy is not None:
@@ -121,7 +120,7 @@ def _among_candidates(
     logits_BK = cluster_logits(index.router, x_BD, walk.ids_BK)
     columns = torch.arange(size, device=x_BD.device).expand_as(walk.ids_BK)
     teacher_BP = columns.masked_fill(~walk.positive_BK, -1)[:, : positives_BP.shape[1]]
-    chosen_BW = beam_with_teacher_forcing(logits_BK, index.config.beam_width, teacher_BP)
+    chosen_BW = best_clusters(logits_BK, index.config.beam_width, teacher_BP)
     safe_BW = chosen_BW.clamp(min=0)
     clusters_BW = walk.ids_BK.gather(1, safe_BW).masked_fill(chosen_BW < 0, -1)
     unused = clusters_BW < 0

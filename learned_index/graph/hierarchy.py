@@ -19,9 +19,10 @@ from torch import nn
 from learned_index.errors import InputError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig
-from learned_index.graph.router import ClusterRouter, beam_with_teacher_forcing
+from learned_index.graph.router import ClusterRouter
 from learned_index.graph.walking import Walk, walk_edges
 from learned_index.kernels import explore, score_labels
+from learned_index.kernels.beam import best_clusters
 from learned_index.kernels.routing import routing_coverage, routing_widths
 from learned_index.types import Float32Array
 
@@ -272,7 +273,7 @@ class RegionHierarchy(nn.Module):
         edges_SM = self.graph.weights()
         strongest = self.graph.strongest_cluster(edges_SM).to(x_BD.device)
         teacher_BP = torch.where(positives_BP >= 0, strongest[positives_BP.clamp(min=0)], -1)
-        regions_BW = beam_with_teacher_forcing(logits_BS, self.W0, teacher_BP)
+        regions_BW = best_clusters(logits_BS, self.W0, teacher_BP)
         unused = regions_BW < 0
         scores_BW = self.router.scores(logits_BS).gather(1, regions_BW.clamp(min=0))
         return walk_edges(

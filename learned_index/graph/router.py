@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from learned_index.kernels.beam import best_clusters
-from learned_index.kernels.beam import distinct as distinct
-
 
 class ClusterRouter(nn.Module):
     """Linear scorer of clusters, ``s = min(1, alpha * softmax(x W^T))``.
@@ -49,20 +46,3 @@ class ClusterRouter(nn.Module):
         logits_BC = self.logits(x_BD)
         clusters_BW = logits_BC.topk(min(beam_width, logits_BC.shape[1]), dim=1).indices
         return self.scores(logits_BC).gather(1, clusters_BW), clusters_BW
-
-
-def beam_with_teacher_forcing(
-    logits_BC: torch.Tensor, beam_width: int, teacher_clusters_BP: torch.Tensor | None
-) -> torch.Tensor:
-    """The best clusters of each query; in training also those that hold its labels.
-
-    Args:
-        logits_BC: Cluster logits; they order the clusters, also those whose scores are cut at 1.
-        beam_width: W.
-        teacher_clusters_BP: int64, for each positive label the cluster with its strongest edge, -1
-            where unused; duplicates and clusters of the beam are dropped.
-
-    Returns:
-        int64 B x (W + P), -1 where unused, no cluster twice in a row.
-    """
-    return best_clusters(logits_BC, beam_width, teacher_clusters_BP)

@@ -11,8 +11,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.engine_select import kth_bits
-from learned_index.kernels.engine_steps import best_rows
-from learned_index.kernels.intrinsics import bits_of_float, fast_exp
+from learned_index.kernels.engine_steps import best_rows, softmax
+from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 _WIDEST = 64
@@ -122,25 +122,11 @@ def distinct(ids_BP: torch.Tensor) -> torch.Tensor:
     return ids[:, :width]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
-def _softmax_row(logits, out):
-    largest = np.float32(-np.inf)
-    for c in range(logits.shape[0]):
-        largest = max(largest, logits[c])
-    total = np.float32(0.0)
-    for c in range(logits.shape[0]):
-        value = fast_exp(logits[c] - largest)
-        out[c] = value
-        total += value
-    factor = np.float32(1.0) / total
-    for c in range(logits.shape[0]):
-        out[c] *= factor
-
-
 @numba.njit(nogil=True, cache=True)
 def _score_rows(start, stop, logits_BC, clusters_BW, scale, softmax_BC, out_BW):
     for b in range(start, stop):
-        _softmax_row(logits_BC[b], softmax_BC[b])
+        softmax_BC[b] = logits_BC[b]
+        softmax(softmax_BC[b], softmax_BC.shape[1], 1.0)
         for w in range(clusters_BW.shape[1]):
             c = clusters_BW[b, w]
             out_BW[b, w] = min(np.float32(1.0), scale * softmax_BC[b, c]) if c >= 0 else 0.0

@@ -13,13 +13,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.engine_select import kth_bits
-from learned_index.kernels.intrinsics import bits_of_float, float_of_bits
+from learned_index.kernels.intrinsics import bits_of_float, float_of_bits, trailing_zeros
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 # Cells of the merge: nothing yet, and one that does not count: a pad, or a positive taken already.
@@ -50,16 +47,6 @@ class Shortlist(NamedTuple):
     n_positives_B: torch.Tensor
     n_valid_B: torch.Tensor
     path_BK: torch.Tensor | None = None
-
-
-@intrinsic
-def _trailing_zeros(_: Any, value: Any) -> Any:
-    """How many bits of a uint64 that is not 0 stand below its lowest 1."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), generate
 
 
 @numba.njit(nogil=True, cache=True)
@@ -129,7 +116,7 @@ def _take_marked(words, best_L, labels, places, scores, n):
         word = words[w]
         words[w] = 0
         while word:
-            label = (w << _WORD_BITS) + _trailing_zeros(word)
+            label = (w << _WORD_BITS) + trailing_zeros(word)
             word &= word - _ONE
             labels[n] = label
             cell = best_L[label]

@@ -85,6 +85,16 @@ def float_of_bits(_: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
+@intrinsic
+def trailing_zeros(_: Any, value: Any) -> Any:
+    """How many bits of a uint64 that is not 0 stand below its lowest 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
 def _multiply_add_rows(
     builder: Any, rows: list[Any], queries: list[Any], length: Any
 ) -> list[list[Any]]:

@@ -67,10 +67,10 @@ def run_ranges(
     waiting = deque(enumerate(ranges))
 
     def work() -> None:
-        while waiting:
+        while True:
             try:
                 part, (start, stop) = waiting.popleft()
-            except IndexError:  # another thread took the last one
+            except IndexError:  # none is left
                 return
             try:
                 call(part, start, stop)
