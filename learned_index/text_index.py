@@ -22,6 +22,7 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
+from learned_index.persistence.contents import require_layout, require_range, whole_number
 from learned_index.training import TrainingEvent
 from learned_index.types import PAD_ID, PAD_SCORE, Encoder, Float32Array, Int64Array, SearchResult
 
@@ -312,21 +313,15 @@ class TextIndex:
         directory = Path(directory)
         manifest = read_manifest(directory, kind=cls.kind)
         try:
-            kind, n_points = str(manifest.config["encoder"]), int(manifest.config["n_points"])
-        except (KeyError, TypeError, ValueError):
-            raise ModelFormatError(
-                f"{directory}: the manifest lacks 'encoder' or 'n_points'; copy the model again"
-            ) from None
-        counts = None
-        if "counts.safetensors" in manifest.files:
-            counts = load_arrays(directory / "counts.safetensors").get("label_counts")
-        try:
+            index = open_index(directory / "index", verify=False)
+            counts = directory / "counts.safetensors"
+            known = counts.name in manifest.files
             return cls(
-                encoder_class(kind).load(directory / "encoder"),
-                open_index(directory / "index", verify=False),
+                encoder_class(str(manifest.config.get("encoder"))).load(directory / "encoder"),
+                index,
                 LabelVocabulary.load(directory),
-                label_counts=counts,
-                n_points=n_points,
+                label_counts=load_label_counts(counts, index.n_labels) if known else None,
+                n_points=whole_number(manifest.config, "n_points"),
             )
         except InputError as error:
             raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
@@ -366,6 +361,18 @@ def restricted(
 
 def _n_rows(rows: Any) -> int:
     return int(rows.shape[0]) if sp.issparse(rows) else len(rows)
+
+
+def load_label_counts(path: Path, n_labels: int) -> Int64Array:
+    """Training points of each label, int64 L, as a saved model holds them.
+
+    Raises:
+        InputError: Another dtype or number of labels, or negative counts.
+    """
+    arrays = load_arrays(path)
+    require_layout(arrays, {"label_counts": (np.int64, (n_labels,))})
+    require_range("label_counts", arrays["label_counts"], 0, 1 << 62)
+    return arrays["label_counts"]
 
 
 def _label_counts(labels: Any, n_labels: int) -> Int64Array:

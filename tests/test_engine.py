@@ -282,7 +282,7 @@ def test_damaged_engines_are_refused(index, tmp_path):
     edges = np.array(engine.arrays.edge_labels_E)
     edges[3] = N_LABELS
     np.save(directory / "edge_labels_E.npy", edges)
-    with pytest.raises(ModelFormatError, match="targets run"):
+    with pytest.raises(ModelFormatError, match="edge_labels_E runs"):
         SearchEngine.from_pretrained(directory)
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["config"]["engine"]["precision"] = "int4"

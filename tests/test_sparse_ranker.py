@@ -185,7 +185,7 @@ def test_ids_beyond_the_features_in_a_file_are_refused(
     ranker = fit(problem)
     ranker._features = ranker._features + V
     ranker.save(tmp_path)
-    with pytest.raises(ModelFormatError, match="do not fit"):
+    with pytest.raises(ModelFormatError, match="features runs"):
         SparseRanker.load(tmp_path)
 
 

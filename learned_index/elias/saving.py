@@ -21,8 +21,9 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
+from learned_index.persistence.contents import whole_number
 from learned_index.ranking import Calibrator, Combination, SparseRanker
-from learned_index.text_index import TextIndex, encoder_class
+from learned_index.text_index import TextIndex, encoder_class, load_label_counts
 
 if TYPE_CHECKING:
     from learned_index.elias.model import ELIAS
@@ -108,7 +109,7 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         ]
         members = [
             open_index(directory / f"member_{n}" / "index", verify=False)
-            for n in range(int(config["n_members"]))
+            for n in range(whole_number(config, "n_members", low=1))
         ]
         model = cls(
             encoders[0],
@@ -126,8 +127,8 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         if config["has_calibrator"]:
             model.calibrator_ = Calibrator.load(directory / "calibrator", verify=False)
         model.vocabulary = LabelVocabulary.load(directory)
-        model.label_counts = load_arrays(directory / _COUNTS)["label_counts"]
-        model.n_points = int(config["n_points"])
+        model.label_counts = load_label_counts(directory / _COUNTS, len(model.vocabulary))
+        model.n_points = whole_number(config, "n_points")
         model.report_ = dict(config["report"])
         _check_fit(model)
     except (KeyError, TypeError, ValueError, IndexError, InputError, DataFormatError) as error:
@@ -150,8 +151,6 @@ def _check_fit(model: ELIAS) -> None:
         if member.n_labels != n_labels:
             raise InputError(f"an index has {member.n_labels} labels, the vocabulary {n_labels}")
     ranker, features = model.ranker_, model.features
-    if model.label_counts is None or len(model.label_counts) != n_labels:
-        raise InputError("the label counts are not one for each label")
     if ranker is not None:
         if features is None or features.dim != ranker.n_features_:
             raise InputError("the ranker and the sparse features do not fit together")

@@ -13,6 +13,12 @@ from learned_index.engine.config import Precision
 from learned_index.errors import InputError
 from learned_index.kernels import engine_search as kernel
 from learned_index.kernels.intrinsics import LANE_BYTES
+from learned_index.persistence.contents import (
+    require_distinct,
+    require_layout,
+    require_offsets,
+    require_range,
+)
 
 STORED_DTYPE: dict[Precision, type[np.generic]] = {
     "int8": np.uint8,
@@ -24,6 +30,13 @@ STORED_DTYPE: dict[Precision, type[np.generic]] = {
 SKETCH_TAIL = 8
 """Bytes at the end of a sketch: bfloat16 scales of the sketch and of the whole vector, and the
 bias as float32."""
+
+LEAST_WEIGHT, MOST_WEIGHT = 1, 0x3C00
+"""Bits of the smallest float16 above 0 and of 1.0: weights of edges lie between them. The order of
+such bits is that of their floats."""
+
+_MOST_SCALE = 1e30
+"""Scales and biases beyond it are no result of training; sums of them could overflow."""
 
 _HUGE_PAGE = 1 << 21
 
@@ -139,10 +152,13 @@ class EngineArrays:
         return EngineArrays(**{name: _aligned(array) for name, array in self.named().items()})
 
     def check(self, *, dim: int, precision: Precision) -> None:
-        """Check everything that the compiled search relies on.
+        """Check everything that the compiled search relies on, contents too.
+
+        Whole vectors are not read: any codes are right, and floats are guarded where they are
+        scored.
 
         Raises:
-            InputError: A dtype, a shape or an id that does not fit.
+            InputError: A dtype, a shape, an id, an offset or a number that does not fit.
         """
         L, C, R, P = self.n_labels, self.n_clusters, self.n_regions, padded(dim)
         S = len(self.sketch_map_scales_S)
@@ -164,19 +180,59 @@ class EngineArrays:
             "region_edge_clusters_F": (np.int32, (F,)),
             "region_edge_weights_F": (np.uint16, (F,)),
         }
-        for name, array in self.named().items():
-            dtype, shape = expected[name]
-            if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-                raise InputError(
-                    f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape} "
-                    "in C order"
-                )
+        require_layout(self.named(), expected)
         if L == 0 or C == 0 or S == 0:
             raise InputError(f"got {L} labels, {C} clusters and {S} coordinates, expected some")
-        _check_edges("edge", self.edge_offsets_C1, self.edge_labels_E, L)
-        _check_edges("region_edge", self.region_edge_offsets_R1, self.region_edge_clusters_F, C)
-        if self.label_ids_L.min() < 0:
-            raise InputError(f"label_ids_L holds {self.label_ids_L.min()}, expected 0 or more")
+        if R > C:
+            raise InputError(f"got {R} regions above {C} clusters, expected as many at most")
+        # The most that ids in int32 can tell apart; the search's own counts are int64.
+        require_distinct("label_ids_L", self.label_ids_L, L)
+        require_offsets("edge_offsets_C1", self.edge_offsets_C1, E)
+        require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, F)
+        require_range("edge_labels_E", self.edge_labels_E, 0, L - 1)
+        require_range("region_edge_clusters_F", self.region_edge_clusters_F, 0, C - 1)
+        for name in ("edge_weights_E", "region_edge_weights_F"):
+            require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
+        for name in ("cluster_scales_C", "sketch_map_scales_S", "region_scales_R"):
+            require_range(name, getattr(self, name), 0.0, _MOST_SCALE)
+        sketch_scales, vector_scales, biases = self.label_numbers()
+        require_range("the scales of the sketches", sketch_scales, 0.0, _MOST_SCALE)
+        require_range("the scales of the label vectors", vector_scales, 0.0, _MOST_SCALE)
+        require_range("the biases of the labels", biases, -_MOST_SCALE, _MOST_SCALE)
+
+    def label_numbers(
+        self,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Scale of each label's sketch, scale of its whole vector, bias: float32 L each."""
+        numbers = np.ascontiguousarray(self.sketches_LB[:, -SKETCH_TAIL:]).view("<u4")
+        scales, biases = numbers[:, 0], np.ascontiguousarray(numbers[:, 1])
+        return (
+            (scales << np.uint32(16)).view(np.float32),
+            (scales & np.uint32(0xFFFF0000)).view(np.float32),
+            biases.view(np.float32),
+        )
+
+    def largest_query(self, dim: int) -> float:
+        """The largest absolute entry of a query with which no score can overflow.
+
+        A product of codes is at most 128 * 127 an entry, the query's scale its largest entry over
+        127; whole vectors of floats are guarded where they are scored.
+
+        Args:
+            dim: D.
+        """
+        sketch_scales, vector_scales, _ = self.label_numbers()
+        gain = 128.0 * padded(dim)
+        on_axes = gain * float(self.sketch_map_scales_S.max())
+        most = max(
+            gain * float(self.cluster_scales_C.max()),
+            gain * float(self.region_scales_R.max(initial=0.0)),
+            gain * float(vector_scales.max()),
+            on_axes,
+            on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
+        )
+        limit = float(np.finfo(np.float32).max)
+        return min(limit, limit / (4.0 * most)) if most > 0 else limit
 
     def handle(
         self, *, dim: int, precision: Precision, routing: tuple[int, int, int]
@@ -228,15 +284,3 @@ class EngineArrays:
         for place, array in arrays.items():
             values[place] = array.ctypes.data
         return values
-
-
-def _check_edges(
-    name: str, offsets: npt.NDArray[np.int64], targets: npt.NDArray[np.int32], limit: int
-) -> None:
-    """Edges are read without bounds checks: offsets and targets must be right."""
-    if offsets[0] != 0 or offsets[-1] != len(targets) or (np.diff(offsets) < 0).any():
-        raise InputError(f"the {name} offsets do not cut {len(targets)} edges into rows")
-    if targets.size and (targets.min() < 0 or targets.max() >= limit):
-        raise InputError(
-            f"{name} targets run from {targets.min()} to {targets.max()}, expected 0 to {limit - 1}"
-        )

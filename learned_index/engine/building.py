@@ -9,6 +9,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.engine.arrays import (
+    LEAST_WEIGHT,
+    MOST_WEIGHT,
     SKETCH_TAIL,
     STORED_DTYPE,
     EngineArrays,
@@ -117,14 +119,14 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
         cluster_scales_C=cluster_scales,
         edge_offsets_C1=offsets,
         edge_labels_E=edge_labels,
-        edge_weights_E=_power(edge_weights, parts.path_exponent),
+        edge_weights_E=_weight_bits(edge_weights, parts.path_exponent),
         sketch_map_SP=_as_unsigned(map_codes, padded(dim)),
         sketch_map_scales_S=map_scales,
         region_vectors_RP=_as_unsigned(region_codes, padded(dim)),
         region_scales_R=region_scales,
         region_edge_offsets_R1=region_offsets,
         region_edge_clusters_F=region_clusters,
-        region_edge_weights_F=_half_bits(region_weights),
+        region_edge_weights_F=_weight_bits(region_weights, 1.0),
     ).aligned()
 
 
@@ -243,8 +245,10 @@ def _sorted_edges(
     )
 
 
-def _power(weights: Float32Array, exponent: float) -> npt.NDArray[np.uint16]:
-    return _half_bits(np.asarray(weights, np.float64).__pow__(exponent).astype(np.float32))
+def _weight_bits(weights: Float32Array, exponent: float) -> npt.NDArray[np.uint16]:
+    """``weights ** exponent`` as float16, never 0: an edge that is there can be walked."""
+    bits = _half_bits((np.asarray(weights, np.float64) ** exponent).astype(np.float32))
+    return np.clip(bits, LEAST_WEIGHT, MOST_WEIGHT)
 
 
 def _principal_axes(parts: IndexParts, count: int) -> Float32Array:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.config import EngineConfig
+from learned_index.engine.constants import Constants
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence import atomic_directory, read_manifest, write_manifest
 
@@ -37,7 +38,7 @@ def save_engine(engine: SearchEngine, directory: Path, *, overwrite: bool) -> No
 
 def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
     """See :meth:`SearchEngine.from_pretrained`."""
-    from learned_index.engine.search_engine import Constants, SearchEngine
+    from learned_index.engine.search_engine import SearchEngine
 
     manifest = read_manifest(directory, kind=KIND, verify=verify)
     try:

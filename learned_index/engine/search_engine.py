@@ -16,6 +16,7 @@ import torch
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
+from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import LabelIds, Places, restricted_arrays
 from learned_index.errors import InputError
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
@@ -32,30 +33,6 @@ if TYPE_CHECKING:
 _FLOAT32 = np.dtype(np.float32)
 _NO_PLACES = np.empty(0, np.int32)
 NO_BUDGET = int(_NO_BUDGET)
-
-
-class Constants(NamedTuple):
-    """Numbers that a search needs beside the arrays.
-
-    Attributes:
-        dim: D.
-        router_scale: alpha of the clusters.
-        region_scale: alpha of the regions.
-        path_exponent: a, applied to the cluster scores (the stored edge weights have it).
-        region_beam_width: W0, regions explored at the reference width.
-        n_candidates: K0, clusters scored at the reference width.
-        reference_width: The beam width W that W0 and K0 are for.
-        coverage: Part of the softmax over all clusters that K0 candidates hold on average.
-    """
-
-    dim: int
-    router_scale: float
-    region_scale: float
-    path_exponent: float
-    region_beam_width: int
-    n_candidates: int
-    reference_width: int
-    coverage: float
 
 
 class Work(NamedTuple):
@@ -102,7 +79,11 @@ class SearchEngine:
         *,
         complete: bool = False,
     ) -> None:
+        constants.check()
         arrays.check(dim=constants.dim, precision=config.precision)
+        self._largest_query = arrays.largest_query(constants.dim)
+        if self._largest_query < 1.0:
+            raise InputError("the vectors are so long that scores of unit queries overflow")
         self.config = config
         self.constants = constants
         self._complete = complete
@@ -115,6 +96,7 @@ class SearchEngine:
                 constants.region_scale,
                 constants.path_exponent,
                 constants.coverage,
+                self._largest_query / 127.0,
             ]
         )
         self._take(arrays)
@@ -147,9 +129,9 @@ class SearchEngine:
         regions = parts.regions
         constants = Constants(
             dim=parts.label_vectors_LD.shape[1],
-            router_scale=parts.router_scale,
-            region_scale=1.0 if regions is None else regions.scale,
-            path_exponent=parts.path_exponent if config.ranking == "model" else 0.0,
+            router_scale=float(parts.router_scale),
+            region_scale=1.0 if regions is None else float(regions.scale),
+            path_exponent=float(parts.path_exponent) if config.ranking == "model" else 0.0,
             region_beam_width=1 if regions is None else regions.beam_width,
             n_candidates=1 if regions is None else regions.n_candidates,
             reference_width=1 if regions is None else regions.reference_width,
@@ -272,8 +254,17 @@ class SearchEngine:
         else:
             bad = self._search_batch(rows, (width, size, budget, least, denied), ids, scores)
         if bad >= 0:
-            raise InputError(f"query {bad} holds NaN or infinity; mend or drop such rows")
+            raise self._refusal(rows[bad], bad)
         return SearchResult(ids, scores)
+
+    def _refusal(self, query: npt.NDArray[np.float32], number: int) -> InputError:
+        """Why the search ended at a query."""
+        if not np.isfinite(query).all():
+            return InputError(f"query {number} holds NaN or infinity; mend or drop such rows")
+        return InputError(
+            f"query {number} holds numbers up to {np.abs(query).max():.3g}, with which scores "
+            f"overflow; expected {self._largest_query:.3g} at most: bring it to unit length"
+        )
 
     def _search_batch(
         self,

@@ -26,17 +26,28 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
+from learned_index.persistence.contents import (
+    real_number,
+    require_finite,
+    require_layout,
+    require_range,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
 
 KIND = "learned-graph-index"
 _ARRAYS = "index.safetensors"
+_SCALARS = ("input_scale", "hierarchy.coverage")
 
 
 def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) -> None:
     """See :meth:`LearnedGraphIndex.save_pretrained`."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in index.state_dict().items()}
+    for name, array in arrays.items():
+        if array.dtype == np.float32:
+            require_finite(f"{name} of the index, whose training diverged,", array)
     pruning = index.graph.pruning
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         save_arrays(temporary / _ARRAYS, arrays)
@@ -68,14 +79,16 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             IndexConfig.from_dict(config["index"]),
             training=TrainingConfig.from_dict(config["training"]),
         )
-        dim, n_labels, n_clusters = (int(config[key]) for key in ("dim", "n_labels", "n_clusters"))
+        dim, n_labels, n_clusters = (
+            whole_number(config, name, low=1) for name in ("dim", "n_labels", "n_clusters")
+        )
         restore_index(
             index,
             {name: torch.from_numpy(array) for name, array in arrays.items()},
             dim=dim,
             n_labels=n_labels,
             n_clusters=n_clusters,
-            edge_scale=float(config["edge_scale"]),
+            edge_scale=real_number(config, "edge_scale", low=0.0, high=1e9),
             hierarchy=config.get("hierarchy"),
         )
         if config.get("pruning") is not None:
@@ -109,15 +122,22 @@ def restore_index(
         hierarchy: What :func:`describe_hierarchy` gave; None: a flat index.
 
     Raises:
-        InputError: Ids out of range.
-        KeyError: A tensor is missing.
-        RuntimeError: A tensor has another shape.
+        InputError: A tensor is missing or has another shape or dtype; ids or numbers out of range.
+        KeyError: The edges are missing.
     """
     shape = None if hierarchy is None else HierarchyShape(**hierarchy["shape"])
     if shape is not None:
         _check_shape(shape, n_clusters)
-    index.allocate(dim=dim, n_labels=n_labels, n_clusters=n_clusters, hierarchy=shape)
-    _check_ids(tensors["cluster_of_label_L"][None].numpy(), 1, n_clusters)
+    # Files hold a scalar as an array of one.
+    arrays = {
+        name: (tensor.reshape(()) if tensor.shape == (1,) and name in _SCALARS else tensor)
+        .detach().cpu().numpy()
+        for name, tensor in tensors.items()
+    }  # fmt: skip
+    sizes = {"dim": dim, "n_labels": n_labels, "n_clusters": n_clusters}
+    # Before anything is allocated: a size that the arrays do not have could be any number.
+    _check_arrays(arrays, **sizes, projection=index.config.projection, shape=shape)
+    index.allocate(**sizes, hierarchy=shape)
     index.graph = _graph(tensors, "graph.", n_clusters, n_labels, edge_scale)
     if hierarchy is not None and index.hierarchy is not None:
         index.hierarchy.graph = _graph(
@@ -125,7 +145,7 @@ def restore_index(
             "hierarchy.graph.",
             index.hierarchy.n_regions,
             n_clusters,
-            float(hierarchy["edge_scale"]),
+            real_number(hierarchy, "edge_scale", low=0.0, high=1e9),
         )
     index.load_state_dict(tensors)
 
@@ -141,20 +161,71 @@ def describe_hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | None:
 
 
 def _check_shape(shape: HierarchyShape, n_clusters: int) -> None:
-    limits = (n_clusters, shape.n_regions, n_clusters)
-    for name, value, limit in zip(shape._fields, shape, limits, strict=False):
-        if not 1 <= value <= limit:
-            raise InputError(f"{name} of the hierarchy is {value}, expected 1 to {limit}")
-    if shape.beam_width < 1:
-        raise InputError(f"beam_width of the hierarchy is {shape.beam_width}, expected at least 1")
+    numbers = {name: whole_number(shape._asdict(), name, low=1) for name in shape._fields}
+    limits = {"n_regions": n_clusters, "n_candidates": n_clusters}
+    for name, limit in {**limits, "region_beam_width": shape.n_regions}.items():
+        if numbers[name] > limit:
+            raise InputError(f"{name} of the hierarchy is {numbers[name]}, expected 1 to {limit}")
+
+
+def _check_arrays(
+    arrays: dict[str, Any],
+    *,
+    dim: int,
+    n_labels: int,
+    n_clusters: int,
+    projection: str,
+    shape: HierarchyShape | None,
+) -> None:
+    """Check layout and contents of an index's arrays, beside the edges.
+
+    Raises:
+        InputError: A size, a dtype, an id or a number that does not fit; names the array.
+    """
+    float32 = np.dtype(np.float32)
+    expected = {
+        "label_weight_LD": (float32, (n_labels, dim)),
+        "label_bias_L": (float32, (n_labels,)),
+        "cluster_of_label_L": (np.dtype(np.int32), (n_labels,)),
+        "tree_router_CD": (float32, (n_clusters, dim)),
+        "router.weight_CD": (float32, (n_clusters, dim)),
+        "input_scale": (float32, ()),
+    }
+    if projection == "residual":
+        expected["projection.weight"] = (float32, (dim, dim))
+    if shape is not None:
+        expected["hierarchy.router.weight_CD"] = (float32, (shape.n_regions, dim))
+        expected["hierarchy.coverage"] = (float32, ())
+    require_layout(arrays, expected)
+    for name, (dtype, _) in expected.items():
+        if dtype == float32:
+            require_finite(name, arrays[name])
+    require_range("cluster_of_label_L", arrays["cluster_of_label_L"], 0, n_clusters - 1)
+    tiny = float(np.finfo(np.float32).tiny)
+    require_range("input_scale", arrays["input_scale"], tiny, 1.0 / tiny)
+    if shape is not None:
+        require_range("hierarchy.coverage", arrays["hierarchy.coverage"], tiny, 1.0)
 
 
 def _graph(
     tensors: dict[str, torch.Tensor], prefix: str, n_rows: int, n_targets: int, scale: float
 ) -> ClusterLabelGraph:
     edge_labels = tensors[f"{prefix}edge_labels_CM"]
-    _check_ids(edge_labels.numpy(), n_rows, n_targets)
+    shape = tuple(edge_labels.shape)
+    if len(shape) != 2 or shape[0] != n_rows or edge_labels.dtype != torch.int32:
+        raise InputError(
+            f"{prefix}edge_labels_CM is {edge_labels.dtype} {shape}, expected torch.int32 with "
+            f"{n_rows} rows"
+        )
+    require_range(f"{prefix}edge_labels_CM", edge_labels.numpy(), -1, n_targets - 1)
     logits, weights = (tensors.get(f"{prefix}edge_{name}_CM") for name in ("logits", "weights"))
+    for name, values in (("logits", logits), ("weights", weights)):
+        if values is not None:
+            array = values.detach().numpy()
+            require_layout({name: array}, {name: (np.float32, shape)})
+            require_finite(f"{prefix}edge_{name}_CM", array)
+    if weights is not None:
+        require_range(f"{prefix}edge_weights_CM", weights.numpy(), 0.0, 1.0)
     return ClusterLabelGraph(
         edge_labels,
         n_targets,
@@ -162,14 +233,6 @@ def _graph(
         edge_weights_CM=weights,
         scale=scale,
     )
-
-
-def _check_ids(ids: np.ndarray[Any, Any], n_rows: int, limit: int) -> None:
-    """The compiled search does not check bounds: ids from a file are checked here."""
-    if ids.ndim != 2 or ids.shape[0] != n_rows or ids.dtype != np.int32:
-        raise InputError(f"ids have shape {ids.shape} and dtype {ids.dtype}")
-    if ids.size and (ids.min() < -1 or ids.max() >= limit):
-        raise InputError(f"ids run from {ids.min()} to {ids.max()}, expected up to {limit - 1}")
 
 
 def open_index(directory: Path, *, verify: bool = True) -> LearnedGraphIndex | SearchEngine:

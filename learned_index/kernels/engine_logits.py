@@ -26,6 +26,8 @@ AHEAD = 12
 """Whole vectors are asked for so many labels before they are read."""
 FINER = 254
 """Steps of the second codes of a query in one of the first: the rest is at most half a step."""
+_LEAST_ENTRY = np.float32(1e-36)
+"""Vectors without a larger entry are 0."""
 _FAST = {"reassoc", "contract", "nsz"}
 
 
@@ -35,7 +37,7 @@ def quantise(x, n, out):
     largest = np.float32(0.0)
     for d in range(n):
         largest = max(largest, abs(x[d]))
-    if not largest > 0:
+    if not largest > _LEAST_ENTRY:  # its reciprocal would be infinite
         for d in range(n):
             out[d] = 0
         return np.float32(0.0)

@@ -39,6 +39,7 @@ from learned_index.kernels.engine_logits import (
 )
 from learned_index.kernels.engine_select import rank_best, select_largest
 from learned_index.kernels.engine_steps import (
+    NEVER_FOUND,
     best_rows,
     end_walks,
     softmax,
@@ -68,6 +69,8 @@ INT8, FLOAT16, FLOAT32 = range(3)
 GROUP = 8
 """Queries of a batch whose clusters are scored together, in an index without regions."""
 NO_BUDGET = np.int64(1 << 62)
+LEAST_LOGIT = np.float32(-1e30)
+"""In the place of a logit that is no number, because the label's vector holds one that is none."""
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -85,8 +88,8 @@ def scratch_bytes(handle, shortlist_size):
 class Scratch(NamedTuple):
     """Arrays of one thread's scratch memory; the first two must be 0 between calls."""
 
-    best: Any  # float32 L, 0 between calls
-    cluster_best: Any  # float32 C, 0 between calls
+    best: Any  # int32 L, cells of the walk, 0 between calls
+    cluster_best: Any  # int32 C, the same of clusters
     labels: Any  # int32, labels found
     paths: Any  # float32, their path scores
     z: Any  # float32, their sketched logits
@@ -135,8 +138,8 @@ def _carve(handle, shortlist_size, at):
     """Lay the arrays out from an address on, each at a cache line; return them and the end."""
     n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
     n_clusters, n_results = handle[N_CLUSTERS] + 1, shortlist_size + 1
-    best, at = _floats(at, handle[N_LABELS])
-    cluster_best, at = _floats(at, n_clusters)
+    best, at = _numbers(at, handle[N_LABELS])
+    cluster_best, at = _numbers(at, n_clusters)
     labels, at = _numbers(at, n_candidates)
     paths, at = _floats(at, n_candidates)
     z, at = _floats(at, n_candidates)
@@ -268,6 +271,8 @@ def _float_logits(handle, labels, n, x, z):
         row = np.uintp(base + np.uintp(labels[i]) * step)
         z[i] = dot_float16(row, x, dim) if half else dot_float32(row, x, dim)
         z[i] += sketch_bias(handle[SKETCHES], labels[i], handle[SKETCH_BYTES])
+        if z[i] != z[i]:  # whole vectors of floats are not read when they are opened
+            z[i] = LEAST_LOGIT
 
 
 @numba.njit(nogil=True, cache=True)
@@ -307,7 +312,8 @@ def search_rows(
         start: First row.
         stop: Row after the last.
         constants: float64: alpha, alpha of the regions, path exponent (applied already to the
-            stored edge weights), coverage (see :func:`.routing.routing_coverage`).
+            stored edge weights), coverage (see :func:`.routing.routing_coverage`), the largest
+            scale of a query with which no score overflows.
         beam_width: W, 1 to C.
         shortlist_size: K, labels scored with whole vectors; at least the results wanted.
         budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
@@ -321,7 +327,7 @@ def search_rows(
         out_scores: float32 B x k.
 
     Returns:
-        -1, or the first row that is not finite (the search ends there).
+        -1, or the first row that is not finite or too large (the search ends there).
     """
     n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
     dim, padded_dim = handle[DIM], handle[PADDED_DIM]
@@ -340,7 +346,7 @@ def search_rows(
         s.sketch_codes[d] = 0
 
     for place in denied:  # a label that has a path already is not found by a walk
-        s.best[place] = np.inf
+        s.best[place] = NEVER_FOUND
     first_bad = np.int64(-1)
     grouped = handle[N_REGIONS] == 0 and stop - start > 1
     for b in range(start, stop):
@@ -354,6 +360,9 @@ def search_rows(
         for d in range(dim):
             s.x[d] = query[d]
         scale = quantise(s.x, dim, s.codes)
+        if scale > constants[4]:
+            first_bad = np.int64(b)
+            break
         correction = np.int32(128) * code_sum(s.codes, dim)
         sketch_scale = _sketch_of(handle, s.codes, scale, correction, s.sketch, s.sketch_codes)
         sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)

@@ -14,13 +14,17 @@ from learned_index.kernels.intrinsics import (
     as_int32,
     as_int64,
     as_uint16,
+    bits_of_float,
     fast_exp,
+    float_of_bits,
     half_to_float,
     prefetch,
 )
 
 LEAST_SCORE = np.float32(1e-30)
 """Of a cluster, so that no path is 0: labels of far clusters are found, if asked for."""
+NEVER_FOUND = np.int32(0x7FFFFFFF)
+"""In a cell of the walk: above the bits of every float, so that its target counts as found."""
 _INSERTED = 64
 """Up to so wide a beam is kept sorted by insertion; a wider one is cut from a whole sort."""
 SAMPLED = 16
@@ -138,8 +142,8 @@ def end_walks(beam, beam_scores, width, exponent, n_rows, offsets, weights, budg
 
 @numba.njit(nogil=True, cache=True)
 def row_score(score, exponent):
-    """Score of a row as it enters paths: cut off at 1, never 0, to the power of the exponent."""
-    return power(max(min(np.float32(1.0), score), LEAST_SCORE), exponent)
+    """Score of a row as it enters paths: cut off at 1, to the power of the exponent, never 0."""
+    return max(power(max(min(np.float32(1.0), score), LEAST_SCORE), exponent), LEAST_SCORE)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -150,8 +154,10 @@ def walk(
     """Max-merge the edges of the beam; return how many targets were found.
 
     No branch depends on the data: whether an edge finds a new target cannot be predicted, and a
-    wrong guess costs more than the edge. ``best`` is 0 everywhere before and after. The rows at
-    ``wanted`` of the targets found, which are read next, are asked for on the way.
+    wrong guess costs more than the edge. A cell of ``best`` (int32) is 0 for a target that is not
+    found yet, else the bits of its best path plus 1: no path, not even one of 0, looks like none.
+    It is 0 everywhere before and after; a cell of :data:`NEVER_FOUND` keeps its target out. The
+    rows at ``wanted`` of the targets found, which are read next, are asked for on the way.
     """
     offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
     n_edges = offsets_R1[n_rows]
@@ -163,13 +169,15 @@ def walk(
         for e in range(offsets_R1[beam[w]], stops[w]):
             target = targets_E[e]
             path = score * half_to_float(weights_E[e])
+            # The bits of a NaN may be negative; whatever the weights are, the cell is above 0.
+            cell = np.int32(max(bits_of_float(path), np.int32(0)) + np.int32(1))
             old = best[target]
             prefetch(np.uintp(wanted + np.uintp(target) * wanted_bytes))
-            best[target] = max(old, path)
+            best[target] = max(old, cell)
             found[n] = target
             n += np.int64(old == 0)
     for i in range(n):
         target = found[i]
-        paths[i] = best[target]
+        paths[i] = float_of_bits(np.int32(best[target] - np.int32(1)))
         best[target] = 0
     return n

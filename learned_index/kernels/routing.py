@@ -12,6 +12,9 @@ import numpy as np
 from learned_index.kernels.dense import dot
 from learned_index.kernels.select import keep_k_largest, top_k
 
+NOT_FOUND = np.float32(-1.0)
+"""Below every path: paths are products of numbers from 0 to 1."""
+
 
 @numba.njit(nogil=True, cache=True)
 def _softmax(scores, n, scale):
@@ -54,7 +57,7 @@ def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touche
         n_rows: How many rows count.
         edge_targets: int32, rows x M, -1 at pads.
         edge_weights: float32, rows x M.
-        best: float32, one per target, all -1; holds the scores of those touched afterwards.
+        best: float32, one per target, all :data:`NOT_FOUND`; holds the scores of those touched afterwards.
         touched: int32, written: the targets reached, in the order of their first path.
 
     Returns:
@@ -75,7 +78,7 @@ def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touche
             old = best[target]
             if path > old:
                 best[target] = path
-                if old < 0:
+                if old == NOT_FOUND:  # not "below 0": each target counts once, whatever a path is
                     touched[n] = target
                     n += 1
     return n
@@ -97,7 +100,7 @@ def take_best(best, touched, n, values, size):
     """
     for i in range(n):
         values[i] = best[touched[i]]
-        best[touched[i]] = -1.0
+        best[touched[i]] = NOT_FOUND
     return keep_k_largest(values, touched, n, size)
 
 

@@ -15,7 +15,13 @@ import torch
 
 from learned_index.kernels.dense import dot
 from learned_index.kernels.parallel import run_ranges, split_evenly
-from learned_index.kernels.routing import max_merge, route_deep, route_flat, take_best
+from learned_index.kernels.routing import (
+    NOT_FOUND,
+    max_merge,
+    route_deep,
+    route_flat,
+    take_best,
+)
 from learned_index.kernels.select import top_k
 from learned_index.types import Float32Array, Int64Array
 
@@ -135,7 +141,7 @@ def _scratch_row(name: str, size: int) -> Float32Array:
     """One thread's array of so many floats, all -1; the kernel leaves it as it found it."""
     row: Float32Array | None = _scratch.__dict__.get(name)
     if row is None or len(row) != size:
-        row = np.full(size, -1.0, np.float32)
+        row = np.full(size, NOT_FOUND, np.float32)
         _scratch.__dict__[name] = row
     return row
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.persistence.contents import whole_number
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
@@ -138,7 +139,7 @@ class Calibrator:
         arrays = load_arrays(directory / _ARRAYS)
         try:
             config = manifest.config
-            calibrator = cls(config["method"], seed=int(config["seed"]))
+            calibrator = cls(config["method"], seed=whole_number(config, "seed"))
             calibrator.method_ = str(config["chosen"])
             calibrator.report_ = dict(config["report"])
             calibrator._arrays = arrays

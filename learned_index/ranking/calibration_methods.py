@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from learned_index.errors import InputError
+from learned_index.persistence.contents import require_layout, require_range
 from learned_index.ranking.combination import Combination
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
@@ -77,13 +78,15 @@ class TreeMethod:
     def check(self, arrays: Arrays) -> None:
         """Children come after their parent, so that every path ends."""
         n = len(arrays["value"])
+        kinds = dict.fromkeys(("feature", "left", "right"), np.int64)
+        kinds |= dict.fromkeys(("threshold", "value"), np.float64)
+        require_layout(arrays, {name: (kind, (n,)) for name, kind in kinds.items()})
         inner = np.flatnonzero(arrays["left"] >= 0)
-        sound = all(len(arrays[name]) == n for name in ("feature", "threshold", "left", "right"))
-        sound = sound and n > 0 and bool((arrays["feature"][inner] < 4).all())
-        for name in ("left", "right"):
-            child = arrays[name][inner]
-            sound = sound and bool((child > inner).all() and (child < n).all())
-        if not sound:
+        require_range("the tree's features", arrays["feature"][inner], 0, 3)
+        require_range("the tree's thresholds", arrays["threshold"][inner], -1e300, 1e300)
+        require_range("the tree's probabilities", arrays["value"], 0.0, 1.0)
+        children = [arrays[name][inner] for name in ("left", "right")]
+        if n == 0 or any((child <= inner).any() or (child >= n).any() for child in children):
             raise InputError("its tree is broken")
 
 
@@ -109,7 +112,11 @@ class IsotonicMethod:
     def check(self, arrays: Arrays) -> None:
         """Scores ascend."""
         score, probability = arrays["score"], arrays["probability"]
-        if len(score) != len(probability) or len(score) == 0 or (np.diff(score) < 0).any():
+        n = len(score)
+        require_layout(arrays, dict.fromkeys(("score", "probability"), (np.float64, (n,))))
+        for name, values in (("scores", score), ("probabilities", probability)):
+            require_range(f"the isotonic {name}", values, 0.0, 1.0)
+        if n == 0 or (np.diff(score) < 0).any():
             raise InputError("its isotonic steps are broken")
 
     @staticmethod
@@ -143,9 +150,11 @@ class LogisticMethod:
 
     def check(self, arrays: Arrays) -> None:
         """As many weights as columns."""
-        shapes = {arrays[name].shape for name in ("mean", "scale", "weight")}
-        if shapes != {(5,)} or arrays["bias"].shape != (1,) or (arrays["scale"] <= 0).any():
-            raise InputError("its logistic regression is broken")
+        expected = dict.fromkeys(("mean", "scale", "weight"), (np.float64, (5,)))
+        require_layout(arrays, {**expected, "bias": (np.float64, (1,))})
+        for name in ("mean", "weight", "bias"):
+            require_range(f"the logistic {name}", arrays[name], -1e100, 1e100)
+        require_range("the logistic scale", arrays["scale"], 1e-100, 1e100)
 
     @staticmethod
     def _columns(features: Any) -> Any:

@@ -14,6 +14,13 @@ from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.kernels.dual_descent import score_rows, train_labels
 from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.persistence.contents import (
+    require_finite,
+    require_layout,
+    require_offsets,
+    require_range,
+    whole_number,
+)
 from learned_index.ranking.config import RankerConfig
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
@@ -243,7 +250,8 @@ class SparseRanker:
         arrays = load_arrays(directory / _ARRAYS)
         try:
             config = dict(manifest.config)
-            n_features = int(config.pop("n_features"))
+            n_features = whole_number(config, "n_features")
+            del config["n_features"]
             ranker = cls(RankerConfig.from_dict(config))
             ranker.n_features_ = n_features
             ranker._label_indptr, ranker._features = arrays["label_indptr"], arrays["features"]
@@ -259,19 +267,22 @@ class SparseRanker:
 
     def _check_arrays(self) -> None:
         """The compiled code does not check bounds: arrays from a file are checked here."""
-        n_labels, indptr = len(self._bias_L), self._label_indptr
-        assert self.n_features_ is not None
-        sound = (
-            len(indptr) == n_labels + 1
-            and self._weight_LD.shape[0] == n_labels
-            and indptr[0] == 0
-            and (np.diff(indptr) >= 0).all()
-            and indptr[-1] == len(self._features) == len(self._values)
-            and (len(self._features) == 0 or self._features.min() >= 0)
-            and (len(self._features) == 0 or self._features.max() < self.n_features_)
+        n_labels, n_weights = len(self._bias_L), len(self._features)
+        require_layout(
+            self._arrays(),
+            {
+                "label_indptr": (np.int64, (n_labels + 1,)),
+                "features": (np.int32, (n_weights,)),
+                "values": (np.float32, (n_weights,)),
+                "weight_LD": (np.float32, (n_labels, self.dim_)),
+                "bias_L": (np.float32, (n_labels,)),
+            },
         )
-        if not sound:
-            raise InputError("its arrays do not fit together")
+        assert self.n_features_ is not None
+        require_offsets("label_indptr", self._label_indptr, n_weights)
+        require_range("features", self._features, 0, self.n_features_ - 1)
+        for name in ("values", "weight_LD", "bias_L"):
+            require_finite(name, self._arrays()[name])
 
 
 def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:

@@ -1,0 +1,116 @@
+"""What arrays from a file must hold before compiled code reads them, which checks no bounds.
+
+A checksum tells that a file is what somebody wrote, not that he meant well. So these checks are made
+whenever arrays are opened, also where checksums are not verified. Each reads an array once or twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from learned_index.errors import InputError
+
+Expected: TypeAlias = Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]]
+"""Dtype and shape of each array, by name."""
+
+_MOST = 1 << 31
+"""Sizes and widths stay below it: larger ones are no sizes of anything that fits in memory."""
+
+
+def require_layout(arrays: Mapping[str, npt.NDArray[Any]], expected: Expected) -> None:
+    """Check that each array is there, in the dtype and shape expected, and in C order.
+
+    Raises:
+        InputError: Names the first array that is not.
+    """
+    for name, (dtype, shape) in expected.items():
+        array = arrays.get(name)
+        if array is None:
+            raise InputError(f"{name} is missing, expected {np.dtype(dtype)} {shape}")
+        if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+            raise InputError(
+                f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape} "
+                "in C order"
+            )
+
+
+def require_range(name: str, values: npt.NDArray[Any], low: float, high: float) -> None:
+    """Check that all values are numbers from ``low`` to ``high``; NaN is none.
+
+    Raises:
+        InputError: Says where the values run.
+    """
+    if not values.size:
+        return
+    least, most = values.min(), values.max()  # NaN where there is one
+    if not (low <= least and most <= high):
+        raise InputError(f"{name} runs from {least} to {most}, expected {low:g} to {high:g}")
+
+
+def require_finite(name: str, values: npt.NDArray[np.float32]) -> None:
+    """Check that no value is NaN or infinite.
+
+    Raises:
+        InputError: Says where the values run.
+    """
+    limit = float(np.finfo(np.float32).max)
+    require_range(name, values, -limit, limit)
+
+
+def require_offsets(name: str, offsets: npt.NDArray[Any], n: int) -> None:
+    """Check that offsets cut ``n`` elements into rows: from 0, never back, to ``n``.
+
+    Raises:
+        InputError: They do not.
+    """
+    # Neighbours are compared, not subtracted: a difference of two int64 can wrap.
+    ordered = len(offsets) > 0 and bool((offsets[1:] >= offsets[:-1]).all())
+    if not ordered or offsets[0] != 0 or offsets[-1] != n:
+        raise InputError(f"{name} does not cut {n} elements into rows")
+
+
+def require_distinct(name: str, ids: npt.NDArray[Any], limit: int) -> None:
+    """Check that ids lie in 0 to ``limit - 1`` and that none comes twice.
+
+    Raises:
+        InputError: Says where the ids run, or names one that comes twice.
+    """
+    require_range(name, ids, 0, limit - 1)
+    seen = np.zeros(limit, bool)
+    seen[ids] = True
+    if np.count_nonzero(seen) != len(ids):
+        twice = np.flatnonzero(np.bincount(ids, minlength=limit) > 1)[0]
+        raise InputError(f"{name} holds {twice} more than once, expected distinct ids")
+
+
+def whole_number(values: Mapping[str, Any], name: str, *, low: int = 0) -> int:
+    """A whole number of a manifest, from ``low`` to below 2^31.
+
+    Raises:
+        InputError: It is missing, of another type (also true or 3.0), or out of range.
+    """
+    value = values.get(name)
+    if type(value) is not int or not low <= value < _MOST:
+        raise InputError(f"{name} is {_short(value)}, expected a whole number from {low}")
+    return value
+
+
+def real_number(values: Mapping[str, Any], name: str, *, low: float, high: float) -> float:
+    """A finite number of a manifest, from ``low`` to ``high``.
+
+    Raises:
+        InputError: It is missing, of another type (also true), or out of range.
+    """
+    value = values.get(name)
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise InputError(f"{name} is {_short(value)}, expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < _MOST else "a huge number"
+    return text if len(text) <= 60 else text[:57] + "..."
