@@ -1,10 +1,10 @@
 """Damaged and hostile saved models: what opening and searching them does.
 
-Two kinds of author. *Damage* changes files and leaves the manifest alone, as a bad disk or a broken
-copy does; such a model is opened with its checksums verified, and must be refused or answer as
-before. A *hostile* author changes arrays or the manifest and writes the right checksums; such a
-model must be refused, or answer as some model could: distinct labels that exist, best first, no NaN.
-Nothing may crash, take much memory or time, or raise another error than the library's own::
+Two kinds of author. *Damage* changes files and leaves the manifest alone, as a bad disk does; such
+a model is opened with its checksums verified, and must be refused or answer as before. A *hostile*
+author changes arrays or the manifest and writes the right checksums; such a model must be refused,
+or answer as some model could: distinct labels that exist, best first, no NaN. Nothing may crash,
+take much memory or time, or raise another error than the library's own::
 
     python -m benchmarks.hostile.models --n 20000
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python -m benchmarks.hostile.models --n 20000
@@ -183,9 +183,9 @@ OPEN_AND_ASK: dict[str, tuple[Callable[..., Any], Callable[[Any], list[bytes]]]]
 def _nasty_number(rng: random.Random) -> Any:
     return rng.choice(
         [
-            0, 1, -1, 2, 7, 10**6, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30,
-            0.0, -0.0, 0.5, 1.5, -1.5, 1e-45, 1e-30, 1e30, 1e308, -1e308, float("nan"), float("inf"),
-            float("-inf"), True, False, None, "", "1", "int8", [], {}, [1], {"a": 1},
+            0, 1, -1, 2, 7, 10**6, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -(2**63),
+            10**30, 0.0, -0.0, 0.5, 1.5, -1.5, 1e-45, 1e-30, 1e30, 1e308, -1e308, float("nan"),
+            float("inf"), float("-inf"), True, False, None, "", "1", "int8", [], {}, [1], {"a": 1},
         ]
     )  # fmt: skip
 
@@ -220,9 +220,8 @@ def _change_array(rng: random.Random, array: Any, others: list[Any]) -> Any:
         with np.errstate(all="ignore"):
             return array.astype(rng.choice(kinds))
     if way == "shape":
-        return rng.choice(
-            [array.ravel(), array[:-1], np.concatenate([array, array]), array[:0], array[None], array.T]
-        )  # fmt: skip
+        others = [array[:-1], np.concatenate([array, array]), array[:0]] if array.ndim else []
+        return rng.choice([array.ravel(), array[None], array.T, *others])
     flat = array.reshape(-1)
     if not flat.size:
         return array

@@ -15,7 +15,6 @@ from learned_index.graph.saving import open_index
 from learned_index.persistence import (
     MANIFEST_NAME,
     atomic_directory,
-    load_arrays,
     read_json,
     read_manifest,
     save_arrays,

@@ -151,11 +151,14 @@ class EngineArrays:
         """The same arrays in memory laid out for search, see :func:`aligned_zeros`."""
         return EngineArrays(**{name: _aligned(array) for name, array in self.named().items()})
 
-    def check(self, *, dim: int, precision: Precision) -> None:
+    def check(self, *, dim: int, precision: Precision) -> float:
         """Check everything that the compiled search relies on, contents too.
 
         Whole vectors are not read: any codes are right, and floats are guarded where they are
         scored.
+
+        Returns:
+            The largest absolute entry of a query with which no score can overflow.
 
         Raises:
             InputError: A dtype, a shape, an id, an offset or a number that does not fit.
@@ -195,12 +198,30 @@ class EngineArrays:
             require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
         for name in ("cluster_scales_C", "sketch_map_scales_S", "region_scales_R"):
             require_range(name, getattr(self, name), 0.0, _MOST_SCALE)
-        sketch_scales, vector_scales, biases = self.label_numbers()
+        sketch_scales, vector_scales, biases = self._label_numbers()
         require_range("the scales of the sketches", sketch_scales, 0.0, _MOST_SCALE)
         require_range("the scales of the label vectors", vector_scales, 0.0, _MOST_SCALE)
         require_range("the biases of the labels", biases, -_MOST_SCALE, _MOST_SCALE)
+        # A product of codes is at most 128 * 127 an entry, and the scale of a query its largest
+        # entry over 127. Whole vectors of floats are guarded where they are scored.
+        gain = 128.0 * P
+        on_axes = gain * float(self.sketch_map_scales_S.max())
+        most = max(
+            gain * float(self.cluster_scales_C.max()),
+            gain * float(self.region_scales_R.max(initial=0.0)),
+            gain * float(vector_scales.max()),
+            on_axes,
+            on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
+        )
+        limit = float(np.finfo(np.float32).max)
+        largest = min(limit, limit / (4.0 * most)) if most > 0 else limit
+        if largest < 1.0:
+            raise InputError(
+                "the scales are so large that scores of unit queries overflow, expected less"
+            )
+        return largest
 
-    def label_numbers(
+    def _label_numbers(
         self,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Scale of each label's sketch, scale of its whole vector, bias: float32 L each."""
@@ -211,28 +232,6 @@ class EngineArrays:
             (scales & np.uint32(0xFFFF0000)).view(np.float32),
             biases.view(np.float32),
         )
-
-    def largest_query(self, dim: int) -> float:
-        """The largest absolute entry of a query with which no score can overflow.
-
-        A product of codes is at most 128 * 127 an entry, the query's scale its largest entry over
-        127; whole vectors of floats are guarded where they are scored.
-
-        Args:
-            dim: D.
-        """
-        sketch_scales, vector_scales, _ = self.label_numbers()
-        gain = 128.0 * padded(dim)
-        on_axes = gain * float(self.sketch_map_scales_S.max())
-        most = max(
-            gain * float(self.cluster_scales_C.max()),
-            gain * float(self.region_scales_R.max(initial=0.0)),
-            gain * float(vector_scales.max()),
-            on_axes,
-            on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
-        )
-        limit = float(np.finfo(np.float32).max)
-        return min(limit, limit / (4.0 * most)) if most > 0 else limit
 
     def handle(
         self, *, dim: int, precision: Precision, routing: tuple[int, int, int]

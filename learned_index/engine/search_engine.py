@@ -80,10 +80,7 @@ class SearchEngine:
         complete: bool = False,
     ) -> None:
         constants.check()
-        arrays.check(dim=constants.dim, precision=config.precision)
-        self._largest_query = arrays.largest_query(constants.dim)
-        if self._largest_query < 1.0:
-            raise InputError("the vectors are so long that scores of unit queries overflow")
+        self._largest_query = arrays.check(dim=constants.dim, precision=config.precision)
         self.config = config
         self.constants = constants
         self._complete = complete

@@ -57,7 +57,8 @@ def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touche
         n_rows: How many rows count.
         edge_targets: int32, rows x M, -1 at pads.
         edge_weights: float32, rows x M.
-        best: float32, one per target, all :data:`NOT_FOUND`; holds the scores of those touched afterwards.
+        best: float32, one per target, all :data:`NOT_FOUND`; holds the scores of those touched
+            afterwards.
         touched: int32, written: the targets reached, in the order of their first path.
 
     Returns:
@@ -78,7 +79,8 @@ def max_merge(rows, row_scores, n_rows, edge_targets, edge_weights, best, touche
             old = best[target]
             if path > old:
                 best[target] = path
-                if old == NOT_FOUND:  # not "below 0": each target counts once, whatever a path is
+                # Not "below 0": each target counts once, whatever a path is.
+                if old == NOT_FOUND:
                     touched[n] = target
                     n += 1
     return n

@@ -1,7 +1,8 @@
 """What arrays from a file must hold before compiled code reads them, which checks no bounds.
 
-A checksum tells that a file is what somebody wrote, not that he meant well. So these checks are made
-whenever arrays are opened, also where checksums are not verified. Each reads an array once or twice.
+A checksum tells that a file is what somebody wrote, not that he meant well. So these checks are
+made whenever arrays are opened, also where checksums are not verified. Each reads an array once or
+twice.
 """
 
 from __future__ import annotations
