@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from learned_index.data.lines import fail, iter_lines
 from learned_index.errors import DataFormatError, InputError
+from learned_index.lazy import lazy_property
 from learned_index.persistence.atomic import atomic_file
 from learned_index.types import PAD_ID, Int64Array
 
@@ -181,7 +181,7 @@ class LabelVocabulary:
         """Return the ids of names as int64; see :meth:`id`."""
         return np.array([self.id(name) for name in names], dtype=np.int64)
 
-    @cached_property
+    @lazy_property
     def unique_names(self) -> tuple[str, ...]:
         """For each id a name that leads back to it: the text where only it means this, or the key.
 
@@ -223,7 +223,7 @@ class LabelVocabulary:
         )
         return [candidate for score, candidate in ranked[:n] if score >= 0.6]
 
-    @cached_property
+    @lazy_property
     def _ids_of_text(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         for number, text in enumerate(self._texts):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learned_index.engine.config import Precision
+from learned_index.engine.mapping import Source
 from learned_index.errors import InputError
 from learned_index.kernels import engine_search as kernel
 from learned_index.kernels.intrinsics import LANE_BYTES
@@ -100,6 +101,8 @@ class EngineArrays:
         region_edge_offsets_R1: int64, R + 1.
         region_edge_clusters_F: int32.
         region_edge_weights_F: uint16 bits of float16.
+        source: Where those arrays that are memory-mapped come from; None: nowhere known. They are
+            pickled as this place alone.
     """
 
     label_ids_L: npt.NDArray[np.int32]
@@ -117,6 +120,16 @@ class EngineArrays:
     region_edge_offsets_R1: npt.NDArray[np.int64]
     region_edge_clusters_F: npt.NDArray[np.int32]
     region_edge_weights_F: npt.NDArray[np.uint16]
+    source: Source | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, and mapped arrays by where they lie."""
+        values = {
+            name: array
+            for name, array in self.named().items()
+            if self.source is None or not isinstance(array, np.memmap)
+        }
+        return _unpickled, (values, self.source)
 
     @property
     def n_labels(self) -> int:
@@ -141,7 +154,7 @@ class EngineArrays:
     @classmethod
     def names(cls) -> list[str]:
         """Names of the arrays."""
-        return [field.name for field in fields(cls)]
+        return [field.name for field in fields(cls) if field.name != "source"]
 
     def named(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays by name."""
@@ -149,7 +162,8 @@ class EngineArrays:
 
     def aligned(self) -> EngineArrays:
         """The same arrays in memory laid out for search, see :func:`aligned_zeros`."""
-        return EngineArrays(**{name: _aligned(array) for name, array in self.named().items()})
+        arrays = {name: _aligned(array) for name, array in self.named().items()}
+        return EngineArrays(**arrays, source=self.source)
 
     def check(self, *, dim: int, precision: Precision) -> float:
         """Check everything that the compiled search relies on, contents too.
@@ -283,3 +297,15 @@ class EngineArrays:
         for place, array in arrays.items():
             values[place] = array.ctypes.data
         return values
+
+
+def _unpickled(values: dict[str, npt.NDArray[Any]], source: Source | None) -> EngineArrays:
+    """The other side of :meth:`EngineArrays.__reduce__`.
+
+    Raises:
+        ModelFormatError: The files are not where they were, or not what they were.
+    """
+    arrays = {name: _aligned(array) for name, array in values.items()}
+    if source is not None:
+        arrays |= source.open(name for name in EngineArrays.names() if name not in values)
+    return EngineArrays(**arrays, source=source)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
+from learned_index.engine.mapping import KIND, Source, open_array
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence import atomic_directory, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from learned_index.engine.search_engine import SearchEngine
-
-KIND = "search-engine"
 
 
 def save_engine(engine: SearchEngine, directory: Path, *, overwrite: bool) -> None:
@@ -43,7 +41,8 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
     manifest = read_manifest(directory, kind=KIND, verify=verify)
     try:
         arrays = EngineArrays(
-            **{name: _opened(directory / f"{name}.npy") for name in EngineArrays.names()}
+            **{name: open_array(directory / f"{name}.npy") for name in EngineArrays.names()},
+            source=Source(directory.resolve(), manifest.digest),
         )
         return SearchEngine(
             arrays,
@@ -55,19 +54,3 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
         raise ModelFormatError(
             f"{directory} does not hold a whole search engine ({error}); save or copy it again"
         ) from error
-
-
-def _opened(path: Path) -> npt.NDArray[Any]:
-    """Map an array; one without elements cannot be mapped and is read."""
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise ValueError(f"{path.name} has .npy format version {version}")
-        shape, _, _ = reader(file)
-    mode: Literal["r"] | None = None if 0 in shape else "r"
-    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
-    return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -21,7 +21,8 @@ from learned_index.engine.filtering import LabelIds, Places, restricted_arrays
 from learned_index.errors import InputError
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
-from learned_index.kernels.parallel import run_ranges, split_evenly
+from learned_index.kernels.parallel import run_ranges, split_evenly, survive_forks
+from learned_index.lazy import lazy_property
 from learned_index.training.batches import as_query_rows
 from learned_index.types import DenseMatrix, SearchResult
 
@@ -81,6 +82,7 @@ class SearchEngine:
     ) -> None:
         constants.check()
         self._largest_query = arrays.check(dim=constants.dim, precision=config.precision)
+        survive_forks()
         self.config = config
         self.constants = constants
         self._complete = complete
@@ -111,7 +113,7 @@ class SearchEngine:
         )  # fmt: skip
         self._local = threading.local()
 
-    @cached_property
+    @lazy_property
     def _places(self) -> Places:
         return Places(self.arrays.label_ids_L)
 
@@ -136,6 +138,26 @@ class SearchEngine:
         )
         parts = parts._replace(path_exponent=constants.path_exponent)
         return cls(build_arrays(parts, config), config, constants)
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arrays (mapped ones by path and digest); addresses and scratch are made anew.
+
+        So an engine that was opened from a directory is sent to another process in a kilobyte.
+        """
+        return partial(type(self), complete=self._complete), (
+            self.arrays, self.config, self.constants
+        )  # fmt: skip
+
+    def __copy__(self) -> Self:
+        """Another object that searches the same arrays; nothing can change them."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy(self)
 
     # -- shape ----------------------------------------------------------------------------------
 

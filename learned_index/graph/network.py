@@ -17,6 +17,7 @@ from learned_index.graph.hierarchy import HierarchyShape, RegionHierarchy
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import ClusterRouter
 from learned_index.kernels import RowAdamW, RowGradients
+from learned_index.kernels.parallel import survive_forks
 from learned_index.kernels.search import SearchArrays
 from learned_index.training.batches import as_query_rows
 from learned_index.types import DenseMatrix, Float32Array
@@ -57,6 +58,7 @@ class IndexNetwork(nn.Module):
         self, config: IndexConfig | None = None, *, training: TrainingConfig | None = None
     ) -> None:
         super().__init__()
+        survive_forks()
         self.config = config or IndexConfig()
         self.training_config = training or TrainingConfig()
         self._dim: int | None = None
@@ -105,6 +107,14 @@ class IndexNetwork(nn.Module):
         """See :meth:`torch.nn.Module.load_state_dict`."""
         self._forget()
         return super().load_state_dict(*arguments, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: a copy derives its arrays from its own parameters."""
+        return self.__dict__ | {"_search_arrays": None, "_teacher": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        survive_forks()
 
     def _forget(self) -> None:
         """Drop what is derived from the parameters."""

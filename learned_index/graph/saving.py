@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from learned_index.engine import SearchEngine
-from learned_index.engine.saving import KIND as ENGINE_KIND
+from learned_index.engine.mapping import KIND as ENGINE_KIND
 from learned_index.engine.saving import load_engine
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph.adjacency import ClusterLabelGraph

@@ -18,11 +18,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from learned_index.kernels.forks import forget_in_children
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
 
+def _forget_pools() -> None:
+    """In a forked child: the pools' threads are not there, and the lock may be another's."""
+    global _pools_lock
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+def survive_forks() -> None:
+    """Make the children that this process forks from now on able to search and to train.
+
+    Whatever holds a model calls it when it is made: with the model, work may be done on several
+    threads by other libraries before any is done here.
+    """
+    forget_in_children(_forget_pools)
+
+
 def _pool(n_threads: int) -> ThreadPoolExecutor:
+    survive_forks()
     with _pools_lock:
         if n_threads not in _pools:
             _pools[n_threads] = ThreadPoolExecutor(n_threads, thread_name_prefix="learned-index")

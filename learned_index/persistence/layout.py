@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ class Manifest:
     format_version: int
     config: dict[str, Any]
     files: dict[str, dict[str, Any]]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it, and so of every file's checksum: equal for equal models only."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def directory_bytes(directory: Path) -> int:

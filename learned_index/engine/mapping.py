@@ -1,0 +1,69 @@
+"""Arrays that are mapped from the files of a saved engine, and the place they were mapped from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from learned_index.errors import ModelFormatError
+from learned_index.persistence import read_manifest
+
+KIND = "search-engine"
+
+
+class Source(NamedTuple):
+    """A saved engine, as another process on this machine can find it.
+
+    Attributes:
+        directory: Its absolute path, links followed.
+        digest: Of its manifest, see :attr:`Manifest.digest`.
+    """
+
+    directory: Path
+    digest: str
+
+    def open(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """Map some of its arrays.
+
+        Raises:
+            ModelFormatError: The directory has gone, or does not hold what it held.
+        """
+        try:
+            found = read_manifest(self.directory, kind=KIND, verify=False).digest
+            arrays = {name: open_array(self.directory / f"{name}.npy") for name in names}
+        except (ModelFormatError, OSError, ValueError) as error:
+            raise ModelFormatError(
+                f"an engine was sent by the path of its files, which cannot be opened ({error}); "
+                "keep the directory while engines of it are sent, and send to processes that see it"
+            ) from error
+        if found != self.digest:
+            raise ModelFormatError(
+                f"an engine was sent by the path of its files, but {self.directory} holds another "
+                "one now; open it again with from_pretrained before it is sent"
+            )
+        return arrays
+
+
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """Map an array; one without elements cannot be mapped and is read.
+
+    Raises:
+        ValueError: Not an .npy file that is known here.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        reader = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if reader is None:
+            raise ValueError(f"{path.name} has .npy format version {version}")
+        shape, _, _ = reader(file)
+    mode: Literal["r"] | None = None if 0 in shape else "r"
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return array
