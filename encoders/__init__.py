@@ -9,7 +9,7 @@ Example:
 
 from learned_index.encoders.base import EncoderBase
 from learned_index.encoders.bow import BagOfWordsEncoder, Bags
-from learned_index.encoders.cache import EmbeddingCache, cached_encode, default_cache_dir
+from learned_index.encoders.cache import EmbeddingCache, cached_encode
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.encoders.lsa import LSAEncoder
 from learned_index.encoders.precomputed import PrecomputedEncoder
@@ -32,7 +32,6 @@ __all__ = [
     "TfidfEncoder",
     "TransformerEncoder",
     "cached_encode",
-    "default_cache_dir",
     "encoder_class",
     "load_encoder",
     "parse_encoder",

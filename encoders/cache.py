@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,32 +21,12 @@ from learned_index.encoders.chunked_file import (
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
 from learned_index.persistence import directory_bytes
+from learned_index.persistence.cache import cache_directory
 from learned_index.types import Embeddings, Encoder, Float32Array
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "LEARNED_INDEX_CACHE"
 Progress = Callable[[int, int], None]
-
-
-def default_cache_dir() -> Path | None:
-    """Return where vectors are cached; None where the cache is turned off.
-
-    ``LEARNED_INDEX_CACHE`` names a directory, or is ``off``. Without it, it is
-    ``learned-index`` in the user's cache directory.
-    """
-    chosen = os.environ.get(CACHE_VARIABLE, "").strip()
-    if chosen.lower() in ("off", "0", "none", "no"):
-        return None
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA")
-        return (Path(home) if home else Path.home() / "AppData" / "Local") / "learned-index"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "learned-index"
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "learned-index"
 
 
 class EmbeddingCache:
@@ -156,7 +134,8 @@ def cached_encode(
         texts: N texts.
         split: Name of the split whose texts, all of them, these are; precomputed vectors need
             it, others ignore it.
-        cache_dir: Directory of the cache; None: :func:`default_cache_dir`.
+        cache_dir: Directory of the cache, or ``off``; None:
+            :func:`~learned_index.persistence.cache.cache_directory`.
         cache: ``"off"`` keeps nothing.
         chunk_size: Rows that are encoded at a time.
         progress: Called as ``progress(done, total)`` as rows are done.
@@ -172,7 +151,7 @@ def cached_encode(
         vectors = encoder.encode(checked)
         _tell(progress, len(checked), len(checked))
         return vectors
-    directory = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    directory = cache_directory(cache_dir)
     store = EmbeddingCache(directory) if cache == "on" and directory is not None else None
     return _encode(encoder, checked, split, store, chunk_size, progress)
 

@@ -3,15 +3,17 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from learned_index.data import build_api_docs, validate
-from learned_index.data.api_docs import cache_directory, hide_name
+from learned_index.data.api_docs import hide_name
 from learned_index.data.api_objects import PACKAGES, ApiObject, collect_objects
 from learned_index.data.docstrings import clean_markup, parse_docstring, split_sentences
 from learned_index.errors import InputError
+from learned_index.persistence.cache import cache_directory
 
 SMALL = ["click", "threadpoolctl"]
 
@@ -211,6 +213,19 @@ def test_cache_is_used_and_its_place_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform == "linux":
         assert cache_directory() == tmp_path / "xdg" / "learned-index"
+
+
+@pytest.mark.parametrize("word", ["off", "OFF", " off ", "0", "none", "no", "false"])
+def test_no_cache_means_no_folder_of_that_name(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEARNED_INDEX_CACHE", word)
+    assert cache_directory() is None and cache_directory("here") == Path("here")
+    with pytest.raises(InputError, match=r"the cache is off.*--out DIR"):
+        build_api_docs(packages=["threadpoolctl"])
+    assert list(tmp_path.iterdir()) == []
+    assert build_api_docs("named", packages=["threadpoolctl"]).path == Path("named")
+    monkeypatch.setenv("LEARNED_INDEX_CACHE", "somewhere")
+    assert cache_directory() == Path("somewhere") and cache_directory(word) is None
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -14,8 +14,8 @@ from learned_index.encoders import (
     LSAEncoder,
     TfidfEncoder,
     cached_encode,
-    default_cache_dir,
 )
+from learned_index.persistence.cache import cache_directory
 
 X = np.random.default_rng(0).standard_normal((23, 4)).astype(np.float32)
 
@@ -57,18 +57,18 @@ def test_damaged_cache_file_is_made_again(tmp_path: Path, damage: bytes | str) -
 
 def test_cache_place_and_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEARNED_INDEX_CACHE", str(tmp_path / "here"))
-    assert default_cache_dir() == tmp_path / "here"
+    assert cache_directory() == tmp_path / "here"
     cached_encode(Counting().fit(TEXTS), TEXTS, cache="off")
     cached_encode(LSAEncoder(4).fit(TEXTS), TEXTS)  # cheap: not worth a file
     assert not (tmp_path / "here").exists()
     cached_encode(Counting().fit(TEXTS), TEXTS)
     assert (tmp_path / "here").exists()
     monkeypatch.setenv("LEARNED_INDEX_CACHE", "off")
-    assert default_cache_dir() is None
+    assert cache_directory() is None
     assert type(cached_encode(Counting().fit(TEXTS), TEXTS)) is np.ndarray
     monkeypatch.delenv("LEARNED_INDEX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert "learned-index" in str(default_cache_dir())
+    assert "learned-index" in str(cache_directory())
 
 
 def test_joined_encoders_share_the_cache_of_their_parts(tmp_path: Path) -> None:

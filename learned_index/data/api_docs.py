@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,13 +29,12 @@ from learned_index.data.folder import DataFolder, open_dataset, write_dataset
 from learned_index.data.matrices import labels_from_lists
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
+from learned_index.persistence.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)
 
 BUILDER_VERSION = 1
 """Goes into the cache key: raised when the same packages would give other data."""
-CACHE_VARIABLE = "LEARNED_INDEX_CACHE"
-"""Environment variable that overrides where the data set is cached."""
 MAX_OBJECTS_PER_SENTENCE = 4
 """A sentence that more objects share is boilerplate and left out."""
 MAX_SENTENCES_PER_OBJECT = 12
@@ -55,25 +52,6 @@ _REPLACEMENT = {
 }
 
 
-def cache_directory(override: Path | str | None = None) -> Path:
-    """Return where built data sets are kept.
-
-    Args:
-        override: Taken if given; else ``LEARNED_INDEX_CACHE`` if set; else the platform's cache
-            directory of the user.
-    """
-    chosen = override or os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "learned-index"
-
-
 def build_api_docs(
     out: Path | str | None = None,
     *,
@@ -89,7 +67,8 @@ def build_api_docs(
         out: Folder to write. None: a folder in the cache, named by the packages' versions.
         packages: Keys of :data:`~learned_index.data.api_objects.PACKAGES`; None takes all.
             Those not installed are left out.
-        cache: Overrides the cache directory; see :func:`cache_directory`.
+        cache: Overrides the cache directory; see
+            :func:`~learned_index.persistence.cache.cache_directory`.
         force: Build again although the folder is there; replaces it.
 
     Returns:
@@ -97,7 +76,8 @@ def build_api_docs(
         versions) and ``stats.json``.
 
     Raises:
-        InputError: An unknown package, none of them installed, or ``out`` holds something else.
+        InputError: An unknown package, none of them installed, ``out`` holds something else, or
+            there is no ``out`` and the cache is off.
     """
     chosen = list(PACKAGES if packages is None else dict.fromkeys(packages))
     unknown = [package for package in chosen if package not in PACKAGES]
@@ -114,11 +94,17 @@ def build_api_docs(
     }
     if out is None:
         digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
-        target = cache_directory(cache) / f"api-docs-{digest}"
+        directory = cache_directory(cache)
+        if directory is None:
+            raise InputError(
+                f"the cache is off, so the default data set has no place; name one (li data build "
+                f"api-docs --out DIR, then --data DIR), or set {CACHE_VARIABLE} to a directory"
+            )
+        target = directory / f"api-docs-{digest}"
     else:
         target = Path(out)
     if not force and (target / _SOURCE_NAME).is_file():
-        if (target / _SOURCE_NAME).read_text(encoding="utf-8") == _json(source):
+        if (target / _SOURCE_NAME).read_text(encoding="utf-8", errors="replace") == _json(source):
             logger.info("%s is up to date", target)
             return open_dataset(target)
         raise InputError(
