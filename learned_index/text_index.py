@@ -12,13 +12,14 @@ import scipy.sparse as sp
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.engine import EngineConfig, LabelIds, SearchEngine
-from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.errors import InputError, MissingExtraError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.graph.saving import open_index
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
     read_manifest,
+    reading_model,
     save_arrays,
     write_manifest,
 )
@@ -311,25 +312,17 @@ class TextIndex:
         """
         directory = Path(directory)
         manifest = read_manifest(directory, kind=cls.kind)
-        try:
-            kind, n_points = str(manifest.config["encoder"]), int(manifest.config["n_points"])
-        except (KeyError, TypeError, ValueError):
-            raise ModelFormatError(
-                f"{directory}: the manifest lacks 'encoder' or 'n_points'; copy the model again"
-            ) from None
         counts = None
-        if "counts.safetensors" in manifest.files:
-            counts = load_arrays(directory / "counts.safetensors").get("label_counts")
-        try:
+        with reading_model(directory, "model"):
+            if "counts.safetensors" in manifest.files:
+                counts = load_arrays(manifest.file("counts.safetensors")).get("label_counts")
             return cls(
-                encoder_class(kind).load(directory / "encoder"),
+                encoder_class(str(manifest.config["encoder"])).load(directory / "encoder"),
                 open_index(directory / "index", verify=False),
-                LabelVocabulary.load(directory),
+                LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME)),
                 label_counts=counts,
-                n_points=n_points,
+                n_points=int(manifest.config["n_points"]),
             )
-        except InputError as error:
-            raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
 
 
 def trained_index(index: LearnedGraphIndex | SearchEngine) -> LearnedGraphIndex:

@@ -10,8 +10,12 @@ import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.config import EngineConfig
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.persistence import atomic_directory, read_manifest, write_manifest
+from learned_index.persistence import (
+    atomic_directory,
+    read_manifest,
+    reading_model,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from learned_index.engine.search_engine import SearchEngine
@@ -40,9 +44,9 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
     from learned_index.engine.search_engine import Constants, SearchEngine
 
     manifest = read_manifest(directory, kind=KIND, verify=verify)
-    try:
+    with reading_model(directory, "search engine"):
         arrays = EngineArrays(
-            **{name: _opened(directory / f"{name}.npy") for name in EngineArrays.names()}
+            **{name: _opened(manifest.file(f"{name}.npy")) for name in EngineArrays.names()}
         )
         return SearchEngine(
             arrays,
@@ -50,10 +54,6 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
             Constants(**manifest.config["constants"]),
             complete=bool(manifest.config["complete"]),
         )
-    except (KeyError, TypeError, ValueError, OSError, InputError) as error:
-        raise ModelFormatError(
-            f"{directory} does not hold a whole search engine ({error}); save or copy it again"
-        ) from error
 
 
 def _opened(path: Path) -> npt.NDArray[Any]:
