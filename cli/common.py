@@ -39,6 +39,8 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+BAD_PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+"""What is wrong with a path that was given, rather than with the disk."""
 FILE_WIDTH = 160
 """Width of tables that go to a file or a pipe."""
 TRACEBACK_VARIABLE = "LI_TRACEBACK"
@@ -212,11 +214,19 @@ def use_threads(threads: int | None) -> int:
 
 def error_line(error: BaseException) -> tuple[str, int]:
     """Return the one line that explains ``error``, and the exit code."""
-    from learned_index.errors import LearnedIndexError, MissingExtraError, NotFittedError
+    from learned_index.errors import (
+        BusyError,
+        LearnedIndexError,
+        MissingExtraError,
+        NotFittedError,
+        StorageError,
+    )
 
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MissingExtraError | NotFittedError):
         return text, EXIT_FAILURE
+    if isinstance(error, StorageError) and not isinstance(error, BusyError):
+        return text, EXIT_USAGE if error.errno in BAD_PATHS else EXIT_FAILURE
     if isinstance(error, LearnedIndexError):
         return text, EXIT_USAGE
     if isinstance(error, OSError):
@@ -224,8 +234,7 @@ def error_line(error: BaseException) -> tuple[str, int]:
         reason = error.strerror or text
         if error.errno == errno.ENOSPC:
             return f"{where}the disk is full; nothing was left half-written", EXIT_FAILURE
-        bad_path = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
-        code = EXIT_USAGE if isinstance(error, bad_path) else EXIT_FAILURE
+        code = EXIT_USAGE if error.errno in BAD_PATHS else EXIT_FAILURE
         return f"{where}{reason}", code
     if isinstance(error, ImportError):
         name = f"{error.name}: " if error.name else ""

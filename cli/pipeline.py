@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from learned_index.cli.common import ProgressHandle, note, progress_bar
@@ -154,21 +155,22 @@ def train_model(
 def check_output(out: Path, *, overwrite: bool) -> None:
     """Refuse an output directory before the training rather than after it.
 
+    Until the command ends, no other one may write there. Of several processes that train
+    together, the first one holds it.
+
     Raises:
         InputError: It exists and may not be overwritten, or is something else than a model.
+        BusyError: Another command writes there.
+        StorageError: The place cannot be written to.
     """
-    from learned_index.persistence import MANIFEST_NAME
+    from learned_index.persistence import check_replaceable, path_lock
+    from learned_index.training.processes import is_first_process
 
     if not out.name or out.name in (".", ".."):
         raise InputError(f"--out {out} is no name for a new directory; give one, e.g. model")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; choose another name for --out")
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
-            raise InputError(f"{out} exists and is not empty; choose another --out or --overwrite")
-        if not (out / MANIFEST_NAME).is_file():
-            raise InputError(f"{out} is no saved model, so it is not overwritten; remove it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_replaceable(out, overwrite=overwrite)
+    if is_first_process():
+        click.get_current_context().with_resource(path_lock(out, wait=False))
 
 
 def check_labels(train: Dataset, *, quiet: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,13 +101,18 @@ def train(
     from learned_index.cli.plan import refuse_what_cannot_fit
     from learned_index.cli.report import write_report
     from learned_index.cli.train_report import show_training, training_metrics, training_summary
+    from learned_index.elias.progress import discard_progress
     from learned_index.training import CheckpointOptions
+    from learned_index.training.checkpoint import claimed
     from learned_index.training.processes import first_process_first, is_first_process
 
     first = is_first_process()
     quiet, as_json = quiet or not first, as_json and first
     state = checkpoint or out.with_name(out.name + ".checkpoint")
     check_output(out, overwrite=overwrite)
+    flag = SignalStop()
+    options = CheckpointOptions(state, every_seconds=checkpoint_seconds, stop=flag)
+    click.get_current_context().with_resource(claimed(options))
     resumed = _check_state(state, resume=resume, quiet=quiet)
     n_threads = use_threads(threads)
     timings = Timings()
@@ -122,8 +126,6 @@ def train(
         refuse_what_cannot_fit(setup, force=force)
     with timings.measure("encode_seconds"), first_process_first(_training_device(setup)):
         arrays = _encode(setup, dev, cache=cache, quiet=quiet)
-    flag = SignalStop()
-    options = CheckpointOptions(state, every_seconds=checkpoint_seconds, stop=flag)
     with timings.measure("fit_seconds"):
         try:
             model = _fit(setup, dev, arrays, options, flag, quiet=quiet)
@@ -138,7 +140,7 @@ def train(
         return
     with timings.measure("save_seconds"):
         model.save(out, overwrite=overwrite)
-        shutil.rmtree(state, ignore_errors=True)
+        discard_progress(state)
     with timings.measure("evaluate_seconds"):
         metrics = training_metrics(
             model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet

@@ -15,7 +15,14 @@ import scipy.sparse as sp
 
 from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, write_vectors
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.persistence import MANIFEST_NAME, read_json, read_manifest, write_json
+from learned_index.persistence import (
+    MANIFEST_NAME,
+    read_json,
+    read_manifest,
+    reading_model,
+    recover,
+    write_json,
+)
 from learned_index.persistence import write_manifest as _write_manifest
 from learned_index.types import Embeddings, Float32Array
 
@@ -259,14 +266,9 @@ class EncoderBase(ABC):
                 f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
                 "learned_index.encoders.load_encoder finds the right class"
             )
-        read_manifest(directory, kind=MANIFEST_KIND)
-        try:
+        read_manifest(directory, kind=MANIFEST_KIND, exact=True)
+        with reading_model(directory, f"encoder of kind {kind!r}"):
             return cls._read(directory, config)
-        except (KeyError, TypeError, IndexError) as error:
-            raise ModelFormatError(
-                f"{directory / ENCODER_FILE} does not fit an encoder of kind {kind!r} "
-                f"({type(error).__name__}: {error}); it is from another version, save it again"
-            ) from error
 
     @abstractmethod
     def _config(self) -> dict[str, Any]:
@@ -292,6 +294,8 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         ModelFormatError: The directory holds no encoder.
     """
+    if not directory.is_dir():
+        recover(directory)
     if not directory.is_dir():
         raise ModelFormatError(f"{directory} is not a directory; expected a saved encoder")
     if not (directory / ENCODER_FILE).is_file() and not (directory / MANIFEST_NAME).is_file():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,8 @@ from learned_index.types import Embeddings, Encoder, Float32Array
 
 logger = logging.getLogger(__name__)
 
+_OURS = re.compile(r"[0-9a-f]{64}\.npy|\.+[0-9a-f]{64}\..+")
+"""Vectors, and the hidden files of their writers."""
 Progress = Callable[[int, int], None]
 
 
@@ -108,8 +112,17 @@ class EmbeddingCache:
         return directory_bytes(self.directory)
 
     def clear(self) -> None:
-        """Remove all vectors, also those of unfinished runs."""
-        shutil.rmtree(self.directory / "vectors", ignore_errors=True)
+        """Remove all vectors, also those of unfinished runs; other files stay."""
+        folder = self.directory / "vectors"
+        for path in folder.glob("*"):
+            if not _OURS.fullmatch(path.name):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else
+            folder.rmdir()
 
 
 def cached_encode(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.persistence import read_json, write_json
+from learned_index.errors import BusyError, InputError, ModelFormatError
+from learned_index.persistence import path_lock, read_json, write_json, writing
+from learned_index.persistence.names import hidden, real_path
 from learned_index.types import Float32Array
 
 DEFAULT_CHUNK_SIZE = 256
@@ -70,23 +73,38 @@ def check_block(block: Float32Array, *, n_rows: int, dim: int, first_row: int) -
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Try to hold a lock on a folder while the block runs; yields whether it was free."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs of one job are not kept apart
-        yield True
-        return
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+def _partial_folder(path: Path, key: str) -> Iterator[Path]:
+    """Yield the folder of unfinished work on ``path``, held by this run alone.
+
+    It stays where there is something in it to resume. Where another run does the same job, it is
+    a folder of its own, and nothing of it stays.
+    """
+    with ExitStack() as stack:
+        folder, is_apart = hidden(path, f"{key}.partial"), False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(descriptor)
+            stack.enter_context(path_lock(folder, wait=False))
+        except BusyError:
+            folder, is_apart = hidden(path, f"{key}-{secrets.token_hex(4)}.partial"), True
+            stack.enter_context(path_lock(folder))
+        try:
+            folder.mkdir(exist_ok=True)
+            yield folder
+        finally:
+            if is_apart or not (folder / "progress.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_partial(path: Path) -> None:
+    """Remove the unfinished work of other jobs on ``path`` that nobody is doing."""
+    start = re.escape(hidden(path, "").name)
+    folders = re.compile(rf"{start}[0-9a-f-]+\.partial")
+    locks = re.compile(rf"\.({start}[0-9a-f-]+\.partial)\.li\.lock")
+    names = [entry.name for entry in path.parent.iterdir()]
+    found = {name for name in names if folders.fullmatch(name)}
+    found |= {match[1] for match in map(locks.fullmatch, names) if match}
+    for name in found:
+        with suppress(BusyError), path_lock(path.with_name(name), wait=False):
+            shutil.rmtree(path.with_name(name), ignore_errors=True)
 
 
 def _rows_done(folder: Path, header: bytes, row_bytes: int, n_rows: int, chunk_size: int) -> int:
@@ -143,28 +161,19 @@ def write_vectors(
 
     Raises:
         InputError: ``encode`` gave a wrong shape or non-finite numbers; the bad chunk is not kept.
+        StorageError: The place cannot be written to: full, read-only, no permission.
     """
     if chunk_size < 1:
         raise InputError(f"chunk size is {chunk_size}, expected 1 or more")
-    path.parent.mkdir(parents=True, exist_ok=True)
     job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
     key = hashlib.sha256(job.encode()).hexdigest()[:16]
-    folder = path.parent / f".{path.name}.{key}.partial"
-    folder.mkdir(exist_ok=True)
-    with _locked(folder) as free:
-        if not free:  # the same job runs already: work apart, without a record to resume
-            folder = path.parent / f".{path.name}.{key}.{os.getpid()}.partial"
-            folder.mkdir(exist_ok=True)
-        try:
+    path = real_path(path)
+    with writing(path):
+        with _partial_folder(path, key) as folder:
             _write_chunks(encode, texts, folder, dim, chunk_size, progress)
             (folder / "data.npy").replace(path)
             shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            if not free:
-                shutil.rmtree(folder, ignore_errors=True)
-            elif not (folder / "progress.json").exists():  # nothing worth resuming
-                with suppress(OSError):
-                    shutil.rmtree(folder, ignore_errors=True)
+        _sweep_partial(path)
     return open_vectors(path)
 
 

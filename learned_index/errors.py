@@ -23,6 +23,26 @@ class ModelFormatError(LearnedIndexError, ValueError):
     """A saved model that is truncated, edited, of another kind, or from a newer version."""
 
 
+class StorageError(LearnedIndexError, OSError):
+    """A place that cannot be written or read: disk full, read-only, no permission, a bad name.
+
+    Args:
+        message: What was tried, why it failed and how to mend it.
+        errno: The operating system's number; None where it gave none.
+    """
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, {"errno": self.errno}
+
+
+class BusyError(StorageError):
+    """Another process is writing there."""
+
+
 class NotFittedError(LearnedIndexError, RuntimeError):
     """An operation that needs a fitted or loaded object was called before ``fit``."""
 

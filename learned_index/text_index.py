@@ -12,13 +12,14 @@ import scipy.sparse as sp
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.engine import EngineConfig, LabelIds, SearchEngine
-from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.errors import InputError, MissingExtraError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.graph.saving import open_index
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
     read_manifest,
+    reading_model,
     save_arrays,
     write_manifest,
 )
@@ -27,6 +28,7 @@ from learned_index.training import TrainingEvent
 from learned_index.types import PAD_ID, PAD_SCORE, Encoder, Float32Array, Int64Array, SearchResult
 
 ENCODER_GROUP = "learned_index.encoders"
+_COUNTS = "counts.safetensors"
 """Entry point group in which packages register encoder classes by their ``kind``."""
 
 
@@ -293,7 +295,7 @@ class TextIndex:
             self.vocabulary.save(temporary)
             if self.label_counts is not None:
                 save_arrays(
-                    temporary / "counts.safetensors",
+                    temporary / _COUNTS,
                     {"label_counts": np.asarray(self.label_counts, dtype=np.int64)},
                 )
             write_manifest(
@@ -312,19 +314,18 @@ class TextIndex:
         """
         directory = Path(directory)
         manifest = read_manifest(directory, kind=cls.kind)
-        try:
+        with reading_model(directory, "model"):
             index = open_index(directory / "index", verify=False)
-            counts = directory / "counts.safetensors"
-            known = counts.name in manifest.files
+            counts = None
+            if _COUNTS in manifest.files:
+                counts = load_label_counts(manifest.file(_COUNTS), index.n_labels)
             return cls(
-                encoder_class(str(manifest.config.get("encoder"))).load(directory / "encoder"),
+                encoder_class(str(manifest.config["encoder"])).load(directory / "encoder"),
                 index,
-                LabelVocabulary.load(directory),
-                label_counts=load_label_counts(counts, index.n_labels) if known else None,
+                LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME)),
+                label_counts=counts,
                 n_points=whole_number(manifest.config, "n_points"),
             )
-        except InputError as error:
-            raise ModelFormatError(f"{directory}: its parts do not fit: {error}") from None
 
 
 def trained_index(index: LearnedGraphIndex | SearchEngine) -> LearnedGraphIndex:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -92,7 +93,13 @@ def test_two_runs_of_one_job(tmp_path: Path) -> None:
 
     def second_run(done: int, total: int) -> None:
         if done == 10:
-            inner.encode_to_file(TEXTS, tmp_path / "x.npy", chunk_size=5)
+            run = Thread(
+                target=inner.encode_to_file,
+                args=(TEXTS, tmp_path / "x.npy"),
+                kwargs={"chunk_size": 5},
+            )
+            run.start()
+            run.join()
 
     outer = Counting().fit(TEXTS)
     vectors = outer.encode_to_file(TEXTS, tmp_path / "x.npy", chunk_size=5, progress=second_run)

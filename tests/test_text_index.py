@@ -152,8 +152,12 @@ def test_an_existing_model_is_replaced_only_when_asked(model: TextIndex, tmp_pat
     with pytest.raises(InputError, match="exists"):
         model.save(tmp_path / "model")
     assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
-    model.save(tmp_path / "model", overwrite=True)
-    TextIndex.load(tmp_path / "model")
+    with pytest.raises(InputError, match="no saved model"):
+        model.save(tmp_path / "model", overwrite=True)
+    assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
+    model.save(tmp_path / "other")
+    model.save(tmp_path / "other", overwrite=True)
+    TextIndex.load(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,8 @@ def test_the_state_before_survives_a_failed_write(tmp_path, monkeypatch, unbroke
 
 def test_what_a_killed_process_leaves_is_swept_away(tmp_path, unbroken_frozen):
     interrupted(fit_frozen, tmp_path, 4)
-    (tmp_path / ".state-2.abc.tmp").mkdir()
+    (tmp_path / ".state-2.li-0123456789abcdef.tmp").mkdir()
+    (tmp_path / ".state-2.li.lock").touch()
     assert_equal(tensors_of(resumed(fit_frozen, tmp_path)), unbroken_frozen)
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from learned_index.data.dataset import Dataset, SplitName
+from learned_index.data.dataset import SPLITS, Dataset, SplitName
 from learned_index.data.formats import Format, FormatName
 from learned_index.data.jsonl_format import JsonlFormat
 from learned_index.data.npz_format import NpzFormat
@@ -14,7 +14,7 @@ from learned_index.data.text_format import TextFormat
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.data.xmc_format import XmcFormat
 from learned_index.errors import DataFormatError, InputError
-from learned_index.persistence.atomic import atomic_directory
+from learned_index.persistence import atomic_directory, recover
 
 FORMATS: dict[FormatName, Format] = {
     "text": TextFormat(),
@@ -23,6 +23,25 @@ FORMATS: dict[FormatName, Format] = {
     "jsonl": JsonlFormat(),
 }
 """Every known format, by name."""
+
+_SPLIT_FILES = ("_texts.txt", "_labels.txt", ".xmc.txt", "_X.npz", "_Y.npz", ".jsonl")
+_OTHER_FILES = {
+    LabelVocabulary.FILE_NAME,
+    "features.txt",
+    "source.json",
+    "stats.json",
+    "label_weights.npy",
+    "label_bias.npy",
+}
+
+
+def foreign_data_content(directory: Path) -> str:
+    """Say what in a directory is no part of a data folder; empty where there is nothing."""
+    known = _OTHER_FILES | {f"{split}{ending}" for split in SPLITS for ending in _SPLIT_FILES}
+    for path in sorted(directory.iterdir()):
+        if path.name not in known or not path.is_file():
+            return f"it holds {path.name}, which is no part of a data folder"
+    return ""
 
 
 class DataFolder:
@@ -97,6 +116,8 @@ def open_dataset(path: Path | str) -> DataFolder:
     """
     path = Path(path)
     if not path.exists():
+        recover(path)
+    if not path.exists():
         raise DataFormatError(f"{path} does not exist; expected a data folder")
     if not path.is_dir():
         raise DataFormatError(f"{path} is a file; expected a data folder, give the folder it is in")
@@ -132,7 +153,7 @@ def write_dataset(
         path: The folder to make.
         splits: Data sets with the same vocabulary; a generator keeps one in memory at a time.
         format_name: One of the :data:`FORMATS`.
-        overwrite: Replace a folder that exists.
+        overwrite: Replace a data folder that exists.
         extra_files: Further files by name with their text.
 
     Raises:
@@ -141,7 +162,7 @@ def write_dataset(
     """
     if format_name not in FORMATS:
         raise InputError(f"format {format_name!r} is unknown; expected one of {', '.join(FORMATS)}")
-    with atomic_directory(path, overwrite=overwrite) as temporary:
+    with atomic_directory(path, overwrite=overwrite, foreign=foreign_data_content) as temporary:
         vocabulary: LabelVocabulary | None = None
         written: set[str] = set()
         for dataset in splits:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.data.folder import DataFolder, open_dataset
+from learned_index.data.folder import DataFolder, foreign_data_content, open_dataset
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_directory
@@ -322,7 +322,9 @@ def write_instance(
         InputError: ``directory`` exists and is not empty.
     """
     vocabulary = LabelVocabulary.numbered(len(instance.label_bias_L))
-    with atomic_directory(directory, overwrite=overwrite) as temporary:
+    with atomic_directory(
+        directory, overwrite=overwrite, foreign=foreign_data_content
+    ) as temporary:
         vocabulary.save(temporary)
         for split, vectors, labels in (
             ("train", instance.vectors_ND, instance.labels_NL),

@@ -23,6 +23,7 @@ from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
 from learned_index.text_index import trained_index
 from learned_index.training import Progress
+from learned_index.training.checkpoint import claimed
 from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
 
 if TYPE_CHECKING:
@@ -217,17 +218,18 @@ class ELIAS:
         """
         from learned_index.elias.fitting import fit_model
 
-        fit_model(
-            self,
-            texts,
-            labels,
-            vocabulary=vocabulary,
-            validation=validation,
-            embeddings=embeddings,
-            validation_embeddings=validation_embeddings,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+        with claimed(checkpoint):
+            fit_model(
+                self,
+                texts,
+                labels,
+                vocabulary=vocabulary,
+                validation=validation,
+                embeddings=embeddings,
+                validation_embeddings=validation_embeddings,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
         return self
 
     # -- prediction -----------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ from learned_index.persistence import (
     load_arrays,
     read_json,
     read_manifest,
+    reading_model,
+    remove_directory,
     save_arrays,
+    sweep_directory,
     write_json,
     write_manifest,
 )
@@ -42,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 _STATE = "training.json"
 _WEIGHTS = "encoder.safetensors"
+_OURS = re.compile(
+    r"training\.json|finished_(ranker|member_\d+)|member_\d+|\.(training|finished|member).+"
+)
 
 
 def data_key(texts: Any, labels_NL: sp.csr_matrix, settings: Any) -> str:
@@ -92,6 +99,7 @@ class Steps:
         if self._checkpoint is None or not self._writes:
             return
         path = Path(self._checkpoint.directory) / _STATE
+        _check_directory(path.parent)
         if path.is_file() and self._checkpoint.resume:
             found = read_json(path)
             if not isinstance(found, dict) or found.get("key") != key:
@@ -100,19 +108,10 @@ class Steps:
                     "configuration; repeat the call that began it, or choose another directory"
                 )
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not self._checkpoint.resume:
-            self._discard(path.parent)
+            discard_progress(path.parent)
         with atomic_file(path) as temporary:
             write_json(temporary, {"key": key})
-
-    @staticmethod
-    def _discard(directory: Path) -> None:
-        import shutil
-
-        for path in directory.iterdir():
-            if path.is_dir() and path.name.startswith(("finished_", "member_")):
-                shutil.rmtree(path)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -183,18 +182,14 @@ class Steps:
         target = self._finished(f"member_{number}")
         if target is None or not (target / MANIFEST_NAME).is_file():
             return None
-        try:
-            read_manifest(target, kind="elias-member")
+        with _reading(target):
+            manifest = read_manifest(target, kind="elias-member")
             index = LearnedGraphIndex.from_pretrained(target / "index", verify=False)
             if encoder is not None:
                 assert isinstance(encoder, nn.Module)
-                arrays = load_arrays(target / _WEIGHTS)
-                encoder.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
-        except (ModelFormatError, RuntimeError) as error:
-            raise ModelFormatError(
-                f"the state of the training in {target} is damaged ({error}); remove this "
-                "directory: this part is trained again"
-            ) from error
+                with reading_model(target, "encoder"):
+                    arrays = load_arrays(manifest.file(_WEIGHTS))
+                    encoder.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
         return index
 
     def keep_ranker(self, ranker: SparseRanker) -> None:
@@ -209,4 +204,48 @@ class Steps:
         target = self._finished("ranker")
         if target is None or not (target / MANIFEST_NAME).is_file():
             return None
-        return SparseRanker.load(target)
+        with _reading(target):
+            return SparseRanker.load(target)
+
+
+@contextmanager
+def _reading(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except ModelFormatError as error:
+        raise ModelFormatError(
+            f"the state of the training in {target} is damaged ({error}); remove this "
+            "directory: this part is trained again"
+        ) from error
+
+
+def discard_progress(directory: Path) -> None:
+    """Remove the state of a training, and its directory where nothing else is in it."""
+    sweep_directory(directory)
+    for path in directory.glob("*"):
+        if not _OURS.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            remove_directory(path)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it holds something else
+        directory.rmdir()
+
+
+def _check_directory(directory: Path) -> None:
+    """Refuse a directory that holds other things: it would be mixed up with the state.
+
+    Raises:
+        InputError: It does, or it is a file.
+    """
+    if not directory.is_dir():
+        if directory.exists():
+            raise InputError(f"{directory} is a file, expected a checkpoint directory")
+        return
+    for path in directory.iterdir():
+        if not _OURS.fullmatch(path.name):
+            raise InputError(
+                f"{directory} holds {path.name}, which is no state of a training; give a "
+                "checkpoint directory of its own"
+            )

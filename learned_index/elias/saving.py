@@ -9,15 +9,15 @@ import numpy as np
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
-from learned_index.errors import DataFormatError, InputError, ModelFormatError
+from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph import LearnedGraphIndex
 from learned_index.graph.saving import open_index
 from learned_index.persistence import (
-    MANIFEST_NAME,
     atomic_directory,
-    read_json,
     read_manifest,
+    reading_model,
     save_arrays,
+    saved_kind,
     write_manifest,
 )
 from learned_index.persistence.contents import whole_number
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 def read_model(cls: type[Model], directory: Path) -> Model:
     """See :meth:`ELIAS.load`."""
     manifest = read_manifest(directory, kind=cls.kind)
-    try:
+    with reading_model(directory, "model"):
         config = manifest.config
         own = len(config["encoders"]) > 1
         if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
@@ -125,18 +125,11 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         model.combination = Combination.from_dict(config["combination"])
         if config["has_calibrator"]:
             model.calibrator_ = Calibrator.load(directory / "calibrator", verify=False)
-        model.vocabulary = LabelVocabulary.load(directory)
-        model.label_counts = load_label_counts(directory / _COUNTS, len(model.vocabulary))
+        model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
+        model.label_counts = load_label_counts(manifest.file(_COUNTS), len(model.vocabulary))
         model.n_points = whole_number(config, "n_points")
         model.report_ = dict(config["report"])
         _check_fit(model)
-    except (KeyError, TypeError, ValueError, IndexError, InputError, DataFormatError) as error:
-        if isinstance(error, ModelFormatError):
-            raise
-        raise ModelFormatError(
-            f"{directory} does not hold a whole model ({type(error).__name__}: {error}); copy it "
-            "again"
-        ) from error
     return model
 
 
@@ -166,9 +159,6 @@ def load_model(directory: Path | str) -> TextIndex | ELIAS:
     """
     from learned_index.elias.model import ELIAS
 
-    directory = Path(directory)
-    if directory.is_dir():
-        raw = read_json(directory / MANIFEST_NAME)
-        if isinstance(raw, dict) and raw.get("kind") == ELIAS.kind:
-            return ELIAS.load(directory)
+    if saved_kind(directory) == ELIAS.kind:
+        return ELIAS.load(directory)
     return TextIndex.load(directory)

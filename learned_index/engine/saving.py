@@ -11,8 +11,12 @@ from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.mapping import KIND, Source, open_array
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.persistence import atomic_directory, read_manifest, write_manifest
+from learned_index.persistence import (
+    atomic_directory,
+    read_manifest,
+    reading_model,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from learned_index.engine.search_engine import SearchEngine
@@ -39,9 +43,9 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
     from learned_index.engine.search_engine import SearchEngine
 
     manifest = read_manifest(directory, kind=KIND, verify=verify)
-    try:
+    with reading_model(directory, "search engine"):
         arrays = EngineArrays(
-            **{name: open_array(directory / f"{name}.npy") for name in EngineArrays.names()},
+            **{name: open_array(manifest.file(f"{name}.npy")) for name in EngineArrays.names()},
             source=Source(directory.resolve(), manifest.digest),
         )
         return SearchEngine(
@@ -50,7 +54,3 @@ def load_engine(directory: Path, *, verify: bool) -> SearchEngine:
             Constants(**manifest.config["constants"]),
             complete=bool(manifest.config["complete"]),
         )
-    except (KeyError, TypeError, ValueError, OSError, InputError) as error:
-        raise ModelFormatError(
-            f"{directory} does not hold a whole search engine ({error}); save or copy it again"
-        ) from error

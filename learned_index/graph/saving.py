@@ -12,18 +12,18 @@ import torch
 from learned_index.engine import SearchEngine
 from learned_index.engine.mapping import KIND as ENGINE_KIND
 from learned_index.engine.saving import load_engine
-from learned_index.errors import InputError, ModelFormatError
+from learned_index.errors import InputError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.hierarchy import HierarchyShape
 from learned_index.graph.pruning import PruningReport
 from learned_index.persistence import (
-    MANIFEST_NAME,
     atomic_directory,
     load_arrays,
-    read_json,
     read_manifest,
+    reading_model,
     save_arrays,
+    saved_kind,
     write_manifest,
 )
 from learned_index.persistence.contents import (
@@ -72,8 +72,8 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
 
     manifest = read_manifest(directory, kind=KIND, verify=verify)
-    arrays = load_arrays(directory / _ARRAYS)
-    try:
+    arrays = load_arrays(manifest.file(_ARRAYS))
+    with reading_model(directory, "index"):
         config = manifest.config
         index = LearnedGraphIndex(
             IndexConfig.from_dict(config["index"]),
@@ -93,10 +93,6 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
         )
         if config.get("pruning") is not None:
             index.graph.pruning = PruningReport(**config["pruning"])
-    except (KeyError, TypeError, RuntimeError, InputError) as error:
-        raise ModelFormatError(
-            f"{directory} does not hold a whole index ({error}); save or copy it again"
-        ) from error
     return index.eval()
 
 
@@ -241,7 +237,6 @@ def open_index(directory: Path, *, verify: bool = True) -> LearnedGraphIndex | S
     Raises:
         ModelFormatError: Neither, or truncated, edited or newer.
     """
-    raw = read_json(directory / MANIFEST_NAME)
-    if isinstance(raw, dict) and raw.get("kind") == ENGINE_KIND:
+    if saved_kind(directory) == ENGINE_KIND:
         return load_engine(directory, verify=verify)
     return load_index(directory, verify=verify)

@@ -28,6 +28,7 @@ from learned_index.training.checkpoint import (
     CheckpointFiles,
     CheckpointOptions,
     TrainingState,
+    claimed,
     digest_arrays,
     digest_of,
     digest_tensors,
@@ -95,7 +96,15 @@ class GraphTraining:
             self._files.check_writable()
 
     def run(self) -> None:
-        """Train to the end, or from where the checkpoint says to the end."""
+        """Train to the end, or from where the checkpoint says to the end.
+
+        Raises:
+            BusyError: Another training uses the checkpoint directory.
+        """
+        with claimed(None if self._files is None else self._files.options):
+            self._run()
+
+    def _run(self) -> None:
         training = self._index.training_config
         stages = [
             ("stage 1", training.stage1_epochs or 0),

@@ -1,28 +1,48 @@
 """Saved-model layout: one directory, safetensors and JSON, checksummed, written atomically."""
 
-from learned_index.persistence.atomic import atomic_directory, atomic_file
+from learned_index.persistence.atomic import (
+    atomic_directory,
+    atomic_file,
+    check_replaceable,
+    remove_directory,
+    sweep_directory,
+)
+from learned_index.persistence.failures import reading_model, writing
+from learned_index.persistence.files import (
+    load_arrays,
+    read_json,
+    save_arrays,
+    write_json,
+)
 from learned_index.persistence.layout import (
     MANIFEST_NAME,
     Manifest,
     directory_bytes,
-    load_arrays,
-    read_json,
     read_manifest,
-    save_arrays,
-    write_json,
+    saved_kind,
     write_manifest,
 )
+from learned_index.persistence.locks import path_lock
+from learned_index.persistence.recovery import recover
 
 __all__ = [
     "MANIFEST_NAME",
     "Manifest",
     "atomic_directory",
     "atomic_file",
+    "check_replaceable",
     "directory_bytes",
     "load_arrays",
+    "path_lock",
     "read_json",
     "read_manifest",
+    "reading_model",
+    "recover",
+    "remove_directory",
     "save_arrays",
+    "saved_kind",
+    "sweep_directory",
     "write_json",
     "write_manifest",
+    "writing",
 ]

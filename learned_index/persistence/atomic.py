@@ -1,103 +1,201 @@
-"""Write a file or a directory under a temporary name, and rename it when it is whole."""
+"""Write a file or a directory under a temporary name, and exchange it when it is whole."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from learned_index.errors import InputError
+from learned_index.persistence.exchange import exchange
+from learned_index.persistence.failures import writing
+from learned_index.persistence.layout import foreign_content
+from learned_index.persistence.locks import path_lock
+from learned_index.persistence.names import hidden_in, leftovers, new_name, real_path
+from learned_index.persistence.recovery import take_back
+
+logger = logging.getLogger(__name__)
+
+Foreign = Callable[[Path], str]
+"""Says what a directory holds that this package did not write; empty where there is nothing."""
+
+
+@contextmanager
+def atomic_directory(
+    target: Path | str, *, overwrite: bool = False, foreign: Foreign = foreign_content
+) -> Iterator[Path]:
+    """Yield an empty directory that becomes ``target`` when the block ends without an error.
+
+    The directory is made beside ``target``, flushed to disk, and exchanged with what is there in
+    one step, so ``target`` is the old one or the new one at any moment, also after a crash. An
+    exception (a full disk, Ctrl-C) leaves an earlier ``target`` untouched. What writers of
+    ``target`` that were killed have left is removed; writers that live take turns.
+
+    Args:
+        target: Where the directory shall appear. Missing parents are made, links followed.
+        overwrite: Replace a directory that this package wrote. Without it, one that is not empty
+            is an error.
+        foreign: Tells what in a directory was not written by this package.
+
+    Raises:
+        InputError: ``target`` may not be replaced.
+        StorageError: The place cannot be written to: full, read-only, no permission.
+    """
+    path = real_path(target)
+    with path_lock(path) as is_locked, writing(path):
+        if is_locked:
+            take_back(path)
+            _sweep(path)
+        check_replaceable(path, overwrite=overwrite, foreign=foreign)
+        temporary = new_name(path, "tmp")
+        try:
+            temporary.mkdir()
+            yield temporary
+            _fsync_tree(temporary)
+            check_replaceable(path, overwrite=overwrite, foreign=foreign)
+            _publish(temporary, path)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+def check_replaceable(
+    target: Path | str, *, overwrite: bool, foreign: Foreign = foreign_content
+) -> None:
+    """Refuse a target that may not be replaced by a directory.
+
+    Args:
+        target: What there is, or nothing.
+        overwrite: Whether a directory that this package wrote may be replaced.
+        foreign: See :func:`atomic_directory`.
+
+    Raises:
+        InputError: It is a file, or not empty and not to be overwritten, or holds other things.
+    """
+    path = real_path(target)
+    with writing(path):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{target} is a file, expected a directory; choose another name")
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+        if not overwrite:
+            raise InputError(
+                f"{target} exists and is not empty; choose another name, remove it, or allow "
+                "overwriting (overwrite=True, on the command line --overwrite or --force)"
+            )
+        found = foreign(path)
+    if found:
+        raise InputError(
+            f"{target} is not overwritten: {found}. Choose another name, or remove it yourself"
+        )
+
+
+@contextmanager
+def atomic_file(target: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; it replaces ``target`` when the block succeeds.
+
+    Raises:
+        InputError: ``target`` is a directory, a device or another thing that is no file.
+        StorageError: The place cannot be written to: full, read-only, no permission.
+    """
+    path = real_path(target)
+    with path_lock(path) as is_locked, writing(path):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{target} is no file; choose another name")
+        if is_locked:
+            _sweep(path)
+        temporary = new_name(path, "tmp", suffix=path.suffix)
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            _fsync_file(temporary)
+            temporary.replace(path)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory in one step: whoever looks finds it whole or not at all."""
+    temporary = new_name(directory, "tmp")
+    with suppress(FileNotFoundError):
+        directory.rename(temporary)
+        _remove(temporary)
+
+
+def sweep_directory(directory: Path) -> None:
+    """Remove what killed writers have left in a directory, whatever they were writing.
+
+    The caller makes sure that nobody writes there now.
+    """
+    for path in hidden_in(directory):
+        _remove(path)
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Give the new directory its name, and remove the one that had it."""
+    if not target.exists():
+        temporary.rename(target)
+        _fsync_directory(target.parent)
+        return
+    if not exchange(temporary, target):
+        old = new_name(target, "old")
+        try:
+            target.rename(old)
+            temporary.rename(target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
+        _fsync_directory(target.parent)
+        old.rename(temporary)  # from here on it is nothing to take back
+    _fsync_directory(target.parent)
+    _remove(temporary)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers of ``target`` have left; the caller holds its lock."""
+    for path in leftovers(target, "tmp"):
+        _remove(path)
+    if target.exists():  # else what was put aside is all that is left of it
+        for path in leftovers(target, "old"):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    if path.exists():
+        logger.warning("%s is not needed any more, but could not be removed", path)
 
 
 def _fsync_directory(directory: Path) -> None:
+    if os.name == "nt":  # directories cannot be opened there
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems on a network
+            raise
     finally:
         os.close(descriptor)
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("r+b" if os.name == "nt" else "rb") as file:  # Windows flushes writers only
+        os.fsync(file.fileno())
 
 
 def _fsync_tree(root: Path) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            with (Path(folder) / name).open("rb") as file:
-                os.fsync(file.fileno())
+            _fsync_file(Path(folder) / name)
         _fsync_directory(Path(folder))
-
-
-@contextmanager
-def atomic_directory(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty directory that becomes ``target`` when the block ends without an error.
-
-    The directory is made beside ``target``, flushed to disk and renamed, so ``target`` is either
-    absent, the old one, or complete. An exception (a full disk, Ctrl-C) removes the temporary
-    directory and leaves an earlier ``target`` untouched.
-
-    Args:
-        target: Where the directory shall appear. Missing parents are made.
-        overwrite: Replace an existing directory. Without it one that exists is an error.
-
-    Raises:
-        InputError: ``target`` exists and ``overwrite`` is false, or it is a file.
-    """
-    target = Path(target)
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target} is a file, expected a directory; choose another name")
-    if target.exists() and not overwrite and any(target.iterdir()):
-        raise InputError(
-            f"{target} exists and is not empty; choose another name, remove it, or allow "
-            "overwriting"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
-        temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        _fsync_tree(temporary)
-        if target.exists():
-            old = Path(
-                tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)
-            )
-            target.replace(old)  # rename over an empty directory is allowed by POSIX
-            try:
-                temporary.replace(target)
-            except BaseException:
-                old.replace(target)
-                raise
-            shutil.rmtree(old)
-        else:
-            temporary.replace(target)
-        _fsync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def atomic_file(target: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; it replaces ``target`` when the block succeeds."""
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=f".tmp{target.suffix}", dir=target.parent
-    )
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        temporary.chmod(0o666 & ~_umask())
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

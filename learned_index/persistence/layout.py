@@ -1,27 +1,34 @@
-"""The manifest and array files of a saved model.
+"""The manifest of a saved model.
 
 A saved model is one directory. ``manifest.json`` names the kind of object, the format version,
 its configuration, and the size and SHA-256 of every other file in the directory and below it.
 Nothing in it depends on the time or the machine, so equal models are equal byte for byte.
+
+Whoever wrote it, a manifest is read as if a stranger had: it names regular files inside the
+directory, with the sizes and checksums that they have, or it is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-
 from learned_index.errors import ModelFormatError
+from learned_index.persistence.files import open_regular, read_json, write_json
+from learned_index.persistence.recovery import recover
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+_MAX_FILES = 100_000
+_MAX_BYTES = 64 << 20
+"""Of a manifest: room for so many files with long names."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,33 @@ class Manifest:
         format_version: Version of the layout; a newer one than this package knows is refused.
         config: JSON-able configuration of the object.
         files: Relative POSIX path to ``{"bytes": int, "sha256": str}`` for every other file.
+        directory: Where it was read from.
     """
 
     kind: str
     format_version: int
     config: dict[str, Any]
     files: dict[str, dict[str, Any]]
+    directory: Path = field(default_factory=Path)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that the manifest names, and so vouches for.
+
+        Raises:
+            ModelFormatError: It does not name the file.
+        """
+        if name not in self.files:
+            raise ModelFormatError(
+                f"{self.directory / MANIFEST_NAME} does not name {name}, so nothing vouches for "
+                "it; copy the model again"
+            )
+        return self.directory / name
 
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, and so of every file's checksum: equal for equal models only."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        contents = [self.kind, self.format_version, self.config, self.files]
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def directory_bytes(directory: Path) -> int:
@@ -51,30 +74,8 @@ def directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys and a final newline; NaN and infinity are refused."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ModelFormatError: The file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFormatError(f"{path} is missing; the directory is not a saved model") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFormatError(
-            f"{path} is not valid JSON ({error}); save the model again"
-        ) from None
-
-
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -94,71 +95,136 @@ def write_manifest(directory: Path, *, kind: str, config: Mapping[str, Any]) -> 
     )
 
 
-def read_manifest(directory: Path | str, *, kind: str, verify: bool = True) -> Manifest:
+def saved_kind(directory: Path | str) -> str:
+    """Return the kind of object that is saved in a directory.
+
+    Raises:
+        ModelFormatError: Nothing is, or its manifest is damaged or from a newer version.
+    """
+    return _manifest(_existing(Path(directory), "model")).kind
+
+
+def read_manifest(
+    directory: Path | str, *, kind: str, verify: bool = True, exact: bool = False
+) -> Manifest:
     """Read and check ``manifest.json`` and the files it names.
 
     Args:
         directory: A directory written with :func:`write_manifest`.
         kind: The kind expected.
         verify: Check every file's SHA-256 (reads all of it); sizes are always checked.
+        exact: Refuse any file that the manifest does not name. Else such files may lie at the
+            top of the directory, where loaders read through :meth:`Manifest.file`; never in the
+            folders of its parts. Names that begin with a dot are nobody's.
 
     Raises:
-        ModelFormatError: No manifest, another kind, a newer format, a missing, truncated or
-            edited file.
+        ModelFormatError: No manifest, another kind, a newer format, a missing, truncated, edited
+            or added file, a name that leads outside.
+        StorageError: A file cannot be read.
     """
-    directory = Path(directory)
+    directory = _existing(Path(directory), kind)
+    manifest = _manifest(directory)
+    if manifest.kind != kind:
+        raise ModelFormatError(f"{directory} holds a {manifest.kind!r}, expected a {kind!r}")
+    root = os.path.realpath(directory)
+    for name, expected in manifest.files.items():
+        _check_file(directory / name, root, expected, verify=verify)
+    parts = {PurePosixPath(name).parts[0] for name in manifest.files if "/" in name}
+    for name in _present(directory):
+        is_inside = exact or PurePosixPath(name).parts[0] in parts
+        if is_inside and name not in manifest.files and not _is_hidden(name):
+            raise ModelFormatError(
+                f"{directory} holds {name}, which its manifest does not name; remove it, or copy "
+                "the model again"
+            )
+    return manifest
+
+
+def foreign_content(directory: Path) -> str:
+    """Say what in a directory is no part of a saved model; empty where there is nothing."""
+    try:
+        files = _manifest(directory).files
+    except ModelFormatError:
+        return f"it is no saved model (it has no {MANIFEST_NAME} of this package)"
+    for name in _present(directory):
+        if name not in files:
+            return f"it holds {name}, which is no part of the saved model"
+    return ""
+
+
+def _existing(directory: Path, kind: str) -> Path:
+    if not directory.is_dir():
+        recover(directory)
     if not directory.is_dir():
         raise ModelFormatError(f"{directory} is not a directory; expected a saved {kind}")
-    raw = read_json(directory / MANIFEST_NAME)
-    if not isinstance(raw, dict) or not {"kind", "format_version", "config", "files"} <= set(raw):
+    return directory
+
+
+def _manifest(directory: Path) -> Manifest:
+    """Read ``manifest.json`` and check its form, not the files that it names."""
+    path = directory / MANIFEST_NAME
+    raw = read_json(path, max_bytes=_MAX_BYTES)
+    expected = {"kind": str, "format_version": int, "config": dict, "files": dict}
+    if not isinstance(raw, dict) or any(type(raw.get(k)) is not t for k, t in expected.items()):
+        raise ModelFormatError(f"{path} was not written by this package; expected a saved model")
+    version, files = raw["format_version"], raw["files"]
+    if not 1 <= version <= FORMAT_VERSION:
         raise ModelFormatError(
-            f"{directory / MANIFEST_NAME} was not written by this package; expected a saved {kind}"
-        )
-    if raw["kind"] != kind:
-        raise ModelFormatError(f"{directory} holds a {raw['kind']!r}, expected a {kind!r}")
-    if not isinstance(raw["format_version"], int) or raw["format_version"] > FORMAT_VERSION:
-        raise ModelFormatError(
-            f"{directory} has format version {raw['format_version']}, this package reads up to "
+            f"{directory} has format version {version}, this package reads 1 to "
             f"{FORMAT_VERSION}; upgrade learned-index"
         )
-    for name, expected in raw["files"].items():
-        path = directory / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
+    if len(files) > _MAX_FILES:
+        raise ModelFormatError(f"{path} names {len(files)} files, expected at most {_MAX_FILES}")
+    for name, facts in files.items():
+        _check_name(path, name)
+        size = facts.get("bytes") if isinstance(facts, dict) else None
+        digest = facts.get("sha256") if isinstance(facts, dict) else None
+        sound = type(size) is int and size >= 0 and isinstance(digest, str)
+        if not sound or not _SHA256.fullmatch(str(digest)):
             raise ModelFormatError(
-                f"{directory}: the manifest names {name!r}, outside the directory"
-            )
-        if not path.is_file():
-            raise ModelFormatError(f"{path} is missing; copy the model again")
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise ModelFormatError(
-                f"{path} has {size} bytes, expected {expected['bytes']}: it is truncated or was "
-                "edited; copy the model again"
-            )
-        if verify and _sha256(path) != expected["sha256"]:
-            raise ModelFormatError(
-                f"{path} does not match its checksum: it was edited or damaged; copy the model "
+                f"{path} gives {name!r} no size and checksum that a file can have; copy the model "
                 "again"
             )
-    return Manifest(**{key: raw[key] for key in ("kind", "format_version", "config", "files")})
+    return Manifest(raw["kind"], version, raw["config"], files, directory)
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write named arrays as one safetensors file (C order, names sorted)."""
-    save_file({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}, str(path))
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read what :func:`save_arrays` wrote.
-
-    Raises:
-        ModelFormatError: The file is missing or is not a whole safetensors file.
-    """
-    try:
-        return dict(load_file(str(path)))
-    except FileNotFoundError:
-        raise ModelFormatError(f"{path} is missing; copy the model again") from None
-    except SafetensorError as error:
+def _check_name(path: Path, name: str) -> None:
+    plain = PurePosixPath(name)
+    bad = plain.is_absolute() or ".." in plain.parts or plain.as_posix() != name
+    if bad or name in ("", ".", MANIFEST_NAME) or any(c in name for c in "\\:\0"):
         raise ModelFormatError(
-            f"{path} is not a whole safetensors file ({error}); copy the model again"
-        ) from None
+            f"{path} names {name!r}, which lies outside the directory or is no name of a file"
+        )
+
+
+def _check_file(path: Path, root: str, expected: Mapping[str, Any], *, verify: bool) -> None:
+    if not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
+        raise ModelFormatError(
+            f"{path} is a link that leads outside the directory; copy the model again"
+        )
+    if not path.is_file():
+        raise ModelFormatError(f"{path} is missing or no file; copy the model again")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise ModelFormatError(
+            f"{path} has {size} bytes, expected {expected['bytes']}: it is truncated or was "
+            "edited; copy the model again"
+        )
+    if verify and _sha256(path) != expected["sha256"]:
+        raise ModelFormatError(
+            f"{path} does not match its checksum: it was edited or damaged; copy the model again"
+        )
+
+
+def _present(directory: Path) -> Iterator[str]:
+    """Relative POSIX paths of everything in a directory but folders and its own manifest."""
+    for folder, folders, names in os.walk(directory):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in [*names, *links]:
+            found = (Path(folder) / name).relative_to(directory).as_posix()
+            if found != MANIFEST_NAME:
+                yield found
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)

@@ -12,8 +12,14 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.errors import InputError, NotFittedError
+from learned_index.persistence import (
+    load_arrays,
+    read_manifest,
+    reading_model,
+    save_arrays,
+    write_manifest,
+)
 from learned_index.persistence.contents import whole_number
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
@@ -136,18 +142,14 @@ class Calibrator:
             ModelFormatError: Not a calibrator, truncated or edited.
         """
         manifest = read_manifest(directory, kind=cls.kind, verify=verify)
-        arrays = load_arrays(directory / _ARRAYS)
-        try:
+        arrays = load_arrays(manifest.file(_ARRAYS))
+        with reading_model(directory, "calibrator"):
             config = manifest.config
             calibrator = cls(config["method"], seed=whole_number(config, "seed"))
             calibrator.method_ = str(config["chosen"])
             calibrator.report_ = dict(config["report"])
             calibrator._arrays = arrays
             METHODS[calibrator.method_].check(arrays)
-        except (KeyError, TypeError, ValueError, InputError) as error:
-            raise ModelFormatError(
-                f"{directory} does not hold a whole calibrator ({error}); copy the model again"
-            ) from error
         return calibrator
 
 

@@ -10,10 +10,16 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.errors import InputError, NotFittedError
 from learned_index.kernels.dual_descent import score_rows, train_labels
 from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
-from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+from learned_index.persistence import (
+    load_arrays,
+    read_manifest,
+    reading_model,
+    save_arrays,
+    write_manifest,
+)
 from learned_index.persistence.contents import (
     require_finite,
     require_layout,
@@ -247,8 +253,8 @@ class SparseRanker:
             ModelFormatError: Not a ranker, truncated or edited.
         """
         manifest = read_manifest(directory, kind=cls.kind, verify=verify)
-        arrays = load_arrays(directory / _ARRAYS)
-        try:
+        arrays = load_arrays(manifest.file(_ARRAYS))
+        with reading_model(directory, "ranker"):
             config = dict(manifest.config)
             n_features = whole_number(config, "n_features")
             del config["n_features"]
@@ -259,10 +265,6 @@ class SparseRanker:
             ranker._weight_LD = arrays["weight_LD"]
             ranker.dim_ = int(ranker._weight_LD.shape[1])
             ranker._check_arrays()
-        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
-            raise ModelFormatError(
-                f"{directory} does not hold a whole ranker ({error}); copy the model again"
-            ) from error
         return ranker
 
     def _check_arrays(self) -> None:

@@ -10,9 +10,9 @@ import hashlib
 import json
 import logging
 import re
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,18 @@ import torch
 
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence import (
+    MANIFEST_NAME,
     atomic_directory,
     load_arrays,
+    path_lock,
     read_manifest,
+    reading_model,
+    remove_directory,
     save_arrays,
+    sweep_directory,
     write_manifest,
 )
+from learned_index.training.processes import is_first_process
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +110,24 @@ class TrainingState:
         return {k[len(prefix) :]: t for k, t in self.tensors.items() if k.startswith(prefix)}
 
 
+@contextmanager
+def claimed(options: CheckpointOptions | None) -> Iterator[None]:
+    """Be the only training that uses a checkpoint directory while the block runs.
+
+    Of several processes that train together, the first one claims it.
+
+    Raises:
+        BusyError: Another training uses it.
+        StorageError: The place cannot be written to.
+    """
+    if options is None or not is_first_process():
+        yield
+        return
+    with path_lock(options.directory, wait=False, doing="training with the checkpoint directory"):
+        sweep_directory(Path(options.directory))
+        yield
+
+
 class CheckpointFiles:
     """The states of one training in a directory.
 
@@ -141,7 +165,7 @@ class CheckpointFiles:
         self._states()
         if self._directory.is_dir():
             for path in self._directory.iterdir():
-                if not _NAME.fullmatch(path.name) and not path.name.startswith(".state-"):
+                if not _is_ours(path):
                     raise InputError(
                         f"{self._directory} holds {path.name}, which is no state of a training; "
                         "give a checkpoint directory of its own"
@@ -173,14 +197,8 @@ class CheckpointFiles:
                 },
             )
         for _, path in states:
-            shutil.rmtree(path)
-        self._sweep()
+            remove_directory(path)
         self._last = time.monotonic()
-
-    def _sweep(self) -> None:
-        """Remove what a killed process left half-written."""
-        for path in self._directory.glob(".state-*"):
-            shutil.rmtree(path, ignore_errors=True)
 
     def read(self) -> TrainingState | None:
         """Read the newest state; None if there is none, or ``resume`` is false.
@@ -194,20 +212,21 @@ class CheckpointFiles:
             return None
         if not self.options.resume:
             for _, path in states:
-                shutil.rmtree(path)
+                remove_directory(path)
             return None
         path = states[-1][1]
         try:
             manifest = read_manifest(path, kind=KIND)
-            facts, found, shapes = (
-                manifest.config[key] for key in ("facts", "fingerprint", "shapes")
-            )
-            arrays = load_arrays(path / _ARRAYS)
-            tensors = {
-                name: torch.from_numpy(arrays[name]).reshape(shape)
-                for name, shape in shapes.items()
-            }
-        except (ModelFormatError, KeyError, RuntimeError) as error:
+            with reading_model(path, "state"):
+                facts, found, shapes = (
+                    dict(manifest.config[key]) for key in ("facts", "fingerprint", "shapes")
+                )
+                arrays = load_arrays(manifest.file(_ARRAYS))
+                tensors = {
+                    name: torch.from_numpy(arrays[name]).reshape(shape)
+                    for name, shape in shapes.items()
+                }
+        except ModelFormatError as error:
             raise ModelFormatError(
                 f"the checkpoint {path} is damaged ({error}); remove {self._directory} to train "
                 "from the start"
@@ -221,6 +240,13 @@ class CheckpointFiles:
             )
         logger.info("going on from %s", path)
         return TrainingState(tensors, facts, path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an entry of a checkpoint directory is a state, or what is left of one."""
+    if not _NAME.fullmatch(path.name):
+        return path.name.startswith(".state-")
+    return path.is_dir() and (not any(path.iterdir()) or (path / MANIFEST_NAME).is_file())
 
 
 def digest_of(value: Any) -> str:

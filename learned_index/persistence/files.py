@@ -1,0 +1,130 @@
+"""The two kinds of files in a saved model, JSON and safetensors: written plainly, read warily."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from learned_index.errors import ModelFormatError
+from learned_index.persistence.failures import reading_model, shortened
+
+_LONGEST_NUMBER = 20
+"""Digits of the largest unsigned 64-bit integer."""
+_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device is refused rather than waited for.
+
+    Raises:
+        ModelFormatError: There is none, or it is something else.
+        StorageError: It cannot be read.
+    """
+    with reading_model(path, "file"):
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            raise ModelFormatError(
+                f"{path} is missing; the directory is not a whole saved model: copy it again"
+            ) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ModelFormatError(f"{path} is no regular file; copy the model again")
+        return os.fdopen(descriptor, "rb")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys and a final newline; NaN and infinity are refused."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
+    """Read a JSON file that this package wrote.
+
+    Args:
+        path: The file.
+        max_bytes: A larger one is refused unread.
+
+    Raises:
+        ModelFormatError: The file is missing, is not JSON, or holds what :func:`write_json` never
+            writes: a key twice, NaN, infinity, an integer beyond 64 bits, half a surrogate pair.
+        StorageError: It cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if max_bytes is not None and size > max_bytes:
+            raise ModelFormatError(f"{path} has {size} bytes, expected at most {max_bytes}")
+        with reading_model(path, "JSON file"):
+            raw = file.read()
+    try:
+        text = raw.decode("utf-8")
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_no_number,
+        )
+        if _HALF_A_PAIR.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(
+            f"{path} is not valid JSON ({shortened(error)}); save the model again"
+        ) from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _LONGEST_NUMBER:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number too large for a float")
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write named arrays as one safetensors file (C order, names sorted)."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes a file that nobody else can read
+    save_file({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}, str(path))
+    path.chmod(mode)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read what :func:`save_arrays` wrote.
+
+    Raises:
+        ModelFormatError: The file is missing or is not a whole safetensors file.
+        StorageError: It cannot be read.
+    """
+    open_regular(path).close()
+    # safetensors compares shapes, types and offsets with the size of the file before it reads.
+    with reading_model(path, "safetensors file"):
+        return dict(load_file(str(path)))

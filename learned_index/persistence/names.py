@@ -1,0 +1,76 @@
+"""The names under which a writer works beside its target, and what killed writers left there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from learned_index.errors import InputError
+
+_LONGEST = 200
+"""Bytes of a target's name that a hidden name repeats; file systems allow 255 in all."""
+Kind = Literal["tmp", "old"]
+
+
+def real_path(target: Path | str) -> Path:
+    """Return where a path leads: links are followed, so that they stay when it is replaced.
+
+    Raises:
+        InputError: No name that a file can have, or a link that leads nowhere or in circles.
+    """
+    try:
+        path = Path(os.path.realpath(target))
+        leads_nowhere = path.is_symlink() or (Path(target).is_symlink() and not path.exists())
+    except ValueError as error:  # NUL, or half a surrogate pair
+        raise InputError(f"{str(target)!r} is no name of a file ({error})") from None
+    if leads_nowhere:
+        raise InputError(
+            f"{target} is a link that leads nowhere ({path}); remove it or choose another name"
+        )
+    if not path.name:
+        raise InputError(f"{target} is no name for a file or directory; choose another")
+    return path
+
+
+def hidden(target: Path, ending: str) -> Path:
+    """Return a hidden name beside ``target``."""
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return target.with_name(f".{name}.{ending}")
+
+
+def new_name(target: Path, kind: Kind, *, suffix: str = "") -> Path:
+    """Return a hidden name beside ``target`` that nothing has.
+
+    Args:
+        target: The path that is written.
+        kind: ``"tmp"``: not needed any more once its writer has ended; ``"old"``: the earlier
+            content of ``target``, whole.
+        suffix: End of the name, for writers that go by it.
+    """
+    return hidden(target, f"li-{secrets.token_hex(8)}.{kind}{suffix}")
+
+
+def leftovers(target: Path, kind: Kind) -> list[Path]:
+    """Return what stands beside ``target`` under names from :func:`new_name`."""
+    start = re.escape(hidden(target, "li-").name)
+    return _matching(target.parent, rf"{start}[0-9a-f]{{16}}\.{kind}(\..*)?")
+
+
+def hidden_in(directory: Path) -> list[Path]:
+    """Return what writers of anything in a directory work with there; not what they put aside."""
+    return _matching(directory, r"\..+\.li(-[0-9a-f]{16}\.tmp(\..*)?|\.lock)")
+
+
+def _matching(directory: Path, pattern: str) -> list[Path]:
+    wanted = re.compile(pattern, re.DOTALL)
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - only names: no object for each entry
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    return [directory / name for name in names if wanted.fullmatch(name)]
