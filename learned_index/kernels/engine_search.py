@@ -27,7 +27,7 @@ from learned_index.kernels.engine_logits import (
     dot_float16,
     dot_float32,
     group_logits,
-    is_finite,
+    in_range,
     label_scores,
     prefetch_row,
     quantise,
@@ -321,7 +321,7 @@ def search_rows(
         out_scores: float32 B x k.
 
     Returns:
-        -1, or the first row that is not finite (the search ends there).
+        -1, or the first row that is not finite or in float32's safe range (the search ends there).
     """
     n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
     dim, padded_dim = handle[DIM], handle[PADDED_DIM]
@@ -348,7 +348,7 @@ def search_rows(
         group = (b - start) % GROUP if grouped else -1
         if group == 0:
             _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
-        if not is_finite(query, dim):
+        if not in_range(query, dim):
             first_bad = np.int64(b)
             break
         for d in range(dim):
