@@ -18,7 +18,7 @@ from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.inputs.labels import LabelIds
-from learned_index.inputs.numbers import check_result_size, whole_numbers
+from learned_index.inputs.numbers import MOST, check_result_size, whole_numbers
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
@@ -252,11 +252,14 @@ class SearchEngine:
         size = config.shortlist_size if shortlist_size is None else shortlist_size
         n_labels = self._n_labels
         # One look at what is nearly always right; whole_number says what is wrong.
-        if not (type(k) is type(width) is type(size) is int and 0 < k <= n_labels):
+        if not (
+            type(k) is type(width) is type(size) is int
+            and 0 < k <= n_labels
+            and 0 < width <= MOST
+            and 0 < size <= MOST
+        ):
             k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
             check_result_size(k, n_rows=len(rows), n_labels=n_labels)
-        elif width < 1 or size < 1:
-            whole_numbers(beam_width=width, shortlist_size=size)
         if shortlist_size is None and size <= k:
             size = 2 * k
         width = min(width, self._n_clusters)

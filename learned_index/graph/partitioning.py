@@ -159,7 +159,8 @@ def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
         lengths = np.linalg.norm(rows, axis=1)[labelled[start : start + _CHUNK_ROWS]]
         total += float(lengths.sum(dtype=np.float64))
     mean = total / max(1, int(np.count_nonzero(labelled)))
-    if 0.0 < mean < _LEAST_LENGTH:
+    # The squares of still smaller numbers are 0 in float32.
+    if 0.0 < mean < _LEAST_LENGTH or (mean == 0.0 and np.any(vectors)):
         raise InputError(
             f"the mean length of the embeddings is {mean:.1e}, expected at least "
             f"{_LEAST_LENGTH:.0e}; scale them up, e.g. to length 1"

@@ -22,6 +22,7 @@ import torch
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_labels
 from learned_index.inputs.numbers import shown
+from learned_index.inputs.points import n_rows
 from learned_index.inputs.vectors import as_array
 from learned_index.types import Int64Array
 
@@ -110,6 +111,8 @@ def _table(labels: Any) -> Any:
     ndim = getattr(labels, "ndim", None)
     if ndim is None or ndim == 1:
         return None
+    if isinstance(labels, torch.Tensor) and labels.layout is not torch.strided:
+        raise InputError("labels are a sparse tensor, expected a scipy.sparse matrix N x L")
     table = as_array(labels, name="labels")
     if table.ndim != 2:
         raise InputError(f"labels have shape {table.shape}, expected two dimensions (points x L)")
@@ -147,7 +150,7 @@ def _from_lists(labels: Any, n_labels: int | None, *, guess: bool) -> sp.csr_mat
     if flat and not (min(flat) >= 0 and max(flat) <= largest):
         wrong = next(place for place, label in enumerate(flat) if not 0 <= label <= largest)
         row = int(np.searchsorted(np.cumsum(counts), wrong, side="right"))
-        end = "" if n_labels is None else f" to {n_labels - 1}"
+        end = " or more, in 63 bits" if n_labels is None else f" to {n_labels - 1}"
         raise InputError(f"row {row} has label id {shown(flat[wrong])}, expected 0{end}")
     indices = np.array(flat, dtype=np.int64)
     most = int(indices.max(initial=-1))
@@ -250,9 +253,9 @@ def as_positives(positives: Any, *, n_labels: int) -> torch.Tensor:
             f"positives are {positives.dtype} of shape {tuple(positives.shape)}, expected int64 "
             "B x P padded with -1"
         )
-    if not hasattr(positives, "shape"):
+    if isinstance(positives, Iterator):
         positives = list(positives)
-    n_points = len(positives) if isinstance(positives, list) else positives.shape[0]
+    n_points = n_rows(positives, name="positives")
     matrix = as_label_matrix(positives, n_points=n_points, n_labels=n_labels)
     return padded_positives(matrix, np.arange(n_points))
 
@@ -304,7 +307,7 @@ def label_ids(ids: Any, n_labels: int, *, name: str) -> npt.NDArray[np.int64]:
     given: Any = list(ids) if isinstance(ids, Set | range | Iterator) else ids
     if isinstance(given, list | tuple):
         kinds = set(map(type, given))
-        if bool in kinds and len(kinds) > 1:
+        if len(kinds) > 1 and not kinds.isdisjoint((bool, np.bool_)):
             raise InputError(f"{name} mixes booleans and ids, expected one of them")
     given = as_array(given, name=name)
     if given.dtype == bool:

@@ -63,13 +63,11 @@ def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_m
     """
     expected = "0 and 1; if each value but 0 marks a label, give (labels != 0)"
     if getattr(matrix, "format", None) == "coo" and matrix.ndim == 2:
-        # A conversion would add up what is stored twice.
         wrong = (matrix.data != 0) & (matrix.data != 1)
         if wrong.any():
             bad = int(np.argmax(wrong))
             raise InputError(f"{what}: got the value {matrix.data[bad]}, expected {expected}")
-        matrix = matrix.astype(np.bool_)
-    result = _checked_csr(matrix, what)
+    result = _checked_csr(matrix, what, ones=True)
     _refuse(result, (result.data != 0) & (result.data != 1), what, expected)
     result.eliminate_zeros()
     result.data = np.ones(result.indices.size, dtype=np.float32)
@@ -78,8 +76,11 @@ def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_m
     return result
 
 
-def _checked_csr(matrix: Any, what: str) -> sp.csr_matrix:
-    """A CSR copy whose arrays fit together; its values are as they were given."""
+def _checked_csr(matrix: Any, what: str, *, ones: bool = False) -> sp.csr_matrix:
+    """A CSR copy whose arrays fit together; its values are as they were given.
+
+    What a COO matrix holds twice is added up, but of ``ones`` two are one.
+    """
     if not sp.issparse(matrix):
         raise InputError(
             f"{what}: got a {type(matrix).__name__}, expected a scipy sparse matrix, such as "
@@ -100,6 +101,7 @@ def _checked_csr(matrix: Any, what: str) -> sp.csr_matrix:
             twin.check_format(full_check=True)
         elif matrix.format == "coo":
             _check_coordinates(twin)
+            twin.data = twin.data.astype(np.bool_) if ones else twin.data
         csr = sp.csr_matrix(twin)
         arrays = (csr.data.copy(), csr.indices.copy(), csr.indptr.copy())
         result = sp.csr_matrix(arrays, shape=csr.shape)

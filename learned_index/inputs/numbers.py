@@ -18,7 +18,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python prints no whole number of more than 4300 digits
-        return f"a {type(value).__name__} of {value.bit_length()} bits"
+        return f"a number of {value.bit_length()} bits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
