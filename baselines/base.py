@@ -34,7 +34,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from learned_index.errors import InputError, NotFittedError
+from learned_index.errors import NotFittedError
+from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
 
 Inputs: TypeAlias = Literal["classifiers", "classifiers+queries", "training", "points", "model"]
@@ -142,21 +144,8 @@ def as_float32(matrix: DenseMatrix, *, what: str, dim: int | None = None) -> Flo
         InputError: It is not a two-dimensional float matrix, has another width, or holds NaN or
             infinity (which a similarity search would answer with arbitrary labels).
     """
-    if isinstance(matrix, torch.Tensor):
-        matrix = matrix.detach().cpu().float().numpy()
-    array = np.asarray(matrix)
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{what} must be a two-dimensional float matrix, got {array.dtype} {array.shape}"
-        )
-    if dim is not None and array.shape[1] != dim:
-        raise InputError(f"{what} have {array.shape[1]} columns, the index was built with {dim}")
-    result = np.ascontiguousarray(array, dtype=np.float32)
-    # A sum is finite only if every element is, up to overflow, and needs no N x D temporary.
-    if not np.isfinite(result.sum(dtype=np.float64)):
-        bad = int(np.argmax(~np.isfinite(result).all(axis=1)))
-        raise InputError(f"{what} hold NaN or infinity (row {bad}); mend or drop such rows")
-    return result
+    rows: Float32Array = as_float32_rows(as_vectors(matrix, dim=dim, name=what), name=what)
+    return rows
 
 
 def check_k(k: int) -> int:
@@ -165,9 +154,7 @@ def check_k(k: int) -> int:
     Raises:
         InputError: It is not.
     """
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k must be a positive integer, got {k!r}")
-    return int(k)
+    return whole_number(k, "k")
 
 
 def require_built(index: Any, name: str) -> None:

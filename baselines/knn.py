@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from learned_index.baselines.base import Baseline, as_float32, check_k, padded, require_built
 from learned_index.baselines.exact import ExactSearch
 from learned_index.errors import InputError
+from learned_index.inputs.matrices import canonical_labels
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
 
@@ -76,16 +77,12 @@ def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
     Raises:
         InputError: No sparse matrix, or not one row for each point.
     """
-    if not sp.issparse(labels_NL) or labels_NL.shape[0] != n_points:
-        shape = getattr(labels_NL, "shape", None)
+    labels = canonical_labels(labels_NL)
+    if labels.shape[0] != n_points:
         raise InputError(
             f"labels must be a sparse matrix of {n_points} rows, one for each point, got "
-            f"{type(labels_NL).__name__} {shape}"
+            f"{labels.shape[0]}"
         )
-    labels = sp.csr_matrix(labels_NL, dtype=np.float32, copy=True)
-    labels.sum_duplicates()
-    labels.eliminate_zeros()
-    labels.data[:] = 1.0
     return labels
 
 

@@ -13,6 +13,8 @@ import scipy.sparse as sp
 from learned_index.baselines.base import Baseline, Inputs, check_k, padded, require_built
 from learned_index.baselines.knn import training_labels
 from learned_index.errors import InputError
+from learned_index.inputs.matrices import canonical_features
+from learned_index.inputs.numbers import whole_number
 from learned_index.types import Float32Array, SearchResult
 
 BEAM_SIZES = (5, 10, 20, 50, 100)
@@ -75,13 +77,12 @@ class PointSystem(Baseline):
             names = sorted(query_arguments)
             raise InputError(f"{self.name} does not know the query arguments {names}")
         k = check_k(k)
-        if not isinstance(beam_size, int | np.integer) or beam_size < 1:
-            raise InputError(f"beam_size must be a positive integer, got {beam_size!r}")
+        beam_size = whole_number(beam_size, "beam_size")
         x_BF = sparse_features(queries, what="queries", n_features=self._n_features)
         if x_BF.shape[0] == 0:
             return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
         rows = self.prepare_queries(x_BF)
-        ids, scores = self._ranked(self.bind(k, beam_size=int(beam_size)).batch(rows))
+        ids, scores = self._ranked(self.bind(k, beam_size=beam_size).batch(rows))
         return padded(ids, scores, k)
 
     def ids_of(self, answer: Any) -> npt.NDArray[np.integer[Any]]:
@@ -104,20 +105,7 @@ def sparse_features(matrix: Any, *, what: str, n_features: int | None = None) ->
     Raises:
         InputError: It is not sparse, has another width, or holds NaN or infinity.
     """
-    if not sp.issparse(matrix):
-        raise InputError(f"{what} must be a scipy sparse matrix, got {type(matrix).__name__}")
-    if n_features is not None and matrix.shape[1] != n_features:
-        raise InputError(
-            f"{what} have {matrix.shape[1]} columns, the system was trained with {n_features}"
-        )
-    result = sp.csr_matrix(matrix, dtype=np.float32)
-    if not result.has_canonical_format:
-        result = result.copy()
-        result.sum_duplicates()
-    if not np.isfinite(result.data).all():
-        bad = int(np.searchsorted(result.indptr, np.argmin(np.isfinite(result.data)), "right")) - 1
-        raise InputError(f"{what} hold NaN or infinity (row {bad}); mend or drop such rows")
-    return result
+    return canonical_features(matrix, what=what, n_columns=n_features)
 
 
 def check_choice(value: Any, choices: Sequence[str], *, what: str) -> None:
@@ -136,5 +124,4 @@ def check_at_least(value: Any, least: int, *, what: str) -> None:
     Raises:
         InputError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{what} must be an integer of at least {least}, got {value!r}")
+    whole_number(value, what, low=least)

@@ -13,6 +13,7 @@ from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, digest_arrays
 from learned_index.encoders.lsa import truncated_svd
 from learned_index.encoders.vectoriser import project_rows
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.inputs.matrices import canonical_features
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.types import Float32Array
 
@@ -127,9 +128,7 @@ def feature_rows(rows: Any) -> sp.csr_matrix:
             "this model was trained on sparse feature rows and cannot encode texts; give a scipy "
             f"sparse matrix, got {type(rows).__name__}"
         )
-    matrix = sp.csr_matrix(rows, dtype=np.float32, copy=True)
-    matrix.sum_duplicates()
-    return matrix
+    return canonical_features(rows, what="the feature matrix")
 
 
 def inverse_document_frequency(rows_NF: sp.csr_matrix) -> Float32Array:

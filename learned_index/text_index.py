@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,11 +10,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.data.naming import ids_of, named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.engine import EngineConfig, LabelIds, SearchEngine
+from learned_index.engine import EngineConfig, SearchEngine
 from learned_index.errors import InputError, MissingExtraError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.graph.partitioning import n_clusters_for
 from learned_index.graph.saving import open_index
+from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.numbers import shown, whole_number
+from learned_index.inputs.points import n_rows, unanswerable_rows
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
@@ -23,7 +28,7 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
-from learned_index.persistence.contents import require_layout, require_range, whole_number
+from learned_index.persistence.contents import require_layout, require_range
 from learned_index.training import TrainingEvent
 from learned_index.types import PAD_ID, PAD_SCORE, Encoder, Float32Array, Int64Array, SearchResult
 
@@ -50,6 +55,29 @@ def encoder_class(kind: str) -> type[Encoder]:
         )
     loaded: type[Encoder] = found[0].load()
     return loaded
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Refuse what cannot make the dense vectors that an index needs.
+
+    Raises:
+        InputError: No encoder, or one of sparse vectors.
+    """
+    if not (hasattr(encoder, "fit") and hasattr(encoder, "encode")):
+        raise InputError(
+            f"got {shown(encoder)} for an encoder, expected an object with fit and encode, such as "
+            "learned_index.encoders.LSAEncoder()"
+        )
+    if getattr(encoder, "sparse", False):
+        raise sparse_vectors(encoder)
+
+
+def sparse_vectors(encoder: Encoder) -> InputError:
+    """The error of an encoder whose vectors are sparse."""
+    return InputError(
+        f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
+        "'lsa', its dense form"
+    )
 
 
 class TextIndex:
@@ -108,10 +136,10 @@ class TextIndex:
     def fit(
         cls,
         texts: Sequence[Any],
-        labels: sp.csr_matrix | Sequence[Sequence[int]],
+        labels: sp.csr_matrix | Sequence[Sequence[int] | Sequence[str] | str],
         *,
         encoder: Encoder,
-        vocabulary: LabelVocabulary | None = None,
+        vocabulary: LabelVocabulary | Sequence[str] | None = None,
         index_config: IndexConfig | None = None,
         training_config: TrainingConfig | None = None,
         embeddings: Any | None = None,
@@ -123,9 +151,11 @@ class TextIndex:
 
         Args:
             texts: N training texts.
-            labels: CSR N x L, or N lists of label ids.
+            labels: CSR N x L, N lists of label ids or of label names, or N names where each text
+                has one label; see :func:`~learned_index.data.naming.named_label_matrix`.
             encoder: Its ``fit`` is called unless ``embeddings`` are given.
-            vocabulary: Names of the L labels; None calls them "0", "1", ...
+            vocabulary: Names of the L labels, also as a list; None calls ids "0", "1", ..., and
+                takes names as they are in ``labels``.
             index_config: Shape and constants of the index.
             training_config: How to train.
             embeddings: N x D vectors of the texts from this very encoder, already fitted (e.g.
@@ -142,34 +172,27 @@ class TextIndex:
             InputError: Numbers of texts, labels or vectors differ, or the encoder's vectors are
                 sparse.
         """
-        n_points = _n_rows(texts)
-        if n_points != _n_rows(labels):
-            raise InputError(
-                f"got {n_points} texts and {_n_rows(labels)} rows of labels; expected as many"
-            )
+        check_encoder(encoder)
+        labels_NL, vocabulary = named_label_matrix(texts, labels, vocabulary)
+        index = LearnedGraphIndex(index_config, training=training_config)
+        n_clusters_for(index.config, labels_NL.shape[1])
         if embeddings is None:
             embeddings = encoder.fit(texts).encode(texts)
         if sp.issparse(embeddings):
-            raise InputError(
-                f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; "
-                "use 'lsa', its dense form"
-            )
-        index = LearnedGraphIndex(index_config, training=training_config)
+            raise sparse_vectors(encoder)
         index.fit(
             embeddings,
-            labels,
+            labels_NL,
             clustering_features=clustering_features,
             validation=validation,
             progress=progress,
         )
-        if vocabulary is None:
-            vocabulary = LabelVocabulary.numbered(index.n_labels)
         return cls(
             encoder,
             index,
             vocabulary,
-            label_counts=_label_counts(labels, index.n_labels),
-            n_points=n_points,
+            label_counts=np.bincount(labels_NL.indices, minlength=index.n_labels).astype(np.int64),
+            n_points=labels_NL.shape[0],
         )
 
     def compiled(self, config: EngineConfig | None = None) -> Self:
@@ -202,12 +225,13 @@ class TextIndex:
         vectors: Any | None = None,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
-        allow: LabelIds | None = None,
-        deny: LabelIds | None = None,
+        allow: LabelIds | Sequence[str] | None = None,
+        deny: LabelIds | Sequence[str] | None = None,
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 
-        A text without anything but white space has no answer: its row is all padding.
+        A text without anything but white space has no answer: its row is all padding. Nor has one
+        without a word that the encoder knows, whose vector is zero.
 
         Args:
             texts: B texts.
@@ -215,7 +239,7 @@ class TextIndex:
             vectors: B x D vectors of these texts from this encoder, where they are at hand.
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
-            allow: The only labels to find, ids or a mask of L booleans; None: all.
+            allow: The only labels to find: ids, names, or a mask of L booleans; None: all.
             deny: Labels not to find; wins over ``allow``.
 
         Returns:
@@ -225,29 +249,19 @@ class TextIndex:
             InputError: ``texts`` is a single string, ``k`` is below 1, or labels are allowed or
                 denied and the index is not compiled.
         """
-        if isinstance(texts, str):
-            raise InputError(
-                f"texts must be a list of strings, got the string {texts!r}; use [text]"
-            )
-        rows = _n_rows(texts)
+        rows = n_rows(texts)
+        k = whole_number(k, "k")
         if rows == 0:
-            if k < 1:
-                raise InputError(f"k must be at least 1, got {k}")
             return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
         if vectors is None:
             vectors = self.encode(texts)
         if len(vectors) != rows:
             raise InputError(f"got {len(vectors)} vectors for {rows} texts; expected as many")
-        searched = restricted(self.index, allow=allow, deny=deny)
+        searched = restricted(self.index, self.vocabulary, allow=allow, deny=deny)
         result = searched.search(vectors, k, beam_width=beam_width, shortlist_size=shortlist_size)
-        if sp.issparse(texts):
-            return result
-        blank = np.array([isinstance(text, str) and not text.strip() for text in texts])
-        if not blank.any():
-            return result
-        ids, scores = np.array(result.ids), np.array(result.scores)
-        ids[blank], scores[blank] = PAD_ID, PAD_SCORE
-        return SearchResult(ids, scores)
+        silent = unanswerable_rows(texts, [vectors])
+        result.ids[silent], result.scores[silent] = PAD_ID, PAD_SCORE
+        return result
 
     def search(
         self,
@@ -260,7 +274,7 @@ class TextIndex:
         """Find the best k labels of each text, as names.
 
         Args:
-            texts: B texts; a blank one has no answer.
+            texts: B texts; a blank one, and one of unknown words, has no answer.
             k: Labels wanted.
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
@@ -324,7 +338,7 @@ class TextIndex:
                 index,
                 LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME)),
                 label_counts=counts,
-                n_points=whole_number(manifest.config, "n_points"),
+                n_points=whole_number(manifest.config["n_points"], "n_points", low=0),
             )
 
 
@@ -343,9 +357,13 @@ def trained_index(index: LearnedGraphIndex | SearchEngine) -> LearnedGraphIndex:
 
 
 def restricted(
-    index: LearnedGraphIndex | SearchEngine, *, allow: LabelIds | None, deny: LabelIds | None
+    index: LearnedGraphIndex | SearchEngine,
+    vocabulary: LabelVocabulary,
+    *,
+    allow: LabelIds | Sequence[str] | None,
+    deny: LabelIds | Sequence[str] | None,
 ) -> LearnedGraphIndex | SearchEngine:
-    """The index, or the engine of those labels that may be found.
+    """The index, or the engine of those labels that may be found, which may be named.
 
     Raises:
         InputError: Labels are allowed or denied, and the index is not compiled.
@@ -357,11 +375,7 @@ def restricted(
             "allow- and deny-lists need a search engine; compile the model first: li compile, or "
             "model.compiled()"
         )
-    return index.restrict(allow=allow, deny=deny)
-
-
-def _n_rows(rows: Any) -> int:
-    return int(rows.shape[0]) if sp.issparse(rows) else len(rows)
+    return index.restrict(allow=ids_of(allow, vocabulary), deny=ids_of(deny, vocabulary))
 
 
 def load_label_counts(path: Path, n_labels: int) -> Int64Array:
@@ -374,10 +388,3 @@ def load_label_counts(path: Path, n_labels: int) -> Int64Array:
     require_layout(arrays, {"label_counts": (np.int64, (n_labels,))})
     require_range("label_counts", arrays["label_counts"], 0, 1 << 62)
     return arrays["label_counts"]
-
-
-def _label_counts(labels: Any, n_labels: int) -> Int64Array:
-    if sp.issparse(labels):
-        return np.bincount(labels.tocsr().indices, minlength=n_labels).astype(np.int64)
-    ids: Iterator[int] = (label for row in labels for label in set(row))
-    return np.bincount(np.fromiter(ids, dtype=np.int64), minlength=n_labels).astype(np.int64)

@@ -128,7 +128,7 @@ def test_unsorted_and_repeated_npz_indices_are_put_in_order(tmp_path):
     x = sp.csr_matrix(
         (np.array([1.0, 2, 3, 4]), np.array([2, 0, 2, 1]), np.array([0, 3, 4])), (2, 3)
     )
-    y = sp.csr_matrix((np.array([1, 1, 5]), np.array([1, 0, 1]), np.array([0, 3, 3])), (2, 2))
+    y = sp.csr_matrix((np.array([1, 1, 1]), np.array([1, 0, 1]), np.array([0, 3, 3])), (2, 2))
     x.has_sorted_indices = y.has_sorted_indices = True  # a lie, as files often tell it
     np.savez(
         tmp_path / "X.npz", format=b"csr", shape=x.shape, data=x.data, indices=x.indices,
@@ -278,13 +278,14 @@ def test_matrices_that_cannot_be_used(build):
 
 
 def test_labels_are_ones():
-    y = canonical_labels(sp.csr_matrix([[3, 0], [0, 0.5]]))
-    assert y.toarray().tolist() == [[1, 0], [0, 1]]
-    with pytest.raises(InputError, match="negative"):
-        canonical_labels(sp.csr_matrix([[-1.0]]))
+    y = canonical_labels(sp.csr_matrix([[True, False], [False, True]]))
+    assert y.dtype == np.float32 and y.toarray().tolist() == [[1, 0], [0, 1]]
+    for value in (3, 0.5, -1.0):
+        with pytest.raises(InputError, match=f"value {value}.* expected 0 and 1"):
+            canonical_labels(sp.csr_matrix([[value]]))
     with pytest.raises(InputError, match="beyond the range"):
         canonical_features(sp.csr_matrix([[1e200]]))
-    with pytest.raises(InputError, match="row 1 has label ids 2"):
+    with pytest.raises(InputError, match="row 1 has label id 2"):
         labels_from_lists([[0], [2]], 2)
 
 

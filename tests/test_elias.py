@@ -156,7 +156,7 @@ def test_no_texts_and_wrong_arguments(model: ELIAS) -> None:
     assert model.predict_ids([], 4).ids.shape == (0, 4)
     with pytest.raises(InputError, match="list of strings"):
         model.predict("filter noise")
-    with pytest.raises(InputError, match="k must"):
+    with pytest.raises(InputError, match="k is 0"):
         model.predict_ids(["a"], 0)
     with pytest.raises(InputError, match="score is"):
         model.predict_ids(["a"], score="best")  # type: ignore[arg-type]

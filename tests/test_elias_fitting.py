@@ -169,7 +169,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         fitted(train_encoder="yes")
     with pytest.raises(InputError, match="encoder is trained"):
         fitted(BagOfWordsEncoder(dim=8), fit={"embeddings": np.zeros((300, 8), np.float32)})
-    with pytest.raises(InputError, match="one string"):
+    with pytest.raises(InputError, match="list of strings"):
         new_model().fit("text", [[0]])
 
 

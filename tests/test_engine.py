@@ -13,8 +13,8 @@ import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.engine import EngineConfig, SearchEngine, tune
-from learned_index.engine.filtering import label_mask
 from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.labels import label_mask
 
 N_LABELS, DIM = 300, 40
 
@@ -215,7 +215,7 @@ def test_a_short_deny_list_answers_as_the_restricted_engine(index, queries, n_de
     np.testing.assert_array_equal(alone.ids[0], engine.search(queries, 7, deny=deny).ids[3])
     spoiled = queries[:6].copy()
     spoiled[4, 0] = np.nan
-    with pytest.raises(InputError, match="query 4 holds NaN"):
+    with pytest.raises(InputError, match="queries hold NaN or infinity, first in row 4"):
         engine.search(spoiled, 7, deny=deny)
     after = engine.search(queries, 7)
     np.testing.assert_array_equal(after.ids, before.ids)  # nothing is left of the list
@@ -300,10 +300,10 @@ def test_input_is_checked(index, queries):
         np.testing.assert_array_equal(engine.search(same, 3).ids, engine.search(queries, 3).ids)
     bad = queries.copy()
     bad[2, 1] = np.nan
-    with pytest.raises(InputError, match="query 2"):
+    with pytest.raises(InputError, match="first in row 2"):
         engine.search(bad, 3)
     bad[0, 0] = np.inf
-    with pytest.raises(InputError, match="query 0"):
+    with pytest.raises(InputError, match="first in row 0"):
         engine.search(bad[:1], 3)
     with pytest.raises(InputError, match="dimension"):
         engine.search(queries[:, :-1], 3)

@@ -146,9 +146,9 @@ def test_an_unfitted_index_says_so():
     ("change", "message"),
     [
         (lambda X, Y: (np.where(np.arange(len(X))[:, None] == 9, np.nan, X), Y), "row 9"),
-        (lambda X, Y: (X, Y[:-1]), "labels have 1499 rows, the embeddings 1500"),
+        (lambda X, Y: (X, Y[:-1]), "labels have 1499 rows, expected 1500"),
         (lambda X, Y: (X, sp.csr_matrix(Y.shape)), "no point has a label"),
-        (lambda X, Y: (X, [[-1]] * len(X)), "label ids run from -1"),
+        (lambda X, Y: (X, [[-1]] * len(X)), "row 0 has label id -1, expected 0"),
         (lambda X, Y: (X[0], Y), "expected two dimensions"),
     ],
 )
@@ -165,7 +165,7 @@ def test_unsorted_duplicated_csr_trains_the_same_index(fitted, queries):
     cols = np.concatenate([coo.col[order], coo.col[:5]])
     by_row = np.argsort(rows, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(X)))])
-    messy = sp.csr_matrix((np.full(len(rows), 2.5), cols[by_row], indptr), shape=Y.shape)
+    messy = sp.csr_matrix((np.ones(len(rows)), cols[by_row], indptr), shape=Y.shape)
     assert not messy.has_canonical_format
     again = LearnedGraphIndex(SMALL, training=QUICK).fit(X, messy)
     assert np.array_equal(again.search(queries).scores, fitted.search(queries).scores)

@@ -201,7 +201,7 @@ def test_bad_input_is_refused(problem: dict[str, Any]) -> None:
         ranker.score(problem["sparse"], problem["dense"], problem["shortlist"][:5])
     with pytest.raises(InputError, match="NaN"):
         ranker.score(problem["sparse"], problem["dense"] * np.nan, problem["shortlist"])
-    with pytest.raises(InputError, match="expected scipy CSR"):
+    with pytest.raises(InputError, match="expected a scipy sparse matrix"):
         ranker.score(problem["dense"], problem["dense"], problem["shortlist"])
     with pytest.raises(InputError, match="cost is 0"):
         RankerConfig(cost=0)

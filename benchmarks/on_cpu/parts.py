@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from learned_index.inputs.labels import padded_positives
 from learned_index.kernels import explore, path_scores, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores
 from learned_index.kernels.loss import fused_losses
-from learned_index.training.batches import dropout_mask, padded_positives
+from learned_index.training.batches import dropout_mask
 from learned_index.types import Int64Array
 from on_cpu.instance import StageTwo
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from learned_index.analysis.measurements import Measurement
 from learned_index.analysis.shared import STEPS, WIDTH, SharedTraining, Step
-from learned_index.elias.points import n_rows
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError, LearnedIndexError
 from learned_index.graph import IndexConfig, TrainingConfig
 from learned_index.graph.building import default_n_clusters
 from learned_index.graph.pruning import Keep
+from learned_index.inputs.points import n_rows
 from learned_index.types import SearchResult
 
 ALL_EDGES = "all edges"

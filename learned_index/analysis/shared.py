@@ -19,7 +19,6 @@ from learned_index.data.holdout import without_labels
 from learned_index.elias import ELIAS, EliasConfig
 from learned_index.elias.points import (
     Points,
-    blank_rows,
     dense_vectors,
     is_trained,
     take,
@@ -28,6 +27,7 @@ from learned_index.errors import InputError, ModelFormatError
 from learned_index.evaluation.metrics import evaluate, propensities_from_counts
 from learned_index.graph import LearnedGraphIndex
 from learned_index.graph.building import fit_end_to_end
+from learned_index.inputs.points import blank_rows
 from learned_index.persistence import atomic_directory
 from learned_index.presets import ModelConfigs
 from learned_index.text_index import encoder_class

@@ -13,7 +13,6 @@ from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats import FormatName
 from learned_index.data.holdout import holdout_rows, split_folder, without_labels
-from learned_index.data.matrices import canonical_features, canonical_labels, labels_from_lists
 from learned_index.data.synthetic import (
     SyntheticInstance,
     asymmetric_instance,
@@ -21,6 +20,8 @@ from learned_index.data.synthetic import (
 )
 from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.inputs.labels import labels_from_lists
+from learned_index.inputs.matrices import canonical_features, canonical_labels
 
 __all__ = [
     "FORMATS",

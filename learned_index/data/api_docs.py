@@ -26,9 +26,9 @@ from learned_index.data.api_objects import (
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.docstrings import parse_docstring
 from learned_index.data.folder import DataFolder, open_dataset, write_dataset
-from learned_index.data.matrices import labels_from_lists
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
+from learned_index.inputs.labels import labels_from_lists
 from learned_index.persistence.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)

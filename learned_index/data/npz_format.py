@@ -12,9 +12,9 @@ import scipy.sparse as sp
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
 from learned_index.data.formats import FormatName, check_same_length
-from learned_index.data.matrices import canonical_features, canonical_labels
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
+from learned_index.inputs.matrices import canonical_features, canonical_labels
 
 _SHORT = {"train": "trn", "dev": "dev", "test": "tst"}
 

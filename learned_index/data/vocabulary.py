@@ -6,7 +6,7 @@ import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class LabelVocabulary:
     """Name of the file in a data folder and in a model directory."""
 
     def __init__(self, keys: Iterable[str], texts: Iterable[str] | None = None) -> None:
+        for what, names in (("keys", keys), ("texts", texts)):
+            if isinstance(names, str | bytes):
+                raise InputError(f"the {what} are one string, expected one for each label: a list")
         self._keys = tuple(keys)
         self._texts = tuple(texts) if texts is not None else ("",) * len(self._keys)
         if len(self._texts) != len(self._keys):
@@ -179,6 +182,8 @@ class LabelVocabulary:
 
     def ids(self, names: Iterable[str]) -> Int64Array:
         """Return the ids of names as int64; see :meth:`id`."""
+        if isinstance(names, str):
+            names = [names]
         return np.array([self.id(name) for name in names], dtype=np.int64)
 
     @lazy_property
@@ -237,7 +242,10 @@ def _bigrams(text: str) -> set[str]:
     return {padded[i : i + 2] for i in range(len(padded) - 1)}
 
 
-def _problem(key: str, text: str) -> str | None:
+def _problem(key: Any, text: Any) -> str | None:
+    for name in (key, text):
+        if not isinstance(name, str):
+            return f"{name!r} is a {type(name).__name__}, expected a string"
     if not key:
         return "the key is empty"
     if any(character in key for character in "\t\n\r"):

@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from learned_index.errors import InputError
 from learned_index.parameters import Config, parameter
-
-RANKERS = ("sparse", "none")
-CALIBRATIONS = ("auto", "tree", "isotonic", "logistic", "none")
-COMBINATIONS = ("auto", "fixed", "learned")
-TRAIN_ENCODER = ("auto", "yes", "no")
-CLUSTERING_FEATURES = ("tfidf", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +34,8 @@ class EliasConfig(Config):
         0.02,
         "share of the training points held out to validate and calibrate on, at least 100 or a "
         "tenth of them; 0: none",
+        low=0.0,
+        below=1.0,
     )
     validation_limit: int = parameter(1000, "at most so many points are held out")
     train_encoder: Literal["auto", "yes", "no"] = parameter(
@@ -49,22 +44,3 @@ class EliasConfig(Config):
     clustering_features: Literal["tfidf", "none"] = parameter(
         "tfidf", "what the clustering of the labels uses beside the vectors"
     )
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("ranker", RANKERS),
-            ("calibration", CALIBRATIONS),
-            ("combination", COMBINATIONS),
-            ("train_encoder", TRAIN_ENCODER),
-            ("clustering_features", CLUSTERING_FEATURES),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}"
-                )
-        for name in ("n_models", "rerank_size", "ranker_shortlist", "validation_limit"):
-            self._require(name, low=1)
-        if not 0.0 <= self.validation_fraction < 1.0:
-            raise InputError(
-                f"validation_fraction is {self.validation_fraction}, expected 0 up to, but not, 1"
-            )

@@ -10,20 +10,20 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.holdout import without_labels
-from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.data.naming import named_label_matrix
 from learned_index.elias.points import (
     default_features,
     dense_vectors,
     fit_encoder,
     is_trained,
-    n_rows,
     take,
 )
 from learned_index.elias.progress import Steps
-from learned_index.elias.request import HeldOut, check_request, held_out, label_matrix, request_key
+from learned_index.elias.request import HeldOut, check_request, held_out, request_key
 from learned_index.elias.validation import validate
 from learned_index.errors import InputError
 from learned_index.graph import LearnedGraphIndex
+from learned_index.inputs.points import n_rows
 from learned_index.ranking import Combination, SparseRanker
 from learned_index.training import Progress
 from learned_index.training.processes import is_first_process
@@ -41,7 +41,7 @@ def fit_model(
     texts: Any,
     labels: Any,
     *,
-    vocabulary: LabelVocabulary | None,
+    vocabulary: Any | None,
     validation: Any | None,
     embeddings: Any | None,
     validation_embeddings: Any | None,
@@ -49,8 +49,8 @@ def fit_model(
     checkpoint: CheckpointOptions | None,
 ) -> None:
     """See :meth:`ELIAS.fit`."""
-    labels_NL = label_matrix(texts, labels, vocabulary)
-    held = held_out(model, texts, labels_NL, validation, validation_embeddings)
+    labels_NL, names = named_label_matrix(texts, labels, vocabulary)
+    held = held_out(model, texts, labels_NL, names, validation, validation_embeddings)
     trained = is_trained(model.encoder, model.config.train_encoder)
     check_request(model, labels_NL, held, trained=trained, embeddings=embeddings)
     steps = Steps(progress, checkpoint)
@@ -61,7 +61,7 @@ def fit_model(
     kept = np.setdiff1d(np.arange(n_rows(texts)), rows)
     model.n_points = len(kept)
     model.label_counts = np.bincount(kept_NL.indices, minlength=kept_NL.shape[1]).astype(np.int64)
-    model.vocabulary = vocabulary or LabelVocabulary.numbered(labels_NL.shape[1])
+    model.vocabulary = names
 
     if embeddings is None and model.given_index is None:
         with steps.step("fitting the encoder"):

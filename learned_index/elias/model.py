@@ -21,7 +21,7 @@ from learned_index.engine import EngineConfig, LabelIds, SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
-from learned_index.text_index import trained_index
+from learned_index.text_index import check_encoder, trained_index
 from learned_index.training import Progress
 from learned_index.training.checkpoint import claimed
 from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
@@ -87,11 +87,12 @@ class ELIAS:
         config: EliasConfig | None = None,
         features: Encoder | None = None,
     ) -> None:
-        self.config = config or EliasConfig()
+        self.config = EliasConfig.given(config)
+        check_encoder(encoder)
         self.encoder = encoder
         self.encoders: list[Encoder] = [encoder]
         self.features = features
-        self.ranker_config = ranker or RankerConfig()
+        self.ranker_config = RankerConfig.given(ranker)
         self.given_index: LearnedGraphIndex | None = None
         self.index_config: IndexConfig
         if isinstance(index, LearnedGraphIndex):
@@ -104,8 +105,8 @@ class ELIAS:
                     "IndexConfig to train several"
                 )
         else:
-            self.index_config = index or IndexConfig()
-            self.training_config = training or TrainingConfig()
+            self.index_config = IndexConfig.given(index)
+            self.training_config = TrainingConfig.given(training)
         self.members: Sequence[LearnedGraphIndex | SearchEngine] = []
         self.ranker_: SparseRanker | None = None
         self.combination = Combination()
@@ -179,9 +180,9 @@ class ELIAS:
     def fit(
         self,
         texts: Points,
-        labels: sp.csr_matrix | Sequence[Sequence[int]],
+        labels: sp.csr_matrix | Sequence[Sequence[int] | Sequence[str] | str],
         *,
-        vocabulary: LabelVocabulary | None = None,
+        vocabulary: LabelVocabulary | Sequence[str] | None = None,
         validation: Validation | None = None,
         embeddings: Any | None = None,
         validation_embeddings: Any | None = None,
@@ -196,9 +197,11 @@ class ELIAS:
 
         Args:
             texts: N training texts, or CSR N x F.
-            labels: CSR N x L, or N lists of label ids.
-            vocabulary: Names of the L labels; None calls them "0", "1", ...
-            validation: Points to validate and calibrate on, as a data set or (texts, CSR labels).
+            labels: CSR N x L, N lists of label ids or of label names, or N names where each text
+                has one label; see :func:`~learned_index.data.naming.named_label_matrix`.
+            vocabulary: Names of the L labels, also as a list; None calls ids "0", "1", ..., and
+                takes names as they are in ``labels``.
+            validation: Points to validate and calibrate on, as a data set or (texts, labels).
                 None: :meth:`held_out_rows` are taken from the training points. Never the test
                 data: the model is chosen by them.
             embeddings: N x D vectors of the texts from this very encoder, already fitted (may be
@@ -242,7 +245,8 @@ class ELIAS:
         """Find the best k labels of each text.
 
         Args:
-            texts: B texts (a blank one has no answer), or CSR B x F.
+            texts: B texts, or CSR B x F. A blank one has no answer, nor has one without a word
+                (or a feature) that the encoder knows.
             k: Labels wanted.
 
         Returns:
@@ -280,8 +284,8 @@ class ELIAS:
         score: Score = "ranking",
         beam_width: int | None = None,
         shortlist_size: int | None = None,
-        allow: LabelIds | None = None,
-        deny: LabelIds | None = None,
+        allow: LabelIds | Sequence[str] | None = None,
+        deny: LabelIds | Sequence[str] | None = None,
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 
@@ -299,7 +303,7 @@ class ELIAS:
                 alone, without the ranker).
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
-            allow: The only labels to find, ids or a mask of L booleans; None: all.
+            allow: The only labels to find: ids, names, or a mask of L booleans; None: all.
             deny: Labels not to find; wins over ``allow``.
 
         Returns:

@@ -15,9 +15,9 @@ import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
-from learned_index.elias.points import n_rows
 from learned_index.graph.building import default_edges_per_cluster, default_n_clusters
 from learned_index.graph.hierarchy import default_edges_per_region, hierarchy_shape
+from learned_index.inputs.points import n_rows
 
 if TYPE_CHECKING:
     from learned_index.elias.model import ELIAS

@@ -10,15 +10,11 @@ import scipy.sparse as sp
 from torch import nn
 
 from learned_index.errors import InputError
+from learned_index.text_index import encoder_class, sparse_vectors
 from learned_index.types import Encoder, Float32Array, Int64Array
 
 Points = Sequence[str] | sp.csr_matrix
 """N texts, or CSR N x F."""
-
-
-def n_rows(points: Any) -> int:
-    """Number of texts or rows."""
-    return int(points.shape[0]) if hasattr(points, "shape") else len(points)
 
 
 def take(points: Any, rows: Int64Array) -> Any:
@@ -26,13 +22,6 @@ def take(points: Any, rows: Int64Array) -> Any:
     if hasattr(points, "shape"):
         return points[rows]
     return [points[int(row)] for row in rows]
-
-
-def blank_rows(points: Any) -> Any:
-    """Bool, N: the texts without anything but white space; no row of features is blank."""
-    if sp.issparse(points):
-        return np.zeros(n_rows(points), dtype=bool)
-    return np.array([isinstance(text, str) and not text.strip() for text in points], dtype=bool)
 
 
 def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
@@ -61,10 +50,7 @@ def dense_vectors(encoder: Encoder, points: Any) -> Float32Array:
     """
     vectors = encoder.encode(points)
     if sp.issparse(vectors):
-        raise InputError(
-            f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
-            "'lsa', its dense form"
-        )
+        raise sparse_vectors(encoder)
     return np.asarray(vectors, dtype=np.float32)
 
 
@@ -92,6 +78,4 @@ def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
 
 def default_features(points: Any) -> Encoder:
     """Make the encoder of the sparse features: tf-idf of texts, or the scaled rows themselves."""
-    from learned_index.text_index import encoder_class
-
     return encoder_class("feature-rows" if sp.issparse(points) else "tfidf")()

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.points import Points, blank_rows, n_rows
+from learned_index.elias.points import Points
 from learned_index.elias.shortlist import Shortlist, followed_by
 from learned_index.engine import LabelIds, SearchEngine
 from learned_index.errors import InputError
 from learned_index.graph import LearnedGraphIndex
+from learned_index.inputs.numbers import check_result_size, whole_number
+from learned_index.inputs.points import n_rows, unanswerable_rows
 from learned_index.text_index import restricted
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
@@ -32,14 +34,13 @@ def predict_points(
     sparse: sp.csr_matrix | None,
     score: Score,
     knobs: Mapping[str, int | None],
-    allow: LabelIds | None,
-    deny: LabelIds | None,
+    allow: LabelIds | Sequence[str] | None,
+    deny: LabelIds | Sequence[str] | None,
 ) -> SearchResult:
     """See :meth:`ELIAS.predict_ids`; ``knobs``: ``beam_width`` and ``shortlist_size``."""
-    if isinstance(texts, str):
-        raise InputError(f"texts must be a list of strings, got the string {texts!r}; use [text]")
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+    rows = n_rows(texts)
+    k = whole_number(k, "k")
+    check_result_size(k, n_rows=rows, n_labels=model.n_labels)
     if score not in ("ranking", "probability", "index"):
         raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
     if score == "probability" and model.calibrator_ is None:
@@ -47,8 +48,9 @@ def predict_points(
             "this model was trained without calibration; use predict, or train with "
             "calibration and points to hold out"
         )
-    members = [restricted(member, allow=allow, deny=deny) for member in model.members]
-    rows = n_rows(texts)
+    members = [
+        restricted(member, model.vocabulary, allow=allow, deny=deny) for member in model.members
+    ]
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
@@ -66,8 +68,8 @@ def predict_points(
             members,
             knobs,
         )
-    blank = blank_rows(texts)
-    ids[blank], scores[blank] = PAD_ID, PAD_SCORE
+    silent = unanswerable_rows(texts, all_vectors)
+    ids[silent], scores[silent] = PAD_ID, PAD_SCORE
     return SearchResult(ids, scores)
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
+from learned_index.data.naming import named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.elias.points import n_rows, take
+from learned_index.elias.points import take
 from learned_index.elias.progress import data_key
 from learned_index.errors import InputError
-from learned_index.training.batches import as_label_matrix
+from learned_index.graph.building import validation_pair
+from learned_index.graph.partitioning import n_clusters_for
+from learned_index.inputs.points import n_rows
 from learned_index.types import Int64Array
 
 if TYPE_CHECKING:
@@ -37,24 +40,13 @@ class HeldOut:
     sparse: sp.csr_matrix | None = None
 
 
-def label_matrix(texts: Any, labels: Any, vocabulary: LabelVocabulary | None) -> sp.csr_matrix:
-    """The labels as CSR N x L, a row for each text.
-
-    Raises:
-        InputError: One string instead of a list, another number of rows, label ids out of range.
-    """
-    if isinstance(texts, str):
-        raise InputError("got one string, expected a list of texts; write [text]")
-    if n_rows(texts) != n_rows(labels):
-        raise InputError(
-            f"got {n_rows(texts)} texts and {n_rows(labels)} rows of labels; expected as many"
-        )
-    n_labels = None if vocabulary is None else len(vocabulary)
-    return as_label_matrix(labels, n_points=n_rows(texts), n_labels=n_labels)
-
-
 def held_out(
-    model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None, vectors: Any | None
+    model: ELIAS,
+    texts: Any,
+    labels_NL: sp.csr_matrix,
+    vocabulary: LabelVocabulary,
+    validation: Any | None,
+    vectors: Any | None,
 ) -> HeldOut | None:
     """The points to validate on: those given, or some of the training points.
 
@@ -62,6 +54,7 @@ def held_out(
         model: Says how many to hold out.
         texts: The training points.
         labels_NL: Their labels.
+        vocabulary: Their names.
         validation: A data set, or (texts, labels); None takes training points.
         vectors: Vectors of the validation points, where they are at hand.
 
@@ -86,8 +79,10 @@ def held_out(
             )
         own = validation.features if sp.issparse(texts) else validation.texts
         validation = (own, validation.labels)
-    points, truth = validation
-    truth_BL = as_label_matrix(truth, n_points=n_rows(points), n_labels=labels_NL.shape[1])
+    points, truth = validation_pair(validation)
+    if sp.issparse(points) != sp.issparse(texts):
+        raise InputError("texts and validation points must be of one kind: texts, or feature rows")
+    truth_BL, _ = named_label_matrix(points, truth, vocabulary)
     if vectors is not None and len(vectors) != n_rows(points):
         raise InputError(
             f"got {len(vectors)} validation_embeddings for {n_rows(points)} validation texts"
@@ -120,8 +115,14 @@ def check_request(
             "got embeddings, but the encoder is trained and its vectors change; leave them out, "
             "or set train_encoder to 'no'"
         )
-    if embeddings is not None and len(embeddings) != labels_NL.shape[0]:
+    if embeddings is not None and n_rows(embeddings, name="embeddings") != labels_NL.shape[0]:
         raise InputError(f"got {len(embeddings)} embeddings for {labels_NL.shape[0]} texts")
+    if model.given_index is None:
+        n_clusters_for(model.index_config, labels_NL.shape[1])
+    elif model.given_index.n_labels != labels_NL.shape[1]:
+        raise InputError(
+            f"the index has {model.given_index.n_labels} labels, got {labels_NL.shape[1]}"
+        )
     if trained and model.given_index is not None:
         raise InputError(
             "got a fitted index and an encoder to train: its vectors would no longer fit the "

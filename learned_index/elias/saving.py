@@ -12,6 +12,7 @@ from learned_index.elias.config import EliasConfig
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.graph import LearnedGraphIndex
 from learned_index.graph.saving import open_index
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     atomic_directory,
     read_manifest,
@@ -20,7 +21,6 @@ from learned_index.persistence import (
     saved_kind,
     write_manifest,
 )
-from learned_index.persistence.contents import whole_number
 from learned_index.ranking import Calibrator, Combination, SparseRanker
 from learned_index.text_index import TextIndex, encoder_class, load_label_counts
 
@@ -108,7 +108,7 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         ]
         members = [
             open_index(directory / f"member_{n}" / "index", verify=False)
-            for n in range(whole_number(config, "n_members", low=1))
+            for n in range(whole_number(config["n_members"], "n_members"))
         ]
         model = cls(
             encoders[0],
@@ -127,7 +127,7 @@ def read_model(cls: type[Model], directory: Path) -> Model:
             model.calibrator_ = Calibrator.load(directory / "calibrator", verify=False)
         model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
         model.label_counts = load_label_counts(manifest.file(_COUNTS), len(model.vocabulary))
-        model.n_points = whole_number(config, "n_points")
+        model.n_points = whole_number(config["n_points"], "n_points", low=0)
         model.report_ = dict(config["report"])
         _check_fit(model)
     return model

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from learned_index.elias.planning import Plan
-from learned_index.elias.points import n_rows, take
+from learned_index.elias.points import take
 from learned_index.graph import ClusterLabelGraph, LearnedGraphIndex
 from learned_index.graph.clustering import balanced_partition
 from learned_index.graph.hierarchy import hierarchy_shape
+from learned_index.inputs.points import n_rows
 from learned_index.kernels import RowAdamW
 from learned_index.ranking import SparseRanker
 

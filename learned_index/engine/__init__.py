@@ -2,9 +2,9 @@
 
 from learned_index.engine.building import IndexParts, RegionParts
 from learned_index.engine.config import EngineConfig
-from learned_index.engine.filtering import LabelIds
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.engine.tuning import Tuning, tune
+from learned_index.inputs.labels import LabelIds
 
 __all__ = [
     "EngineConfig",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from learned_index.engine.config import Precision
 from learned_index.engine.mapping import Source
 from learned_index.errors import InputError
+from learned_index.inputs.vectors import LARGEST
 from learned_index.kernels import engine_search as kernel
 from learned_index.kernels.intrinsics import LANE_BYTES
 from learned_index.persistence.contents import (
@@ -165,14 +166,11 @@ class EngineArrays:
         arrays = {name: _aligned(array) for name, array in self.named().items()}
         return EngineArrays(**arrays, source=self.source)
 
-    def check(self, *, dim: int, precision: Precision) -> float:
+    def check(self, *, dim: int, precision: Precision) -> None:
         """Check everything that the compiled search relies on, contents too.
 
         Whole vectors are not read: any codes are right, and floats are guarded where they are
         scored.
-
-        Returns:
-            The largest absolute entry of a query with which no score can overflow.
 
         Raises:
             InputError: A dtype, a shape, an id, an offset or a number that does not fit.
@@ -227,13 +225,11 @@ class EngineArrays:
             on_axes,
             on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
         )
-        limit = float(np.finfo(np.float32).max)
-        largest = min(limit, limit / (4.0 * most)) if most > 0 else limit
-        if largest < 1.0:
+        if 4.0 * most * LARGEST > float(np.finfo(np.float32).max):
             raise InputError(
-                "the scales are so large that scores of unit queries overflow, expected less"
+                f"the scales run so high that scores of a query of {LARGEST:g} overflow, expected "
+                "smaller ones"
             )
-        return largest
 
     def _label_numbers(
         self,

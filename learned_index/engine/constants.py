@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from learned_index.persistence.contents import real_number, whole_number
+from learned_index.inputs.numbers import real_number, whole_number
 
 
 class Constants(NamedTuple):
@@ -36,10 +36,9 @@ class Constants(NamedTuple):
         Raises:
             InputError: Names the number.
         """
-        values = self._asdict()
         for name in ("dim", "region_beam_width", "n_candidates", "reference_width"):
-            whole_number(values, name, low=1)
+            whole_number(getattr(self, name), name)
         for name in ("router_scale", "region_scale"):
-            real_number(values, name, low=1.0, high=1e6)
-        real_number(values, "path_exponent", low=0.0, high=1e3)
-        real_number(values, "coverage", low=1e-30, high=1.0)
+            real_number(getattr(self, name), name, low=1.0, high=1e6)
+        real_number(self.path_exponent, "path_exponent", low=0.0, high=1e3)
+        real_number(self.coverage, "coverage", low=1e-30, high=1.0)

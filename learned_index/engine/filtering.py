@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
-from learned_index.errors import InputError
+from learned_index.inputs.labels import LabelIds, label_ids, label_mask
 from learned_index.kernels.engine_filter import edges_to
 
 MOST_DENIED = 1 / 8
 """Share of the labels up to which a deny-list is left to the search; with more the edges that lead
 to the others are copied."""
-
-LabelIds: TypeAlias = Sequence[int] | npt.NDArray[Any]
-"""Ids of labels in any order, or a mask of L booleans."""
 
 
 def restricted_arrays(
@@ -68,43 +63,8 @@ class Places:
         Raises:
             InputError: Ids that do not exist, or a mask of another length.
         """
-        given = np.asarray(deny)
-        n_ids = len(self._of_id)
-        if given.dtype == bool:
-            ids = np.flatnonzero(label_mask(given, n_ids, name="deny"))
-        else:
-            ids = _checked(given, n_ids, name="deny")
+        ids = label_ids(deny, len(self._of_id), name="deny")
         if len(ids) > self._most:
             return None
         places = self._of_id[ids]
         return np.unique(places[places >= 0])
-
-
-def label_mask(ids: LabelIds, n_labels: int, *, name: str) -> npt.NDArray[np.bool_]:
-    """Ids or a mask as a mask of ``n_labels`` booleans.
-
-    Raises:
-        InputError: Ids that do not exist, or a mask of another length.
-    """
-    given = np.asarray(ids)
-    if given.dtype == bool:
-        if given.shape != (n_labels,):
-            raise InputError(f"{name} is a mask of shape {given.shape}, expected ({n_labels},)")
-        return given.copy()
-    mask = np.zeros(n_labels, bool)
-    mask[_checked(given, n_labels, name=name)] = True
-    return mask
-
-
-def _checked(given: npt.NDArray[Any], n_labels: int, *, name: str) -> npt.NDArray[np.int64]:
-    """Ids that exist, as int64."""
-    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
-        raise InputError(
-            f"{name} is {given.dtype} of shape {given.shape}, expected a list of label ids or a "
-            "mask of booleans"
-        )
-    if given.size and (given.min() < 0 or given.max() >= n_labels):
-        raise InputError(
-            f"{name} holds ids from {given.min()} to {given.max()}, expected 0 to {n_labels - 1}"
-        )
-    return given.astype(np.int64)

@@ -17,13 +17,14 @@ from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
-from learned_index.engine.filtering import LabelIds, Places, restricted_arrays
-from learned_index.errors import InputError
+from learned_index.engine.filtering import Places, restricted_arrays
+from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.numbers import MOST, check_result_size, whole_numbers
+from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
 from learned_index.kernels.parallel import run_ranges, split_evenly, survive_forks
 from learned_index.lazy import lazy_property
-from learned_index.training.batches import as_query_rows
 from learned_index.types import DenseMatrix, SearchResult
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class SearchEngine:
         complete: bool = False,
     ) -> None:
         constants.check()
-        self._largest_query = arrays.check(dim=constants.dim, precision=config.precision)
+        arrays.check(dim=constants.dim, precision=config.precision)
         survive_forks()
         self.config = config
         self.constants = constants
@@ -95,7 +96,6 @@ class SearchEngine:
                 constants.region_scale,
                 constants.path_exponent,
                 constants.coverage,
-                self._largest_query / 127.0,
             ]
         )
         self._take(arrays)
@@ -124,7 +124,7 @@ class SearchEngine:
         Raises:
             InputError: The configuration does not fit the index.
         """
-        config = config or EngineConfig()
+        config = EngineConfig.given(config)
         regions = parts.regions
         constants = Constants(
             dim=parts.label_vectors_LD.shape[1],
@@ -212,7 +212,8 @@ class SearchEngine:
 
         Args:
             queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
-                float32 in C order is taken as it is.
+                float32 in C order is taken as it is. A vector of zeros has no direction: it is
+                answered by the labels' biases alone.
             k: Results per query; rows end in id -1, score -inf where there are fewer labels.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K, labels scored with their whole vectors, at least k; default from
@@ -226,8 +227,8 @@ class SearchEngine:
             ids int64 B x k and scores float32 B x k, best first; equal scores by ascending id.
 
         Raises:
-            InputError: Another dimension than the engine's, NaN or infinity, k < 1, labels that
-                do not exist.
+            InputError: Another dimension than the engine's, NaN, infinity or numbers beyond 1e15,
+                a k that is no whole number of at least 1, labels that do not exist.
         """
         denied = _NO_PLACES
         if allow is not None or deny is not None:
@@ -249,13 +250,18 @@ class SearchEngine:
         config = self.config
         width = config.beam_width if beam_width is None else beam_width
         size = config.shortlist_size if shortlist_size is None else shortlist_size
+        n_labels = self._n_labels
+        # One look at what is nearly always right; whole_number says what is wrong.
+        if not (
+            type(k) is type(width) is type(size) is int
+            and 0 < k <= n_labels
+            and 0 < width <= MOST
+            and 0 < size <= MOST
+        ):
+            k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
+            check_result_size(k, n_rows=len(rows), n_labels=n_labels)
         if shortlist_size is None and size <= k:
             size = 2 * k
-        if k < 1 or width < 1 or size < 1:
-            raise InputError(
-                f"k is {k}, beam_width {width}, shortlist_size {size}; expected at least 1"
-            )
-        n_labels = self._n_labels
         width = min(width, self._n_clusters)
         size = min(max(size, k), n_labels)
         # Of a part of the labels as many are looked at as of all.
@@ -273,17 +279,8 @@ class SearchEngine:
         else:
             bad = self._search_batch(rows, (width, size, budget, least, denied), ids, scores)
         if bad >= 0:
-            raise self._refusal(rows[bad], bad)
+            raise bad_row(rows, name="queries")
         return SearchResult(ids, scores)
-
-    def _refusal(self, query: npt.NDArray[np.float32], number: int) -> InputError:
-        """Why the search ended at a query."""
-        if not np.isfinite(query).all():
-            return InputError(f"query {number} holds NaN or infinity; mend or drop such rows")
-        return InputError(
-            f"query {number} holds numbers up to {np.abs(query).max():.3g}, with which scores "
-            f"overflow; expected {self._largest_query:.3g} at most: bring it to unit length"
-        )
 
     def _search_batch(
         self,

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.inputs.labels import as_label_matrix
+from learned_index.inputs.numbers import real_number, whole_number
+from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.types import DenseMatrix, SearchResult
 
 _TIMED_QUERIES = 200
@@ -83,22 +86,27 @@ def tune(
     Args:
         searcher: Index or engine.
         queries: N x D held-out vectors, a few hundred or more; not the training points.
-        truth: CSR N x L, their labels.
+        truth: CSR N x L, their labels; also as lists of ids or a dense indicator.
         recall: To be reached, above 0 and at most 1.
         k: Depth.
 
     Raises:
         InputError: No queries, a recall out of range, or a truth that does not fit.
     """
+    queries = as_float32_rows(as_vectors(queries, name="queries"), name="queries")
     n_queries = len(queries)
+    recall, k = real_number(recall, "recall"), whole_number(k, "k")
     if not 0 < recall <= 1:
         raise InputError(f"recall is {recall}, expected above 0 and at most 1")
-    if n_queries == 0 or k < 1:
-        raise InputError(f"got {n_queries} queries and k = {k}, expected at least 1 of each")
-    if truth is not None and truth.shape != (n_queries, searcher.n_labels):
-        raise InputError(
-            f"the truth is {truth.shape}, expected ({n_queries}, {searcher.n_labels}) to fit the "
-            "queries and the labels"
+    if n_queries == 0:
+        raise InputError("got no queries, expected at least 1")
+    if truth is not None:
+        truth = as_label_matrix(
+            truth,
+            n_points=n_queries,
+            n_labels=searcher.n_labels,
+            need_labels=False,
+            name="the labels of the truth",
         )
     n_labels, n_clusters = searcher.n_labels, searcher.n_clusters
     everything = searcher.search(queries, k, beam_width=n_clusters, shortlist_size=n_labels).ids

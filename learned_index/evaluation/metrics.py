@@ -20,6 +20,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.inputs.labels import as_label_matrix
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.types import PAD_ID, Float32Array, Int64Array, SearchResult
 
 Float64Array = npt.NDArray[np.float64]
@@ -47,7 +49,7 @@ def label_propensities(
     training points of label l, N the number of training points.
 
     Args:
-        labels_NL: Training labels, any sparse format; nonzero means "has the label".
+        labels_NL: Training labels, any sparse format, zeros and ones.
         a: The constant A; 0.6 for the Amazon data sets, 0.5 for Wikipedia, 0.55 otherwise.
         b: The constant B; 2.6, 0.4 and 1.5 respectively.
 
@@ -81,6 +83,7 @@ def propensities_from_counts(
     """
     if n_points < 1:
         raise InputError(f"propensities need at least one training point, got {n_points}")
+    a, b = real_number(a, "A"), real_number(b, "B")
     if not (a > 0 and b > 0):
         raise InputError(f"the propensity constants must be positive, got A={a}, B={b}")
     # Below e training points the formula's C is negative and p would exceed 1.
@@ -101,7 +104,8 @@ def evaluate(
 
     Args:
         result: A search result, or its ids: N x k integers, best first, padded with -1.
-        truth_NL: True labels, any sparse format, rows in any order; nonzero means "has the label".
+        truth_NL: True labels, zeros and ones in any sparse format,
+            or a dense indicator.
         propensities: L values in (0, 1], from :func:`label_propensities` of the *training* labels.
         ks: Cut-offs of P, nDCG and PSP.
         recall_ks: Cut-offs of R.
@@ -121,6 +125,7 @@ def evaluate(
         >>> metrics["P@1"], metrics["R@2"]
         (50.0, 75.0)
     """
+    ks, recall_ks = ([whole_number(k, "k") for k in cuts] for cuts in (ks, recall_ks))
     truth_NL = canonical_truth(truth_NL)
     ids_NK = check_ids(result, truth_NL.shape, at_least=max([*ks, *recall_ks]))
     inverse_L = _inverse_propensities(propensities, truth_NL.shape[1])
@@ -138,27 +143,22 @@ def evaluate(
 
 
 def canonical_truth(labels_NL: Any) -> sp.csr_matrix:
-    """Return labels as a canonical CSR matrix (sorted, no duplicates, no stored zeros).
+    """Return labels as a canonical CSR matrix of ones; the caller's matrix is never changed.
 
-    The caller's matrix is never changed.
+    Args:
+        labels_NL: N x L zeros and ones, see
+            :func:`~learned_index.inputs.labels.as_label_matrix`; rows may be empty.
 
     Raises:
-        InputError: It is no two-dimensional sparse matrix, or its indices are out of range.
+        InputError: No N x L matrix, other values than 0 and 1, or indices out of range.
     """
-    if not sp.issparse(labels_NL) or labels_NL.ndim != 2:
+    shape: Any = getattr(labels_NL, "shape", ())
+    if len(shape) != 2:
         raise InputError(
             f"labels must be a scipy sparse matrix N x L, got {type(labels_NL).__name__}; "
             "build one with scipy.sparse.csr_matrix"
         )
-    matrix = sp.csr_matrix(labels_NL, copy=True)
-    if matrix.nnz and (matrix.indices.min() < 0 or matrix.indices.max() >= matrix.shape[1]):
-        raise InputError(
-            f"the label matrix holds ids from {matrix.indices.min()} to {matrix.indices.max()}, "
-            f"expected 0 to {matrix.shape[1] - 1}"
-        )
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    return matrix
+    return as_label_matrix(labels_NL, n_points=shape[0], n_labels=shape[1], need_labels=False)
 
 
 def check_ids(

@@ -14,14 +14,16 @@ from learned_index.evaluation.metrics import evaluate, label_propensities
 from learned_index.graph.partitioning import (
     build_graph,
     build_partition,
-    check_features,
     checked,
+    checked_features,
     default_edges_per_cluster,
     default_n_clusters,
     n_clusters_for,
 )
 from learned_index.graph.training import GraphTraining
-from learned_index.training.batches import Labels, as_label_matrix
+from learned_index.inputs.labels import Labels, as_label_matrix
+from learned_index.inputs.points import n_rows
+from learned_index.inputs.vectors import as_vectors, check_finite
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
 from learned_index.training.processes import join_processes, own_device
@@ -63,8 +65,10 @@ def fit_index(
     inputs = FrozenVectors(vectors, device=training_device(index.training_config.device))
     held_out = None
     if validation is not None:
-        queries, truth = validation
-        held_out = (lambda: queries, truth)
+        queries, truth = validation_pair(validation)
+        queries = as_vectors(queries, dim=vectors.shape[1], name="validation vectors")
+        check_finite(queries, name="validation vectors")
+        held_out = (lambda: queries, _truth(truth, len(queries), labels_NL))
     _fit(index, inputs, labels_NL, clustering_features, held_out, progress, checkpoint)
 
 
@@ -110,6 +114,7 @@ def fit_end_to_end(
         TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
     """
     check_trainable(encoder)
+    n_rows(texts)
     texts = list(texts)
     labels_NL = as_label_matrix(labels, n_points=len(texts))
     device = own_device(next(p.device for p in encoder.parameters()))
@@ -118,7 +123,8 @@ def fit_end_to_end(
     inputs = EncoderInputs(encoder, texts, precision=precision)
     held_out = None
     if validation is not None:
-        held_out_texts, truth = validation
+        held_out_texts, truth = validation_pair(validation)
+        truth = _truth(truth, n_rows(held_out_texts), labels_NL)
         held_out = (EncoderInputs(encoder, list(held_out_texts)).vectors, truth)
     was_training = encoder.training
     encoder.train()
@@ -126,6 +132,28 @@ def fit_end_to_end(
         _fit(index, inputs, labels_NL, clustering_features, held_out, progress, checkpoint)
     finally:
         encoder.train(was_training)
+
+
+def validation_pair(validation: Any) -> tuple[Any, Any]:
+    """The points and the labels of validation data.
+
+    Raises:
+        InputError: No pair.
+    """
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise InputError(
+            f"validation is a {type(validation).__name__}, expected a pair (points, labels)"
+        )
+    points, labels = validation
+    return points, labels
+
+
+def _truth(truth: Any, n_points: int, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
+    """Labels of the validation points; labels without a training point stand behind the others."""
+    n_labels = labels_NL.shape[1]
+    if len(getattr(truth, "shape", ())) == 2:
+        n_labels = max(n_labels, int(truth.shape[1]))
+    return as_label_matrix(truth, n_points=n_points, n_labels=n_labels, need_labels=False)
 
 
 def training_device(name: str) -> torch.device:
@@ -156,8 +184,8 @@ def _fit(
     progress: Progress | None,
     checkpoint: CheckpointOptions | None,
 ) -> None:
-    check_features(features, inputs.n_points)
-    n_clusters_for(index, labels_NL.shape[1])
+    features = checked_features(features, inputs.n_points)
+    n_clusters_for(index.config, labels_NL.shape[1])
     metric = index.training_config.early_stopping_metric
     if metric is not None and held_out is None:
         raise InputError(

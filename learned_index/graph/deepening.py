@@ -17,14 +17,15 @@ from learned_index.graph.regions import (
     measure_coverage,
     partition_clusters,
 )
-from learned_index.training.batches import EpochOrder, as_float32_rows, as_vectors
+from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.vectors import as_float32_rows, as_vectors, check_finite
+from learned_index.training.batches import EpochOrder
 from learned_index.training.schedule import warmup_linear_decay
 from learned_index.types import DenseMatrix
 
 if TYPE_CHECKING:
     from learned_index.graph.learned_graph_index import LearnedGraphIndex
 
-_CHUNK_ROWS = 8192
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -32,13 +33,13 @@ def build_hierarchy(
     index: LearnedGraphIndex, embeddings: DenseMatrix, *, epochs: int, batch_size: int | None
 ) -> None:
     """See :meth:`LearnedGraphIndex.build_hierarchy`."""
-    if epochs < 0:
-        raise InputError(f"epochs is {epochs}, expected at least 0")
+    epochs = whole_number(epochs, "epochs", low=0)
+    if batch_size is not None:
+        batch_size = whole_number(batch_size, "batch_size")
     vectors = as_vectors(embeddings, dim=index.dim)
     if not len(vectors):
         raise InputError("there are no vectors to learn the regions from; pass at least one")
-    for start in range(0, len(vectors), _CHUNK_ROWS):
-        as_float32_rows(vectors[start : start + _CHUNK_ROWS], first_row=start)
+    check_finite(vectors)
     config, training = replace(index.config, hierarchy="deep"), index.training_config
     shape = hierarchy_shape(config, index.n_clusters)
     assert shape is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import scipy.sparse as sp
 import torch
 
+from learned_index.errors import InputError
 from learned_index.graph.hierarchy import (
     DENSE_CLUSTERS,
     RegionHierarchy,
@@ -16,11 +17,11 @@ from learned_index.graph.hierarchy import (
 )
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.walking import walk_edges
+from learned_index.inputs.labels import as_positives
 from learned_index.kernels import RowAdamW, RowGradients, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores, distinct
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.loss import fused_losses
-from learned_index.training.batches import as_positives
 from learned_index.training.losses import classification_loss, shortlist_loss
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def index_losses(
 ) -> IndexOutput:
     """See :meth:`LearnedGraphIndex.forward`."""
     training = index.training_config
+    if x_BD.ndim != 2 or x_BD.shape[1] != index.dim:
+        raise InputError(f"x_BD has shape {tuple(x_BD.shape)}, expected B x {index.dim}")
     positives_BP = as_positives(positives, n_labels=index.n_labels).to(x_BD.device)
+    if len(positives_BP) != len(x_BD):
+        raise InputError(f"got {len(x_BD)} vectors and positives of {len(positives_BP)} points")
     x_BD = index._project(x_BD)
     edges_CM = index.graph.weights()
     if index._teacher is None or index.graph.edge_logits_CM is not None:

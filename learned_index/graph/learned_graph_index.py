@@ -8,11 +8,12 @@ from typing import Self
 import scipy.sparse as sp
 
 from learned_index.engine import EngineConfig, SearchEngine, Tuning, tune
-from learned_index.errors import InputError
 from learned_index.graph.network import IndexNetwork
 from learned_index.graph.pruning import Keep
+from learned_index.inputs.labels import Labels
+from learned_index.inputs.numbers import check_result_size, whole_numbers
+from learned_index.inputs.vectors import as_query_rows
 from learned_index.kernels.search import search_cpu
-from learned_index.training.batches import Labels, as_query_rows
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
 from learned_index.types import DenseMatrix, SearchResult
@@ -116,7 +117,9 @@ class LearnedGraphIndex(IndexNetwork):
 
         Args:
             embeddings: N x D float16, float32 or float64 array (may be memory-mapped) or tensor.
-            labels: CSR N x L, or N lists of label ids. Points without labels are skipped.
+            labels: CSR N x L of zeros and ones, N lists of label ids, or a dense indicator; see
+                :func:`~learned_index.inputs.labels.as_label_matrix`. Points without labels are
+                skipped.
             clustering_features: Optional CSR N x V, see :meth:`build_partition`.
             validation: Optional held-out (vectors, CSR labels); measured after each epoch and
                 reported through ``progress``.
@@ -159,6 +162,7 @@ class LearnedGraphIndex(IndexNetwork):
 
         Args:
             queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
+                A vector of zeros has no direction: it is answered by the labels' biases alone.
             k: Results per query; where fewer labels are reached, rows end in id -1, score -inf.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K; default from the configuration.
@@ -168,15 +172,15 @@ class LearnedGraphIndex(IndexNetwork):
             with the configuration's ``path_exponent`` e: the model's probability where e is 1.
 
         Raises:
-            InputError: Another dimension than the index's, NaN or infinity, k < 1.
+            InputError: Another dimension than the index's, NaN, infinity or numbers beyond 1e15,
+                a k that is no whole number of at least 1.
         """
         self._require_fitted()
         queries_BD = as_query_rows(queries, dim=self.dim)
         width = self.config.beam_width if beam_width is None else beam_width
         size = self.config.shortlist_size if shortlist_size is None else shortlist_size
-        for name, value in (("k", k), ("beam_width", width), ("shortlist_size", size)):
-            if value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
+        k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
+        check_result_size(k, n_rows=len(queries_BD), n_labels=self.n_labels)
         if self.label_bias_L.device.type != "cpu":
             from learned_index.graph.device_search import search_on_device
 

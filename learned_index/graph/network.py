@@ -16,10 +16,10 @@ from learned_index.graph.forward import index_losses
 from learned_index.graph.hierarchy import HierarchyShape, RegionHierarchy
 from learned_index.graph.output import IndexOutput
 from learned_index.graph.router import ClusterRouter
+from learned_index.inputs.vectors import as_query_rows
 from learned_index.kernels import RowAdamW, RowGradients
 from learned_index.kernels.parallel import survive_forks
 from learned_index.kernels.search import SearchArrays
-from learned_index.training.batches import as_query_rows
 from learned_index.types import DenseMatrix, Float32Array
 
 
@@ -59,8 +59,8 @@ class IndexNetwork(nn.Module):
     ) -> None:
         super().__init__()
         survive_forks()
-        self.config = config or IndexConfig()
-        self.training_config = training or TrainingConfig()
+        self.config = IndexConfig.given(config)
+        self.training_config = TrainingConfig.given(training)
         self._dim: int | None = None
         self._search_arrays: SearchArrays | None = None
         self._teacher: torch.Tensor | None = None
@@ -170,7 +170,8 @@ class IndexNetwork(nn.Module):
 
         Args:
             x_BD: float32 vectors.
-            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids.
+            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids; or a
+                dense indicator, B x L.
             row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, with
                 Numba or Triton), or collects their gradients (RowGradients), instead of leaving
                 them.

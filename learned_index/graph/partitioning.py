@@ -16,10 +16,12 @@ from learned_index.graph.clustering import (
     label_centroids,
     sparse_label_centroids,
 )
-from learned_index.graph.config import TrainingConfig
+from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.hierarchy import DENSE_CLUSTERS, RegionHierarchy, hierarchy_shape
 from learned_index.graph.regions import learnable_region_edges, partition_clusters
-from learned_index.training.batches import Labels, as_float32_rows, as_label_matrix, as_vectors
+from learned_index.inputs.labels import Labels, as_label_matrix
+from learned_index.inputs.matrices import canonical_features
+from learned_index.inputs.vectors import as_vectors, check_finite
 from learned_index.types import DenseMatrix
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _CHUNK_ROWS = 8192
 _SCORED_AT_ONCE = 1 << 26
 """Bound on rows x clusters of one product over the training points."""
+_LEAST_LENGTH = 1e-12
+"""Mean length of training vectors; one over it is a factor of all queries, which may be large."""
 _MOST_CLUSTERS_FLAT = 16384
 _MOST_CLUSTERS_DEEP = 262144
 
@@ -50,17 +54,19 @@ def checked(
 ) -> tuple[Any, sp.csr_matrix]:
     """Embeddings as an array of finite numbers, labels as a canonical CSR matrix."""
     vectors = as_vectors(embeddings, dim=dim)
-    for start in range(0, len(vectors), _CHUNK_ROWS):
-        as_float32_rows(vectors[start : start + _CHUNK_ROWS], first_row=start)
+    check_finite(vectors)
     return vectors, as_label_matrix(labels, n_points=len(vectors), n_labels=n_labels)
 
 
-def check_features(features: sp.csr_matrix | None, n_points: int) -> None:
-    """Refuse clustering features of other points."""
-    if features is not None and features.shape[0] != n_points:
-        raise InputError(
-            f"clustering_features have {features.shape[0]} rows, the embeddings {n_points}"
-        )
+def checked_features(features: sp.csr_matrix | None, n_points: int) -> sp.csr_matrix | None:
+    """Clustering features as canonical CSR.
+
+    Raises:
+        InputError: Features of other points, or no sparse matrix of finite numbers.
+    """
+    if features is None:
+        return None
+    return canonical_features(features, what="clustering_features", n_rows=n_points)
 
 
 def build_partition(
@@ -72,17 +78,17 @@ def build_partition(
 ) -> None:
     """See :meth:`LearnedGraphIndex.build_partition`."""
     vectors, labels_NL = checked(embeddings, labels)
-    check_features(clustering_features, len(vectors))
-    partition_labels(index, vectors, labels_NL, clustering_features)
+    features = checked_features(clustering_features, len(vectors))
+    partition_labels(index, vectors, labels_NL, features)
 
 
-def n_clusters_for(index: LearnedGraphIndex, n_labels: int) -> int:
+def n_clusters_for(config: IndexConfig, n_labels: int) -> int:
     """C: as configured, or by the number of labels.
 
     Raises:
         InputError: More clusters than labels.
     """
-    n_clusters = index.config.n_clusters or default_n_clusters(n_labels, index.config.hierarchy)
+    n_clusters = config.n_clusters or default_n_clusters(n_labels, config.hierarchy)
     if n_clusters > n_labels:
         raise InputError(
             f"n_clusters is {n_clusters}, expected 1 to {n_labels} (the number of labels)"
@@ -111,7 +117,7 @@ def partition_labels(
     """
     training = index.training_config
     n_labels = labels_NL.shape[1]
-    n_clusters = n_clusters_for(index, n_labels)
+    n_clusters = n_clusters_for(index.config, n_labels)
     centroids_LD = label_centroids(labels_NL, vectors)
     blocks: list[Block] = [centroids_LD]
     if features is not None:
@@ -153,6 +159,12 @@ def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
         lengths = np.linalg.norm(rows, axis=1)[labelled[start : start + _CHUNK_ROWS]]
         total += float(lengths.sum(dtype=np.float64))
     mean = total / max(1, int(np.count_nonzero(labelled)))
+    # The squares of still smaller numbers are 0 in float32.
+    if 0.0 < mean < _LEAST_LENGTH or (mean == 0.0 and np.any(vectors)):
+        raise InputError(
+            f"the mean length of the embeddings is {mean:.1e}, expected at least "
+            f"{_LEAST_LENGTH:.0e}; scale them up, e.g. to length 1"
+        )
     return 1.0 if mean == 0.0 or abs(mean - 1.0) < 1e-3 else 1.0 / mean
 
 

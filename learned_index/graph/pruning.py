@@ -18,6 +18,7 @@ from torch import nn
 from learned_index.errors import InputError
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.router import ClusterRouter
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.types import Float32Array, Int64Array
 
 if TYPE_CHECKING:
@@ -77,7 +78,14 @@ def prune_graph(
         A graph of its own on the same device, its rows packed to the left in the old order; and
         what was dropped.
     """
-    _check(threshold, top_k, keep)
+    if threshold is None and top_k is None:
+        raise InputError("nothing says what to prune; give threshold, top_k or both")
+    if threshold is not None:
+        threshold = real_number(threshold, "threshold", low=0.0, high=1.0)
+    if top_k is not None:
+        top_k = whole_number(top_k, "top_k")
+    if keep not in ("reachable", "none"):
+        raise InputError(f"keep is {keep!r}, expected 'reachable' or 'none'")
     labels_CM: Int64Array = graph.edge_labels_CM.cpu().numpy().astype(np.int64)
     with torch.no_grad():
         weights_CM: Float32Array = graph.weights().cpu().numpy()
@@ -140,17 +148,6 @@ def prune(
         pruned.register_buffer(name, getattr(index, name).detach().clone())
     pruned.graph = graph
     return pruned.train(index.training)
-
-
-def _check(threshold: float | None, top_k: int | None, keep: str) -> None:
-    if threshold is None and top_k is None:
-        raise InputError("nothing says what to prune; give threshold, top_k or both")
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise InputError(f"threshold is {threshold}, expected 0 to 1, as the weights of edges are")
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}, expected at least 1")
-    if keep not in ("reachable", "none"):
-        raise InputError(f"keep is {keep!r}, expected 'reachable' or 'none'")
 
 
 def _copy(parameter: torch.Tensor) -> nn.Parameter:

@@ -17,6 +17,7 @@ from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.config import IndexConfig, TrainingConfig
 from learned_index.graph.hierarchy import HierarchyShape
 from learned_index.graph.pruning import PruningReport
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import (
     atomic_directory,
     load_arrays,
@@ -27,11 +28,9 @@ from learned_index.persistence import (
     write_manifest,
 )
 from learned_index.persistence.contents import (
-    real_number,
     require_finite,
     require_layout,
     require_range,
-    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             training=TrainingConfig.from_dict(config["training"]),
         )
         dim, n_labels, n_clusters = (
-            whole_number(config, name, low=1) for name in ("dim", "n_labels", "n_clusters")
+            whole_number(config[name], name) for name in ("dim", "n_labels", "n_clusters")
         )
         restore_index(
             index,
@@ -88,7 +87,7 @@ def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
             dim=dim,
             n_labels=n_labels,
             n_clusters=n_clusters,
-            edge_scale=real_number(config, "edge_scale", low=0.0, high=1e9),
+            edge_scale=real_number(config["edge_scale"], "edge_scale", low=0.0, high=1e9),
             hierarchy=config.get("hierarchy"),
         )
         if config.get("pruning") is not None:
@@ -141,7 +140,7 @@ def restore_index(
             "hierarchy.graph.",
             index.hierarchy.n_regions,
             n_clusters,
-            real_number(hierarchy, "edge_scale", low=0.0, high=1e9),
+            real_number(hierarchy["edge_scale"], "edge_scale", low=0.0, high=1e9),
         )
     index.load_state_dict(tensors)
 
@@ -157,7 +156,7 @@ def describe_hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | None:
 
 
 def _check_shape(shape: HierarchyShape, n_clusters: int) -> None:
-    numbers = {name: whole_number(shape._asdict(), name, low=1) for name in shape._fields}
+    numbers = {name: whole_number(value, name) for name, value in shape._asdict().items()}
     limits = {"n_regions": n_clusters, "n_candidates": n_clusters}
     for name, limit in {**limits, "region_beam_width": shape.n_regions}.items():
         if numbers[name] > limit:

@@ -22,8 +22,9 @@ from learned_index.graph.partitioning import (
 )
 from learned_index.graph.regions import measure_coverage
 from learned_index.graph.saving import describe_hierarchy, restore_index
+from learned_index.inputs.labels import padded_positives
 from learned_index.kernels import RowAdamW
-from learned_index.training.batches import dropout_mask, padded_positives
+from learned_index.training.batches import dropout_mask
 from learned_index.training.checkpoint import (
     CheckpointFiles,
     CheckpointOptions,
@@ -177,7 +178,7 @@ class GraphTraining:
         index, processes = self._index, self._processes
         if processes.count > 1:
             n_labels = self._labels_NL.shape[1]
-            n_clusters = n_clusters_for(index, n_labels)
+            n_clusters = n_clusters_for(index.config, n_labels)
             if not processes.is_first:
                 index.allocate(
                     dim=self._inputs.dim,
@@ -426,7 +427,7 @@ class GraphTraining:
                 state.below("index."),
                 dim=self._inputs.dim,
                 n_labels=n_labels,
-                n_clusters=n_clusters_for(index, n_labels),
+                n_clusters=n_clusters_for(index.config, n_labels),
                 edge_scale=float(state.facts["edge_scale"]),
                 hierarchy=state.facts.get("hierarchy"),
             )

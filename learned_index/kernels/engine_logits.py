@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.inputs.vectors import LARGEST
 from learned_index.kernels.intrinsics import (
     as_float32,
     as_int32,
@@ -29,6 +30,7 @@ FINER = 254
 _LEAST_ENTRY = np.float32(1e-36)
 """Vectors without a larger entry are 0."""
 _FAST = {"reassoc", "contract", "nsz"}
+_LARGEST = np.float32(LARGEST)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
@@ -290,8 +292,9 @@ def dot_float32(address, x, n):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
-def is_finite(x, n):
-    total = np.float32(0.0)
+def in_range(x, n):
+    """Whether no number is NaN, infinite or beyond what can be computed with."""
+    outside = 0
     for d in range(n):
-        total += x[d] * np.float32(0.0)
-    return total == np.float32(0.0)
+        outside += not abs(x[d]) <= _LARGEST
+    return outside == 0

@@ -27,7 +27,7 @@ from learned_index.kernels.engine_logits import (
     dot_float16,
     dot_float32,
     group_logits,
-    is_finite,
+    in_range,
     label_scores,
     prefetch_row,
     quantise,
@@ -312,8 +312,7 @@ def search_rows(
         start: First row.
         stop: Row after the last.
         constants: float64: alpha, alpha of the regions, path exponent (applied already to the
-            stored edge weights), coverage (see :func:`.routing.routing_coverage`), the largest
-            scale of a query with which no score overflows.
+            stored edge weights), coverage (see :func:`.routing.routing_coverage`).
         beam_width: W, 1 to C.
         shortlist_size: K, labels scored with whole vectors; at least the results wanted.
         budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
@@ -327,7 +326,7 @@ def search_rows(
         out_scores: float32 B x k.
 
     Returns:
-        -1, or the first row that is not finite or too large (the search ends there).
+        -1, or the first row that is not finite or in float32's safe range (the search ends there).
     """
     n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
     dim, padded_dim = handle[DIM], handle[PADDED_DIM]
@@ -354,15 +353,12 @@ def search_rows(
         group = (b - start) % GROUP if grouped else -1
         if group == 0:
             _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
-        if not is_finite(query, dim):
+        if not in_range(query, dim):
             first_bad = np.int64(b)
             break
         for d in range(dim):
             s.x[d] = query[d]
         scale = quantise(s.x, dim, s.codes)
-        if scale > constants[4]:
-            first_bad = np.int64(b)
-            break
         correction = np.int32(128) * code_sum(s.codes, dim)
         sketch_scale = _sketch_of(handle, s.codes, scale, correction, s.sketch, s.sketch_codes)
         sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)

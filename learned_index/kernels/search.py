@@ -131,6 +131,8 @@ def _search_rows(
             else:
                 path = np.float32(values[i] ** path_exponent)
             values[i] = path / (np.float32(1.0) + np.exp(-z))
+            if values[i] != values[i]:  # of classifiers so large that a sum is inf - inf
+                values[i] = 0.0
         top_k(values, touched, kept, k, out_ids[b], out_scores[b])
 
 

@@ -18,9 +18,6 @@ from learned_index.errors import InputError
 Expected: TypeAlias = Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]]
 """Dtype and shape of each array, by name."""
 
-_MOST = 1 << 31
-"""Sizes and widths stay below it: larger ones are no sizes of anything that fits in memory."""
-
 
 def require_layout(arrays: Mapping[str, npt.NDArray[Any]], expected: Expected) -> None:
     """Check that each array is there, in the dtype and shape expected, and in C order.
@@ -86,32 +83,3 @@ def require_distinct(name: str, ids: npt.NDArray[Any], limit: int) -> None:
     if np.count_nonzero(seen) != len(ids):
         twice = np.flatnonzero(np.bincount(ids, minlength=limit) > 1)[0]
         raise InputError(f"{name} holds {twice} more than once, expected distinct ids")
-
-
-def whole_number(values: Mapping[str, Any], name: str, *, low: int = 0) -> int:
-    """A whole number of a manifest, from ``low`` to below 2^31.
-
-    Raises:
-        InputError: It is missing, of another type (also true or 3.0), or out of range.
-    """
-    value = values.get(name)
-    if type(value) is not int or not low <= value < _MOST:
-        raise InputError(f"{name} is {_short(value)}, expected a whole number from {low}")
-    return value
-
-
-def real_number(values: Mapping[str, Any], name: str, *, low: float, high: float) -> float:
-    """A finite number of a manifest, from ``low`` to ``high``.
-
-    Raises:
-        InputError: It is missing, of another type (also true), or out of range.
-    """
-    value = values.get(name)
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise InputError(f"{name} is {_short(value)}, expected a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < _MOST else "a huge number"
-    return text if len(text) <= 60 else text[:57] + "..."

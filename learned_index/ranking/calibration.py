@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     load_arrays,
     read_manifest,
@@ -20,7 +21,6 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
-from learned_index.persistence.contents import whole_number
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
@@ -145,7 +145,7 @@ class Calibrator:
         arrays = load_arrays(manifest.file(_ARRAYS))
         with reading_model(directory, "calibrator"):
             config = manifest.config
-            calibrator = cls(config["method"], seed=whole_number(config, "seed"))
+            calibrator = cls(config["method"], seed=whole_number(config["seed"], "seed", low=0))
             calibrator.method_ = str(config["chosen"])
             calibrator.report_ = dict(config["report"])
             calibrator._arrays = arrays

@@ -24,12 +24,10 @@ class Combination(Config):
     :meth:`fit` finds on held-out points.
     """
 
-    index_weight: float = parameter(0.5, "exponent of the index's probability p")
-    ranker_weight: float = parameter(1.0, "exponent of the ranker's probability sigmoid(2 q)")
-
-    def __post_init__(self) -> None:
-        for name in ("index_weight", "ranker_weight"):
-            self._require(name, low=0.0)
+    index_weight: float = parameter(0.5, "exponent of the index's probability p", low=0.0)
+    ranker_weight: float = parameter(
+        1.0, "exponent of the ranker's probability sigmoid(2 q)", low=0.0
+    )
 
     @classmethod
     def fit(cls, p_BK: Float32Array, q_BK: Float32Array, relevant_BK: Any) -> Self:

@@ -11,6 +11,9 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError, NotFittedError
+from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
 from learned_index.kernels.dual_descent import score_rows, train_labels
 from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.persistence import (
@@ -25,7 +28,6 @@ from learned_index.persistence.contents import (
     require_layout,
     require_offsets,
     require_range,
-    whole_number,
 )
 from learned_index.ranking.config import RankerConfig
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
@@ -67,7 +69,7 @@ class SparseRanker:
     kind: ClassVar[str] = "sparse-ranker"
 
     def __init__(self, config: RankerConfig | None = None) -> None:
-        self.config = config or RankerConfig()
+        self.config = RankerConfig.given(config)
         self.n_features_: int | None = None
         self.dim_ = 0
         self._label_indptr: Any = None
@@ -119,11 +121,13 @@ class SparseRanker:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
         config = self.config
-        n_points, n_labels = labels_NL.shape
         indptr, indices, values, dense = self._checked(sparse_NV, dense_ND)
+        n_points = len(indptr) - 1
+        labels_NL = canonical_labels(labels_NL)
+        if labels_NL.shape[0] != n_points:
+            raise InputError(f"got {n_points} rows of features, {labels_NL.shape[0]} of labels")
+        n_labels = labels_NL.shape[1]
         ids = _checked_ids(shortlist_NK, n_points, n_labels)
-        if len(indptr) - 1 != n_points:
-            raise InputError(f"got {len(indptr) - 1} rows of features, {n_points} of labels")
         self.n_features_, self.dim_ = int(sparse_NV.shape[1]), int(dense.shape[1])
         label_indptr, points, positive = _label_points(
             labels_NL, ids, max_negatives=config.max_negatives, seed=config.seed
@@ -208,26 +212,17 @@ class SparseRanker:
         return out_BK
 
     def _checked(self, sparse: Any, dense: Any) -> tuple[Any, Any, Any, Any]:
-        if not sp.issparse(sparse):
-            raise InputError(f"sparse features are a {type(sparse).__name__}, expected scipy CSR")
-        matrix = sparse.tocsr()
-        if not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        if isinstance(dense, torch.Tensor):
-            dense = dense.detach().cpu().float().numpy()
-        rows = np.ascontiguousarray(dense, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[0] != matrix.shape[0]:
+        matrix = canonical_features(sparse, what="the sparse features")
+        rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
+        if rows.shape[0] != matrix.shape[0]:
             raise InputError(
                 f"dense features have shape {rows.shape}, expected {matrix.shape[0]} rows, as "
                 "many as the sparse ones"
             )
-        values = matrix.data.astype(np.float32, copy=False)
-        if not (np.isfinite(values).all() and np.isfinite(rows).all()):
-            raise InputError("the features hold NaN or infinity; remove or mend these rows")
         if self.config.dense_scale != 1.0:
             rows = rows * np.float32(self.config.dense_scale)
-        return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values, rows
+        indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+        return indptr, indices, matrix.data, rows
 
     def _arrays(self) -> dict[str, Any]:
         self._require_fitted()
@@ -256,7 +251,7 @@ class SparseRanker:
         arrays = load_arrays(manifest.file(_ARRAYS))
         with reading_model(directory, "ranker"):
             config = dict(manifest.config)
-            n_features = whole_number(config, "n_features")
+            n_features = whole_number(config["n_features"], "n_features", low=0)
             del config["n_features"]
             ranker = cls(RankerConfig.from_dict(config))
             ranker.n_features_ = n_features
@@ -288,14 +283,14 @@ class SparseRanker:
 
 
 def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
-    ids = np.ascontiguousarray(ids, dtype=np.int64)
-    if ids.ndim != 2 or len(ids) != n_rows:
+    ids = as_array(ids, name="shortlists")
+    if ids.ndim != 2 or len(ids) != n_rows or ids.dtype.kind not in "iu":
         raise InputError(f"shortlists have shape {ids.shape}, expected {n_rows} rows of label ids")
     if ids.size and (ids.min() < -1 or ids.max() >= n_labels):
         raise InputError(
             f"shortlisted ids run from {ids.min()} to {ids.max()}, expected -1 to {n_labels - 1}"
         )
-    return ids
+    return np.ascontiguousarray(ids, dtype=np.int64)
 
 
 def _label_points(

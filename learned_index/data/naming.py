@@ -1,0 +1,130 @@
+"""Labels that come with texts: ids or names, with or without a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.errors import InputError
+from learned_index.inputs.labels import as_label_matrix
+from learned_index.inputs.numbers import shown
+from learned_index.inputs.points import n_rows
+
+
+def as_vocabulary(vocabulary: Any) -> LabelVocabulary | None:
+    """A vocabulary from one, or from the names of the labels by id.
+
+    Args:
+        vocabulary: A vocabulary, a list of names, or None.
+
+    Raises:
+        InputError: Something else, or names that are not allowed.
+    """
+    if vocabulary is None or isinstance(vocabulary, LabelVocabulary):
+        return vocabulary
+    if isinstance(vocabulary, str | bytes | Mapping | Set) or not isinstance(vocabulary, Iterable):
+        raise InputError(
+            f"the vocabulary is {shown(vocabulary)}, expected a LabelVocabulary or a list with the "
+            "name of each label; LabelVocabulary.read(path) reads a file"
+        )
+    return LabelVocabulary(vocabulary)
+
+
+def named_label_matrix(
+    points: Any, labels: Any, vocabulary: Any
+) -> tuple[sp.csr_matrix, LabelVocabulary]:
+    """Labels of points as a matrix, and what its columns are called.
+
+    Args:
+        points: N texts, or CSR N x F.
+        labels: What :func:`~learned_index.inputs.labels.as_label_matrix` takes; or N lists of
+            names, or N names where each point has one label.
+        vocabulary: A vocabulary, a list of the labels' names, or None: names that are given
+            become one, in alphabetic order; ids are called "0", "1", ...
+
+    Returns:
+        Canonical CSR of ones, N x L, and a vocabulary of L labels.
+
+    Raises:
+        InputError: Numbers of points, labels or names that do not fit together, unknown names,
+            names beside ids.
+    """
+    n_points = n_rows(points)
+    known = as_vocabulary(vocabulary)
+    labels, known = _ids_of_names(labels, known)
+    if n_rows(labels, name="labels") != n_points:
+        raise InputError(
+            f"got {n_points} texts and {n_rows(labels)} rows of labels; expected as many"
+        )
+    shape: Any = getattr(labels, "shape", ())
+    if known is not None and len(shape) == 2 and shape[1] != len(known):
+        raise InputError(
+            f"labels have {shape[1]} columns, but the vocabulary names {len(known)} labels; give "
+            "the name of each column, in their order"
+        )
+    n_labels = None if known is None else len(known)
+    matrix = as_label_matrix(labels, n_points=n_points, n_labels=n_labels)
+    return matrix, known or LabelVocabulary.numbered(matrix.shape[1])
+
+
+def ids_of(labels: Any, vocabulary: LabelVocabulary) -> Any:
+    """A list of names as ids; ids, masks and None as they are.
+
+    Raises:
+        InputError: A name that no label has.
+    """
+    if isinstance(labels, list | tuple | set | frozenset | np.ndarray) and any(
+        isinstance(label, str) for label in labels
+    ):
+        return vocabulary.ids(labels)
+    return labels
+
+
+def _ids_of_names(
+    labels: Any, vocabulary: LabelVocabulary | None
+) -> tuple[Any, LabelVocabulary | None]:
+    """Rows of names as rows of ids; everything else as it is."""
+    if sp.issparse(labels) or isinstance(labels, torch.Tensor | str | bytes | Mapping | Set):
+        return labels, vocabulary
+    if getattr(getattr(labels, "dtype", None), "kind", "O") not in "OUST":
+        return labels, vocabulary
+    if not isinstance(labels, Iterable):
+        return labels, vocabulary
+    labels = [list(row) if isinstance(row, Iterator) else row for row in labels]
+    first = next((row for row in labels if not hasattr(row, "__len__") or len(row)), ())
+    if not _holds_name(first):
+        return labels, vocabulary
+    rows = [_names(row, number) for number, row in enumerate(labels)]
+    if vocabulary is None:
+        vocabulary = LabelVocabulary(sorted({name for row in rows for name in row}))
+    found: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        for name in row:
+            if name not in found:
+                try:
+                    found[name] = vocabulary.id(name)
+                except InputError as error:
+                    raise InputError(f"row {number}: {error}") from None
+    return [[found[name] for name in row] for row in rows], vocabulary
+
+
+def _holds_name(row: Any) -> bool:
+    if isinstance(row, str):
+        return True
+    return hasattr(row, "__len__") and any(isinstance(label, str) for label in row)
+
+
+def _names(row: Any, number: int) -> list[str]:
+    names = [row] if isinstance(row, str) or not isinstance(row, Iterable) else list(row)
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(
+                f"row {number} has the label {shown(name)} beside names in other places; give the "
+                "names of all labels, or the ids of all"
+            )
+    return [str(name) for name in names]

@@ -1,0 +1,139 @@
+"""Canonical CSR: sorted column indices, no duplicates, float32, nothing but finite numbers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+
+
+def canonical_features(
+    matrix: Any,
+    *,
+    what: str = "the feature matrix",
+    n_rows: int | None = None,
+    n_columns: int | None = None,
+) -> sp.csr_matrix:
+    """Return a canonical float32 copy of a sparse matrix: sorted, duplicates summed, no zeros.
+
+    Args:
+        matrix: Any scipy sparse matrix or array of numbers, N x F.
+        what: Name of the matrix in errors.
+        n_rows: N expected; None: any.
+        n_columns: F expected; None: any.
+
+    Returns:
+        CSR, float32, N x F.
+
+    Raises:
+        InputError: Not sparse, not numbers, NaN or infinite, indices out of range, or another
+            shape than expected.
+    """
+    result = _checked_csr(matrix, what)
+    for axis, (name, expected) in enumerate((("rows", n_rows), ("columns", n_columns))):
+        if expected is not None and result.shape[axis] != expected:
+            raise InputError(f"{what}: got {result.shape[axis]} {name}, expected {expected}")
+    _refuse(result, ~np.isfinite(result.data), what, "finite numbers: remove or replace it")
+    with np.errstate(over="ignore"):
+        result = result.astype(np.float32)
+        result.sum_duplicates()
+    if not np.isfinite(result.data).all():
+        raise InputError(f"{what}: values beyond the range of float32; scale them down")
+    result.eliminate_zeros()
+    return result
+
+
+def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_matrix:
+    """Return a canonical label matrix from stored zeros and ones.
+
+    Args:
+        matrix: Any scipy sparse matrix or array, N x L. A stored 1 (or True) is a label of the
+            point, also where it is stored twice; a stored 0 is none.
+        what: Name of the matrix in errors.
+
+    Returns:
+        CSR, float32 ones, N x L, indices sorted and unique in each row.
+
+    Raises:
+        InputError: Not sparse, other values than 0 and 1, or indices out of range.
+    """
+    expected = "0 and 1; if each value but 0 marks a label, give (labels != 0)"
+    if getattr(matrix, "format", None) == "coo" and matrix.ndim == 2:
+        wrong = (matrix.data != 0) & (matrix.data != 1)
+        if wrong.any():
+            bad = int(np.argmax(wrong))
+            raise InputError(f"{what}: got the value {matrix.data[bad]}, expected {expected}")
+    result = _checked_csr(matrix, what, ones=True)
+    _refuse(result, (result.data != 0) & (result.data != 1), what, expected)
+    result.eliminate_zeros()
+    result.data = np.ones(result.indices.size, dtype=np.float32)
+    result.sum_duplicates()
+    result.data[:] = 1.0
+    return result
+
+
+def _checked_csr(matrix: Any, what: str, *, ones: bool = False) -> sp.csr_matrix:
+    """A CSR copy whose arrays fit together; its values are as they were given.
+
+    What a COO matrix holds twice is added up, but of ``ones`` two are one.
+    """
+    if not sp.issparse(matrix):
+        raise InputError(
+            f"{what}: got a {type(matrix).__name__}, expected a scipy sparse matrix, such as "
+            "scipy.sparse.csr_matrix"
+        )
+    if matrix.ndim != 2:
+        raise InputError(f"{what}: got {matrix.ndim} dimensions, expected 2")
+    if matrix.dtype.kind not in "biuf":
+        raise InputError(f"{what}: got dtype {matrix.dtype}, expected numbers")
+    try:
+        # scipy's C loops trust the indices, and its flags: an index out of range would read
+        # foreign memory, a stale flag keep duplicates. So the arrays are looked at before
+        # anything is done with them, on a twin, for the check puts other arrays in their place.
+        twin = copy.copy(matrix)
+        if matrix.format in ("csr", "csc", "bsr"):
+            for name in ("indptr", "indices"):
+                _check_whole(getattr(twin, name), name)
+            twin.check_format(full_check=True)
+        elif matrix.format == "coo":
+            _check_coordinates(twin)
+            twin.data = twin.data.astype(np.bool_) if ones else twin.data
+        csr = sp.csr_matrix(twin)
+        arrays = (csr.data.copy(), csr.indices.copy(), csr.indptr.copy())
+        result = sp.csr_matrix(arrays, shape=csr.shape)
+        result.check_format(full_check=True)
+    except (ValueError, TypeError, IndexError, OverflowError, AttributeError) as error:
+        raise InputError(f"{what}: not a valid sparse matrix: {error}") from None
+    return result
+
+
+def _check_whole(numbers: Any, name: str) -> None:
+    if numbers.dtype.kind not in "iu":
+        raise ValueError(f"its {name} are {numbers.dtype}, expected whole numbers")
+
+
+def _check_coordinates(matrix: Any) -> None:
+    for name, places, size in zip(
+        ("rows", "columns"), (matrix.row, matrix.col), matrix.shape, strict=True
+    ):
+        _check_whole(places, name)
+        if len(places) != len(matrix.data):
+            raise ValueError(f"{len(places)} {name} for {len(matrix.data)} values")
+        if len(places) and not (places.min() >= 0 and places.max() < size):
+            raise ValueError(
+                f"its {name} run from {places.min()} to {places.max()}, expected 0 to {size - 1}"
+            )
+
+
+def _refuse(matrix: sp.csr_matrix, wrong: Any, what: str, expected: str) -> None:
+    """Name the first stored value that is wrong, and its row."""
+    if wrong.any():
+        bad = int(np.argmax(wrong))
+        row = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
+        raise InputError(
+            f"{what}: got the value {matrix.data[bad]} in row {row}, expected {expected}"
+        )

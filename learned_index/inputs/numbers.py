@@ -1,0 +1,126 @@
+"""Single numbers: whole ones (k, widths, seeds) and real ones (rates, shares)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from learned_index.errors import InputError
+
+MOST = 2**31 - 1
+"""Largest whole number unless an argument says otherwise: compiled code counts in 32 bits."""
+_SHOWN = 60
+_MOST_PADDING = 1 << 28
+"""Numbers of a result that may be nothing but padding."""
+
+
+def shown(value: Any) -> str:
+    """A value as errors print it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        return f"a number of {value.bit_length()} bits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def whole_number(value: Any, name: str, *, low: int = 1, high: int = MOST) -> int:
+    """Check a whole number.
+
+    Args:
+        value: An int of Python, NumPy or torch. No bool, no float (2.0 neither) and no text.
+        name: Its name in errors.
+        low: Smallest value allowed.
+        high: Largest value allowed.
+
+    Returns:
+        The same as an int of Python.
+
+    Raises:
+        InputError: Another type, or out of range.
+    """
+    number = _plain(value)
+    if type(number) is not int:
+        hint = f"; write int({name})" if isinstance(number, float) else ""
+        raise InputError(f"{name} is {shown(value)}, expected a whole number{hint}")
+    if not low <= number <= high:
+        expected = f"at least {low}" if number < low else f"{low} to {high}"
+        raise InputError(f"{name} is {shown(number)}, expected {expected}")
+    return number
+
+
+def whole_numbers(**values: Any) -> tuple[int, ...]:
+    """Check whole numbers of at least 1, by name; see :func:`whole_number`."""
+    return tuple(whole_number(value, name) for name, value in values.items())
+
+
+def real_number(
+    value: Any,
+    name: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Check a real number.
+
+    Args:
+        value: An int or float of Python, NumPy or torch, finite. No bool and no text.
+        name: Its name in errors.
+        low: Smallest value allowed; None: any.
+        high: Largest value allowed; None: any.
+        below: What the value must be less than; None: any.
+
+    Returns:
+        The same as a float of Python.
+
+    Raises:
+        InputError: Another type, NaN, infinite, or out of range.
+    """
+    number = _plain(value)
+    try:
+        if isinstance(number, bool | str | bytes):
+            raise TypeError
+        number = float(number)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {shown(value)}, expected a number") from None
+    except OverflowError:
+        number = float("inf")
+    if not -float("inf") < number < float("inf"):
+        raise InputError(f"{name} is {shown(value)}, expected a finite number")
+    if (
+        (low is not None and number < low)
+        or (high is not None and number > high)
+        or (below is not None and number >= below)
+    ):
+        bounds = [] if low is None else [f"at least {low}"]
+        bounds += [] if high is None else [f"at most {high}"]
+        bounds += [] if below is None else [f"below {below}"]
+        if low is not None and high is not None:
+            bounds = [f"{low} to {high}"]
+        raise InputError(f"{name} is {shown(value)}, expected {' and '.join(bounds)}")
+    return number
+
+
+def check_result_size(k: int, *, n_rows: int, n_labels: int) -> None:
+    """Refuse a number of results that would fill the memory with padding.
+
+    Args:
+        k: Results wanted of each query, checked.
+        n_rows: Queries.
+        n_labels: Labels that there are.
+
+    Raises:
+        InputError: k is beyond the labels, and the result is huge.
+    """
+    if k > n_labels and k * n_rows > _MOST_PADDING:
+        raise InputError(
+            f"k is {k} for {n_rows} queries, but there are {n_labels} labels: the result would be "
+            f"{12 * k * n_rows / 2**30:.0f} GiB, most of it padding; expected k of at most "
+            f"{n_labels}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Scalars of NumPy and torch, and arrays of no dimension, as numbers of Python."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
