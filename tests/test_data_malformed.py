@@ -104,10 +104,6 @@ CASES = {
         {"train.jsonl": b'{"text": "x", "labels": ["a"]}\n{"text": \n'},
         r"train\.jsonl:2: not a JSON value",
     ),
-    "jsonl: blank line": (
-        {"train.jsonl": b'{"text": "x", "labels": ["a"]}\n\n'},
-        r"train\.jsonl:2: not a JSON value",
-    ),
     "jsonl: deep nesting": (
         {"train.jsonl": b"[" * 200_000 + b"\n"},
         r"train\.jsonl:1: not a JSON value",
@@ -117,9 +113,9 @@ CASES = {
         {"train.jsonl": b'{"labels": []}\n'},
         r'train\.jsonl:1: "text" is missing, expected a string',
     ),
-    "jsonl: numbers as labels": (
-        {"train.jsonl": b'{"text": "x", "labels": [1]}\n'},
-        r'train\.jsonl:1: "labels" is \[1\], expected a list of label names',
+    "jsonl: fractions as labels": (
+        {"train.jsonl": b'{"text": "x", "labels": [1.5]}\n'},
+        r'train\.jsonl:1: a label of "labels" is 1\.5, expected a string or a whole number',
     ),
     "jsonl: no labels": (
         {"train.jsonl": b'{"text": "x"}\n'},
@@ -129,9 +125,9 @@ CASES = {
         {"train.jsonl": b'{"id": "1", "text": "x", "labels": []}\n{"text": "x", "labels": []}\n'},
         r'train\.jsonl:2: some points have an "id"',
     ),
-    "jsonl: id not a string": (
-        {"train.jsonl": b'{"id": 1, "text": "x", "labels": []}\n'},
-        r'train\.jsonl:1: "id" is 1, expected a string',
+    "jsonl: id not a name": (
+        {"train.jsonl": b'{"id": true, "text": "x", "labels": []}\n'},
+        r'train\.jsonl:1: "id" is true, expected a string or a whole number',
     ),
     "jsonl: unknown name": (
         {"labels.txt": LABELS, "train.jsonl": b'{"text": "x", "labels": ["A", "q"]}\n'},
@@ -147,12 +143,12 @@ CASES = {
     ),
     "npz: junk": (
         {"train_X.npz": b"junk", "train_Y.npz": b"junk"},
-        r"train_Y\.npz cannot be read as a scipy sparse matrix",
+        r"train_Y\.npz cannot be read as \.npz",
     ),
     "npz: no labels": ({"train_X.npz": b""}, r"train_Y\.npz is missing"),
     "npz: pickle": (
         {"train_X.npz": b"\x80\x04N.", "train_Y.npz": b"\x80\x04N."},
-        r"train_Y\.npz cannot be read as a scipy sparse matrix",
+        r"train_Y\.npz cannot be read as \.npz",
     ),
 }
 
@@ -183,7 +179,7 @@ def test_malformed_npz_matrices(tmp_path):
     outside = eye.copy()
     outside.indices[1] = 9
     save_pair(tmp_path, eye, outside)
-    with pytest.raises(DataFormatError, match=r"train_Y\.npz is not a valid sparse matrix"):
+    with pytest.raises(DataFormatError, match=r"train_Y\.npz .*its indices run from 0 to 9"):
         open_dataset(tmp_path).read("train")
     save_pair(tmp_path, sp.eye(3, format="csr"), eye)
     with pytest.raises(DataFormatError, match=r"train_X\.npz has 3 rows, but .* has 2"):

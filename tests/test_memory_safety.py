@@ -285,9 +285,9 @@ def test_queries_with_which_scores_would_overflow_are_refused(index):
     X, _ = planted(4, seed=2)
     huge = np.where(X > 0, np.float32(3e38), np.float32(-3e38))
     for rows in (huge, huge[:1]):
-        with pytest.raises(InputError, match=r"query 0 .*3e\+38.*unit length"):
+        with pytest.raises(InputError, match="queries hold numbers beyond 1e\\+15, first in row 0"):
             engine.search(rows, 5)
-    assert sound(engine.search(X * np.float32(1e20), 5))
+    assert sound(engine.search(X * np.float32(1e14), 5))
     # What cannot be told from 0 is 0.
     tiny = engine.search(np.full((2, D), 1e-40, np.float32), 5)
     np.testing.assert_array_equal(tiny.ids, engine.search(np.zeros((2, D), np.float32), 5).ids)

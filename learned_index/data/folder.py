@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,9 @@ from learned_index.data.text_format import TextFormat
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.data.xmc_format import XmcFormat
 from learned_index.errors import DataFormatError, InputError
-from learned_index.persistence import atomic_directory, recover
+from learned_index.persistence.atomic import atomic_directory
+from learned_index.persistence.foreign import reading
+from learned_index.persistence.recovery import recover
 
 FORMATS: dict[FormatName, Format] = {
     "text": TextFormat(),
@@ -115,12 +118,18 @@ def open_dataset(path: Path | str) -> DataFolder:
         >>> train = open_dataset("my-data").read("train")  # doctest: +SKIP
     """
     path = Path(path)
-    if not path.exists():
-        recover(path)
-    if not path.exists():
-        raise DataFormatError(f"{path} does not exist; expected a data folder")
-    if not path.is_dir():
-        raise DataFormatError(f"{path} is a file; expected a data folder, give the folder it is in")
+    with reading(path):
+        if not path.exists():
+            recover(path)
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            raise DataFormatError(f"{path} does not exist; expected a data folder") from None
+        if not stat.S_ISDIR(mode):
+            raise DataFormatError(
+                f"{path} is a file; expected a data folder, give the folder it is in"
+            )
+        names = sorted(entry.name for entry in path.iterdir())
     found = {
         name: splits for name, handler in FORMATS.items() if (splits := handler.find_splits(path))
     }
@@ -129,7 +138,6 @@ def open_dataset(path: Path | str) -> DataFolder:
             f"{path} holds files of several formats ({', '.join(found)}); keep one in each folder"
         )
     if not found:
-        names = sorted(entry.name for entry in path.iterdir())
         content = f"holds {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         layouts = "; ".join(f"{name}: {handler.layout}" for name, handler in FORMATS.items())
         raise DataFormatError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
-from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence.foreign import file_exists
 
 FormatName: TypeAlias = Literal["text", "xmc", "npz", "jsonl"]
 
@@ -41,9 +42,46 @@ class Format(Protocol):
         ...
 
 
-def splits_with(folder: Path, pattern: str) -> tuple[SplitName, ...]:
-    """Return the splits whose file exists; ``pattern`` has ``{}`` for the split's name."""
-    return tuple(split for split in SPLITS if (folder / pattern.format(split)).is_file())
+SHORT_NAMES: dict[SplitName, str] = {"train": "trn", "dev": "dev", "test": "tst"}
+"""What the splits are called in the files of the extreme classification repository."""
+
+
+def only_file(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the one file of these names that is there; None where there is none.
+
+    Raises:
+        DataFormatError: Several are there, or something of that name is no file.
+    """
+    found = [path for name in dict.fromkeys(names) if file_exists(path := folder / name)]
+    if len(found) > 1:
+        raise DataFormatError(
+            f"{found[0]} and {found[1].name} are both there for one split; keep one of them"
+        )
+    return found[0] if found else None
+
+
+def named_labels(folder: Path) -> LabelVocabulary | None:
+    """Read ``labels.txt``; None where there is none."""
+    path = folder / LabelVocabulary.FILE_NAME
+    return LabelVocabulary.read(path) if file_exists(path) else None
+
+
+def check_declared(path: Path, count: int, what: str, most: int, bytes_there: int) -> None:
+    """Refuse a declared width that decides memory and has no relation to the files.
+
+    Args:
+        path: File that declares it.
+        count: How many there are said to be.
+        what: ``labels`` or ``features``.
+        most: As many are always accepted.
+        bytes_there: Size of the files that declare it together; so many are accepted too.
+    """
+    if count > max(most, bytes_there):
+        raise DataFormatError(
+            f"{path}:1: {count} {what} are declared, but {bytes_there} bytes of data cannot hold "
+            f"so many: each takes memory; declare as many as there are"
+            + (", or name them all in labels.txt" if what == "labels" else "")
+        )
 
 
 def check_writable_text(text: str, row: int, advice: str, *, forbidden: str) -> None:

@@ -8,26 +8,49 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from learned_index.data.dataset import Dataset, SplitName
-from learned_index.data.formats import FormatName, check_writable_text, splits_with, texts_of
+from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.formats import (
+    SHORT_NAMES,
+    FormatName,
+    check_writable_text,
+    named_labels,
+    only_file,
+    texts_of,
+)
 from learned_index.data.lines import decode, fail, iter_raw_lines
 from learned_index.data.matrices import csr_from_arrays
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.errors import InputError
+from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence.foreign import file_exists
+
+_LABEL_FILE = "lbl.json.gz"
+_LONGEST_NAME = 10_000
+"""Characters of a label's name or a point's: they are held for all points and shown in errors."""
 
 
 class _Record(NamedTuple):
+    """One point; a label is (name, text, if it has one) or its row in the file of labels."""
+
     line_number: int
     text: str
-    labels: list[str]
+    labels: list[tuple[str, str] | int]
     id: str | None
 
 
-class JsonlFormat:
-    """``{split}.jsonl`` and perhaps ``labels.txt``.
+class _Whole(str):
+    """A whole number as it stands in the file, of any length."""
 
-    A line is ``{"text": "...", "labels": ["name", ...]}``, with an optional string ``"id"``; other
-    fields are ignored. With ``labels.txt`` a name is a key or an unambiguous text of it; without,
+    __slots__ = ()
+
+
+class JsonlFormat:
+    """``{split}.jsonl`` (or ``.jsonl.gz``) and perhaps ``labels.txt``.
+
+    A line is ``{"text": "...", "labels": ["name", ...]}``, with an optional ``"id"``; blank lines
+    and other fields are ignored. Whole numbers stand for their digits. Other tools' records are
+    read too: one ``"label"``, or ``"subjects"`` of ``{"uri": ..., "label": ...}``; and
+    ``{trn,dev,tst}.json.gz`` with ``uid``, ``title``, ``content`` and ``target_ind``, the lines
+    of ``lbl.json.gz``. With ``labels.txt`` a name is a key or an unambiguous text of it; without,
     the names in all splits, sorted, are the vocabulary.
     """
 
@@ -36,25 +59,29 @@ class JsonlFormat:
 
     def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
         """Return the splits that have a file in this format."""
-        return splits_with(folder, "{}.jsonl")
+        return tuple(split for split in SPLITS if _path(folder, split) is not None)
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
-        """Read ``labels.txt``, or collect the names of all splits, sorted."""
-        path = folder / LabelVocabulary.FILE_NAME
-        if path.is_file():
-            return LabelVocabulary.read(path)
-        names: set[str] = set()
+        """Read ``labels.txt`` or ``lbl.json.gz``, or collect the names of all splits, sorted."""
+        vocabulary = named_labels(folder)
+        if vocabulary is not None:
+            return vocabulary
+        if file_exists(folder / _LABEL_FILE):
+            return _described_labels(folder / _LABEL_FILE)
+        texts: dict[str, str] = {}
         for split in self.find_splits(folder):
-            split_path = folder / f"{split}.jsonl"
-            for record in _records(split_path):
-                for name in record.labels:
-                    if name not in names:
-                        try:
-                            LabelVocabulary([name])
-                        except InputError as error:
-                            fail(split_path, record.line_number, str(error))
-                        names.add(name)
-        return LabelVocabulary(sorted(names))
+            path = _existing(folder, split)
+            for record in _records(path):
+                for label in record.labels:
+                    if isinstance(label, int):
+                        problem = f"the labels are lines of {_LABEL_FILE}, which is missing"
+                        fail(path, record.line_number, problem)
+                    if label[0] not in texts:
+                        _check_label(label, path, record.line_number)
+                    texts[label[0]] = texts.get(label[0]) or label[1]
+        digits = all(name.isdecimal() for name in texts)
+        names = sorted(texts, key=lambda name: (len(name) if digits else 0, name))
+        return LabelVocabulary(names, [texts[name] for name in names])
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
         """Read one split.
@@ -62,13 +89,13 @@ class JsonlFormat:
         Raises:
             DataFormatError: Missing file, a line that is no such object, an unknown label name.
         """
-        path = folder / f"{split}.jsonl"
+        path = _existing(folder, split)
         texts: list[str] = []
         ids: list[str] = []
         indices, indptr = array("i"), array("q", [0])
         for record in _records(path):
             try:
-                indices.extend(vocabulary.id(name) for name in record.labels)
+                indices.extend(_label_id(label, vocabulary) for label in record.labels)
             except InputError as error:
                 fail(path, record.line_number, str(error))
             indptr.append(len(indices))
@@ -87,7 +114,7 @@ class JsonlFormat:
 
     def iter_texts(self, folder: Path, split: SplitName) -> Iterator[str]:
         """Stream the texts of one split."""
-        return (record.text for record in _records(folder / f"{split}.jsonl"))
+        return (record.text for record in _records(_existing(folder, split)))
 
     def write(self, folder: Path, dataset: Dataset) -> None:
         """Write one split; a label goes by its text, or by its key where the text is ambiguous.
@@ -110,26 +137,136 @@ class JsonlFormat:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def _path(folder: Path, split: SplitName) -> Path | None:
+    names = (f"{split}.jsonl", f"{split}.jsonl.gz", f"{SHORT_NAMES[split]}.json.gz")
+    return only_file(folder, names)
+
+
+def _existing(folder: Path, split: SplitName) -> Path:
+    path = _path(folder, split)
+    if path is None:
+        raise DataFormatError(f"{folder / split}.jsonl is missing")
+    return path
+
+
+def _label_id(label: tuple[str, str] | int, vocabulary: LabelVocabulary) -> int:
+    if isinstance(label, int):
+        if label >= len(vocabulary):
+            raise InputError(
+                f"label {label} is out of range: there are {len(vocabulary)} labels, counted from 0"
+            )
+        return label
+    name, text = label
+    return vocabulary.id(text if text and name not in vocabulary else name)
+
+
+def _check_label(label: tuple[str, str], path: Path, line_number: int) -> None:
+    try:
+        LabelVocabulary([label[0]], [label[1]])
+    except InputError as error:
+        fail(path, line_number, str(error))
+
+
+def _described_labels(path: Path) -> LabelVocabulary:
+    """Read one label a line, ``{"uid": ..., "title": ...}``."""
+    labels: dict[str, str] = {}
+    for number, value in _objects(path):
+        key = _name(value.get("uid"), '"uid"', path, number)
+        title = value.get("title", "")
+        if type(title) is not str:
+            fail(path, number, f'"title" is {_shown(title)}, expected a string')
+        label = (key, " ".join(title.split()))
+        _check_label(label, path, number)
+        if key in labels:
+            fail(path, number, f"the label {key!r} stands in an earlier line already")
+        labels[key] = label[1]
+    if not labels:
+        raise DataFormatError(f"{path} is empty; expected one label a line")
+    return LabelVocabulary(labels, labels.values())
+
+
 def _records(path: Path) -> Iterator[_Record]:
+    for number, value in _objects(path):
+        text = value.get("text")
+        if "text" not in value and "title" in value:
+            title, content = value["title"], value.get("content") or ""
+            wrong = next((part for part in (title, content) if type(part) is not str), None)
+            text = " ".join(filter(None, (title, content))) if wrong is None else wrong
+        if type(text) is not str:
+            fail(path, number, f'"text" is {_shown(text)}, expected a string')
+        _check_characters(text, '"text"', path, number)
+        point_id = value.get("id", value.get("uid"))
+        if point_id is not None:
+            point_id = _name(point_id, '"id"', path, number)
+        yield _Record(number, text, _labels(value, path, number), point_id)
+
+
+def _labels(value: dict[str, Any], path: Path, number: int) -> list[tuple[str, str] | int]:
+    """Return the labels of a record, from the first of the known fields that it has."""
+    field = next((f for f in ("labels", "label", "subjects", "target_ind") if f in value), "labels")
+    labels = value.get(field)
+    if field == "label" and not isinstance(labels, list):
+        labels = [labels]
+    if not isinstance(labels, list):
+        fail(path, number, f'"{field}" is {_shown(labels)}, expected a list of label names')
+    if field == "target_ind":
+        if not all(type(row) is _Whole and row.isdecimal() and len(row) < 19 for row in labels):
+            fail(path, number, f'"{field}" has {_shown(labels)}, expected numbers of labels from 0')
+        return [int(row) for row in labels]
+    found: list[tuple[str, str] | int] = []
+    for label in labels:
+        text: Any = ""
+        if isinstance(label, dict):
+            uri, text = label.get("uri"), label.get("label", "")
+            label, text = (text, "") if uri is None else (uri, text)
+            if type(text) is not str:
+                fail(path, number, f'a label of "{field}" is {_shown(text)}, expected a string')
+            _check_characters(text, f'a label of "{field}"', path, number)
+        found.append((_name(label, f'a label of "{field}"', path, number), " ".join(text.split())))
+    return found
+
+
+def _name(value: Any, what: str, path: Path, number: int) -> str:
+    """Return a name that is written as a string or as a whole number."""
+    if not isinstance(value, str):
+        fail(path, number, f"{what} is {_shown(value)}, expected a string or a whole number")
+    if len(value) > _LONGEST_NAME:
+        fail(path, number, f"{what} has {len(value)} characters, at most {_LONGEST_NAME} are read")
+    name = str(value)
+    _check_characters(name, what, path, number)
+    return name
+
+
+def _check_characters(text: str, what: str, path: Path, number: int) -> None:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        fail(path, number, f"{what} holds half a surrogate pair, which is not a character")
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with their line numbers; blank lines are left out."""
     for number, raw in enumerate(iter_raw_lines(path), start=1):
+        if not raw.strip():
+            continue
         line = decode(raw, path, number)
         try:
-            value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            value = json.loads(line, parse_int=_Whole, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
             fail(path, number, f"not a JSON value ({error}); expected one object a line")
         if not isinstance(value, dict):
-            fail(path, number, f"a {type(value).__name__}, expected an object with text and labels")
-        text, labels, point_id = value.get("text"), value.get("labels"), value.get("id")
-        if not isinstance(text, str):
-            fail(path, number, f'"text" is {_shown(text)}, expected a string')
-        if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-            fail(path, number, f'"labels" is {_shown(labels)}, expected a list of label names')
-        if point_id is not None and not isinstance(point_id, str):
-            fail(path, number, f'"id" is {_shown(point_id)}, expected a string')
-        if "\\u" in line and any("\ud800" <= character <= "\udfff" for character in text):
-            fail(path, number, '"text" holds half a surrogate pair, which is not a character')
-        yield _Record(number, text, labels, point_id)
+            fail(path, number, f"{_shown(value)}, expected an object with text and labels")
+        yield number, value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has a field twice")
+    return value
 
 
 def _shown(value: Any) -> str:
-    return "missing" if value is None else json.dumps(value, ensure_ascii=True)[:60]
+    if value is None or isinstance(value, _Whole):
+        return "missing" if value is None else value[:60]
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return json.dumps(value, ensure_ascii=True)[:60]

@@ -6,14 +6,22 @@ carriage return), which :meth:`str.splitlines` and text mode would take for line
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import os
+import zlib
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from learned_index.errors import DataFormatError
+from learned_index.persistence.foreign import check_unpacked_size, open_file
 
-_UTF8_BOM = b"\xef\xbb\xbf"
-_DIGITS_AND_BLANKS = b"0123456789 \t\r"
+UTF8_MARK = b"\xef\xbb\xbf"
+"""The byte-order mark that some programs write at the start of a file."""
+_DIGITS_AND_BLANKS = b"0123456789 \t\r\f\v"
+_LONGEST_LINE = 2**26
+_LONGEST_NUMBER = 100
+"""Digits of a label id, zeros at its front included; Python refuses to read 4,301."""
 
 
 def fail(path: Path, line_number: int, problem: str) -> NoReturn:
@@ -24,24 +32,40 @@ def fail(path: Path, line_number: int, problem: str) -> NoReturn:
 def iter_raw_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file as bytes without the final "\\n"; a UTF-8 mark at the start goes.
 
+    Args:
+        path: The file; one that is called ``.gz`` is unpacked on the way.
+
     Raises:
-        DataFormatError: The file is missing, or UTF-16, or holds a NUL byte (binary data).
+        DataFormatError: The file is missing, no regular file, damaged, UTF-16, or holds a NUL
+            byte (binary data) or a line of more than 64 MiB.
     """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise DataFormatError(f"{path} is missing") from None
-    except IsADirectoryError:
-        raise DataFormatError(f"{path} is a directory, expected a file") from None
-    with file:
-        for number, line in enumerate(file, start=1):
+    packed = path.suffix == ".gz"
+    with open_file(path) as raw, gzip.GzipFile(fileobj=raw) if packed else raw as file:
+        size = os.fstat(raw.fileno()).st_size
+        number = read = 0
+        while line := _next_line(file, path):
+            number += 1
+            read += len(line)
+            if packed:
+                check_unpacked_size(path, read, size)
             if number == 1:
                 if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                     fail(path, 1, "the file is UTF-16, expected UTF-8; save it again as UTF-8")
-                line = line.removeprefix(_UTF8_BOM)
+                line = line.removeprefix(UTF8_MARK)
+            if len(line) > _LONGEST_LINE:
+                fail(path, number, f"the line has more than {_LONGEST_LINE >> 20} MiB, is it text?")
             if b"\0" in line:
                 fail(path, number, "a NUL byte: this is binary data, expected UTF-8 text")
             yield line.removesuffix(b"\n")
+
+
+def _next_line(file: IO[bytes], path: Path) -> bytes:
+    try:
+        return file.readline(_LONGEST_LINE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataFormatError(
+            f"{path} cannot be read to its end ({error}); is it whole? Copy it again"
+        ) from None
 
 
 def decode(raw: bytes, path: Path, line_number: int) -> str:
@@ -70,25 +94,52 @@ def iter_lines(path: Path) -> Iterator[str]:
         yield decode(raw, path, number)
 
 
-def parse_ids(raw: bytes, n_labels: int | None, path: Path, line_number: int) -> list[int]:
-    """Parse blank-separated 0-based label ids, in file order and with repetitions.
+def parse_ids(
+    raw: bytes,
+    n_labels: int | None,
+    path: Path,
+    line_number: int,
+    *,
+    keys: Container[str] = (),
+) -> list[int]:
+    """Parse 0-based label ids with white space between them, in file order and with repetitions.
 
     Args:
         raw: The part of a line that holds the ids; empty means no labels.
-        n_labels: Ids must be below it; None accepts up to 2**31 - 1.
+        n_labels: Ids must be below it; None accepts all.
         path: Named in errors.
         line_number: Named in errors.
+        keys: Keys of the labels: where a key was written for an id, the error says so.
     """
+    tokens = raw.split()
     if raw.translate(None, _DIGITS_AND_BLANKS):
-        bad = next(token for token in raw.split() if not token.isdigit())
-        shown = bad.decode("utf-8", "replace")
-        fail(path, line_number, f"{shown!r} is not a label id; expected 0, 1, 2, ...")
-    ids = [int(token) for token in raw.split()]
-    limit = 2**31 if n_labels is None else n_labels
-    if ids and max(ids) >= limit:
+        bad = next(token for token in tokens if not token.isdigit())
+        fail(path, line_number, f"{shown(bad)} is not a label id; expected 0, 1, 2, ...")
+    ids = whole_numbers(tokens, "label id", path, line_number)
+    if n_labels is not None and ids and (largest := max(ids)) >= n_labels:
+        advice = (
+            f"; {largest} is the name of a label, expected its line number in labels.txt, from 0 "
+            "(JSON lines take names)"
+            if str(largest) in keys
+            else ""
+        )
         fail(
             path,
             line_number,
-            f"label id {max(ids)} is out of range: there are {limit} labels, ids begin at 0",
+            f"label id {largest} is out of range: there are {n_labels} labels, ids begin at 0"
+            + advice,
         )
     return ids
+
+
+def whole_numbers(tokens: Sequence[bytes], what: str, path: Path, line_number: int) -> list[int]:
+    """Return the numbers that are written in tokens of digits; an absurdly long one is refused."""
+    if tokens and len(longest := max(tokens, key=len)) > _LONGEST_NUMBER:
+        fail(path, line_number, f"{what} {shown(longest)} is out of range: ids begin at 0")
+    return list(map(int, tokens))
+
+
+def shown(raw: bytes) -> str:
+    """Return a part of a line as it is quoted in errors: 60 characters at most."""
+    text = repr(raw[:60].decode("utf-8", "replace"))
+    return text if len(raw) <= 60 else f"{text}... ({len(raw)} bytes)"

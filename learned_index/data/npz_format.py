@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
-from learned_index.data.formats import FormatName, check_same_length
+from learned_index.data.formats import (
+    SHORT_NAMES,
+    FormatName,
+    check_declared,
+    check_same_length,
+    named_labels,
+    only_file,
+)
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.persistence.foreign import read_npz
 
-_SHORT = {"train": "trn", "dev": "dev", "test": "tst"}
+_MOST_LABELS, _MOST_FEATURES, _MOST_ROWS = 2**20, 2**24, 2**24
+"""A matrix may declare so many without bytes to show for it."""
 
 
 class NpzFormat:
     """``{split}_X.npz`` and ``{split}_Y.npz``, as ``scipy.sparse.save_npz`` writes them.
 
     ``X.trn.npz``/``Y.trn.npz`` (``tst``) are read too, and ``X.npz``/``Y.npz`` as the training
-    split. Unsorted and repeated indices are put in order; every non-zero of Y is a label; NaN is
-    refused; pickled objects are never loaded.
+    split, in any of scipy's formats. Unsorted and repeated indices are put in order; every
+    non-zero of Y is a label; NaN is refused; pickled objects are never loaded.
     """
 
     name: ClassVar[FormatName] = "npz"
@@ -38,16 +46,17 @@ class NpzFormat:
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
         """Read ``labels.txt``, or number the columns of Y."""
-        path = folder / LabelVocabulary.FILE_NAME
-        if path.is_file():
-            return LabelVocabulary.read(path)
-        widths = {
-            split: _load(_existing(folder, split, "Y")).shape[1]
-            for split in self.find_splits(folder)
-        }
+        vocabulary = named_labels(folder)
+        if vocabulary is not None:
+            return vocabulary
+        paths = [_existing(folder, split, "Y") for split in self.find_splits(folder)]
+        widths = {path.name: _shape(path, read_npz(path, {"shape"}))[1] for path in paths}
         if len(set(widths.values())) > 1:
             raise DataFormatError(f"{folder}: the label matrices differ in width: {widths}")
-        return LabelVocabulary.numbered(next(iter(widths.values())))
+        width = widths[paths[0].name]
+        size = sum(path.stat().st_size for path in paths)
+        check_declared(paths[0], width, "labels", _MOST_LABELS, size)
+        return LabelVocabulary.numbered(width)
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
         """Read one split.
@@ -57,7 +66,7 @@ class NpzFormat:
                 number of labels than the vocabulary has.
         """
         x_path, y_path = (_existing(folder, split, matrix) for matrix in "XY")
-        x_raw, y_raw = _load(x_path), _load(y_path)
+        x_raw, y_raw = _load(x_path, _MOST_FEATURES), _load(y_path, None)
         try:
             features = canonical_features(x_raw, what=str(x_path))
             labels = canonical_labels(y_raw, what=str(y_path))
@@ -91,10 +100,8 @@ class NpzFormat:
 
 
 def _path(folder: Path, split: SplitName, matrix: str) -> Path | None:
-    names = [f"{split}_{matrix}.npz", f"{matrix}.{_SHORT[split]}.npz"]
-    if split == "train":
-        names.append(f"{matrix}.npz")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    names = [f"{split}_{matrix}.npz", f"{matrix}.{SHORT_NAMES[split]}.npz"]
+    return only_file(folder, names + [f"{matrix}.npz"] * (split == "train"))
 
 
 def _existing(folder: Path, split: SplitName, matrix: str) -> Path:
@@ -106,11 +113,99 @@ def _existing(folder: Path, split: SplitName, matrix: str) -> Path:
     return path
 
 
-def _load(path: Path) -> Any:
+def _shape(path: Path, arrays: Mapping[str, Any]) -> tuple[int, int]:
+    shape = arrays.get("shape")
+    if shape is None or shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 0:
+        raise _no_matrix(path, "it has no shape of two numbers")
+    rows, columns = map(int, shape)
+    if columns >= 2**31:
+        raise _no_matrix(path, f"it has {columns} columns")
+    return rows, columns
+
+
+def _no_matrix(path: Path, why: object) -> DataFormatError:
+    return DataFormatError(
+        f"{path} cannot be read as a scipy sparse matrix ({why}); write it with "
+        "scipy.sparse.save_npz"
+    )
+
+
+def _load(path: Path, most_features: int | None) -> Any:
+    """Build the matrix that a file describes, without trusting any of its numbers."""
+    arrays = read_npz(path)
+    shape = _shape(path, arrays)
+    size = sum(array.nbytes for array in arrays.values())
+    if most_features is not None:
+        check_declared(path, shape[1], "features", most_features, size)
+    if shape[0] > max(_MOST_ROWS, size):
+        raise _no_matrix(path, f"it has {shape[0]} rows in {size} bytes")
     try:
-        return sp.load_npz(path)  # calls numpy.load with allow_pickle=False
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataFormatError(
-            f"{path} cannot be read as a scipy sparse matrix ({error}); write it with "
-            "scipy.sparse.save_npz"
-        ) from None
+        name = np.ravel(arrays["format"])
+        kind = str(name.astype(str)[0]) if name.size == 1 and name.dtype.kind in "SU" else "unknown"
+        if kind not in _BUILDERS:
+            raise ValueError(f"its format is {kind[:20]!r}, expected one of {', '.join(_BUILDERS)}")
+        build, dimensions = _BUILDERS[kind]
+        data = arrays["data"].astype(arrays["data"].dtype.newbyteorder("="))
+        if data.dtype.kind not in "biuf" or data.ndim != dimensions:
+            raise ValueError(f"its data are {data.dtype} of {data.ndim} dimensions")
+        if data.dtype == np.float16:  # which scipy does not compute with
+            data = data.astype(np.float32)
+        return build(kind, data, arrays, shape)
+    except KeyError as error:
+        raise _no_matrix(path, f"the array {error} is missing") from None
+    except ValueError as error:
+        raise _no_matrix(path, error) from None
+
+
+def _compressed(kind: str, data: Any, arrays: Mapping[str, Any], shape: tuple[int, int]) -> Any:
+    counts = list(shape)
+    if kind == "bsr":
+        sides = data.shape[1:]
+        if 0 in sides or shape[0] % sides[0] or shape[1] % sides[1]:
+            raise ValueError(f"blocks of shape {sides} do not fill {shape}")
+        counts = [shape[0] // sides[0], shape[1] // sides[1]]
+    major, minor = reversed(counts) if kind == "csc" else counts
+    indices = _places(arrays["indices"], "indices", len(data), minor)
+    indptr = _places(arrays["indptr"], "indptr", major + 1, len(data) + 1)
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError("its indptr does not rise from 0")
+    classes = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "bsr": sp.bsr_matrix}
+    return classes[kind]((data, indices, indptr), shape=shape)
+
+
+def _coordinates(_: str, data: Any, arrays: Mapping[str, Any], shape: tuple[int, int]) -> Any:
+    rows, columns = arrays["coords"] if "coords" in arrays else (arrays["row"], arrays["col"])
+    rows = _places(rows, "rows", len(data), shape[0])
+    columns = _places(columns, "columns", len(data), shape[1])
+    return sp.coo_matrix((data, (rows, columns)), shape=shape)
+
+
+def _diagonals(_: str, data: Any, arrays: Mapping[str, Any], shape: tuple[int, int]) -> Any:
+    if arrays["offsets"].dtype.kind not in "iu":
+        raise ValueError(f"its offsets are {arrays['offsets'].dtype}, expected whole numbers")
+    rows_up = arrays["offsets"].astype(np.int64) + shape[0]  # a diagonal may begin in any row
+    _places(rows_up, "offsets", len(data), sum(shape))
+    return sp.dia_matrix((data, rows_up - shape[0]), shape=shape)
+
+
+def _places(array: Any, name: str, count: int, below: int) -> Any:
+    """Return indices as int64, all of them in range: scipy's C loops follow them blindly."""
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"its {name} are {array.dtype} of shape {array.shape}, expected {count} whole numbers"
+        )
+    if count and not (array.min() >= 0 and array.max() < below):
+        raise ValueError(
+            f"its {name} run from {array.min()} to {array.max()}, expected 0 to {below - 1}"
+        )
+    return array.astype(np.int64)
+
+
+_BUILDERS: dict[str, tuple[Callable[..., Any], int]] = {
+    "csr": (_compressed, 1),
+    "csc": (_compressed, 1),
+    "bsr": (_compressed, 3),
+    "coo": (_coordinates, 1),
+    "dia": (_diagonals, 2),
+}
+"""By scipy's name of a format: what builds it, and the dimensions of its data."""

@@ -9,26 +9,31 @@ from typing import ClassVar
 
 import scipy.sparse as sp
 
-from learned_index.data.dataset import Dataset, SplitName
+from learned_index.data.dataset import SPLITS, Dataset, SplitName
 from learned_index.data.formats import (
     FormatName,
     check_same_length,
     check_writable_text,
-    splits_with,
+    named_labels,
     texts_of,
 )
-from learned_index.data.lines import iter_lines, iter_raw_lines, parse_ids
+from learned_index.data.lines import fail, iter_lines, iter_raw_lines, parse_ids
 from learned_index.data.matrices import csr_from_arrays
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
+from learned_index.persistence.foreign import file_exists
+
+_FEW = 10_000
+_SPREAD = 20
+"""Without ``labels.txt``, ids may run to so many times their number: each below is a label."""
 
 
 class TextFormat:
     r"""``{split}_texts.txt``, ``{split}_labels.txt`` and ``labels.txt``.
 
     A text ends at "\\n" only; every other character, also a carriage return, belongs to it.
-    Label lines hold blank-separated 0-based ids; an empty line is a point without labels.
-    Without ``labels.txt`` the labels are numbered up to the largest id.
+    Label lines hold 0-based ids with white space between them; an empty line is a point without
+    labels. Without ``labels.txt`` the labels are numbered up to the largest id.
     """
 
     name: ClassVar[FormatName] = "text"
@@ -36,18 +41,29 @@ class TextFormat:
 
     def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
         """Return the splits that have a file of texts."""
-        return splits_with(folder, "{}_texts.txt")
+        return tuple(split for split in SPLITS if file_exists(folder / f"{split}_texts.txt"))
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
         """Read ``labels.txt``, or number the labels up to the largest id in any split."""
-        path = folder / LabelVocabulary.FILE_NAME
-        if path.is_file():
-            return LabelVocabulary.read(path)
-        largest = -1
+        vocabulary = named_labels(folder)
+        if vocabulary is not None:
+            return vocabulary
+        largest, place, different = -1, (folder, 0), set[int]()
         for split in self.find_splits(folder):
-            ids_path = folder / f"{split}_labels.txt"
-            for number, raw in enumerate(iter_raw_lines(ids_path), start=1):
-                largest = max(largest, *parse_ids(raw, None, ids_path, number), largest)
+            path = folder / f"{split}_labels.txt"
+            for number, raw in enumerate(iter_raw_lines(path), start=1):
+                ids = parse_ids(raw, None, path, number)
+                different.update(ids)
+                if ids and max(ids) > largest:
+                    largest, place = max(ids), (path, number)
+        if largest >= max(_FEW, _SPREAD * len(different)):
+            fail(
+                *place,
+                f"label id {largest} is far beyond the {len(different)} different ids that occur, "
+                "and every number below it would be a label. Ids are the line numbers of "
+                "labels.txt, from 0: write that file; or write JSON lines, which take names or "
+                "authority numbers for labels",
+            )
         return LabelVocabulary.numbered(largest + 1)
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
@@ -59,7 +75,7 @@ class TextFormat:
         """
         texts = list(self.iter_texts(folder, split))
         labels_path = folder / f"{split}_labels.txt"
-        labels = _read_label_lines(labels_path, len(vocabulary))
+        labels = _read_label_lines(labels_path, vocabulary)
         check_same_length(folder / f"{split}_texts.txt", len(texts), labels_path, labels.shape[0])
         return Dataset(split=split, labels=labels, vocabulary=vocabulary, texts=texts)
 
@@ -92,9 +108,9 @@ class TextFormat:
                 file.write(" ".join(map(str, ids)) + "\n")
 
 
-def _read_label_lines(path: Path, n_labels: int) -> sp.csr_matrix:
+def _read_label_lines(path: Path, vocabulary: LabelVocabulary) -> sp.csr_matrix:
     indices, indptr = array("i"), array("q", [0])
     for number, raw in enumerate(iter_raw_lines(path), start=1):
-        indices.extend(parse_ids(raw, n_labels, path, number))
+        indices.extend(parse_ids(raw, len(vocabulary), path, number, keys=vocabulary))
         indptr.append(len(indices))
-    return csr_from_arrays(indices, None, indptr, n_labels)
+    return csr_from_arrays(indices, None, indptr, len(vocabulary))

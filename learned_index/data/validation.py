@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import open_dataset
-from learned_index.errors import DataFormatError
+from learned_index.errors import LearnedIndexError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +122,11 @@ def validate(path: Path | str) -> ValidationReport:
     warnings: list[str] = []
     try:
         folder = open_dataset(path)
-    except DataFormatError as error:
+    except LearnedIndexError as error:
         return ValidationReport(path=str(path), errors=[str(error)])
     try:
         vocabulary = folder.vocabulary
-    except DataFormatError as error:
+    except LearnedIndexError as error:
         return ValidationReport(path=str(path), format=folder.format, errors=[str(error)])
     if "train" not in folder.splits:
         errors.append("there is no train split: nothing can be trained")
@@ -138,7 +138,7 @@ def validate(path: Path | str) -> ValidationReport:
     for split in folder.splits:
         try:
             dataset = folder.read(split)
-        except DataFormatError as error:
+        except LearnedIndexError as error:
             errors.append(str(error))
             continue
         report, hashes = _report(dataset, trained, train_hashes)

@@ -16,6 +16,9 @@ from learned_index.lazy import lazy_property
 from learned_index.persistence.atomic import atomic_file
 from learned_index.types import PAD_ID, Int64Array
 
+_LONGEST_GUESSED = 200
+"""Characters of a name that similar ones are looked for: it takes time, and is no slip of a key."""
+
 
 class LabelVocabulary:
     """The labels' keys and texts, by label id.
@@ -59,7 +62,8 @@ class LabelVocabulary:
                 raise InputError(f"label {number}: {problem}")
             if key in seen:
                 raise InputError(
-                    f"labels {seen[key]} and {number} have the same key {key!r}; keys are unique"
+                    f"labels {seen[key]} and {number} have the same key {key!r:.80}; keys are "
+                    "unique"
                 )
             seen[key] = number
         self._id_of_key = seen
@@ -71,7 +75,7 @@ class LabelVocabulary:
 
     @classmethod
     def read(cls, path: Path | str) -> LabelVocabulary:
-        """Read a file with one label a line, ``KEY<TAB>TEXT`` or ``KEY``.
+        """Read a file with one label a line, ``KEY<TAB>TEXT`` or ``KEY``; blank lines may end it.
 
         Raises:
             DataFormatError: Missing file, not UTF-8, an empty or repeated key. Names the line.
@@ -80,13 +84,19 @@ class LabelVocabulary:
         keys: list[str] = []
         texts: list[str] = []
         line_of: dict[str, int] = {}
+        blank = 0
         for number, line in enumerate(iter_lines(path), start=1):
+            if not line.strip("\r"):
+                blank = blank or number
+                continue
+            if blank:  # at the end of the file it does no harm, here it moves all ids
+                fail(path, blank, "the line is empty; expected KEY<TAB>TEXT")
             key, _, text = line.removesuffix("\r").partition("\t")
             problem = _problem(key, text)
             if problem:
                 fail(path, number, f"{problem}; expected KEY<TAB>TEXT")
             if key in line_of:
-                fail(path, number, f"the key {key!r} was used in line {line_of[key]} already")
+                fail(path, number, f"the key {key!r:.80} was used in line {line_of[key]} already")
             line_of[key] = number
             keys.append(key)
             texts.append(text)
@@ -174,11 +184,11 @@ class LabelVocabulary:
         if found:
             keys = ", ".join(repr(self._keys[i]) for i in found[:5])
             raise InputError(
-                f"{len(found)} labels have the text {name!r}; use a key instead: {keys}"
+                f"{len(found)} labels have the text {name!r:.80}; use a key instead: {keys}"
             )
         close = self.suggest(name)
         hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise InputError(f"no label is called {name!r} (of {len(self)} labels){hint}")
+        raise InputError(f"no label is called {name!r:.80} (of {len(self)} labels){hint}")
 
     def ids(self, names: Iterable[str]) -> Int64Array:
         """Return the ids of names as int64; see :meth:`id`."""
@@ -204,7 +214,7 @@ class LabelVocabulary:
     def suggest(self, name: str, *, n: int = 3) -> list[str]:
         """Return up to ``n`` names that look like ``name``, the closest first."""
         wanted = name.casefold()
-        if not wanted:
+        if not wanted or len(wanted) > _LONGEST_GUESSED:
             return []
         grams = _bigrams(wanted)
 
@@ -249,11 +259,14 @@ def _problem(key: Any, text: Any) -> str | None:
     if not key:
         return "the key is empty"
     if any(character in key for character in "\t\n\r"):
-        return f"the key {key!r} holds a tab, line feed or carriage return"
+        return f"the key {key!r:.80} holds a tab, line feed or carriage return"
     if "\n" in text or text.endswith("\r"):
-        return f"the text {text!r} holds a line feed or ends with a carriage return"
+        return f"the text {text!r:.80} holds a line feed or ends with a carriage return"
     try:
         (key + text).encode("utf-8")
     except UnicodeEncodeError:
-        return f"the name {key!r} {text!r} holds half a surrogate pair, which is not a character"
+        return (
+            f"the name {key!r:.80} {text!r:.80} holds half a surrogate pair, which is not a "
+            "character"
+        )
     return None

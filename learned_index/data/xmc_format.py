@@ -12,22 +12,40 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
-from learned_index.data.formats import FormatName
-from learned_index.data.lines import fail, iter_raw_lines, parse_ids
+from learned_index.data.formats import (
+    SHORT_NAMES,
+    FormatName,
+    check_declared,
+    named_labels,
+    only_file,
+)
+from learned_index.data.lines import (
+    UTF8_MARK,
+    fail,
+    iter_raw_lines,
+    parse_ids,
+    shown,
+    whole_numbers,
+)
 from learned_index.data.matrices import csr_from_arrays
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence.foreign import file_exists, open_file
 
-_HEADER = re.compile(rb"\s*(\d+)[ \t]+(\d+)[ \t]+(\d+)\s*")
+_HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s+(\d+)\s*")
 _FEATURE = rb"\d+:[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)"
 _FEATURES = re.compile(rb"%b(?:[ \t]+%b)*" % (_FEATURE, _FEATURE))
 _LABELS = re.compile(rb"\d+(?:,\d+)*,?")
+_MOST_LABELS, _MOST_FEATURES = 2**20, 2**24
+"""A header may declare so many without bytes to show for it."""
 
 
 class XmcFormat:
-    """``{split}.xmc.txt`` (or ``{split}.txt`` with the header) and perhaps ``labels.txt``.
+    """``{split}.xmc.txt`` and perhaps ``labels.txt``.
 
-    The first line is ``points features labels``; each other line ``l1,l2 f:v f:v``, ids 0-based.
+    The names of downloads are found too, where the file begins with the header: ``train.txt``,
+    ``trn.txt``, ``eurlex_train.txt``. The first line is ``points features labels``; each other
+    line ``l1,l2 f:v f:v``, ids 0-based.
     A point without labels begins with a blank or with its first feature; features may be missing
     too. Repeated features of a point are summed. Without ``labels.txt`` labels are numbered.
     """
@@ -41,15 +59,21 @@ class XmcFormat:
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
         """Read ``labels.txt``, or number the labels of the header."""
-        path = folder / LabelVocabulary.FILE_NAME
-        if path.is_file():
-            return LabelVocabulary.read(path)
-        counts = {split: _header(_existing(folder, split))[2] for split in self.find_splits(folder)}
+        vocabulary = named_labels(folder)
+        if vocabulary is not None:
+            return vocabulary
+        paths = [_existing(folder, split) for split in self.find_splits(folder)]
+        counts = {path: _header(path)[2] for path in paths}
         if len(set(counts.values())) > 1:
+            said = ", ".join(f"{path.name} {count}" for path, count in counts.items())
             raise DataFormatError(
-                f"{folder}: the headers disagree about the number of labels: {counts}"
+                f"{folder}: the headers disagree about the number of labels: {said}; write the "
+                "largest into all"
             )
-        return LabelVocabulary.numbered(next(iter(counts.values())))
+        path, n_labels = next(iter(counts.items()))
+        size = sum(path.stat().st_size for path in paths)
+        check_declared(path, n_labels, "labels", _MOST_LABELS, size)
+        return LabelVocabulary.numbered(n_labels)
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
         """Read one split.
@@ -60,6 +84,7 @@ class XmcFormat:
         """
         path = _existing(folder, split)
         n_points, n_features, n_labels = _header(path)
+        check_declared(path, n_features, "features", _MOST_FEATURES, path.stat().st_size)
         if n_labels != len(vocabulary):
             fail(
                 path,
@@ -83,7 +108,7 @@ class XmcFormat:
             label_ptr.append(len(label_ids))
             if features:
                 tokens = features.replace(b":", b" ").split()
-                ids = list(map(int, tokens[::2]))
+                ids = whole_numbers(tokens[::2], "feature id", path, number)
                 if max(ids) >= n_features:
                     fail(
                         path,
@@ -101,16 +126,16 @@ class XmcFormat:
                 f"the file ends after {len(label_ptr) - 1} points, but the header says {n_points}: "
                 "it is truncated",
             )
-        array_of_values = np.asarray(values, dtype=np.float32)
-        if not np.isfinite(array_of_values).all():
-            bad = int(np.flatnonzero(~np.isfinite(array_of_values))[0])
-            row = int(np.searchsorted(np.asarray(feature_ptr), bad, side="right")) - 1
+        matrix = csr_from_arrays(feature_ids, values, feature_ptr, n_features)
+        if not np.isfinite(matrix.data).all():  # or the sum of repeated features
+            bad = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
+            row = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
             fail(path, row + 2, "a value is beyond the range of float32")
         return Dataset(
             split=split,
             labels=csr_from_arrays(label_ids, None, label_ptr, n_labels),
             vocabulary=vocabulary,
-            features=csr_from_arrays(feature_ids, values, feature_ptr, n_features),
+            features=matrix,
         )
 
     def iter_texts(self, folder: Path, split: SplitName) -> Iterator[str]:
@@ -155,15 +180,19 @@ def write_xmc(path: Path, features_NF: sp.csr_matrix, labels_NL: sp.csr_matrix) 
 
 
 def _path(folder: Path, split: SplitName) -> Path | None:
-    path = folder / f"{split}.xmc.txt"
-    if path.is_file():
+    path = only_file(folder, [f"{split}.xmc.txt"])
+    if path is not None:
         return path
-    path = folder / f"{split}.txt"
-    if path.is_file():
-        with path.open("rb") as file:
-            if _HEADER.fullmatch(file.readline(200)):
-                return path
-    return None
+    downloads = sorted(path.name for path in folder.glob(f"*_{split}.txt"))
+    names = [f"{split}.txt", f"{SHORT_NAMES[split]}.txt", *downloads]
+    return only_file(folder, [name for name in names if _begins_with_header(folder / name)])
+
+
+def _begins_with_header(path: Path) -> bool:
+    if not file_exists(path):
+        return False
+    with open_file(path) as file:
+        return _HEADER.fullmatch(file.readline(200).removeprefix(UTF8_MARK)) is not None
 
 
 def _existing(folder: Path, split: SplitName) -> Path:
@@ -177,9 +206,15 @@ def _header(path: Path) -> tuple[int, int, int]:
     raw = next(iter_raw_lines(path), b"")
     match = _HEADER.fullmatch(raw)
     if not match:
-        shown = raw[:60].decode("utf-8", "replace")
-        fail(path, 1, f"the header is {shown!r}; expected 'points features labels', three numbers")
-    n_points, n_features, n_labels = (int(group) for group in match.groups())
+        fail(
+            path,
+            1,
+            f"the header is {shown(raw)}; expected 'points features labels', three numbers",
+        )
+    # Nineteen digits are beyond every limit, and a longer number takes time to read.
+    n_points, n_features, n_labels = (
+        int(group.lstrip(b"0")[:19] or b"0") for group in match.groups()
+    )
     for what, count in (("features", n_features), ("labels", n_labels)):
         if count >= 2**31:
             fail(path, 1, f"the header says {count} {what}; at most {2**31 - 1} are possible")
@@ -187,15 +222,13 @@ def _header(path: Path) -> tuple[int, int, int]:
 
 
 def _split_point(raw: bytes, path: Path, number: int) -> tuple[bytes, bytes]:
-    head, _, rest = raw.partition(b" ") if b" " in raw else raw.partition(b"\t")
-    head, rest = head.strip(), rest.strip()
+    head, *others = [b""] if raw[:1].isspace() or not raw else raw.split(None, 1)
+    rest = (others[0] if others else b"" if head else raw).strip()
     if b":" in head:
         head, rest = b"", raw.strip()
     if head and not _LABELS.fullmatch(head):
-        shown = head[:60].decode("utf-8", "replace")
-        fail(path, number, f"{shown!r} is no list of label ids; expected e.g. '3,17'")
+        fail(path, number, f"{shown(head)} is no list of label ids; expected e.g. '3,17'")
     if rest and not _FEATURES.fullmatch(rest):
         bad = next((t for t in rest.split() if not re.fullmatch(_FEATURE, t)), rest)
-        shown = bad[:60].decode("utf-8", "replace")
-        fail(path, number, f"{shown!r} is no feature; expected 'id:value' with a finite number")
+        fail(path, number, f"{shown(bad)} is no feature; expected 'id:value' with a finite number")
     return head.replace(b",", b" "), rest
