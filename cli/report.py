@@ -43,8 +43,14 @@ def report_path(model: Path) -> Path:
 
 
 def write_report(model: Path, values: dict[str, Any]) -> Path:
-    """Write the report of a training run beside ``model``; it appears when it is whole."""
+    """Write the report of a training run beside ``model``; it appears when it is whole.
+
+    It tells the processor and its instructions, on which the model's bytes depend.
+    """
+    from learned_index.evaluation.environment import cpu_model, instruction_sets
+
     path = report_path(model)
+    machine = {"cpu": cpu_model(), "instructions": instruction_sets()}
     with atomic_file(path) as temporary:
-        write_json(temporary, values)
+        write_json(temporary, values | machine)
     return path

@@ -128,7 +128,7 @@ class EngineArrays:
         values = {
             name: array
             for name, array in self.named().items()
-            if self.source is None or not isinstance(array, np.memmap)
+            if self.source is None or not _is_mapped(array)
         }
         return _unpickled, (values, self.source)
 
@@ -293,6 +293,11 @@ class EngineArrays:
         for place, array in arrays.items():
             values[place] = array.ctypes.data
         return values
+
+
+def _is_mapped(array: npt.NDArray[Any]) -> bool:
+    """Whether it lies in a file; what was computed from such an array keeps the class, no more."""
+    return isinstance(array, np.memmap) and array.filename is not None
 
 
 def _unpickled(values: dict[str, npt.NDArray[Any]], source: Source | None) -> EngineArrays:

@@ -10,6 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+from numba.core.registry import cpu_target
+from threadpoolctl import threadpool_info
+
 from learned_index.evaluation.threads import available_cpus
 
 PACKAGES = (
@@ -32,6 +36,9 @@ SYSTEM_PACKAGES = ("libpecos", "omikuji")
 """Those of them that only the whole systems use: no other measurement depends on them."""
 
 
+_VECTOR_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512vnni")
+
+
 def describe_environment() -> dict[str, Any]:
     """Return date (UTC), platform, CPU model, usable CPUs, load and package versions."""
     versions = {"python": platform.python_version()}
@@ -44,6 +51,7 @@ def describe_environment() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
         "cpu": cpu_model(),
+        "instructions": instruction_sets(),
         "cpus": available_cpus(),
         "load_average": load_average(),
         "versions": versions,
@@ -58,6 +66,28 @@ def cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def instruction_sets() -> dict[str, Any]:
+    """Return for which instructions each library computes in this process; bits depend on it.
+
+    Returns:
+        ``kernels``: the processor that Numba compiles for, and which of the vector instructions
+        it may use; ``torch``: the branch of torch's own loops (MKL, which multiplies its matrices,
+        chooses by the processor's maker and does not tell); ``blas``: kernels of each BLAS loaded.
+    """
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    has = [word for word in _VECTOR_INSTRUCTIONS if f"+{word}" in features.split(",")]
+    return {
+        "kernels": " ".join([name, *has]),
+        "torch": torch.backends.cpu.get_cpu_capability(),
+        "mkl": torch.backends.mkl.is_available(),
+        "blas": sorted(
+            f"{blas['prefix']} {blas['version']} {blas.get('architecture', '')}".strip()
+            for blas in threadpool_info()
+            if blas["user_api"] == "blas"
+        ),
+    }
 
 
 def load_average() -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+import pickle
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -108,13 +110,35 @@ class IndexNetwork(nn.Module):
         self._forget()
         return super().load_state_dict(*arguments, **options)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied or pickled: a copy derives its arrays from its own parameters."""
+    # -- copies ---------------------------------------------------------------------------------
+
+    def _own(self) -> dict[str, Any]:
+        """The attributes without what is derived from the parameters."""
         return self.__dict__ | {"_search_arrays": None, "_teacher": None}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: everything by value.
+
+        :mod:`torch.multiprocessing` would move the parameters to other memory while they are sent,
+        away from under a search that reads them at their addresses.
+        """
+        return {"pickled": pickle.dumps(self._own())}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
         survive_forks()
+        # Whoever unpickles the index has decided to trust these bytes.
+        super().__setstate__(pickle.loads(state["pickled"]))  # type: ignore[no-untyped-call]  # noqa: S301
+
+    def __copy__(self) -> Self:
+        """An index with the same parameters, which it shares."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self._own())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = object.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self._own(), memo))
+        return twin
 
     def _forget(self) -> None:
         """Drop what is derived from the parameters."""

@@ -275,6 +275,12 @@ def _dot4x2_u8_s8_vnni(row0, row1, row2, row3, first, second, n):
     return _dot4x2_vnni(row0, row1, row2, row3, first, second, n)
 
 
+PORTABLE = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2"}
+"""Environment in which a process compiles all kernels for processors with AVX2 and no AVX-512.
+
+Numba reads it when it is imported and keeps compiled code apart by it, in its cache too."""
+
+
 def has_vnni() -> bool:
     """Tell whether Numba compiles for a processor with AVX512-VNNI."""
     if numba.config.CPU_NAME or numba.config.CPU_FEATURES:  # the user's NUMBA_CPU_NAME
