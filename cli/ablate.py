@@ -187,7 +187,7 @@ def ablate(
     from learned_index.analysis.ablation import Ablation
     from learned_index.analysis.shared import STEPS
     from learned_index.cli.ablate_report import make_report, print_tables, write_files
-    from learned_index.cli.pipeline import check_labels
+    from learned_index.cli.pipeline import check_labels, claim
     from learned_index.cli.sources import feature_count, resolve_data
     from learned_index.presets import model_configs
 
@@ -213,6 +213,7 @@ def ablate(
     spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
     encoder, values = encoded_data(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     with progress_bar("ablation", quiet=quiet) as bar:
         from learned_index.cli.pipeline import training_progress
 

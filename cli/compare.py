@@ -207,6 +207,7 @@ def compare(
         _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
         for spec in specs
     ]
+    from learned_index.cli.pipeline import claim
     from learned_index.cli.sources import resolve_data
 
     values = _comparison_data(
@@ -220,6 +221,7 @@ def compare(
         quiet=quiet,
     )
     out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     with progress_bar("comparing", total=100 * len(specs), quiet=quiet) as bar:
 
         def show(event: ComparisonEvent) -> None:

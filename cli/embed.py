@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from learned_index.encoders import EncoderBase
     from learned_index.types import Float32Array
 
-RECORD = "embed.json"
 SPLITS = ("train", "dev", "test")
 
 
@@ -113,6 +112,14 @@ def write_split(
     return vectors
 
 
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write which encoder and texts made each file; empty for one that is not whole yet."""
+    from learned_index.persistence import atomic_file, write_json
+
+    with atomic_file(path) as temporary:
+        write_json(temporary, record)
+
+
 def finished(path: Path, record: dict[str, Any], key: str, n_rows: int, dim: int) -> bool:
     """Whether ``path`` holds the vectors named by ``key`` from an earlier run."""
     from learned_index.encoders.chunked_file import open_vectors
@@ -181,10 +188,11 @@ def embed(
     encoders are cached by the content of encoder and texts ($LEARNED_INDEX_CACHE names the
     directory, or is "off").
     """
+    from learned_index.cli.pipeline import claim
     from learned_index.encoders import save_encoder
     from learned_index.encoders.chunked_file import texts_digest
-    from learned_index.errors import InputError, ModelFormatError
-    from learned_index.persistence import atomic_file, read_json, write_json
+    from learned_index.encoders.precomputed import embed_record, read_embed_record
+    from learned_index.errors import InputError
 
     use_threads(threads)
     texts = read_texts(data, splits)
@@ -200,34 +208,42 @@ def embed(
     encoder = prepare_encoder(spec, data, texts, {"seed": seed, **given})
     if encoder.sparse:
         raise InputError(f"the encoder {spec} makes sparse vectors; use lsa for dense ones")
-    folder = out.parent if one_file else out
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(out)
+    paths = {split: out if one_file else out / f"{split}.npy" for split in texts}
+    record_path = embed_record(out)
+    record = read_embed_record(record_path)
+    fingerprint = encoder.fingerprint()
+    keys = {split: f"{fingerprint}:{texts_digest(rows)}" for split, rows in texts.items()}
+    done = {
+        split: finished(path, record, keys[split], len(texts[split]), encoder.dim)
+        for split, path in paths.items()
+    }
+    for split, path in paths.items():
+        if path.exists() and path.name not in record:
+            raise InputError(
+                f"{path} was not written by li embed, so it is not overwritten; remove it, or "
+                "choose another --out"
+            )
+        if not done[split]:
+            record[path.name] = ""  # begun: until it is whole, nobody takes an older file for it
+    if not all(done.values()):
+        write_record(record_path, record)
     place = out.with_suffix(".encoder") if one_file else out / "encoder"
     if not one_file or encoder.needs_fit:
         save_encoder(encoder, place, overwrite=True)
-    fingerprint = encoder.fingerprint()
-    record_path = folder / (f"{out.stem}.embed.json" if one_file else RECORD)
-    try:
-        record = read_json(record_path)
-        record = record if isinstance(record, dict) else {}
-    except ModelFormatError:
-        record = {}
     report: dict[str, Any] = {}
     for split, rows in texts.items():
-        path = out if one_file else out / f"{split}.npy"
-        key = f"{fingerprint}:{texts_digest(rows)}"
+        path = paths[split]
         start = time.perf_counter()
-        done_before = finished(path, record, key, len(rows), encoder.dim)
-        if not done_before:
+        if not done[split]:
             write_split(encoder, rows, path, split=split, cache=not no_cache, quiet=quiet)
-            record[path.name] = key
-            with atomic_file(record_path) as temporary:
-                write_json(temporary, record)
+            record[path.name] = keys[split]
+            write_record(record_path, record)
         report[split] = {
             "file": str(path),
             "rows": len(rows),
             "seconds": round(time.perf_counter() - start, 3),
-            "status": "unchanged" if done_before else "written",
+            "status": "unchanged" if done[split] else "written",
         }
     if as_json:
         emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})

@@ -153,22 +153,33 @@ def train_model(
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse an output directory before the training rather than after it.
-
-    Until the command ends, no other one may write there. Of several processes that train
-    together, the first one holds it.
+    """Refuse an output directory before the training rather than after it, and claim it.
 
     Raises:
         InputError: It exists and may not be overwritten, or is something else than a model.
         BusyError: Another command writes there.
         StorageError: The place cannot be written to.
     """
-    from learned_index.persistence import check_replaceable, path_lock
-    from learned_index.training.processes import is_first_process
+    from learned_index.persistence import check_replaceable
 
     if not out.name or out.name in (".", ".."):
         raise InputError(f"--out {out} is no name for a new directory; give one, e.g. model")
     check_replaceable(out, overwrite=overwrite)
+    claim(out)
+
+
+def claim(out: Path) -> None:
+    """Be the only command that writes ``out``, until it ends.
+
+    Of several processes that train together, the first one claims it.
+
+    Raises:
+        BusyError: Another command writes there.
+        StorageError: The place cannot be written to.
+    """
+    from learned_index.persistence import path_lock
+    from learned_index.training.processes import is_first_process
+
     if is_first_process():
         click.get_current_context().with_resource(path_lock(out, wait=False))
 

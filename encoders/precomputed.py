@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from learned_index.encoders.base import EncoderBase, check_texts, digest
 from learned_index.encoders.chunked_file import texts_digest
-from learned_index.errors import InputError, NotFittedError
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.persistence import read_json
 from learned_index.types import Float32Array
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -55,11 +56,36 @@ def split_file(spec: str, split: str) -> Path:
             tried = [path] if split == "train" else [path.with_name(f"{split}{path.suffix}")]
     for candidate in tried:
         if candidate.is_file():
+            _check_finished(candidate, path)
             return candidate
     raise InputError(
         f"no vectors for the split {split!r}: looked for {', '.join(map(str, tried))}; give a "
         "folder with train.npy and test.npy, or a pattern such as vectors_{split}.npy"
     )
+
+
+def embed_record(out: Path) -> Path:
+    """Return where ``li embed --out OUT`` records what it has written: a folder or one file."""
+    return out.with_name(f"{out.stem}.embed.json") if out.suffix == ".npy" else out / "embed.json"
+
+
+def read_embed_record(path: Path) -> dict[str, Any]:
+    """Return which encoder and texts made each file; empty where ``li embed`` recorded nothing."""
+    try:
+        record = read_json(path)
+    except ModelFormatError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _check_finished(candidate: Path, path: Path) -> None:
+    """Refuse vectors that ``li embed`` was about to replace by those of another encoder."""
+    record = read_embed_record(embed_record(path if path.is_dir() else candidate))
+    if record.get(candidate.name) == "":
+        raise InputError(
+            f"{candidate} is not whole: li embed was interrupted before it had replaced it; run "
+            "the same command again"
+        )
 
 
 def read_vectors(path: Path) -> Float32Array:

@@ -7,7 +7,6 @@ at its best setting for the recall asked for, and tells the cheapest setting for
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from learned_index.evaluation.results import KeptResults, data_digest
 from learned_index.evaluation.threads import available_cpus, limit_threads
 from learned_index.evaluation.worker import Job, Notice, describe, run_job
 from learned_index.evaluation.workspace import Workspace, prepare
+from learned_index.persistence import scratch_directory
 
 CONDITIONS = (
     *("cpu", "cpus", "platform", "versions", "k", "threads", "batch_size", "latency_queries"),
@@ -95,8 +95,8 @@ def compare(
     truth_NL = canonical_truth(data.truth_NL)
     _check(specs, data, truth_NL)
     comparison = Comparison(environment=describe_environment())
-    with tempfile.TemporaryDirectory(prefix=".compare-", dir=workspace_parent) as folder:
-        workspace = Workspace(Path(folder))
+    with scratch_directory(workspace_parent, "compare") as folder:
+        workspace = Workspace(folder)
         with limit_threads(threads):
             prepare(
                 workspace,

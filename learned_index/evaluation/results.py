@@ -53,8 +53,8 @@ class KeptResults:
             return None
         if not isinstance(kept, dict) or kept.get("digest") != digest:
             return None
-        points: list[dict[str, Any]] = kept["points"]
-        return points
+        points = kept.get("points")
+        return points if isinstance(points, list) else None
 
     def keep(
         self, spec: MethodSpec, loader: ModelLoader, points: Sequence[Mapping[str, Any]]

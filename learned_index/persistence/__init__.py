@@ -5,6 +5,7 @@ from learned_index.persistence.atomic import (
     atomic_file,
     check_replaceable,
     remove_directory,
+    scratch_directory,
     sweep_directory,
 )
 from learned_index.persistence.failures import reading_model, writing
@@ -41,6 +42,7 @@ __all__ = [
     "remove_directory",
     "save_arrays",
     "saved_kind",
+    "scratch_directory",
     "sweep_directory",
     "write_json",
     "write_manifest",

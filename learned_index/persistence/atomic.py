@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -125,6 +126,35 @@ def remove_directory(directory: Path) -> None:
     with suppress(FileNotFoundError):
         directory.rename(temporary)
         _remove(temporary)
+
+
+@contextmanager
+def scratch_directory(parent: Path | str | None, name: str) -> Iterator[Path]:
+    """Yield a directory for files that are needed during the block only.
+
+    What killed runs have left under the same parent and name is removed; runs take turns.
+
+    Args:
+        parent: Where it lies, hidden; None: where the system puts temporary files.
+        name: Of the work.
+
+    Raises:
+        StorageError: The place cannot be written to.
+    """
+    if parent is None:
+        with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+            yield Path(folder)
+        return
+    path = real_path(Path(parent) / name)
+    with path_lock(path) as is_locked, writing(path):
+        if is_locked:
+            _sweep(path)
+        temporary = new_name(path, "tmp")
+        try:
+            temporary.mkdir()
+            yield temporary
+        finally:
+            _remove(temporary)
 
 
 def sweep_directory(directory: Path) -> None:

@@ -8,8 +8,9 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -22,7 +23,7 @@ _LONGEST_NUMBER = 20
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a pipe or a device is refused rather than waited for.
 
     Raises:
