@@ -221,6 +221,31 @@ def test_the_callers_matrix_is_left_alone() -> None:
     assert matrix.indices.tolist() == [1, 0]
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_a_canonical_matrix_is_known_without_a_copy(data: st.DataObject) -> None:
+    """What is returned uncopied is what the copy is; everything else is copied, or refused."""
+    draw = data.draw
+    n_rows, n_columns = draw(st.integers(0, 4)), draw(st.integers(1, 5))
+    counts = draw(st.lists(st.integers(0, 3), min_size=n_rows, max_size=n_rows))
+    places = st.integers(0, n_columns - 1)
+    rows = [draw(st.lists(places, min_size=n, max_size=n)) for n in counts]
+    if draw(st.booleans()):
+        rows = [sorted(set(row)) for row in rows]
+    indices = np.array([column for row in rows for column in row], np.int32)
+    values = draw(st.lists(st.sampled_from([1.0, 2.0, 0.0]), min_size=len(indices),
+                           max_size=len(indices)))  # fmt: skip
+    matrix = sp.csr_matrix(
+        (np.array(values, np.float32), indices, np.cumsum([0, *map(len, rows)])),
+        shape=(n_rows, n_columns),
+    )
+    found, right = canonical_features(matrix, copy=False), canonical_features(matrix)
+    canonical = all(row == sorted(set(row)) for row in rows) and all(values)
+    assert (found is matrix) == canonical and right is not matrix
+    for name in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(right, name))
+
+
 # -- where they are handed in ----------------------------------------------------------------------
 
 
