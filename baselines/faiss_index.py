@@ -21,6 +21,7 @@ from learned_index.baselines.base import (
 from learned_index.baselines.package_search import Metric
 from learned_index.baselines.reduction import NormCoordinate
 from learned_index.errors import InputError
+from learned_index.inputs.numbers import whole_number
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
 
@@ -120,8 +121,7 @@ class FaissBaseline(Baseline):
         if unknown:
             raise InputError(f"{self.name} does not know the query arguments {sorted(unknown)}")
         for argument, value in query_arguments.items():
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{argument} must be a positive integer, got {value!r}")
+            whole_number(value, argument)
         queries_BE = as_float32(queries, what="queries", dim=self._dim)
         found = self.bind(k, **query_arguments).one(self.prepare_queries(queries_BE))
         scores_BK, ids_BK = found

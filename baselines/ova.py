@@ -22,6 +22,7 @@ from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.knn import training_labels
 from learned_index.baselines.ova_step import Step, check_memory, label_centroids
 from learned_index.errors import InputError
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.types import DenseMatrix, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
@@ -112,27 +113,20 @@ class OneVsAll(Baseline):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if epochs < 1 or batch_size < 1 or not 0 <= warmup <= 1:
-            raise InputError(
-                f"expected epochs and batch_size of at least 1 and warmup in [0, 1], got {epochs}, "
-                f"{batch_size} and {warmup}"
-            )
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout is {dropout}, expected 0 up to, but not, 1")
         if projection not in ("none", "residual"):
             raise InputError(f"projection must be 'none' or 'residual', got {projection!r}")
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.epochs = whole_number(epochs, "epochs")
+        self.batch_size = whole_number(batch_size, "batch_size")
+        self.learning_rate = real_number(learning_rate, "learning_rate", low=0.0)
         self.projection_learning_rate = projection_learning_rate
         self.weight_decay = weight_decay
-        self.warmup = warmup
+        self.warmup = real_number(warmup, "warmup", low=0.0, high=1.0)
         self.projection = projection
         self.centroid_scale = centroid_scale
         self.initial_bias = initial_bias
-        self.dropout = dropout
+        self.dropout = real_number(dropout, "dropout", low=0.0, below=1.0)
         self.memory_limit = memory_limit
-        self.seed = seed
+        self.seed = whole_number(seed, "seed", low=0)
         self._weights_LD: torch.Tensor | None = None
         self._bias_L: torch.Tensor | None = None
         self._projection_DD: torch.Tensor | None = None

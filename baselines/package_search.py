@@ -20,6 +20,7 @@ from learned_index.baselines.base import (
 )
 from learned_index.baselines.reduction import NormCoordinate
 from learned_index.errors import InputError, MissingExtraError
+from learned_index.inputs.numbers import whole_number
 from learned_index.types import DenseMatrix, Float32Array, SearchResult
 
 Metric: TypeAlias = Literal["reduced", "inner-product"]
@@ -121,8 +122,7 @@ class PackageSearch(Baseline):
         if unknown:
             raise InputError(f"{self.name} does not know the query arguments {sorted(unknown)}")
         for argument, value in query_arguments.items():
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{argument} must be a positive integer, got {value!r}")
+            whole_number(value, argument)
 
 
 def exact_order(

@@ -100,6 +100,14 @@ def _answers(
     ]
 
 
+def _tell_unknown(answers: list[dict[str, Any]], *, filtered: bool) -> None:
+    """Say on standard error which texts found nothing because the model knows no word of them."""
+    for answer in answers:
+        if not answer["results"] and answer["query"].strip() and not filtered:
+            text = answer["query"] if len(answer["query"]) <= 60 else answer["query"][:60] + "..."
+            click.echo(f"no answer: the model knows no word of {text!r}", err=True)
+
+
 def _print_answer(answer: dict[str, Any]) -> None:
     click.echo(answer["query"] or "(empty line)")
     if not answer["results"]:
@@ -168,7 +176,8 @@ def search(
 
     Without TEXT, each line of standard input is a query. Scores are in 0 to 1, best first: the
     probability in an index of li train-index, the ranking score in a model of li train.
-    Fewer than K labels, or none for an empty query, is an answer and no error.
+    Fewer than K labels, or none for an empty query, is an answer and no error. A text without a
+    word that the model knows has no answer either, which is said on standard error.
 
     With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
     as arguments; one such object a line for standard input.
@@ -182,8 +191,10 @@ def search(
     for name, file in (("allow", allow), ("deny", deny)):
         if file is not None:
             arguments[name] = read_labels(file, loaded.vocabulary)
+    filtered = allow is not None or deny is not None
     if texts:
         answers = _answers(loaded, list(texts), k, arguments)
+        _tell_unknown(answers, filtered=filtered)
         if as_json:
             emit_json(answers)
             return
@@ -193,7 +204,9 @@ def search(
     if sys.stdin.isatty():
         note("one query a line; end with Ctrl-D")
     for lines in read_queries(sys.stdin.buffer):
-        for answer in _answers(loaded, lines, k, arguments):
+        answers = _answers(loaded, lines, k, arguments)
+        _tell_unknown(answers, filtered=filtered)
+        for answer in answers:
             if as_json:
                 click.echo(json.dumps(answer, ensure_ascii=False))
             else:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, write_vectors
 from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     MANIFEST_NAME,
     read_json,
@@ -66,8 +67,7 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
 
 def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
     """Yield consecutive lists of ``size`` texts; the last one may be shorter."""
-    if size < 1:
-        raise InputError(f"batch size is {size}, expected 1 or more")
+    size = whole_number(size, "batch size")
     iterator = iter(texts)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -18,6 +18,7 @@ from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts, d
 from learned_index.encoders.lsa import truncated_svd
 from learned_index.encoders.vectoriser import TextVectoriser, VectoriserConfig
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.types import Float32Array, Int64Array
 
@@ -101,17 +102,15 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         ):
             if value not in choices:
                 raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
-        if dim < 1 or n_buckets < 1:
-            raise InputError(f"dim={dim} and n_buckets={n_buckets}, expected 1 or more")
         self._settings: dict[str, Any] = {
-            "dim": int(dim),
+            "dim": whole_number(dim, "dim"),
             "vocabulary": vocabulary,
-            "n_buckets": int(n_buckets),
+            "n_buckets": whole_number(n_buckets, "n_buckets"),
             "init": init,
             "gradient": gradient,
             "normalise": normalise,
-            "seed": int(seed),
-            "word_ngrams": int(word_ngrams),
+            "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
+            "word_ngrams": whole_number(word_ngrams, "word_ngrams"),
             "min_df": min_df,
             "max_features": max_features,
         }

@@ -14,6 +14,7 @@ from learned_index.encoders.lsa import truncated_svd
 from learned_index.encoders.vectoriser import project_rows
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.inputs.matrices import canonical_features
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.types import Float32Array
 
@@ -39,11 +40,9 @@ class FeatureSvdEncoder(EncoderBase):
     kind: ClassVar[str] = "feature-svd"
 
     def __init__(self, dim: int = 256, *, seed: int = 0, n_iter: int = 4) -> None:
-        if dim < 1:
-            raise InputError(f"dim is {dim}, expected 1 or more")
-        self._requested_dim = int(dim)
-        self.seed = int(seed)
-        self.n_iter = int(n_iter)
+        self._requested_dim = whole_number(dim, "dim")
+        self.seed = whole_number(seed, "seed", low=0, high=2**32 - 1)
+        self.n_iter = whole_number(n_iter, "n_iter", low=0)
         self._idf_F: Float32Array | None = None
         self._components_FD: Float32Array | None = None
 

@@ -17,7 +17,8 @@ from learned_index.encoders.vectoriser import (
     VectoriserConfig,
     project_rows,
 )
-from learned_index.errors import InputError, NotFittedError
+from learned_index.errors import NotFittedError
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.types import Float32Array
 
@@ -88,11 +89,9 @@ class LSAEncoder(EncoderBase):
         sublinear_tf: bool = True,
         lowercase: bool = True,
     ) -> None:
-        if dim < 1:
-            raise InputError(f"dim is {dim}, expected 1 or more")
-        self._requested_dim = int(dim)
-        self.seed = int(seed)
-        self.n_iter = int(n_iter)
+        self._requested_dim = whole_number(dim, "dim")
+        self.seed = whole_number(seed, "seed", low=0, high=2**32 - 1)
+        self.n_iter = whole_number(n_iter, "n_iter", low=0)
         self._vectoriser = TextVectoriser(
             VectoriserConfig(
                 analyser=analyser,

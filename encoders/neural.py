@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from learned_index.encoders.base import EncoderBase, check_texts
 from learned_index.errors import InputError
+from learned_index.inputs.numbers import whole_number
 from learned_index.types import Float32Array, Int64Array
 
 Features = dict[str, Tensor]
@@ -212,9 +213,7 @@ class NeuralEncoder(nn.Module, EncoderBase):
 
     def __init__(self, *, device: str, batch_size: int, precision: AnyPrecision) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected 1 or more")
-        self.batch_size = int(batch_size)
+        self.batch_size = whole_number(batch_size, "batch_size")
         self._first_device = choose_device(device)
         self.precision: Precision = choose_precision(precision, self._first_device)
 

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from learned_index.encoders.base import digest, digest_arrays, normalise_rows
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import read_json, write_json
 from learned_index.types import Float32Array
 
@@ -50,19 +51,20 @@ class VectoriserConfig:
             raise InputError(
                 f"analyser is {self.analyser!r}, expected 'word', 'char' or 'word+char'"
             )
-        shortest, longest = self.char_ngrams
-        object.__setattr__(self, "char_ngrams", (int(shortest), int(longest)))
-        if self.word_ngrams < 1 or not 1 <= shortest <= longest:
+        whole_number(self.word_ngrams, "word_ngrams")
+        shortest, longest = (whole_number(n, "char_ngrams") for n in self.char_ngrams)
+        object.__setattr__(self, "char_ngrams", (shortest, longest))
+        if shortest > longest:
             raise InputError(
                 f"n-grams are word_ngrams={self.word_ngrams}, char_ngrams={self.char_ngrams}; "
                 "expected 1 or more, and the shortest first"
             )
-        if self.min_df is not None and self.min_df < 1:
-            raise InputError(f"min_df is {self.min_df}, expected 1 or more, or None")
-        if not 0 < self.max_df <= 1:
+        if self.min_df is not None:
+            whole_number(self.min_df, "min_df")
+        if not 0 < real_number(self.max_df, "max_df") <= 1:
             raise InputError(f"max_df is {self.max_df}, expected a share in (0, 1]")
-        if self.max_features is not None and self.max_features < 1:
-            raise InputError(f"max_features is {self.max_features}, expected 1 or more, or None")
+        if self.max_features is not None:
+            whole_number(self.max_features, "max_features")
 
 
 class TextVectoriser:

@@ -19,7 +19,7 @@ from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.inputs.labels import LabelIds
-from learned_index.inputs.numbers import MOST, check_result_size, whole_numbers
+from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
@@ -247,20 +247,19 @@ class SearchEngine:
             or not rows.flags.c_contiguous
         ):
             rows = as_query_rows(queries, dim=self._dim)
-        config = self.config
-        width = config.beam_width if beam_width is None else beam_width
-        size = config.shortlist_size if shortlist_size is None else shortlist_size
-        n_labels = self._n_labels
-        # One look at what is nearly always right; whole_number says what is wrong.
-        if not (
-            type(k) is type(width) is type(size) is int
-            and 0 < k <= n_labels
-            and 0 < width <= MOST
-            and 0 < size <= MOST
-        ):
-            k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
+        config, n_labels = self.config, self._n_labels
+        # What is an int in range already, as nearly always, is not looked at twice.
+        if not (type(k) is int and 0 < k <= n_labels):
+            k = whole_number(k, "k")
             check_result_size(k, n_rows=len(rows), n_labels=n_labels)
-        if shortlist_size is None and size <= k:
+        width, size = config.beam_width, config.shortlist_size
+        if beam_width is not None:
+            plain = type(beam_width) is int and 0 < beam_width <= MOST
+            width = beam_width if plain else whole_number(beam_width, "beam_width")
+        if shortlist_size is not None:
+            plain = type(shortlist_size) is int and 0 < shortlist_size <= MOST
+            size = shortlist_size if plain else whole_number(shortlist_size, "shortlist_size")
+        elif size <= k:
             size = 2 * k
         width = min(width, self._n_clusters)
         size = min(max(size, k), n_labels)

@@ -212,7 +212,7 @@ class SparseRanker:
         return out_BK
 
     def _checked(self, sparse: Any, dense: Any) -> tuple[Any, Any, Any, Any]:
-        matrix = canonical_features(sparse, what="the sparse features")
+        matrix = canonical_features(sparse, what="the sparse features", copy=False)
         rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
         if rows.shape[0] != matrix.shape[0]:
             raise InputError(
