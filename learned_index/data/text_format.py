@@ -18,9 +18,9 @@ from learned_index.data.formats import (
     texts_of,
 )
 from learned_index.data.lines import fail, iter_lines, iter_raw_lines, parse_ids
+from learned_index.data.matrices import csr_from_arrays
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
-from learned_index.inputs.matrices import csr_from_arrays
 from learned_index.persistence.foreign import file_exists
 
 _FEW = 10_000

@@ -27,9 +27,9 @@ from learned_index.data.lines import (
     shown,
     whole_numbers,
 )
+from learned_index.data.matrices import csr_from_arrays
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
-from learned_index.inputs.matrices import csr_from_arrays
 from learned_index.persistence.foreign import file_exists, open_file
 
 _HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s+(\d+)\s*")
