@@ -19,7 +19,8 @@ from learned_index.encoders.lsa import truncated_svd
 from learned_index.encoders.vectoriser import TextVectoriser, VectoriserConfig
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import load_arrays, save_arrays
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
 from learned_index.types import Float32Array, Int64Array
 
 EPSILON = 1e-12
@@ -282,7 +283,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
         encoder = cls(**config)
-        arrays = load_arrays(directory / ARRAYS_FILE)
+        arrays = load_finite_arrays(directory / ARRAYS_FILE)
         table_VD = arrays["table"]
         n_rows = encoder._settings["n_buckets"]
         if config["vocabulary"] == "fitted":

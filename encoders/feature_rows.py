@@ -16,7 +16,8 @@ from learned_index.encoders.feature_svd import (
     weighted_rows,
 )
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.persistence import load_arrays, save_arrays
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
 from learned_index.types import Float32Array
 
 Weighting = Literal["idf", "none"]
@@ -109,7 +110,7 @@ class FeatureRowsEncoder(EncoderBase):
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
         encoder = cls(**config)
-        weight_F = load_arrays(directory / ARRAYS_FILE)["weight"]
+        weight_F = load_finite_arrays(directory / ARRAYS_FILE)["weight"]
         if weight_F.ndim != 1:
             raise ModelFormatError(f"{directory}: the feature weights are no vector")
         encoder._weight_F = weight_F

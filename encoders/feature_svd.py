@@ -15,7 +15,8 @@ from learned_index.encoders.vectoriser import project_rows
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.inputs.matrices import canonical_features
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import load_arrays, save_arrays
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
 from learned_index.types import Float32Array
 
 
@@ -108,7 +109,7 @@ class FeatureSvdEncoder(EncoderBase):
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
         encoder = cls(**config)
-        arrays = load_arrays(directory / ARRAYS_FILE)
+        arrays = load_finite_arrays(directory / ARRAYS_FILE)
         idf_F, components_FD = arrays["idf"], arrays["components"]
         if idf_F.shape != components_FD.shape[:1]:
             raise ModelFormatError(f"{directory}: weights and components differ in length")

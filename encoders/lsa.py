@@ -19,7 +19,8 @@ from learned_index.encoders.vectoriser import (
 )
 from learned_index.errors import NotFittedError
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import load_arrays, save_arrays
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
 from learned_index.types import Float32Array
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ class LSAEncoder(EncoderBase):
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
         encoder = cls(**{**config, "char_ngrams": tuple(config["char_ngrams"])})
-        arrays = load_arrays(directory / ARRAYS_FILE)
+        arrays = load_finite_arrays(directory / ARRAYS_FILE)
         lexical = {key: config[key] for key in VectoriserConfig.__dataclass_fields__}
         encoder._vectoriser = TextVectoriser.read(directory, lexical, arrays)
         encoder._components_VD = arrays["components"]

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts
 from learned_index.encoders.vectoriser import Analyser, TextVectoriser, VectoriserConfig
-from learned_index.persistence import load_arrays, save_arrays
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
 
 
 class TfidfEncoder(EncoderBase):
@@ -104,6 +105,6 @@ class TfidfEncoder(EncoderBase):
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
         encoder = cls(**{**config, "char_ngrams": tuple(config["char_ngrams"])})
-        arrays = load_arrays(directory / ARRAYS_FILE)
+        arrays = load_finite_arrays(directory / ARRAYS_FILE)
         encoder._vectoriser = TextVectoriser.read(directory, config, arrays)
         return encoder

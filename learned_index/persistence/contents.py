@@ -8,12 +8,14 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from learned_index.errors import InputError
+from learned_index.persistence.files import load_arrays
 
 Expected: TypeAlias = Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]]
 """Dtype and shape of each array, by name."""
@@ -57,6 +59,21 @@ def require_finite(name: str, values: npt.NDArray[np.float32]) -> None:
     """
     limit = float(np.finfo(np.float32).max)
     require_range(name, values, -limit, limit)
+
+
+def load_finite_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a safetensors file, every float of which is finite and of 32 bits.
+
+    Raises:
+        ModelFormatError: As :func:`~learned_index.persistence.load_arrays`.
+        InputError: NaN, infinity, or floats of another width; names the array.
+    """
+    arrays = load_arrays(path)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            require_layout({name: array}, {name: (np.float32, array.shape)})
+            require_finite(name, array)
+    return arrays
 
 
 def require_offsets(name: str, offsets: npt.NDArray[Any], n: int) -> None:
