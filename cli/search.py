@@ -36,7 +36,7 @@ def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
     and waits gets the answer at once.
 
     Args:
-        stream: Bytes; a line is one query in UTF-8.
+        stream: Bytes; a line is one query in UTF-8. A byte-order mark at the start goes.
 
     Raises:
         InputError: Bytes that are not UTF-8.
@@ -55,29 +55,28 @@ def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
 
 def _decode(line: bytes, number: int) -> str:
     try:
-        return line.decode("utf-8").removesuffix("\r")
+        text = line.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise InputError(f"line {number} of the input is not UTF-8: {error.reason}") from None
+    return text.removeprefix("\ufeff") if number == 1 else text
 
 
 def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     """Read label keys or names, one a line, as ids.
 
     Raises:
-        InputError: The file cannot be read, or a line names no label.
+        DataFormatError: The file cannot be read, or a line names no label.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a list of labels: {error}") from None
+    from learned_index.data.lines import fail, iter_lines
+
     by_name: dict[str, list[int]] = {}
     for label, key in enumerate(vocabulary.keys):
         for name in {key, vocabulary.name(label)}:
             by_name.setdefault(name, []).append(label)
     ids: list[int] = []
-    for number, line in enumerate((line.strip() for line in lines), start=1):
+    for number, line in enumerate(map(str.strip, iter_lines(file)), start=1):
         if line and line not in by_name:
-            raise InputError(f"{file}, line {number}: the model has no label {line!r}")
+            fail(file, number, f"the model has no label {line!r:.80}")
         ids += by_name.get(line, [])
     return ids
 

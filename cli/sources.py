@@ -56,12 +56,14 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     from learned_index.encoders.feature_rows import DenseFeatureRowsEncoder
     from learned_index.encoders.feature_svd import FeatureSvdEncoder
     from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
+    from learned_index.encoders.spec import number_after_colon
 
     if spec in ("features", DenseFeatureRowsEncoder.kind):
         return DenseFeatureRowsEncoder()
-    name, _, dim = spec.partition(":")
-    if name in ("lsa", FeatureSvdEncoder.kind) and (dim.isdigit() or not dim):
-        return FeatureSvdEncoder(**({"dim": int(dim)} if dim else {}), seed=seed)
+    name, colon, argument = spec.partition(":")
+    dim = number_after_colon(argument)
+    if name in ("lsa", FeatureSvdEncoder.kind) and (dim is not None or not colon):
+        return FeatureSvdEncoder(**({} if dim is None else {"dim": dim}), seed=seed)
     if is_vector_spec(spec):
         return PrecomputedEncoder(spec)
     raise InputError(

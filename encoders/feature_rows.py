@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, digest, digest_arrays
 from learned_index.encoders.feature_svd import (
+    check_width,
     feature_rows,
     inverse_document_frequency,
     weighted_rows,
@@ -92,10 +93,7 @@ class FeatureRowsEncoder(EncoderBase):
         """
         weight_F = self._weights()
         rows_BF = feature_rows(texts)
-        if rows_BF.shape[1] != len(weight_F):
-            raise InputError(
-                f"got rows of {rows_BF.shape[1]} features, expected {len(weight_F)} as in training"
-            )
+        check_width(rows_BF, len(weight_F))
         return weighted_rows(rows_BF, weight_F)
 
     def _config(self) -> dict[str, Any]:

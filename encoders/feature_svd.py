@@ -85,11 +85,7 @@ class FeatureSvdEncoder(EncoderBase):
         if self._idf_F is None or self._components_FD is None:
             raise NotFittedError("the feature encoder is not fitted; call fit(features) first")
         rows_BF = feature_rows(texts)
-        if rows_BF.shape[1] != len(self._idf_F):
-            raise InputError(
-                f"got rows of {rows_BF.shape[1]} features, expected {len(self._idf_F)} as in "
-                "training"
-            )
+        check_width(rows_BF, len(self._idf_F))
         return project_rows(weighted_rows(rows_BF, self._idf_F), self._components_FD)
 
     def _config(self) -> dict[str, Any]:
@@ -129,6 +125,27 @@ def feature_rows(rows: Any) -> sp.csr_matrix:
             f"sparse matrix, got {type(rows).__name__}"
         )
     return canonical_features(rows, what="the feature matrix")
+
+
+def check_width(rows_BF: sp.csr_matrix, n_features: int) -> None:
+    """Refuse rows with another number of columns than the training rows had.
+
+    Raises:
+        InputError: Says how to make them fit.
+    """
+    width = rows_BF.shape[1]
+    if width == n_features:
+        return
+    remedy = (
+        f"leave out features {n_features} and above, which were never trained, or train again on "
+        f"data that declare {width}"
+        if width > n_features
+        else f"declare {n_features} for them too, where the further ones do not occur"
+    )
+    raise InputError(
+        f"got rows of {width} features, expected {n_features} as in training; if they are numbered "
+        f"alike, {remedy} (in an XMC file the header says how many)"
+    )
 
 
 def inverse_document_frequency(rows_NF: sp.csr_matrix) -> Float32Array:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from learned_index.encoders.base import EncoderBase, check_texts, digest
 from learned_index.encoders.chunked_file import texts_digest
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.errors import DataFormatError, InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import read_json
+from learned_index.persistence.foreign import NpyHeader, open_file, read_npy_header, read_npz
 from learned_index.types import Float32Array
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -95,19 +96,21 @@ def read_vectors(path: Path) -> Float32Array:
         InputError: Not such a file, no matrix of floating-point numbers, several matrices, NaN
             or infinity.
     """
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: unknown suffix, expected one of {', '.join(SUFFIXES)}")
     try:
-        if path.suffix == ".npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                array = archive[_only(path, list(archive.files))]
+        with open_file(path) as file:  # a regular file, which nobody has to wait for
+            if path.suffix == ".npy":
+                header = read_npy_header(file, os.fstat(file.fileno()).st_size, str(path))
+                array = _mapped(path, header)
+        if path.suffix == ".npz":
+            arrays = read_npz(path)
+            array = arrays[_only(path, list(arrays))]
         elif path.suffix == ".safetensors":
             with safe_open(str(path), framework="np") as archive:
                 array = archive.get_tensor(_only(path, list(archive.keys())))
-        else:
-            raise InputError(f"{path}: unknown suffix, expected one of {', '.join(SUFFIXES)}")
-    except (ValueError, OSError, EOFError, BadZipFile, SafetensorError) as error:
-        if isinstance(error, InputError | FileNotFoundError):
+    except (DataFormatError, OSError, TypeError, ValueError, SafetensorError) as error:
+        if isinstance(error, InputError):
             raise
         raise InputError(
             f"{path} cannot be read as vectors ({error}); expected a whole {path.suffix} file"
@@ -128,6 +131,15 @@ def read_vectors(path: Path) -> Float32Array:
         if not np.isfinite(vectors).all():
             raise InputError(f"{path}: some numbers are too large for float32; scale the vectors")
     return vectors
+
+
+def _mapped(path: Path, header: NpyHeader) -> Any:
+    if 0 in header.shape:  # nothing to map
+        return np.empty(header.shape, dtype=header.dtype)
+    order = "F" if header.fortran_order else "C"
+    return np.memmap(
+        path, dtype=header.dtype, mode="r", offset=header.start, shape=header.shape, order=order
+    )
 
 
 def _only(path: Path, names: list[str]) -> str:

@@ -105,27 +105,35 @@ def _unknown(part: str, spec: str) -> InputError:
     return InputError(f"unknown encoder {part!r}{within}.{guess} Expected {CHOICES}")
 
 
+def number_after_colon(argument: str) -> int | None:
+    """Return the number in a description such as ``lsa:512``; None where it is none above 0."""
+    written = argument.isascii() and argument.isdigit() and len(argument) < 10
+    return int(argument) or None if written else None
+
+
 def _builder(part: str, spec: str) -> Builder:
     """Return the class for one part and the arguments that the description fixes."""
     name, colon, argument = part.partition(":")
     if name in _LEXICAL:
         if not colon:
             return encoder_class(name), {}
-        if name == "tfidf" or not argument.isdigit() or int(argument) < 1:
+        dim = number_after_colon(argument)
+        if name == "tfidf" or dim is None:
             raise InputError(
                 f"encoder {part!r}: expected a dimension after the colon, such as lsa:512"
                 if name != "tfidf"
                 else f"encoder {part!r}: tfidf takes no dimension; write tfidf"
             )
-        return encoder_class(name), {"dim": int(argument)}
+        return encoder_class(name), {"dim": dim}
     if name == "minilm":
         if not colon:
             return encoder_class("sentence-transformer"), {"model": "minilm"}
-        if not argument.isdigit() or int(argument) < 1:
+        length = number_after_colon(argument)
+        if length is None:
             raise InputError(
                 f"encoder {part!r}: expected a number of tokens after the colon, such as minilm:128"
             )
-        fixed = {"model": "minilm", "max_length": int(argument)}
+        fixed = {"model": "minilm", "max_length": length}
         return encoder_class("sentence-transformer"), fixed
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"

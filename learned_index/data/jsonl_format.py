@@ -249,7 +249,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         line = decode(raw, path, number)
         try:
-            value = json.loads(line, parse_int=_Whole, object_pairs_hook=_object)
+            value = _DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             fail(path, number, f"not a JSON value ({error}); expected one object a line")
         if not isinstance(value, dict):
@@ -262,6 +262,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("an object has a field twice")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_int=_Whole, object_pairs_hook=_object)
 
 
 def _shown(value: Any) -> str:

@@ -134,7 +134,8 @@ def parse_ids(
 
 def whole_numbers(tokens: Sequence[bytes], what: str, path: Path, line_number: int) -> list[int]:
     """Return the numbers that are written in tokens of digits; an absurdly long one is refused."""
-    if tokens and len(longest := max(tokens, key=len)) > _LONGEST_NUMBER:
+    longest = max(tokens, key=len, default=b"")
+    if len(longest) > _LONGEST_NUMBER:
         fail(path, line_number, f"{what} {shown(longest)} is out of range: ids begin at 0")
     return list(map(int, tokens))
 
