@@ -7,9 +7,7 @@ from dataclasses import asdict, field, fields
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from learned_index.errors import InputError
-from learned_index.inputs.numbers import real_number, shown, whole_number
-
-MOST_SEED = 2**62
+from learned_index.inputs.numbers import MOST_SEED, real_number, shown, whole_number
 
 
 def parameter(

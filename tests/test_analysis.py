@@ -23,7 +23,7 @@ from learned_index.errors import InputError
 
 def random_case(seed, *, n=40, n_labels=37, width=12):
     rng = np.random.default_rng(seed)
-    truth = sp.random(n, n_labels, density=0.1, format="csr", random_state=seed)
+    truth = sp.random(n, n_labels, density=0.1, format="csr", random_state=seed) != 0
     ids = np.full((n, width), -1)
     for row in range(n):
         found = int(rng.integers(0, width + 1))

@@ -232,7 +232,7 @@ def test_wrong_factory_strings_are_refused():
         built(IvfSearch, factory="IVF8,PQ5")
     with pytest.raises(InputError, match="metric"):
         HnswSearch(metric="cosine")
-    with pytest.raises(InputError, match="nprobe must be a positive integer"):
+    with pytest.raises(InputError, match="nprobe is 0, expected at least 1"):
         built(IvfSearch).search(make_queries(), 5, nprobe=0)
 
 

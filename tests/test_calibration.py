@@ -171,3 +171,20 @@ def test_combination_finds_what_ranks_best(pairs: dict[str, Any]) -> None:
 def test_combination_needs_a_relevant_label(pairs: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="no shortlist"):
         Combination.fit(pairs["p"], pairs["q"], np.zeros((B, K), bool))
+
+
+def test_numbers_that_cannot_be_learned_from_are_refused() -> None:
+    p, q = np.full((20, 3), 0.5, np.float32), np.zeros((20, 3), np.float32)
+    ids, relevant = np.tile(np.arange(3), (20, 1)), np.tile([True, False, False], (20, 1))
+    spoiled = np.where(relevant, np.nan, q)
+    with pytest.raises(InputError, match="up to 2, expected label ids of 0 to 1"):
+        Calibrator("logistic").fit(p, q, ids, relevant, np.ones(2, np.int64))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        Calibrator("logistic").fit(p, spoiled, ids, relevant, np.ones(3, np.int64))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        Combination.fit(p, spoiled, relevant)
+    with pytest.raises(InputError, match="expected the same"):
+        Combination.fit(p, q[:5], relevant)
+    for wrong in ({"method": ["tree"]}, {"seed": 1.5}, {"seed": -1}):
+        with pytest.raises(InputError):
+            Calibrator(**wrong)

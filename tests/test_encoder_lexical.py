@@ -185,5 +185,5 @@ def test_bow_training_changes_vectors_and_fingerprint(tmp_path: object) -> None:
 def test_bow_refuses() -> None:
     with pytest.raises(InputError, match="vocabulary is 'open'"):
         BagOfWordsEncoder(vocabulary="open")
-    with pytest.raises(InputError, match="dim=0"):
+    with pytest.raises(InputError, match="dim is 0"):
         BagOfWordsEncoder(0)

@@ -73,16 +73,11 @@ def as_label_matrix(
     else:
         table = _table(labels)
         matrix = _from_lists(labels, n_labels, guess=True) if table is None else _indicator(table)
-    for (what, expected), got in zip(
-        (
-            (f"rows, expected {n_points}, one for each point", n_points),
-            (f"columns, expected {n_labels}, one for each label", n_labels),
-        ),
-        matrix.shape,
-        strict=True,
-    ):
-        if expected is not None and got != expected:
-            raise InputError(f"{name} have {got} {what}")
+    rows, columns = matrix.shape
+    if rows != n_points:
+        raise InputError(f"{name} have {rows} rows, expected {n_points}, one for each point")
+    if n_labels is not None and columns != n_labels:
+        raise InputError(f"{name} have {columns} columns, expected {n_labels}, one for each label")
     if need_labels and matrix.nnz == 0:
         raise InputError("no point has a label; expected at least one")
     if n_labels is None:

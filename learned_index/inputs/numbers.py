@@ -8,6 +8,8 @@ from learned_index.errors import InputError
 
 MOST = 2**31 - 1
 """Largest whole number unless an argument says otherwise: compiled code counts in 32 bits."""
+MOST_SEED = 2**62
+"""Largest seed; some are counted up from there."""
 _SHOWN = 60
 _MOST_PADDING = 1 << 28
 """Numbers of a result that may be nothing but padding."""

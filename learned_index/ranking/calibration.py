@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
+<<<<<<< HEAD
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
@@ -21,6 +22,11 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
+=======
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.inputs.numbers import MOST_SEED, whole_number
+from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
+>>>>>>> inputs
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
@@ -49,10 +55,10 @@ class Calibrator:
     kind: ClassVar[str] = "calibrator"
 
     def __init__(self, method: CalibrationMethod = "auto", *, seed: int = 0) -> None:
-        if method != "auto" and method not in METHODS:
+        if not isinstance(method, str) or method not in ("auto", *METHODS):
             raise InputError(f"method is {method!r}, expected auto, {', '.join(METHODS)}")
         self.method = method
-        self.seed = seed
+        self.seed = whole_number(seed, "seed", low=0, high=MOST_SEED)
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
         self._arrays: Arrays = {}
@@ -155,15 +161,23 @@ class Calibrator:
 
 def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
     """Columns (p, q, p·q, log(1 + frequency)) of the entries that are no pads."""
-    inside = np.asarray(ids) >= 0
+    ids = np.asarray(ids)
+    inside = ids >= 0
     if not np.shape(p) == np.shape(q) == inside.shape:
         raise InputError(
             f"p, q and ids have shapes {np.shape(p)}, {np.shape(q)} and {inside.shape}; expected "
             "the same"
         )
+    if ids.dtype.kind not in "iu" or ids.max(initial=-1) >= len(counts_L):
+        raise InputError(
+            f"ids are {ids.dtype} up to {ids.max(initial=-1)}, expected label ids of 0 to "
+            f"{len(counts_L) - 1}, as many as there are counts"
+        )
     p_in = np.asarray(p, np.float64)[inside]
     q_in = np.asarray(q, np.float64)[inside]
-    frequency = np.log1p(np.asarray(counts_L, np.float64)[np.asarray(ids)[inside]])
+    if not (np.isfinite(p_in).all() and np.isfinite(q_in).all()):
+        raise InputError("p or q of a label hold NaN or infinity; expected finite numbers")
+    frequency = np.log1p(np.asarray(counts_L, np.float64)[ids[inside]])
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
 
 

@@ -49,6 +49,13 @@ class Combination(Config):
         from scipy.special import log_softmax, softmax
 
         relevant = np.asarray(relevant_BK, dtype=bool)
+        if not np.shape(p_BK) == np.shape(q_BK) == relevant.shape or relevant.ndim != 2:
+            raise InputError(
+                f"p, q and relevant have shapes {np.shape(p_BK)}, {np.shape(q_BK)} and "
+                f"{relevant.shape}; expected the same, B x K"
+            )
+        if np.isnan(p_BK).any() or not np.isfinite(q_BK).all():
+            raise InputError("p or q hold NaN or infinity; expected finite numbers")
         used = relevant.any(axis=1)
         if not used.any():
             raise InputError("no shortlist holds a relevant label; use more held-out points")
