@@ -12,9 +12,8 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-<<<<<<< HEAD
 from learned_index.errors import InputError, NotFittedError
-from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.numbers import MOST_SEED, whole_number
 from learned_index.persistence import (
     load_arrays,
     read_manifest,
@@ -22,11 +21,6 @@ from learned_index.persistence import (
     save_arrays,
     write_manifest,
 )
-=======
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.inputs.numbers import MOST_SEED, whole_number
-from learned_index.persistence import load_arrays, read_manifest, save_arrays, write_manifest
->>>>>>> inputs
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
