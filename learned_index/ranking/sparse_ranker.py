@@ -19,6 +19,7 @@ from learned_index.persistence import (
     reading_model,
     save_arrays,
     write_manifest,
+    writing,
 )
 from learned_index.ranking.config import RankerConfig
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
@@ -234,9 +235,10 @@ class SparseRanker:
 
     def save(self, directory: Path) -> None:
         """Write the ranker into an existing empty directory (safetensors and JSON)."""
-        save_arrays(directory / _ARRAYS, self._arrays())
         config = {**self.config.to_dict(), "n_features": self.n_features_}
-        write_manifest(directory, kind=self.kind, config=config)
+        with writing(directory):
+            save_arrays(directory / _ARRAYS, self._arrays())
+            write_manifest(directory, kind=self.kind, config=config)
 
     @classmethod
     def load(cls, directory: Path, *, verify: bool = True) -> Self:
