@@ -18,11 +18,12 @@ from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     MANIFEST_NAME,
+    existing_directory,
     read_json,
     read_manifest,
     reading_model,
-    recover,
     write_json,
+    writing,
 )
 from learned_index.persistence import write_manifest as _write_manifest
 from learned_index.types import Embeddings, Float32Array
@@ -243,14 +244,16 @@ class EncoderBase(ABC):
         Raises:
             InputError: The directory is not empty.
             NotFittedError: There is nothing to save before :meth:`fit`.
+            StorageError: The place cannot be written to: full, read-only, no permission.
         """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise InputError(f"{directory} is not empty; choose another directory or empty it")
-        self._write(directory)
-        write_json(directory / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
-        _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            if any(directory.iterdir()):
+                raise InputError(f"{directory} is not empty; choose another directory or empty it")
+            self._write(directory)
+            write_json(directory / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
+            _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -266,7 +269,12 @@ class EncoderBase(ABC):
                 f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
                 "learned_index.encoders.load_encoder finds the right class"
             )
-        read_manifest(directory, kind=MANIFEST_KIND, exact=True)
+        manifest = read_manifest(directory, kind=MANIFEST_KIND, exact=True)
+        if manifest.config.get("encoder") != kind:
+            raise ModelFormatError(
+                f"{directory}: {MANIFEST_NAME} and {ENCODER_FILE} name different kinds of "
+                "encoders; save the encoder again"
+            )
         with reading_model(directory, f"encoder of kind {kind!r}"):
             return cls._read(directory, config)
 
@@ -294,10 +302,7 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         ModelFormatError: The directory holds no encoder.
     """
-    if not directory.is_dir():
-        recover(directory)
-    if not directory.is_dir():
-        raise ModelFormatError(f"{directory} is not a directory; expected a saved encoder")
+    directory = existing_directory(directory, "encoder")
     if not (directory / ENCODER_FILE).is_file() and not (directory / MANIFEST_NAME).is_file():
         raise ModelFormatError(
             f"{directory} holds no {ENCODER_FILE}; expected a directory written by save()"

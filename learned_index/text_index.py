@@ -44,8 +44,11 @@ def encoder_class(kind: str) -> type[Encoder]:
         kind: Name of an entry point in :data:`ENCODER_GROUP`.
 
     Raises:
+        InputError: It is no name.
         MissingExtraError: No installed package registers this kind.
     """
+    if not isinstance(kind, str):
+        raise InputError(f"the kind of an encoder is {kind!r}, expected its name")
     found = tuple(entry_points(group=ENCODER_GROUP, name=kind))
     if not found:
         known = sorted({point.name for point in entry_points(group=ENCODER_GROUP)})
@@ -334,7 +337,7 @@ class TextIndex:
             if _COUNTS in manifest.files:
                 counts = load_label_counts(manifest.file(_COUNTS), index.n_labels)
             return cls(
-                encoder_class(str(manifest.config["encoder"])).load(directory / "encoder"),
+                encoder_class(manifest.config["encoder"]).load(directory / "encoder"),
                 index,
                 LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME)),
                 label_counts=counts,

@@ -28,6 +28,7 @@ from learned_index.persistence import (
     read_json,
     read_manifest,
     reading_model,
+    recover,
     remove_directory,
     save_arrays,
     sweep_directory,
@@ -163,6 +164,13 @@ class Steps:
             return None
         return Path(self._checkpoint.directory) / f"finished_{name}"
 
+    def _kept(self, name: str) -> Path | None:
+        """The directory of a finished step; None where there is none."""
+        target = self._finished(name)
+        if target is not None:
+            recover(target)
+        return target if target is not None and (target / MANIFEST_NAME).is_file() else None
+
     def keep_member(self, number: int, index: LearnedGraphIndex, encoder: Encoder | None) -> None:
         """Keep a trained index, and the weights of the encoder trained with it."""
         target = self._finished(f"member_{number}")
@@ -179,8 +187,8 @@ class Steps:
 
     def kept_member(self, number: int, encoder: Encoder | None) -> LearnedGraphIndex | None:
         """Return a kept index, and give the encoder its trained weights; None: there is none."""
-        target = self._finished(f"member_{number}")
-        if target is None or not (target / MANIFEST_NAME).is_file():
+        target = self._kept(f"member_{number}")
+        if target is None:
             return None
         with _reading(target):
             manifest = read_manifest(target, kind="elias-member")
@@ -201,8 +209,8 @@ class Steps:
 
     def kept_ranker(self) -> SparseRanker | None:
         """Return the kept ranker; None: there is none."""
-        target = self._finished("ranker")
-        if target is None or not (target / MANIFEST_NAME).is_file():
+        target = self._kept("ranker")
+        if target is None:
             return None
         with _reading(target):
             return SparseRanker.load(target)

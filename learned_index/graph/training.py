@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
+from learned_index.errors import InputError, TrainingInterrupted
 from learned_index.evaluation.metrics import metric_names
 from learned_index.graph.adjacency import ClusterLabelGraph
 from learned_index.graph.forward import scores_all_clusters
@@ -24,6 +24,7 @@ from learned_index.graph.regions import measure_coverage
 from learned_index.graph.saving import describe_hierarchy, restore_index
 from learned_index.inputs.labels import padded_positives
 from learned_index.kernels import RowAdamW
+from learned_index.persistence import reading_model
 from learned_index.training.batches import dropout_mask
 from learned_index.training.checkpoint import (
     CheckpointFiles,
@@ -115,7 +116,10 @@ class GraphTraining:
             stages.insert(0, ("warm-up", training.warm_epochs or 0))
         names = [name for name, _ in stages]
         state = self._read()
-        begin = 0 if state is None else names.index(state.facts["stage"])
+        begin = 0
+        if state is not None:
+            with reading_model(state.directory, "state of this training", remedy="remove it"):
+                begin = names.index(state.facts["stage"])
         for name, epochs in stages[begin:]:
             if epochs or name == "stage 1":
                 if state is None:
@@ -409,7 +413,8 @@ class GraphTraining:
         self._processes.broadcast_(torch.zeros(1))  # nobody replaces the state while others read
         if state is None:
             return None
-        self._start_weights = str(state.facts["start_weights"])
+        with reading_model(state.directory, "state of this training", remedy="remove it"):
+            self._start_weights = str(state.facts["start_weights"])
         if weights not in (self._start_weights, digest_tensors(state.below("encoder."))):
             raise InputError(
                 f"{state.directory} belongs to a training that began with other weights of the "
@@ -420,7 +425,7 @@ class GraphTraining:
     @torch.no_grad()
     def _restore(self, state: TrainingState) -> None:
         index, encoder = self._index, self._inputs.encoder
-        try:
+        with reading_model(state.directory, "state of this training", remedy="remove it"):
             n_labels = self._labels_NL.shape[1]
             restore_index(
                 index,
@@ -434,9 +439,5 @@ class GraphTraining:
             if encoder is not None:
                 encoder.load_state_dict(state.below("encoder."))
             self._generator.set_state(state.tensors["generator"])
-        except (KeyError, RuntimeError, InputError) as error:
-            raise ModelFormatError(
-                f"{state.directory} does not fit this training ({error}); remove it"
-            ) from error
         index.to(self._inputs.device)
         index._forget()

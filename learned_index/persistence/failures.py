@@ -73,12 +73,15 @@ def _number(error: Exception) -> int | None:
 
 
 @contextmanager
-def reading_model(path: Path, what: str) -> Iterator[None]:
+def reading_model(
+    path: Path | str, what: str, *, remedy: str = "save or copy it again"
+) -> Iterator[None]:
     """Make a :class:`ModelFormatError` of whatever the contents of a saved file bring about.
 
     Args:
         path: What is read.
         what: What it should hold, in words.
+        remedy: What to do then.
     """
     try:
         yield
@@ -103,7 +106,7 @@ def reading_model(path: Path, what: str) -> Iterator[None]:
             ) from error
         raise ModelFormatError(
             f"{path} does not hold a whole {what} ({type(error).__name__}: {shortened(error)}); "
-            "save or copy it again"
+            f"{remedy}"
         ) from error
 
 

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from learned_index.errors import ModelFormatError
+from learned_index.persistence.failures import reading_model
 from learned_index.persistence.files import open_regular, read_json, write_json
 from learned_index.persistence.recovery import recover
 
@@ -101,7 +102,7 @@ def saved_kind(directory: Path | str) -> str:
     Raises:
         ModelFormatError: Nothing is, or its manifest is damaged or from a newer version.
     """
-    return _manifest(_existing(Path(directory), "model")).kind
+    return _manifest(existing_directory(directory, "model")).kind
 
 
 def read_manifest(
@@ -122,13 +123,14 @@ def read_manifest(
             or added file, a name that leads outside.
         StorageError: A file cannot be read.
     """
-    directory = _existing(Path(directory), kind)
+    directory = existing_directory(directory, kind)
     manifest = _manifest(directory)
     if manifest.kind != kind:
         raise ModelFormatError(f"{directory} holds a {manifest.kind!r}, expected a {kind!r}")
     root = os.path.realpath(directory)
     for name, expected in manifest.files.items():
-        _check_file(directory / name, root, expected, verify=verify)
+        with reading_model(directory, kind):
+            _check_file(directory / name, root, expected, verify=verify)
     parts = {PurePosixPath(name).parts[0] for name in manifest.files if "/" in name}
     for name in _present(directory):
         is_inside = exact or PurePosixPath(name).parts[0] in parts
@@ -152,12 +154,26 @@ def foreign_content(directory: Path) -> str:
     return ""
 
 
-def _existing(directory: Path, kind: str) -> Path:
-    if not directory.is_dir():
+def existing_directory(directory: Path | str, kind: str) -> Path:
+    """Return the path of a directory that is there, taken back from a killed writer if need be.
+
+    Args:
+        directory: The path.
+        kind: What it should hold, for the message.
+
+    Raises:
+        ModelFormatError: There is no directory of that name.
+    """
+    directory = Path(directory)
+    if not _is_directory(directory):
         recover(directory)
-    if not directory.is_dir():
+    if not _is_directory(directory):
         raise ModelFormatError(f"{directory} is not a directory; expected a saved {kind}")
     return directory
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib raises for names that are too long
 
 
 def _manifest(directory: Path) -> Manifest:

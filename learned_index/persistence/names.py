@@ -24,7 +24,10 @@ def real_path(target: Path | str) -> Path:
     """
     try:
         path = Path(os.path.realpath(target))
-        leads_nowhere = path.is_symlink() or (Path(target).is_symlink() and not path.exists())
+        # os.path answers no, where pathlib raises what the system says of a name that is too long
+        leads_nowhere = os.path.islink(path) or (  # noqa: PTH114
+            os.path.islink(target) and not os.path.exists(path)  # noqa: PTH110, PTH114
+        )
     except ValueError as error:  # NUL, or half a surrogate pair
         raise InputError(f"{str(target)!r} is no name of a file ({error})") from None
     if leads_nowhere:

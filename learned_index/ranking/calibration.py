@@ -20,6 +20,7 @@ from learned_index.persistence import (
     reading_model,
     save_arrays,
     write_manifest,
+    writing,
 )
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
@@ -130,9 +131,10 @@ class Calibrator:
         """Write the calibrator into an existing empty directory (safetensors and JSON)."""
         if self.method_ is None:
             raise NotFittedError("the calibrator is not fitted, so there is nothing to save")
-        save_arrays(directory / _ARRAYS, self._arrays)
         config = {"method": self.method, "seed": self.seed, "report": self.report_}
-        write_manifest(directory, kind=self.kind, config={**config, "chosen": self.method_})
+        with writing(directory):
+            save_arrays(directory / _ARRAYS, self._arrays)
+            write_manifest(directory, kind=self.kind, config={**config, "chosen": self.method_})
 
     @classmethod
     def load(cls, directory: Path, *, verify: bool = True) -> Self:

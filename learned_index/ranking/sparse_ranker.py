@@ -22,6 +22,7 @@ from learned_index.persistence import (
     reading_model,
     save_arrays,
     write_manifest,
+    writing,
 )
 from learned_index.persistence.contents import (
     require_finite,
@@ -236,9 +237,10 @@ class SparseRanker:
 
     def save(self, directory: Path) -> None:
         """Write the ranker into an existing empty directory (safetensors and JSON)."""
-        save_arrays(directory / _ARRAYS, self._arrays())
         config = {**self.config.to_dict(), "n_features": self.n_features_}
-        write_manifest(directory, kind=self.kind, config=config)
+        with writing(directory):
+            save_arrays(directory / _ARRAYS, self._arrays())
+            write_manifest(directory, kind=self.kind, config=config)
 
     @classmethod
     def load(cls, directory: Path, *, verify: bool = True) -> Self:

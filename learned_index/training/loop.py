@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from learned_index.errors import LearnedIndexError, ModelFormatError
+from learned_index.errors import LearnedIndexError
+from learned_index.persistence import reading_model
 from learned_index.training.batches import EpochOrder
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.optimisers import Optimisers
@@ -209,13 +210,9 @@ class Stage:
         def part(name: str) -> dict[str, torch.Tensor]:
             return {k[len(name) + 1 :]: t for k, t in state.items() if k.startswith(name + ".")}
 
-        try:
+        with reading_model("the checkpoint", "state of this training", remedy="remove it"):
             self._optimisers.load(part("optimisers"))
             self._average.load(part("average"))
             if self._best is not None:
                 self._best.load(part("best"))
             self.done = int(state["done"])
-        except (KeyError, RuntimeError) as error:
-            raise ModelFormatError(
-                f"the checkpoint does not fit this training ({error}); remove it"
-            ) from error
