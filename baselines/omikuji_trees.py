@@ -7,6 +7,7 @@ cannot use this adapter.
 from __future__ import annotations
 
 import copy
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -65,7 +66,7 @@ class OmikujiTrees(PointSystem):
         self.preset: Preset = preset
         self.n_trees = n_trees
         self._single: Any = None
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 
     def _train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> Any:
         omikuji = import_package("omikuji")
@@ -105,8 +106,9 @@ class OmikujiTrees(PointSystem):
 
         if threads == 1:
             return BoundSearch(one, lambda rows: [one(row) for row in rows])
-        if self._pool is None or self._pool[0] != threads:
-            self._pool = threads, ThreadPoolExecutor(threads)
+        owner = os.getpid(), threads  # a forked child does not have its parent's threads
+        if self._pool is None or self._pool[0] != owner:
+            self._pool = owner, ThreadPoolExecutor(threads)
             self._model.init_prediction_thread_pool(threads)
         predict, share = self._model.predict, self._pool[1].map
 

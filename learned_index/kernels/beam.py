@@ -171,12 +171,14 @@ class _ClusterScoresCPU(torch.autograd.Function):
         tensors = (*ctx.saved_tensors, grads[0])  # type: ignore[attr-defined]
         softmax, clusters, grad = (tensor.contiguous().numpy() for tensor in tensors)
         scale = ctx.scale  # type: ignore[attr-defined]
-        out = np.empty_like(softmax)
+        # Torch's memory begins at a cache line, numpy's need not: this goes into matrix products.
+        grad_logits_BC = torch.empty(softmax.shape)
+        out = grad_logits_BC.numpy()
         run_ranges(
             split_evenly(len(out), torch.get_num_threads()),
             lambda _, a, b: _backward_rows(a, b, softmax, clusters, scale, grad, out),
         )
-        return torch.from_numpy(out), None, None
+        return grad_logits_BC, None, None
 
 
 def cluster_scores(

@@ -10,7 +10,13 @@ import numpy as np
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True,
+    cache=True,
+    fastmath={"reassoc", "contract", "nsz"},
+    error_model="numpy",
+    forceinline=True,
+)
 def dot(a, b):
     """Inner product of two float32 vectors, always summed in the same order."""
     total = np.float32(0.0)

@@ -20,7 +20,7 @@ import numpy as np
 _FAST = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _dot(a, b):
     total = np.float32(0.0)
     for d in range(a.shape[0]):
@@ -28,13 +28,13 @@ def _dot(a, b):
     return total
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _add(w, x, factor):
     for d in range(w.shape[0]):
         w[d] += factor * x[d]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _margin(w_V, w_D, bias, indices, values, x_D):
     total = bias
     for t in range(indices.shape[0]):
@@ -51,7 +51,7 @@ def _next_random(state):
     return state
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def _solve(
     points, positive, indptr, indices, values, dense_ND, norms_N, costs, max_iterations,
     tolerance, state, w_V, w_D, alpha, order,

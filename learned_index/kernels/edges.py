@@ -16,7 +16,7 @@ from learned_index.kernels.parallel import run_ranges, split_evenly
 _FAST: Any = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _softmax_row(logits, labels, scale, out):
     """``scale * softmax`` over the edges that are there; 0 at pads and in a row without edges."""
     largest = np.float32(-np.inf)
@@ -44,7 +44,7 @@ def _forward_rows(start, stop, logits_CM, labels_CM, scale, strengths_CM, out_CM
             out[m] = min(strengths[m], np.float32(1.0))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def _backward_row(strengths, grad, scale, out):
     total = np.float32(0.0)
     for m in range(strengths.shape[0]):

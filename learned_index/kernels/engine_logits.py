@@ -33,7 +33,7 @@ _FAST = {"reassoc", "contract", "nsz"}
 _LARGEST = np.float32(LARGEST)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def quantise(x, n, out):
     """Write ``round(x / scale)`` as int8 and return the scale; zeros beyond n are left alone."""
     largest = np.float32(0.0)
@@ -49,7 +49,7 @@ def quantise(x, n, out):
     return largest / np.float32(127.0)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def quantise_rest(x, n, codes, scale, out):
     """Write what the codes of :func:`quantise` leave of x, in steps of ``scale / FINER``, as int8.
 
@@ -267,13 +267,13 @@ def prefetch_row(address, n_bytes):
         prefetch(np.uintp(address + np.uintp(line)))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def label_scores(paths, z, n, values):
     for i in range(n):
         values[i] = paths[i] / (np.float32(1.0) + fast_exp(min(-z[i], np.float32(87.0))))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def dot_float16(address, x, n):
     row = numba.carray(as_uint16(address), (n,))
     total = np.float32(0.0)
@@ -282,7 +282,7 @@ def dot_float16(address, x, n):
     return total
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def dot_float32(address, x, n):
     row = numba.carray(as_float32(address), (n,))
     total = np.float32(0.0)
@@ -291,7 +291,7 @@ def dot_float32(address, x, n):
     return total
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def in_range(x, n):
     """Whether no number is NaN, infinite or beyond what can be computed with."""
     outside = 0

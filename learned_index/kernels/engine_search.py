@@ -176,7 +176,7 @@ def _carve(handle, shortlist_size, at):
     return arrays, at
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _score_clusters_of_group(handle, queries, start, stop, s):
     """Logits of all clusters for some queries of a batch: the clusters are read once for all."""
     n_clusters, dim, padded_dim = handle[N_CLUSTERS], handle[DIM], handle[PADDED_DIM]
@@ -195,7 +195,7 @@ def _score_clusters_of_group(handle, queries, start, stop, s):
     )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _route(handle, beam_width, constants, scale, correction, group, s, counts):
     """Find the best clusters: among all, or among those that the best regions lead to.
 
@@ -256,7 +256,7 @@ def _route(handle, beam_width, constants, scale, correction, group, s, counts):
     return width
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _float_logits(handle, labels, n, x, z):
     """``z = w.x + b`` of n labels whose vectors are float16 or float32."""
     half = handle[PRECISION] == FLOAT16
@@ -275,7 +275,7 @@ def _float_logits(handle, labels, n, x, z):
             z[i] = LEAST_LOGIT
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _whole_logits(handle, labels, n, scale, correction, s):
     """Logits of n labels with their whole vectors."""
     if handle[PRECISION] != INT8:
@@ -289,7 +289,7 @@ def _whole_logits(handle, labels, n, scale, correction, s):
     )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
     """Coordinates of the query along the sketch axes as int8 codes; returns their scale."""
     sketch_dim, padded_dim = handle[SKETCH_DIM], handle[PADDED_DIM]

@@ -32,7 +32,7 @@ SAMPLED = 16
 _FAST = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
 def softmax(scores, n, alpha):
     """Turn logits into ``alpha softmax`` (not yet cut off at 1: the cut would make ties)."""
     largest = np.float32(-np.inf)

@@ -171,7 +171,7 @@ _add_many = _weighted_sum(_VECTORS_AT_ONCE)
 _add_one = _weighted_sum(1)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def ask_for(address, n_bytes):
     """Ask for the cache lines of so many bytes; returns the address behind them."""
     end = np.uintp(address + n_bytes)
@@ -181,7 +181,7 @@ def ask_for(address, n_bytes):
     return address
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def dot_rows(x, base, row_bytes, rows, n, dim, out, ahead):
     """Write ``x . rows[i]`` for i < n.
 
@@ -224,7 +224,7 @@ def dot_rows(x, base, row_bytes, rows, n, dim, out, ahead):
             out[j] += total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def add_rows(base, row_bytes, rows, weights, n, dim, out):
     """``out += sum_i weights[i] * rows[i]``.
 

@@ -299,7 +299,9 @@ dot4x2_u8_s8 = _dot4x2_u8_s8_vnni if has_vnni() else dot4x2_u8_s8_plain
 second."""
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True
+)
 def fast_exp(x):
     """``exp(x)`` of a float32 below 88, to about 2e-7; below -87 the value there. Vectorises."""
     x = max(x, np.float32(-87.0))
@@ -315,7 +317,9 @@ def fast_exp(x):
     return p * float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True
+)
 def fast_log(x):
     """``log(x)`` of a normal float32 above 0, to about 1e-7. Vectorises."""
     bits = bits_of_float(x)

@@ -26,7 +26,7 @@ _ONE, _LEAST = np.float32(1.0), np.float32(1e-12)
 _ROUNDS_WELL: Any = {"contract", "nsz"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy", forceinline=True)
 def _parts_of_not_p(z, y):
     """``u = exp(-|z|)``, and a with ``1 - y sigmoid(z) = a / (1 + u)`` without cancellation."""
     u = fast_exp(-abs(z))
@@ -35,7 +35,7 @@ def _parts_of_not_p(z, y):
     return u, max(a, np.float32(1e-30))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy")
+@numba.njit(nogil=True, cache=True, fastmath=_ROUNDS_WELL, error_model="numpy", forceinline=True)
 def _negative(z, y):
     """``log(1 - y sigmoid(z))``, and the derivatives of its negative in z and in y."""
     u, a = _parts_of_not_p(z, y)
@@ -46,7 +46,13 @@ def _negative(z, y):
 
 
 # Only sums may be reordered: what is called keeps its own rules.
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True,
+    cache=True,
+    fastmath={"reassoc", "contract", "nsz"},
+    error_model="numpy",
+    forceinline=True,
+)
 def _block_of_negatives(z, y, factor, grad_z, grad_y):
     """Sum of the losses of some negatives; writes their gradients times a factor."""
     total = np.float32(0.0)

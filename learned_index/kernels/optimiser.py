@@ -17,7 +17,13 @@ from learned_index.kernels.dispatch import choose
 from learned_index.kernels.parallel import run_ranges, split_evenly
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True,
+    cache=True,
+    fastmath={"reassoc", "contract", "nsz"},
+    error_model="numpy",
+    forceinline=True,
+)
 def adamw_row(
     w,
     grad,

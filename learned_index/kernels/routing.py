@@ -31,7 +31,7 @@ def _softmax(scores, n, scale):
         scores[i] *= factor
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def route_flat(x, router, scale, scores):
     """``alpha softmax(x W^T)`` of all clusters, not yet cut off at 1.
 
@@ -106,7 +106,7 @@ def take_best(best, touched, n, values, size):
     return keep_k_largest(values, touched, n, size)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def route_deep(
     x,
     region,

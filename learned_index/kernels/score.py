@@ -110,7 +110,7 @@ def _regroup(start, stop, offsets, order, queries, grad_z, work):
             by_label[j - np.uint64(base)] = g
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _add_to_queries(weight_LD, work, grad_x_BD):
     """``grad_x_b += sum_l g_bl w_l`` over the labels of a block, some columns at a time."""
     ends, labels, by_query, _ = work
@@ -131,7 +131,7 @@ def _add_to_queries(weight_LD, work, grad_x_BD):
             first = last
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w, following):
     """``grad_w_l += sum_b g_bl x_b`` over the pairs of a block's labels.
 
@@ -157,7 +157,7 @@ def _add_to_labels(start, stop, offsets, queries, x_BD, work, grad_w, following)
             )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"}, forceinline=True)
 def _sum(values, first, last):
     total = np.float32(0.0)
     for j in range(first, last):
@@ -314,7 +314,8 @@ class _ScoreCPU(torch.autograd.Function):
             go_back(work, start, stop, block, offsets, order, queries, g, x, weight, parts[part])
 
         run_ranges(ranges, run)
-        grad_x = torch.from_numpy(parts.sum(axis=0))
+        grad_x = torch.empty(B, D)
+        parts.sum(axis=0, out=grad_x.numpy())
         return grad_x, *grads_out, None, None
 
 

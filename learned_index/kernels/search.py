@@ -54,7 +54,13 @@ class SearchArrays(NamedTuple):
     region_edge_weights: Float32Array
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@numba.njit(
+    nogil=True,
+    cache=True,
+    fastmath={"reassoc", "contract", "nsz"},
+    error_model="numpy",
+    forceinline=True,
+)
 def _project(query, input_scale, projection, scaled, x):
     for d in range(x.shape[0]):
         scaled[d] = query[d] * input_scale
