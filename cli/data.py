@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from learned_index.data import DataFolder, ValidationReport
 
 _BAD_DATA = 2
+_MOST = 2**31 - 1
 
 
 @click.group()
@@ -78,8 +79,10 @@ def api_docs(
 
 
 @build.command("synthetic")
-@click.option("--labels", "n_labels", required=True, type=click.IntRange(min=2), help="Labels L.")
-@click.option("--dim", required=True, type=click.IntRange(min=2), help="Dimension D.")
+@click.option(
+    "--labels", "n_labels", required=True, type=click.IntRange(2, _MOST), help="Labels L."
+)
+@click.option("--dim", required=True, type=click.IntRange(2, _MOST), help="Dimension D.")
 @click.option(
     "--out",
     required=True,
@@ -87,19 +90,19 @@ def api_docs(
     help="Folder to write.",
 )
 @click.option(
-    "--points", "n_points", type=click.IntRange(min=1), help="Training points.  [default: 2 L]"
+    "--points", "n_points", type=click.IntRange(1, _MOST), help="Training points.  [default: 2 L]"
 )
 @click.option(
     "--queries",
     "n_queries",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _MOST),
     default=2000,
     show_default=True,
     help="Test points.",
 )
 @click.option(
     "--labels-per-point",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(1, _MOST),
     default=3.0,
     show_default=True,
     help="Labels of a point on average.",
@@ -112,7 +115,13 @@ def api_docs(
     help="0: label classifiers are the centroids of their points; 1: as far from them as those "
     "of a trained index.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything drawn.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**62),
+    default=0,
+    show_default=True,
+    help="Of everything drawn.",
+)
 @click.option("--force", is_flag=True, help="Replace the folder if it exists.")
 @json_option
 @handle_errors
@@ -189,7 +198,7 @@ def validate(directory: Path, as_json: bool) -> None:
     show_default=True,
     help="Compute tf-idf features from texts, for xmc and npz.",
 )
-@click.option("--max-features", type=click.IntRange(min=1), help="Words kept by tf-idf.")
+@click.option("--max-features", type=click.IntRange(1, _MOST), help="Words kept by tf-idf.")
 @click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
 @handle_errors
@@ -221,7 +230,7 @@ def convert(
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
-    "--size", required=True, type=click.IntRange(min=1), help="Training points to hold out."
+    "--size", required=True, type=click.IntRange(1, _MOST), help="Training points to hold out."
 )
 @click.option(
     "--as",
@@ -231,7 +240,9 @@ def convert(
     show_default=True,
     help="What they become.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the choice."
+)
 @click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
 @handle_errors

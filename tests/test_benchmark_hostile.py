@@ -6,9 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.hostile.campaign import judged, run_campaign
+from benchmarks.hostile.readers import GROUPS
+from benchmarks.hostile.readers import make_trial as make_reader_trial
 from learned_index.errors import DataFormatError
 
 
@@ -36,6 +40,24 @@ def make_trial():
         )
 
     return trial
+
+
+def reader_faults(n, seed, jobs):
+    tally = run_campaign(make_reader_trial, groups=GROUPS, n=n, seed=seed, jobs=jobs)
+    assert sum(tally.counts.values()) == n
+    for group in GROUPS:  # neither all refused nor all harmless
+        assert tally.counts[group, "right"] > 0 and tally.counts[group, "clear error"] > 0
+    return tally.faults
+
+
+def test_damaged_data_folders():
+    assert reader_faults(480, seed=7, jobs=1) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_damaged_data_folders():
+    assert reader_faults(50_000, seed=8, jobs=2) == []
 
 
 def test_every_outcome_is_counted_and_dead_workers_are_replaced():

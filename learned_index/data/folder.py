@@ -123,7 +123,7 @@ def open_dataset(path: Path | str) -> DataFolder:
             recover(path)
         try:
             mode = path.stat().st_mode
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # a path with a NUL character is none
             raise DataFormatError(f"{path} does not exist; expected a data folder") from None
         if not stat.S_ISDIR(mode):
             raise DataFormatError(

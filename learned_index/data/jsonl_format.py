@@ -189,9 +189,12 @@ def _records(path: Path) -> Iterator[_Record]:
     for number, value in _objects(path):
         text = value.get("text")
         if "text" not in value and "title" in value:
-            title, content = value["title"], value.get("content") or ""
-            wrong = next((part for part in (title, content) if type(part) is not str), None)
-            text = " ".join(filter(None, (title, content))) if wrong is None else wrong
+            text, content = value["title"], value.get("content")
+            content = "" if content is None else content
+            if type(content) is not str:
+                fail(path, number, f'"content" is {_shown(content)}, expected a string')
+            if content and type(text) is str:
+                text = f"{text} {content}" if text else content
         if type(text) is not str:
             fail(path, number, f'"text" is {_shown(text)}, expected a string')
         _check_characters(text, '"text"', path, number)

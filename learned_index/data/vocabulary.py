@@ -71,7 +71,11 @@ class LabelVocabulary:
     @classmethod
     def numbered(cls, n_labels: int) -> LabelVocabulary:
         """Make a vocabulary for labels without names: the keys are "0", "1", ..."""
-        return cls(str(number) for number in range(n_labels))
+        numbered = cls(())
+        numbered._keys = tuple(map(str, range(n_labels)))  # which need no check
+        numbered._texts = ("",) * n_labels
+        numbered._id_of_key = dict(zip(numbered._keys, range(n_labels), strict=True))
+        return numbered
 
     @classmethod
     def read(cls, path: Path | str) -> LabelVocabulary:

@@ -183,7 +183,7 @@ def read_npy_header(file: IO[bytes], size: int, what: str) -> NpyHeader:
         DataFormatError: No such file, pickled objects, or another size than the header says.
     """
     head = file.read(8)
-    length_bytes = {1: 2, 2: 4, 3: 4}.get(head[6] if len(head) == 8 else 0)
+    length_bytes = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(head[6:])
     if not head.startswith(_MAGIC) or length_bytes is None:
         raise DataFormatError(f"{what} is no .npy file; save it with numpy.save")
     length = int.from_bytes(file.read(length_bytes), "little")
@@ -191,7 +191,7 @@ def read_npy_header(file: IO[bytes], size: int, what: str) -> NpyHeader:
         raise DataFormatError(f"{what} has a header of {length} bytes; save it with numpy.save")
     text = file.read(length)
     try:
-        fields = ast.literal_eval(text.decode("utf-8").strip())
+        fields = ast.literal_eval(text.decode("utf-8").strip(" \n"))
         descr, order, shape = (fields[name] for name in ("descr", "fortran_order", "shape"))
         if isinstance(descr, str) and "O" in descr:
             raise DataFormatError(f"{what} holds pickled objects, expected numbers")
