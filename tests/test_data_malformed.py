@@ -183,7 +183,7 @@ def test_malformed_npz_matrices(tmp_path):
     outside = eye.copy()
     outside.indices[1] = 9
     save_pair(tmp_path, eye, outside)
-    with pytest.raises(DataFormatError, match=r"train_Y\.npz is not a valid sparse matrix"):
+    with pytest.raises(DataFormatError, match=r"train_Y\.npz: not a valid sparse matrix"):
         open_dataset(tmp_path).read("train")
     save_pair(tmp_path, sp.eye(3, format="csr"), eye)
     with pytest.raises(DataFormatError, match=r"train_X\.npz has 3 rows, but .* has 2"):

@@ -358,4 +358,4 @@ def test_other_numbers_of_texts_and_labels_are_refused():
 def test_a_loss_that_explodes_names_the_stage():
     X, Y = frozen_points()
     with pytest.raises(LearnedIndexError, match=r"step \d+ of stage 1"):
-        fit_frozen(replace(QUICK, label_init_scale=1e38), (X, Y))
+        fit_frozen(replace(QUICK, label_init_scale=1e39), (X, Y))
