@@ -174,7 +174,7 @@ def test_malformed_npz_matrices(tmp_path):
     nan = eye.copy()
     nan.data[1] = np.nan
     save_pair(tmp_path, nan, eye)
-    with pytest.raises(DataFormatError, match=r"train_X\.npz has the value nan in row 1"):
+    with pytest.raises(DataFormatError, match=r"train_X\.npz: got the value nan in row 1"):
         open_dataset(tmp_path).read("train")
     outside = eye.copy()
     outside.indices[1] = 9

@@ -31,7 +31,7 @@ def test_the_text_example_of_the_readme_runs(tmp_path: Path) -> None:
     block, *_ = python_blocks(ROOT / "README.md")
     code = block.replace("model.predict(", "found = model.predict(") + (
         "\nassert found[0][0][0] == '1', found\n"
-        "assert 0 < model.predict_proba(['sorting lists'], k=2)[0][0][1] < 1\n"
+        "assert 0 < model.predict_proba(['sort lists'], k=2)[0][0][1] < 1\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
