@@ -194,6 +194,7 @@ def embed(
     from learned_index.encoders.precomputed import embed_record, read_embed_record
     from learned_index.errors import InputError
 
+    claim(out)
     use_threads(threads)
     texts = read_texts(data, splits)
     one_file = out.suffix == ".npy"
@@ -208,7 +209,6 @@ def embed(
     encoder = prepare_encoder(spec, data, texts, {"seed": seed, **given})
     if encoder.sparse:
         raise InputError(f"the encoder {spec} makes sparse vectors; use lsa for dense ones")
-    claim(out)
     paths = {split: out if one_file else out / f"{split}.npy" for split in texts}
     record_path = embed_record(out)
     record = read_embed_record(record_path)

@@ -166,6 +166,9 @@ def _training_device(setup: Setup) -> Any:
 
 def _check_state(state: Path, *, resume: bool, quiet: bool) -> bool:
     """Whether there is a training to go on with; refuse to throw one away unasked."""
+    from learned_index.elias.progress import check_directory
+
+    check_directory(state)
     there = any(state.glob("finished_*")) or any(state.glob("member_*/state-*"))
     if there and not resume:
         raise InputError(

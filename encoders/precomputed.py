@@ -57,7 +57,7 @@ def split_file(spec: str, split: str) -> Path:
             tried = [path] if split == "train" else [path.with_name(f"{split}{path.suffix}")]
     for candidate in tried:
         if candidate.is_file():
-            _check_finished(candidate, path)
+            _check_finished(candidate)
             return candidate
     raise InputError(
         f"no vectors for the split {split!r}: looked for {', '.join(map(str, tried))}; give a "
@@ -79,10 +79,10 @@ def read_embed_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _check_finished(candidate: Path, path: Path) -> None:
+def _check_finished(candidate: Path) -> None:
     """Refuse vectors that ``li embed`` was about to replace by those of another encoder."""
-    record = read_embed_record(embed_record(path if path.is_dir() else candidate))
-    if record.get(candidate.name) == "":
+    records = (embed_record(candidate), embed_record(candidate.parent))
+    if any(read_embed_record(record).get(candidate.name) == "" for record in records):
         raise InputError(
             f"{candidate} is not whole: li embed was interrupted before it had replaced it; run "
             "the same command again"

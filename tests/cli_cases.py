@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -12,6 +16,29 @@ from learned_index.cli import main
 QUICK = ["--encoder", "lsa", "--batch-size", "32", "--stage1-epochs", "3", "--stage2-epochs", "3"]
 QUICK += ["--cache", "off", "--threads", "1"]
 LI = [sys.executable, "-m", "learned_index.cli"]
+
+
+# Ctrl-C works as at a terminal, or not at all, whatever the tests themselves were started with.
+_START = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.{}); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@contextmanager
+def started(*arguments: object, ignores_ctrl_c: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """``li`` in a process of its own, on one thread; nothing of it is left afterwards."""
+    start = _START.format("SIG_IGN" if ignores_ctrl_c else "SIG_DFL")
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *LI, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def li(*arguments: object, stdin: str | bytes | None = None) -> Result:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_cases import LI, QUICK, files, ok, refused
+from cli_cases import LI, QUICK, files, ok, refused, started
 from conftest import tiny_dataset
 
 from learned_index import TextIndex
@@ -202,20 +202,26 @@ def test_a_full_disk(
         TextIndex.load(tmp_path / "m")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code", "ignores_ctrl_c"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+)
 def test_ctrl_c_and_termination_leave_nothing(
-    text_folder: Path, tmp_path: Path, sent: signal.Signals, code: int
+    text_folder: Path, tmp_path: Path, sent: signal.Signals, code: int, ignores_ctrl_c: bool
 ) -> None:
-    command = [*LI, "train-index", "--data", str(text_folder), "--out", str(tmp_path / "out" / "m")]
-    command += [*QUICK, "--stage1-epochs", "100000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for _ in range(600):  # the parent folder is made just before the data are read
-        if (tmp_path / "out").exists() or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    time.sleep(4)
-    process.send_signal(sent)
-    _, stderr = process.communicate(timeout=60)
+    arguments = ["train-index", "--data", text_folder, "--out", tmp_path / "out" / "m", *QUICK]
+    arguments += ["--stage1-epochs", "100000"]
+    with started(*arguments, ignores_ctrl_c=ignores_ctrl_c) as process:
+        for _ in range(600):  # the parent folder is made just before the data are read
+            if (tmp_path / "out").exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        time.sleep(4)
+        if ignores_ctrl_c:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        process.send_signal(sent)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert list((tmp_path / "out").iterdir()) == []

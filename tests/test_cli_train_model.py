@@ -10,14 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_cases import LI, files, ok, refused
+from cli_cases import files, ok, refused, started
 from conftest import tiny_dataset
 
 from learned_index import IndexConfig, TrainingConfig
+from learned_index.cli import signals
 from learned_index.cli.main import COMMANDS
+from learned_index.cli.signals import SignalStop
 from learned_index.data import write_dataset
 from learned_index.elias import ELIAS, EliasConfig
 from learned_index.errors import InputError
@@ -239,35 +242,35 @@ def test_a_signal_stops_and_resume_goes_on_to_the_same_bytes(
     text_folder: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     out, state = tmp_path / "model", tmp_path / "model.checkpoint"
-    command = [*LI, *arguments_of(text_folder, out), "--stage2-epochs", "6"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    try:
+    command = [*arguments_of(text_folder, out), "--stage2-epochs", "6"]
+    with started(*command) as process:
         deadline = time.monotonic() + 120
         while not list(state.glob("member_*/state-*")) and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == code, errors
     assert "--resume" in errors and "Traceback" not in errors
     assert not out.exists() and state.is_dir()
-    assert "--resume" in refused(*command[len(LI) :]), "a state is not thrown away unasked"
-    assert "another configuration" in refused(*command[len(LI) :], "--resume", "--seed", "9")
-    report = json.loads(ok(*command[len(LI) :], "--resume", "--json"))
+    assert "--resume" in refused(*command), "a state is not thrown away unasked"
+    assert "another configuration" in refused(*command, "--resume", "--seed", "9")
+    report = json.loads(ok(*command, "--resume", "--json"))
     assert report["resumed"] is True and not state.exists()
     whole = tmp_path / "whole"
     ok(*arguments_of(text_folder, whole), "--stage2-epochs", "6", "--resume")
     assert files(out) == files(whole)
 
 
-def test_the_second_ctrl_c_does_not_wait() -> None:
-    from learned_index.cli.signals import SignalStop
+@pytest.fixture
+def ctrl_c_as_at_a_terminal() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+@pytest.mark.usefixtures("ctrl_c_as_at_a_terminal")
+def test_the_second_ctrl_c_does_not_wait() -> None:
     stop = SignalStop()
     with stop.listening(quiet=True):
         os.kill(os.getpid(), signal.SIGINT)
@@ -277,6 +280,40 @@ def test_the_second_ctrl_c_does_not_wait() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c_as_at_a_terminal")
+def test_ctrl_c_that_is_turned_off_stays_off() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = SignalStop()
+    with stop.listening(quiet=True):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert not stop()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_termination_waits_for_a_training_that_is_about_to_save(monkeypatch, asks: bool) -> None:
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.2)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)]
+    stop = SignalStop()
+
+    def work() -> None:
+        with stop.listening(quiet=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            if asks:
+                assert stop() and stop.exit_code == 143
+            time.sleep(0.4)
+
+    if asks:
+        work()
+    else:
+        with pytest.raises(SystemExit) as ended:
+            work()
+        assert ended.value.code == 143
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)]
 
 
 def test_presets_choose_an_encoder_that_can_read_the_data() -> None:

@@ -100,7 +100,7 @@ class Steps:
         if self._checkpoint is None or not self._writes:
             return
         path = Path(self._checkpoint.directory) / _STATE
-        _check_directory(path.parent)
+        check_directory(path.parent)
         if path.is_file() and self._checkpoint.resume:
             found = read_json(path)
             if not isinstance(found, dict) or found.get("key") != key:
@@ -241,7 +241,7 @@ def discard_progress(directory: Path) -> None:
         directory.rmdir()
 
 
-def _check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> None:
     """Refuse a directory that holds other things: it would be mixed up with the state.
 
     Raises:

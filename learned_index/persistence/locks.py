@@ -58,6 +58,8 @@ def path_lock(target: Path | str, *, wait: bool = True, doing: str = "writing") 
         return
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            target.lstat()  # a name that is too long is refused here, not after the work
         descriptor = _take(file, target, wait=wait, doing=doing)
     if descriptor is None:
         yield False
