@@ -42,6 +42,28 @@ def portable(*command: object) -> str:
     return done.stdout
 
 
+LOGITS = """
+import hashlib
+import numpy as np
+from learned_index.kernels.engine_logits import group_logits, row_logits
+rng = np.random.default_rng(0)
+rows = rng.integers(0, 256, (31, 128)).astype(np.uint8)
+codes = rng.integers(-127, 128, (3, 128)).astype(np.int8)
+scales, sums = rng.random(31).astype("f4"), 128 * codes.astype("i4").sum(1, dtype="i4")
+one, some = np.zeros(31, "f4"), np.zeros(93, "f4")
+at = np.uintp(rows.ctypes.data)
+row_logits(at, scales, 31, 128, codes[0], np.float32(0.5), sums[0], one)
+group_logits(at, scales, 31, 128, codes.ravel(), scales[:3], sums, 3, some)
+print(hashlib.sha256(one.tobytes() + some.tobytes()).hexdigest())
+"""
+
+
+def test_logits_of_codes_have_the_same_bits(capsys):
+    exec(LOGITS, {})
+    assert portable("-c", LOGITS) == capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_both_paths_answer_alike(tmp_path: Path):
     config = IndexConfig(n_clusters=12, beam_width=3, hierarchy="deep", n_regions=4)
     engines = {

@@ -81,7 +81,7 @@ def instruction_sets() -> dict[str, Any]:
     return {
         "kernels": " ".join([name, *has]),
         "torch": torch.backends.cpu.get_cpu_capability(),
-        "mkl": torch.backends.mkl.is_available(),
+        "mkl": bool(torch.backends.mkl.is_available()),  # type: ignore[no-untyped-call]
         "blas": sorted(
             f"{blas['prefix']} {blas['version']} {blas.get('architecture', '')}".strip()
             for blas in threadpool_info()
