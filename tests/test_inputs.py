@@ -185,6 +185,8 @@ def test_ids_may_have_gaps_as_data_sets_have_them() -> None:
     assert as_label_matrix([[9_999]], n_points=1).shape == (1, 10_000)
     rows = [[19 * i] for i in range(2000)]
     assert as_label_matrix(rows, n_points=2000).shape == (2000, 37_982)
+    with pytest.raises(InputError, match="run to 20001, but only 2 labels occur"):
+        as_label_matrix([[0], [20_001]], n_points=2)
     sample = sp.csr_matrix((np.ones(500), (np.arange(500), 800 * np.arange(500))), (500, 400_000))
     assert as_label_matrix(sample, n_points=500).shape == (500, 400_000)
 
