@@ -30,7 +30,8 @@ FINER = 254
 _LEAST_ENTRY = np.float32(1e-36)
 """Vectors without a larger entry are 0."""
 _FAST = {"reassoc", "contract", "nsz"}
-_LARGEST = np.float32(LARGEST)
+LARGEST_SCALE = np.float32(LARGEST / 127.0)
+"""Of a query as codes; beyond it scores may overflow."""
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
@@ -292,9 +293,8 @@ def dot_float32(address, x, n):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy", forceinline=True)
-def in_range(x, n):
-    """Whether no number is NaN, infinite or beyond what can be computed with."""
-    outside = 0
+def is_finite(x, n):
+    total = np.float32(0.0)
     for d in range(n):
-        outside += not abs(x[d]) <= _LARGEST
-    return outside == 0
+        total += x[d] * np.float32(0.0)
+    return total == np.float32(0.0)

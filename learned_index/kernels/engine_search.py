@@ -22,12 +22,13 @@ import numpy as np
 
 from learned_index.kernels.engine_logits import (
     AHEAD,
+    LARGEST_SCALE,
     chosen_logits,
     code_sum,
     dot_float16,
     dot_float32,
     group_logits,
-    in_range,
+    is_finite,
     label_scores,
     prefetch_row,
     quantise,
@@ -353,12 +354,15 @@ def search_rows(
         group = (b - start) % GROUP if grouped else -1
         if group == 0:
             _score_clusters_of_group(handle, queries, b, min(b + GROUP, stop), s)
-        if not in_range(query, dim):
+        if not is_finite(query, dim):
             first_bad = np.int64(b)
             break
         for d in range(dim):
             s.x[d] = query[d]
         scale = quantise(s.x, dim, s.codes)
+        if scale > LARGEST_SCALE:
+            first_bad = np.int64(b)
+            break
         correction = np.int32(128) * code_sum(s.codes, dim)
         sketch_scale = _sketch_of(handle, s.codes, scale, correction, s.sketch, s.sketch_codes)
         sketch_correction = np.int32(128) * code_sum(s.sketch_codes, sketch_dim)
