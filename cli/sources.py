@@ -56,7 +56,9 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     from learned_index.encoders.feature_rows import DenseFeatureRowsEncoder
     from learned_index.encoders.feature_svd import FeatureSvdEncoder
     from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-    from learned_index.encoders.spec import number_after_colon
+    from learned_index.encoders.spec import check_length, number_after_colon
+
+    check_length(spec)
 
     if spec in ("features", DenseFeatureRowsEncoder.kind):
         return DenseFeatureRowsEncoder()

@@ -136,9 +136,13 @@ def read_vectors(path: Path) -> Float32Array:
 def _mapped(path: Path, header: NpyHeader) -> Any:
     if 0 in header.shape:  # nothing to map
         return np.empty(header.shape, dtype=header.dtype)
-    order = "F" if header.fortran_order else "C"
     return np.memmap(
-        path, dtype=header.dtype, mode="r", offset=header.start, shape=header.shape, order=order
+        path,
+        dtype=header.dtype,
+        mode="r",
+        offset=header.start,
+        shape=header.shape,
+        order="F" if header.fortran_order else "C",
     )
 
 

@@ -58,6 +58,7 @@ def parse_encoder(
         >>> parse_encoder("lsa:64", seed=1).dim
         64
     """
+    check_length(spec)
     general = {"seed": seed, "precision": precision}
     parts = _split(spec.strip())
     if len(parts) == 1:
@@ -103,6 +104,17 @@ def _unknown(part: str, spec: str) -> InputError:
     close = difflib.get_close_matches(part, [*_LEXICAL, "minilm"], n=1, cutoff=0.7)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     return InputError(f"unknown encoder {part!r}{within}.{guess} Expected {CHOICES}")
+
+
+def check_length(spec: str) -> None:
+    """Refuse a description that no file system takes for a name.
+
+    Raises:
+        InputError: More than 4000 bytes, or a part between slashes of more than 255.
+    """
+    raw = spec.encode("utf-8", "surrogatepass")
+    if len(raw) > 4000 or max(map(len, raw.split(b"/"))) > 255:
+        raise InputError(f"encoder {spec[:40]!r}... is too long for a name. Expected {CHOICES}")
 
 
 def number_after_colon(argument: str) -> int | None:

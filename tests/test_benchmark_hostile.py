@@ -10,28 +10,33 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.hostile.campaign import judged, run_campaign
-from benchmarks.hostile.readers import GROUPS
-from benchmarks.hostile.readers import make_trial as make_reader_trial
+from benchmarks.hostile.campaign import generator, judged, run_campaign
 from learned_index.errors import DataFormatError
 
+EXPECTED = {
+    "good": "right",
+    "bad": "clear error",
+    "unclear": "traceback",
+    "lie": "wrong",
+    "bug": "traceback",
+    "crash": "crash",
+    "slow": "limits",
+    "large": "limits",
+}
 
-def make_trial():
+
+def make_own_trial():
     def trial(rng, group, folder):
-        kind = rng.choice(["good", "bad", "unclear", "lie", "bug", "crash", "slow", "large"])
-        if group == "harmless":
-            kind = "good"
-
         def read():
-            if kind in ("bad", "unclear"):
-                raise DataFormatError("the file is bad" if kind == "bad" else "no")
-            if kind == "bug":
+            if group in ("bad", "unclear"):
+                raise DataFormatError("the file is bad" if group == "bad" else "no")
+            if group == "bug":
                 raise RecursionError("too deep")
-            if kind == "crash":
+            if group == "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            if kind == "slow":
+            if group == "slow":
                 time.sleep(30)
-            return bytearray(2**40) if kind == "large" else kind
+            return bytearray(2**40) if group == "large" else group
 
         return judged(
             read,
@@ -43,7 +48,10 @@ def make_trial():
 
 
 def reader_faults(n, seed, jobs):
-    tally = run_campaign(make_reader_trial, groups=GROUPS, n=n, seed=seed, jobs=jobs)
+    # Not above: the workers of the other test, which die often, would import torch each time.
+    from benchmarks.hostile.readers import GROUPS, make_trial
+
+    tally = run_campaign(make_trial, groups=GROUPS, n=n, seed=seed, jobs=jobs)
     assert sum(tally.counts.values()) == n
     for group in GROUPS:  # neither all refused nor all harmless
         assert tally.counts[group, "right"] > 0 and tally.counts[group, "clear error"] > 0
@@ -51,7 +59,7 @@ def reader_faults(n, seed, jobs):
 
 
 def test_damaged_data_folders():
-    assert reader_faults(480, seed=7, jobs=1) == []
+    assert reader_faults(300, seed=7, jobs=1) == []
 
 
 @pytest.mark.slow
@@ -61,12 +69,13 @@ def test_many_damaged_data_folders():
 
 
 def test_every_outcome_is_counted_and_dead_workers_are_replaced():
-    tally = run_campaign(make_trial, groups=("harmless", "any"), n=60, seed=1, jobs=2, seconds=0.3)
-    assert sum(tally.counts.values()) == 60
-    assert tally.counts["harmless", "right"] == 30
-    seen = {outcome for group, outcome in tally.counts if group == "any"}
-    assert seen == {"right", "clear error", "wrong", "traceback", "crash", "limits"}
-    again = run_campaign(make_trial, groups=("harmless", "any"), n=60, seed=1, seconds=0.3)
-    assert again.counts == tally.counts
+    tally = run_campaign(make_own_trial, groups=tuple(EXPECTED), n=16, jobs=2, seconds=0.5)
+    assert tally.counts == dict.fromkeys(EXPECTED.items(), 2)
+    assert sorted(fault.number for fault in tally.faults) == [*range(2, 8), *range(10, 16)]
     assert max(map(len, tally.table().splitlines())) <= 80
-    assert {fault.number for fault in tally.faults} == {fault.number for fault in again.faults}
+
+
+def test_a_number_gives_the_same_input_again():
+    draws = {(s, n): generator(s, n).random() for s in (0, 1) for n in (0, 1)}
+    assert len(set(draws.values())) == 4
+    assert generator(1, 0).random() == draws[1, 0]

@@ -13,7 +13,9 @@ from cli_cases import LI, QUICK, files, li, ok, refused
 from conftest import tiny_dataset
 
 from learned_index import TextIndex
+from learned_index.cli.search import read_labels
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
+from learned_index.errors import DataFormatError
 from learned_index.evaluation.metrics import metric_names
 
 # -- search ------------------------------------------------------------------------------------
@@ -49,6 +51,29 @@ def test_search_reads_a_query_a_line(text_model: Path) -> None:
     queries = ["rain wind", "", "sort list\u2028still the same line", "wind without end"]
     assert [answer["query"] for answer in answers] == queries
     assert [len(answer["results"]) for answer in answers] == [1, 0, 1, 1]
+
+
+def test_search_leaves_out_the_mark_of_a_file(text_model: Path) -> None:
+    text = ok(
+        "search", text_model, "-k", 1, "--json", stdin="\ufeffrain wind\nsort list\n".encode()
+    )
+    answers = [json.loads(line) for line in text.splitlines()]
+    assert [answer["query"] for answer in answers] == ["rain wind", "sort list"]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_list_of_labels_has_one_a_line(mark: str, tmp_path: Path) -> None:
+    vocabulary = LabelVocabulary(["a", "b", "c"], ["Law\u2028and\x0corder", "Tax", "Tax"])
+    path = tmp_path / "labels"
+    path.write_bytes(f"{mark}Law\u2028and\x0corder\r\n\nTax\n c \n".encode())
+    assert read_labels(path, vocabulary) == [0, 1, 2, 2]
+    for content, message in ((b"a\nd\n", r":2: the model has no label 'd'"), (b"\xff\n", ":1: ")):
+        path.write_bytes(content)
+        with pytest.raises(DataFormatError, match=f"labels{message}"):
+            read_labels(path, vocabulary)
+    for wrong in (tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
+        with pytest.raises(DataFormatError, match=str(wrong)):
+            read_labels(wrong, vocabulary)
 
 
 def test_search_answers_a_line_as_soon_as_it_arrives(text_model: Path) -> None:

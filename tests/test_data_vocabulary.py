@@ -99,3 +99,16 @@ def test_byte_order_mark_and_windows_line_ends_are_not_part_of_the_names(tmp_pat
 def test_missing_file(tmp_path):
     with pytest.raises(DataFormatError, match=r"labels\.txt is missing"):
         LabelVocabulary.load(tmp_path)
+
+
+def test_long_names_make_no_long_messages():
+    long = ["9" * 5000, "8" * 5000]
+    vocabulary = LabelVocabulary(long, ["same"] * 2)
+    for name in ("same", "7" * 5000):
+        with pytest.raises(InputError) as caught:
+            vocabulary.id(name)
+        assert len(str(caught.value)) < 500
+    for keys in (long * 2, [f"{long[0]}\t"]):
+        with pytest.raises(InputError) as caught:
+            LabelVocabulary(keys)
+        assert len(str(caught.value)) < 500

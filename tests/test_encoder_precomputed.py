@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from learned_index.encoders import (
     parse_encoder,
     save_encoder,
 )
+from learned_index.encoders.precomputed import read_vectors
 from learned_index.errors import InputError, NotFittedError
 
 X = np.random.default_rng(0).standard_normal((23, 4)).astype(np.float32)
@@ -176,3 +178,42 @@ def test_precomputed_joined_with_lsa(tmp_path: Path) -> None:
     found = cached_encode(encoder, TEXTS[5:7], split="test", cache="off")
     expected = X[:2] / np.linalg.norm(X[:2], axis=1, keepdims=True) / np.sqrt(2)
     np.testing.assert_allclose(found[:, 3:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+@pytest.mark.parametrize("what", ["missing", "folder", "pipe", "device", "empty"])
+def test_what_is_no_file_of_vectors_is_refused(suffix: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / f"train{suffix}"
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "empty":
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=rf"train\{suffix}"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(5, 3)", b"(9, 3)"),
+        (b"(5, 3)", b"(5,2)"),
+        (b"(5, 3), }" + b" " * 20, b"(4000000000, 4000000000), }  "),
+        (b"'<f8'", b"'|O'"),
+        (b"'<f8'", b"'<f9'"),
+        (b"{'descr'", b"['descr'"),
+        (b"\x93NUMPY\x01", b"\x93NUMPY\x09"),
+    ],
+)
+def test_a_header_that_lies_about_vectors(old: bytes, new: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "train.npy"
+    np.save(path, np.ones((5, 3)))
+    assert read_vectors(path).shape == (5, 3)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new.ljust(len(old)), 1))
+    with pytest.raises(InputError, match=r"train\.npy cannot be read as vectors"):
+        read_vectors(path)

@@ -9,6 +9,7 @@ import pytest
 from counting_encoder import TEXTS
 from encoder_models import make_bert, make_sentence_transformer
 
+from learned_index.cli.sources import make_encoder
 from learned_index.encoders import (
     ConcatenatedEncoder,
     EncoderBase,
@@ -110,3 +111,20 @@ def test_registered_classes_are_these() -> None:
     assert all(found.kind == name for name, found in classes.items())
     assert classes["transformer"] is TransformerEncoder
     assert classes["sentence-transformer"] is SentenceTransformerEncoder
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "²", "٣", "1_0", "9" * 10, ""])
+@pytest.mark.parametrize("name", ["lsa", "bow", "minilm"])
+def test_what_is_no_number_after_the_colon(name: str, number: str) -> None:
+    with pytest.raises(InputError, match="after the colon"):
+        parse_encoder(f"{name}:{number}")
+    with pytest.raises(InputError, match="lsa:DIM"):
+        make_encoder(f"lsa:{number}", has_texts=False, seed=0)
+
+
+@pytest.mark.parametrize("spec", ["lsa:" + "9" * 5000, "a" * 300, "bow+" + "é" * 200, "x/" * 3000])
+def test_a_description_that_is_too_long_for_a_name(spec: str) -> None:
+    for make in (parse_encoder, lambda s: make_encoder(s, has_texts=False, seed=0)):
+        with pytest.raises(InputError) as caught:
+            make(spec)
+        assert len(str(caught.value)) < 1000

@@ -53,6 +53,14 @@ def test_feature_rows_against_dense_arithmetic(weighting: str, tmp_path) -> None
     assert again.fingerprint() == encoder.fingerprint()
     with pytest.raises(InputError, match="features, expected"):
         encoder.encode(rows[:, :5])
+    width = rows.shape[1]
+    wide = sp.hstack([rows, rows[:, :2]], "csr")
+    with pytest.raises(
+        InputError, match=rf"of {width + 2} .* {width} .*leave out features {width}"
+    ):
+        encoder.encode(wide)
+    with pytest.raises(InputError, match=rf"of 5 features, expected {width} .*declare {width}"):
+        FeatureSvdEncoder(dim=2).fit(rows).encode(rows[:, :5])
     with pytest.raises(InputError, match="cannot encode texts"):
         encoder.encode(["text"])
     with pytest.raises(NotFittedError):

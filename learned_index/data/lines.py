@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import BinaryIO, NoReturn
 
 from learned_index.errors import DataFormatError
 from learned_index.persistence.foreign import check_unpacked_size, open_file
@@ -59,7 +59,7 @@ def iter_raw_lines(path: Path) -> Iterator[bytes]:
             yield line.removesuffix(b"\n")
 
 
-def _next_line(file: IO[bytes], path: Path) -> bytes:
+def _next_line(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
     try:
         return file.readline(_LONGEST_LINE + 1)
     except (OSError, EOFError, zlib.error) as error:

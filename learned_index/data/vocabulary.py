@@ -186,7 +186,7 @@ class LabelVocabulary:
         if len(found) == 1:
             return found[0]
         if found:
-            keys = ", ".join(repr(self._keys[i]) for i in found[:5])
+            keys = ", ".join(f"{self._keys[i]!r:.80}" for i in found[:5])
             raise InputError(
                 f"{len(found)} labels have the text {name!r:.80}; use a key instead: {keys}"
             )

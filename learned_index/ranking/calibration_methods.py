@@ -78,9 +78,15 @@ class TreeMethod:
     def check(self, arrays: Arrays) -> None:
         """Children come after their parent, so that every path ends."""
         n = len(arrays["value"])
-        kinds = dict.fromkeys(("feature", "left", "right"), np.int64)
-        kinds |= dict.fromkeys(("threshold", "value"), np.float64)
-        require_layout(arrays, {name: (kind, (n,)) for name, kind in kinds.items()})
+        whole: Any = (np.int64, (n,))
+        real: Any = (np.float64, (n,))
+        require_layout(
+            arrays,
+            {
+                **dict.fromkeys(("feature", "left", "right"), whole),
+                **dict.fromkeys(("threshold", "value"), real),
+            },
+        )
         inner = np.flatnonzero(arrays["left"] >= 0)
         require_range("the tree's features", arrays["feature"][inner], 0, 3)
         require_range("the tree's thresholds", arrays["threshold"][inner], -1e300, 1e300)
