@@ -65,7 +65,7 @@ def test_lists_of_labels(models, tmp_path):
     assert "compile" in refused("search", models[0], query, "--allow", names)
     names.write_text("no such label\n", encoding="utf-8")
     assert "no label 'no such label'" in refused("search", models[1], query, "--deny", names)
-    assert "cannot be read" in refused("search", models[1], query, "--deny", tmp_path / "none")
+    assert "none is missing" in refused("search", models[1], query, "--deny", tmp_path / "none")
 
 
 def test_tuning(models, text_folder, tmp_path):
