@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from learned_index import IndexConfig, LearnedGraphIndex, SearchEngine, TrainingConfig
 from learned_index.engine.arrays import EngineArrays, aligned_zeros, padded
@@ -291,6 +292,15 @@ def test_queries_with_which_scores_would_overflow_are_refused(index):
     # What cannot be told from 0 is 0.
     tiny = engine.search(np.full((2, D), 1e-40, np.float32), 5)
     np.testing.assert_array_equal(tiny.ids, engine.search(np.zeros((2, D), np.float32), 5).ids)
+
+
+def test_row_pointers_whose_differences_wrap_are_refused():
+    """[0, 2^31 - 1, -2^31, -1, 5] rises by 1 or more each time, in 32 bits."""
+    labels = sp.csr_matrix((np.ones(5, np.float32), (np.arange(5) % 4, np.arange(5))), (4, 8))
+    labels.indptr = np.array([0, 2**31 - 1, -(2**31), -1, 5], np.int32)
+    X = np.random.default_rng(0).normal(size=(4, D)).astype(np.float32)
+    with pytest.raises(InputError, match="indptr goes back"):
+        LearnedGraphIndex().fit(X, labels)
 
 
 # -- time to open --------------------------------------------------------------------------------

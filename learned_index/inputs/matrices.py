@@ -103,6 +103,9 @@ def _checked_csr(matrix: Any, what: str, *, ones: bool = False) -> sp.csr_matrix
         if matrix.format in ("csr", "csc", "bsr"):
             for name in ("indptr", "indices"):
                 _check_whole(getattr(twin, name), name)
+            if not (twin.indptr[1:] >= twin.indptr[:-1]).all():
+                # scipy looks at their differences, which wrap
+                raise ValueError("its indptr goes back")
             twin.check_format(full_check=True)
         elif matrix.format == "coo":
             _check_coordinates(twin)
