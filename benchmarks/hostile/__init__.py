@@ -1,0 +1,1 @@
+"""Benchmarks of what must not break: kills at random moments."""
