@@ -1,1 +1,1 @@
-"""Hostile files: many damaged inputs, tried in processes with limits, and counted by outcome."""
+"""What must not break: damaged and hostile inputs, and kills at random moments, counted by outcome."""

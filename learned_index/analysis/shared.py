@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from learned_index.evaluation.metrics import evaluate, propensities_from_counts
 from learned_index.graph import LearnedGraphIndex
 from learned_index.graph.building import fit_end_to_end
 from learned_index.inputs.points import blank_rows
-from learned_index.persistence import atomic_directory
+from learned_index.persistence import atomic_directory, remove_directory
 from learned_index.presets import ModelConfigs
 from learned_index.text_index import encoder_class
 from learned_index.training import Progress, TrainingEvent
@@ -269,7 +268,7 @@ class SharedTraining:
         self.store.put(self.describe(step=step), measurement)
 
     def _save(self, trained: Trained, folder: Path) -> None:
-        with atomic_directory(folder, overwrite=True) as temporary:
+        with atomic_directory(folder, overwrite=True, foreign=_foreign) as temporary:
             trained.index.save_pretrained(temporary / "index")
             if self.trains_encoder:
                 (temporary / "encoder").mkdir()
@@ -308,7 +307,7 @@ class SharedTraining:
             self._base = None
             folder = self._folder()
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_directory(folder)
             self.train(keep=keep)
             found = self._stored(step)
         if found is None:
@@ -318,6 +317,12 @@ class SharedTraining:
                 f"stage2_epochs {training.stage2_epochs}"
             )
         return found
+
+
+def _foreign(folder: Path) -> str:
+    """Say what is no part of a trained index that :class:`SharedTraining` has kept."""
+    names = sorted({path.name for path in folder.iterdir()} - {"index", "encoder"})
+    return f"it holds {names[0]}, which is no part of an ablation" if names else ""
 
 
 def _width(index: LearnedGraphIndex) -> int:

@@ -32,6 +32,7 @@ from learned_index.persistence import (
     save_arrays,
     sweep_directory,
     write_manifest,
+    writing,
 )
 from learned_index.training.processes import is_first_process
 
@@ -161,10 +162,11 @@ class CheckpointFiles:
 
         Raises:
             InputError: It is a file, or holds something that is no state.
+            StorageError: It cannot be used.
         """
-        self._states()
-        if self._directory.is_dir():
-            for path in self._directory.iterdir():
+        with writing(self._directory):
+            self._states()
+            for path in self._directory.iterdir() if self._directory.is_dir() else ():
                 if not _is_ours(path):
                     raise InputError(
                         f"{self._directory} holds {path.name}, which is no state of a training; "
