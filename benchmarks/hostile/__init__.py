@@ -1,1 +1,1 @@
-"""What must not break: damaged and hostile inputs, and kills at random moments, counted by outcome."""
+"""What must not break: hostile inputs, and kills at random moments, counted by outcome."""
