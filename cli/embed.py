@@ -238,7 +238,7 @@ def embed(
         if not done[split]:
             write_split(encoder, rows, path, split=split, cache=not no_cache, quiet=quiet)
             record[path.name] = keys[split]
-            write_record(record_path, record)
+        write_record(record_path, record)
         report[split] = {
             "file": str(path),
             "rows": len(rows),

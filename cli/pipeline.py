@@ -169,7 +169,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
 
 
 def claim(out: Path) -> None:
-    """Be the only command that writes ``out``, until it ends.
+    """Be the only command that writes ``out``, until it ends; remove what killed ones left in it.
 
     Of several processes that train together, the first one claims it.
 
@@ -177,11 +177,13 @@ def claim(out: Path) -> None:
         BusyError: Another command writes there.
         StorageError: The place cannot be written to.
     """
-    from learned_index.persistence import path_lock
+    from learned_index.persistence import path_lock, sweep_directory
     from learned_index.training.processes import is_first_process
 
     if is_first_process():
         click.get_current_context().with_resource(path_lock(out, wait=False))
+        for folder in [out, *out.glob("*/")]:
+            sweep_directory(folder)
 
 
 def check_labels(train: Dataset, *, quiet: bool) -> None:

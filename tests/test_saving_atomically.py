@@ -208,6 +208,12 @@ def test_only_names_of_writers_of_this_path_are_swept(tmp_path):
     new_name(target, "tmp", suffix=".json").touch()
     save(target, 1)
     assert names(tmp_path) == sorted([*others, "model"])
+    with path_lock(tmp_path / "model2"):
+        thread = threading.Thread(target=sweep_directory, args=(tmp_path,))
+        thread.start()
+        thread.join()
+        assert set(others) < set(names(tmp_path)), "its writer lives"
+    (tmp_path / ".gone.li.lock").touch()
     sweep_directory(tmp_path)
     assert names(tmp_path) == sorted([*(n for n in others if "model2" not in n), "model"])
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from learned_index.errors import InputError
+from learned_index.errors import BusyError, InputError
 from learned_index.persistence.exchange import exchange
 from learned_index.persistence.failures import writing
 from learned_index.persistence.layout import foreign_content
 from learned_index.persistence.locks import path_lock
-from learned_index.persistence.names import hidden_in, leftovers, new_name, real_path
+from learned_index.persistence.names import hidden_targets, leftovers, new_name, real_path
 from learned_index.persistence.recovery import take_back
 
 logger = logging.getLogger(__name__)
@@ -160,10 +160,12 @@ def scratch_directory(parent: Path | str | None, name: str) -> Iterator[Path]:
 def sweep_directory(directory: Path) -> None:
     """Remove what killed writers have left in a directory, whatever they were writing.
 
-    The caller makes sure that nobody writes there now.
+    Writers that live are left alone.
     """
-    for path in hidden_in(directory):
-        _remove(path)
+    for target in hidden_targets(directory):
+        with suppress(BusyError), path_lock(target, wait=False) as is_locked:
+            if is_locked:
+                _sweep(target)
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -62,18 +62,19 @@ def new_name(target: Path, kind: Kind, *, suffix: str = "") -> Path:
 def leftovers(target: Path, kind: Kind) -> list[Path]:
     """Return what stands beside ``target`` under names from :func:`new_name`."""
     start = re.escape(hidden(target, "li-").name)
-    return _matching(target.parent, rf"{start}[0-9a-f]{{16}}\.{kind}(\..*)?")
+    ours = re.compile(rf"{start}[0-9a-f]{{16}}\.{kind}(\..*)?", re.DOTALL)
+    return [target.with_name(name) for name in _names(target.parent) if ours.fullmatch(name)]
 
 
-def hidden_in(directory: Path) -> list[Path]:
-    """Return what writers of anything in a directory work with there; not what they put aside."""
-    return _matching(directory, r"\..+\.li(-[0-9a-f]{16}\.tmp(\..*)?|\.lock)")
+def hidden_targets(directory: Path) -> list[Path]:
+    """Return the paths in a directory beside which writers work, or did."""
+    ours = re.compile(r"\.(.+)\.li(-[0-9a-f]{16}\.(tmp|old)(\..*)?|\.lock)", re.DOTALL)
+    found = (ours.fullmatch(name) for name in _names(directory))
+    return [directory / name for name in sorted({match[1] for match in found if match})]
 
 
-def _matching(directory: Path, pattern: str) -> list[Path]:
-    wanted = re.compile(pattern, re.DOTALL)
+def _names(directory: Path) -> list[str]:
     try:
-        names = os.listdir(directory)  # noqa: PTH208 - only names: no object for each entry
+        return os.listdir(directory)  # noqa: PTH208 - only names: no object for each entry
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    return [directory / name for name in names if wanted.fullmatch(name)]
