@@ -255,7 +255,7 @@ def test_weights_of_another_shape_are_refused(fitted, tmp_path):
     save_arrays(directory / "index.safetensors", arrays)
     (directory / "manifest.json").unlink()
     write_manifest(directory, kind=manifest["kind"], config=manifest["config"])
-    with pytest.raises(ModelFormatError, match="edge weights"):
+    with pytest.raises(ModelFormatError, match="edge_weights_CM"):
         LearnedGraphIndex.from_pretrained(directory)
 
 

@@ -217,8 +217,9 @@ def _graph(
     for name, values in (("logits", logits), ("weights", weights)):
         if values is not None:
             array = values.detach().numpy()
-            require_layout({name: array}, {name: (np.float32, shape)})
-            require_finite(f"{prefix}edge_{name}_CM", array)
+            full = f"{prefix}edge_{name}_CM"
+            require_layout({full: array}, {full: (np.float32, shape)})
+            require_finite(full, array)
     if weights is not None:
         require_range(f"{prefix}edge_weights_CM", weights.numpy(), 0.0, 1.0)
     return ClusterLabelGraph(

@@ -23,8 +23,8 @@ from learned_index.kernels.intrinsics import (
 
 LEAST_SCORE = np.float32(1e-30)
 """Of a cluster, so that no path is 0: labels of far clusters are found, if asked for."""
-NEVER_FOUND = np.int32(0x7FFFFFFF)
-"""In a cell of the walk: above the bits of every float, so that its target counts as found."""
+NEVER_FOUND = np.int32(-1)
+"""In a cell of the walk: the largest unsigned number, so that its target counts as found."""
 _INSERTED = 64
 """Up to so wide a beam is kept sorted by insertion; a wider one is cut from a whole sort."""
 SAMPLED = 16
@@ -169,11 +169,11 @@ def walk(
         for e in range(offsets_R1[beam[w]], stops[w]):
             target = targets_E[e]
             path = score * half_to_float(weights_E[e])
-            # The bits of a NaN may be negative; whatever the weights are, the cell is above 0.
-            cell = np.int32(max(bits_of_float(path), np.int32(0)) + np.int32(1))
-            old = best[target]
+            # Unsigned, so that it is above 0 whatever the weights are: NaN and -1 are large.
+            cell = np.uint32(np.uint32(bits_of_float(path)) + np.uint32(1))
+            old = np.uint32(best[target])
             prefetch(np.uintp(wanted + np.uintp(target) * wanted_bytes))
-            best[target] = max(old, cell)
+            best[target] = np.int32(max(old, cell))
             found[n] = target
             n += np.int64(old == 0)
     for i in range(n):
