@@ -14,6 +14,7 @@ import os
 import random
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,25 +267,10 @@ def _judge_folder(
     return outcome
 
 
-def _text_trial(rng: random.Random, folder: Path) -> tuple[Outcome, str]:
-    return _line_trial(rng, folder, _text_folder, reference.read_text)
-
-
-def _xmc_trial(rng: random.Random, folder: Path) -> tuple[Outcome, str]:
-    return _line_trial(rng, folder, _xmc_folder, reference.read_xmc)
-
-
-def _json_trial(rng: random.Random, folder: Path) -> tuple[Outcome, str]:
-    return _line_trial(rng, folder, _json_folder, reference.read_jsonl)
-
-
-def _download_trial(rng: random.Random, folder: Path) -> tuple[Outcome, str]:
-    return _line_trial(rng, folder, _download_folder, reference.read_jsonl)
-
-
 def _line_trial(
     rng: random.Random,
     folder: Path,
+    *,
     make: Callable[[random.Random], Files],
     read: Callable[[Files, str], reference.Reading],
 ) -> tuple[Outcome, str]:
@@ -383,10 +369,10 @@ def _vectors_trial(rng: random.Random, folder: Path) -> tuple[Outcome, str]:
 
 
 _TRIALS: dict[str, Callable[[random.Random, Path], tuple[Outcome, str]]] = {
-    "text": _text_trial,
-    "xmc": _xmc_trial,
-    "jsonl": _json_trial,
-    "json.gz": _download_trial,
+    "text": partial(_line_trial, make=_text_folder, read=reference.read_text),
+    "xmc": partial(_line_trial, make=_xmc_folder, read=reference.read_xmc),
+    "jsonl": partial(_line_trial, make=_json_folder, read=reference.read_jsonl),
+    "json.gz": partial(_line_trial, make=_download_folder, read=reference.read_jsonl),
     "npz": _npz_trial,
     "vectors": _vectors_trial,
 }
