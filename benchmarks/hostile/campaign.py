@@ -40,6 +40,7 @@ Trial = Callable[[random.Random, str, Path], tuple[Outcome, str]]
 """Takes a generator, the group and an empty folder; returns the outcome and a word about it."""
 
 _BATCH = 100
+_NOT_READY = "not ready"
 _OVER_TIME = -signal.SIGALRM
 
 
@@ -172,6 +173,8 @@ def run_campaign(
                     if worker.number + 1 < worker.stop:
                         todo.append((worker.number + 1, worker.stop))
                     continue
+                if outcome == _NOT_READY:  # no fault of an input
+                    raise RuntimeError(f"a worker could not begin: {detail}")
                 tally.add(worker.number, outcome, detail)
                 worker.number += 1
                 if worker.number == worker.stop:
@@ -227,7 +230,11 @@ def _work(
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, wherever it is
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what dying C code writes there
     warnings.simplefilter("ignore")
-    trial = make_trial()
+    try:
+        trial = make_trial()
+    except Exception:
+        connection.send((_NOT_READY, traceback.format_exc()))
+        return
     while (span := connection.recv()) is not None:
         for number in range(*span):
             signal.setitimer(signal.ITIMER_REAL, seconds)
