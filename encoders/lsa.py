@@ -17,10 +17,10 @@ from learned_index.encoders.vectoriser import (
     VectoriserConfig,
     project_rows,
 )
-from learned_index.errors import NotFittedError
+from learned_index.errors import ModelFormatError, NotFittedError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import save_arrays
-from learned_index.persistence.contents import load_finite_arrays
+from learned_index.persistence.contents import load_finite_arrays, require_layout
 from learned_index.types import Float32Array
 
 logger = logging.getLogger(__name__)
@@ -165,5 +165,9 @@ class LSAEncoder(EncoderBase):
         arrays = load_finite_arrays(directory / ARRAYS_FILE)
         lexical = {key: config[key] for key in VectoriserConfig.__dataclass_fields__}
         encoder._vectoriser = TextVectoriser.read(directory, lexical, arrays)
+        shape = (encoder._vectoriser.n_terms, *arrays["components"].shape[1:])
+        require_layout(arrays, {"components": (np.float32, shape)})
+        if len(shape) != 2:
+            raise ModelFormatError(f"{directory}: the components are no matrix; copy it again")
         encoder._components_VD = arrays["components"]
         return encoder

@@ -28,7 +28,7 @@ from learned_index.persistence import (
     write_manifest,
 )
 from learned_index.persistence.contents import (
-    require_finite,
+    LARGEST_WEIGHT,
     require_layout,
     require_range,
 )
@@ -45,8 +45,9 @@ def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) ->
     """See :meth:`LearnedGraphIndex.save_pretrained`."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in index.state_dict().items()}
     for name, array in arrays.items():
-        if array.dtype == np.float32:
-            require_finite(f"{name} of the index, whose training diverged,", array)
+        if array.dtype == np.float32 and name not in _SCALARS:
+            what = f"{name} of the index, whose training diverged,"
+            require_range(what, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     pruning = index.graph.pruning
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         save_arrays(temporary / _ARRAYS, arrays)
@@ -193,8 +194,8 @@ def _check_arrays(
         expected["hierarchy.coverage"] = (float32, ())
     require_layout(arrays, expected)
     for name, (dtype, _) in expected.items():
-        if dtype == float32:
-            require_finite(name, arrays[name])
+        if dtype == float32 and name not in _SCALARS:
+            require_range(name, arrays[name], -LARGEST_WEIGHT, LARGEST_WEIGHT)
     require_range("cluster_of_label_L", arrays["cluster_of_label_L"], 0, n_clusters - 1)
     tiny = float(np.finfo(np.float32).tiny)
     require_range("input_scale", arrays["input_scale"], tiny, 1.0 / tiny)
@@ -219,7 +220,7 @@ def _graph(
             array = values.detach().numpy()
             full = f"{prefix}edge_{name}_CM"
             require_layout({full: array}, {full: (np.float32, shape)})
-            require_finite(full, array)
+            require_range(full, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     if weights is not None:
         require_range(f"{prefix}edge_weights_CM", weights.numpy(), 0.0, 1.0)
     return ClusterLabelGraph(

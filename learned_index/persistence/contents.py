@@ -20,6 +20,9 @@ from learned_index.persistence.files import load_arrays
 Expected: TypeAlias = Mapping[str, tuple[npt.DTypeLike, tuple[int, ...]]]
 """Dtype and shape of each array, by name."""
 
+LARGEST_WEIGHT = 1e6
+"""No trained weight comes near it; sums of larger ones could leave the range of float32."""
+
 
 def require_layout(arrays: Mapping[str, npt.NDArray[Any]], expected: Expected) -> None:
     """Check that each array is there, in the dtype and shape expected, and in C order.
@@ -51,28 +54,18 @@ def require_range(name: str, values: npt.NDArray[Any], low: float, high: float) 
         raise InputError(f"{name} runs from {least} to {most}, expected {low:g} to {high:g}")
 
 
-def require_finite(name: str, values: npt.NDArray[np.float32]) -> None:
-    """Check that no value is NaN or infinite.
-
-    Raises:
-        InputError: Says where the values run.
-    """
-    limit = float(np.finfo(np.float32).max)
-    require_range(name, values, -limit, limit)
-
-
 def load_finite_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of a safetensors file, every float of which is finite and of 32 bits.
+    """Arrays of a safetensors file, every float of which is of 32 bits and at most 1e6.
 
     Raises:
         ModelFormatError: As :func:`~learned_index.persistence.load_arrays`.
-        InputError: NaN, infinity, or floats of another width; names the array.
+        InputError: NaN, numbers no weight comes near, or floats of another width; names the array.
     """
     arrays = load_arrays(path)
     for name, array in arrays.items():
         if array.dtype.kind == "f":
             require_layout({name: array}, {name: (np.float32, array.shape)})
-            require_finite(name, array)
+            require_range(name, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     return arrays
 
 

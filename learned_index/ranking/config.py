@@ -16,7 +16,7 @@ class RankerConfig(Config):
     )
     positive_cost: float = parameter(1.0, "factor on the cost for positive points", low=1e-9)
     dense_scale: float = parameter(
-        0.5, "length of the dense vectors beside tf-idf of length 1", low=0.0
+        0.5, "length of the dense vectors beside tf-idf of length 1", low=0.0, high=1e6
     )
     max_iterations: int = parameter(50, "passes of dual coordinate descent over a label's points")
     tolerance: float = parameter(

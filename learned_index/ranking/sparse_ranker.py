@@ -25,7 +25,7 @@ from learned_index.persistence import (
     writing,
 )
 from learned_index.persistence.contents import (
-    require_finite,
+    LARGEST_WEIGHT,
     require_layout,
     require_offsets,
     require_range,
@@ -281,7 +281,7 @@ class SparseRanker:
         require_offsets("label_indptr", self._label_indptr, n_weights)
         require_range("features", self._features, 0, self.n_features_ - 1)
         for name in ("values", "weight_LD", "bias_L"):
-            require_finite(name, self._arrays()[name])
+            require_range(name, self._arrays()[name], -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
 def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
