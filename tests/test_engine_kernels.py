@@ -326,7 +326,7 @@ def test_walk_keeps_the_best_path_of_each_label(exponent):
     halves = edges.data.astype(np.float16)
     beam = np.array([7, 2, 11, 5], np.int32)
     scores = np.array([3.0, 0.8, 0.5, 0.0], np.float32)  # cut off at 1; never 0
-    best, found, paths = np.zeros(40, np.int32), np.zeros(41, np.int32), np.zeros(41, np.float32)
+    best, found, paths = np.zeros(40, np.float32), np.zeros(41, np.int32), np.zeros(41, np.float32)
     offsets, targets = edges.indptr.astype(np.int64), edges.indices.astype(np.int32)
     weights = halves.view(np.uint16)
     rows = np.zeros((40, 64), np.uint8)

@@ -78,7 +78,7 @@ def test_the_walk_finds_each_target_once_whatever_the_weights_are(bits):
     weights = np.full(15, bits, np.uint16)
     targets = np.tile(np.arange(5, dtype=np.int32), 3)
     offsets = np.array([0, 5, 10, 15], np.int64)
-    best, found, paths = np.zeros(5, np.int32), np.full(6, -1, np.int32), np.zeros(6, np.float32)
+    best, found, paths = np.zeros(5, np.float32), np.full(6, -1, np.int32), np.zeros(6, np.float32)
     best[2] = NEVER_FOUND
     rows = np.zeros((5, 64), np.uint8)
     n = walk(

@@ -14,17 +14,18 @@ from learned_index.kernels.intrinsics import (
     as_int32,
     as_int64,
     as_uint16,
-    bits_of_float,
     fast_exp,
-    float_of_bits,
     half_to_float,
     prefetch,
 )
 
 LEAST_SCORE = np.float32(1e-30)
 """Of a cluster, so that no path is 0: labels of far clusters are found, if asked for."""
-NEVER_FOUND = np.int32(-1)
-"""In a cell of the walk: the largest unsigned number, so that its target counts as found."""
+LEAST_PATH = np.float32(1.2e-38)
+"""Of a path, whatever its edge weighs: 0 stands for no path. All products of scores and weights
+that an engine can hold are larger."""
+NEVER_FOUND = np.float32(np.inf)
+"""In a cell of the walk: its target counts as found already."""
 _INSERTED = 64
 """Up to so wide a beam is kept sorted by insertion; a wider one is cut from a whole sort."""
 SAMPLED = 16
@@ -154,10 +155,10 @@ def walk(
     """Max-merge the edges of the beam; return how many targets were found.
 
     No branch depends on the data: whether an edge finds a new target cannot be predicted, and a
-    wrong guess costs more than the edge. A cell of ``best`` (int32) is 0 for a target that is not
-    found yet, else the bits of its best path plus 1: no path, not even one of 0, looks like none.
-    It is 0 everywhere before and after; a cell of :data:`NEVER_FOUND` keeps its target out. The
-    rows at ``wanted`` of the targets found, which are read next, are asked for on the way.
+    wrong guess costs more than the edge. A cell of ``best`` (float32) is 0 for a target that is not
+    found yet, and no path is 0 (:data:`LEAST_PATH`). It is 0 everywhere before and after; a cell
+    of :data:`NEVER_FOUND` keeps its target out. The rows at ``wanted`` of the targets found, which
+    are read next, are asked for on the way.
     """
     offsets_R1 = numba.carray(as_int64(offsets), (n_rows + 1,))
     n_edges = offsets_R1[n_rows]
@@ -169,15 +170,14 @@ def walk(
         for e in range(offsets_R1[beam[w]], stops[w]):
             target = targets_E[e]
             path = score * half_to_float(weights_E[e])
-            # Unsigned, so that it is above 0 whatever the weights are: NaN and -1 are large.
-            cell = np.uint32(np.uint32(bits_of_float(path)) + np.uint32(1))
-            old = np.uint32(best[target])
+            path = path if path > LEAST_PATH else LEAST_PATH  # also where it is NaN
+            old = best[target]
             prefetch(np.uintp(wanted + np.uintp(target) * wanted_bytes))
-            best[target] = np.int32(max(old, cell))
+            best[target] = max(old, path)
             found[n] = target
             n += np.int64(old == 0)
     for i in range(n):
         target = found[i]
-        paths[i] = float_of_bits(np.int32(best[target] - np.int32(1)))
+        paths[i] = best[target]
         best[target] = 0
     return n
