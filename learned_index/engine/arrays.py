@@ -200,7 +200,6 @@ class EngineArrays:
             raise InputError(f"got {L} labels, {C} clusters and {S} coordinates, expected some")
         if R > C:
             raise InputError(f"got {R} regions above {C} clusters, expected as many at most")
-        # The most that ids in int32 can tell apart; the search's own counts are int64.
         require_distinct("label_ids_L", self.label_ids_L, L)
         require_offsets("edge_offsets_C1", self.edge_offsets_C1, E)
         require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, F)

@@ -23,6 +23,11 @@ _LONGEST_NUMBER = 20
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def open_without_waiting(path: Path) -> int:
+    """Descriptor of whatever is at a path, for reading; a pipe does not wait for its writer."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a pipe or a device is refused rather than waited for.
 
@@ -31,9 +36,8 @@ def open_regular(path: Path) -> BufferedReader:
         StorageError: It cannot be read.
     """
     with reading_model(path, "file"):
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            descriptor = os.open(path, flags)
+            descriptor = open_without_waiting(path)
         except FileNotFoundError:
             raise ModelFormatError(
                 f"{path} is missing; the directory is not a whole saved model: copy it again"

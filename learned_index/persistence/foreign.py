@@ -21,6 +21,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from learned_index.errors import DataFormatError
+from learned_index.persistence.files import open_without_waiting
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
@@ -81,10 +82,9 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         DataFormatError: There is none, or it cannot be read, or it is something else.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with reading(path):
         try:
-            descriptor = os.open(path, flags)
+            descriptor = open_without_waiting(path)
         except FileNotFoundError:
             raise DataFormatError(f"{path} is missing") from None
         try:
