@@ -17,7 +17,7 @@ model                a Searcher                                       embeddings
 
 A is the projection of the model, folded into the items, so that nobody pays for it per query.
 "points" is for whole systems, which see nothing of the model: the features are those of
-:func:`learned_index.encoders.point_features.point_features`.
+:func:`learned_index.encoders.lexical.point_features.point_features`.
 
 What is timed is not ``search``, which checks its input, but what :meth:`Baseline.bind` returns:
 the package's own call with as little around it as possible.

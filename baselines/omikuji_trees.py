@@ -27,7 +27,7 @@ from learned_index.baselines.point_system import (
     check_at_least,
     check_choice,
 )
-from learned_index.data.xmc_format import write_xmc
+from learned_index.data.formats.xmc import write_xmc
 from learned_index.persistence import directory_bytes
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array
 

@@ -23,10 +23,10 @@ import torch
 
 from learned_index import LearnedGraphIndex, TrainingConfig
 from learned_index.data import open_dataset
-from learned_index.encoders.bow import BagOfWordsEncoder
-from learned_index.encoders.lsa import LSAEncoder
-from learned_index.evaluation.metrics import evaluate, label_propensities
-from learned_index.graph.building import fit_end_to_end
+from learned_index.encoders.lexical.bow import BagOfWordsEncoder
+from learned_index.encoders.lexical.lsa import LSAEncoder
+from learned_index.index.fit import fit_end_to_end
+from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence import load_arrays, save_arrays
 
 

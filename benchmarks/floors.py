@@ -26,10 +26,10 @@ import numpy as np
 from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine import SearchEngine
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.threads import limit_threads
 from learned_index.kernels.engine_logits import prefetch_row
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import limit_threads
 
 KNOBS = ((3, 200), (4, 200), (6, 300), (12, 300), (20, 600))
 ROUNDS = 7

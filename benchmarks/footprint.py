@@ -26,9 +26,9 @@ import scipy.sparse as sp
 from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine import EngineConfig, IndexParts, SearchEngine
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.threads import limit_threads
 from learned_index.persistence import atomic_file, directory_bytes, write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import limit_threads
 
 EDGES = 400
 

@@ -23,8 +23,8 @@ from on_device.measure import Rates, device_name, measure_rates
 from on_device.operations import make_operations, run_operation
 from on_device.whole import EPOCHS, run_search, run_training
 
-from learned_index.evaluation.environment import describe_environment
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
 
 SECTIONS = ("operations", "search", "training", "encoder")
 

@@ -25,8 +25,8 @@ def engine_and_queries(chosen: argparse.Namespace) -> tuple[SearchEngine, np.nda
     Raises:
         SystemExit: The members of the model have encoders of their own.
     """
-    from learned_index.cli.measure import model_vectors
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.shared.measure import model_vectors
+    from learned_index.cli.shared.sources import resolve_data
     from learned_index.elias import load_model
     from learned_index.text_index import trained_index
 

@@ -26,10 +26,10 @@ from loading import add_model_arguments, engine_and_queries
 from threads import batch_throughput
 
 from learned_index.engine import SearchEngine
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.threads import limit_threads
 from learned_index.kernels.intrinsics import PORTABLE
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import limit_threads
 
 ROUNDS = 3
 PATHS = {"native": {}, "portable": PORTABLE}

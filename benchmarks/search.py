@@ -29,8 +29,7 @@ from growth import build
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines import parse_baselines
-from learned_index.data import SyntheticInstance, asymmetric_instance
-from learned_index.evaluation import (
+from learned_index.comparison import (
     Comparison,
     ComparisonData,
     ComparisonEvent,
@@ -39,8 +38,9 @@ from learned_index.evaluation import (
     label_propensities,
     write_comparison,
 )
-from learned_index.evaluation.threads import limit_threads
+from learned_index.data import SyntheticInstance, asymmetric_instance
 from learned_index.persistence import MANIFEST_NAME, atomic_file
+from learned_index.system.threads import limit_threads
 
 METHODS = (
     "engine,engine:float16,learned,lorann,lorann-queries,scann,ivf,ivf-sq8,ivf-pq,hnsw,hnswlib,"
@@ -217,8 +217,8 @@ def train_index(
 
 def show_tables(result: Comparison) -> None:
     """Print both tables as `li compare` does, and what failed."""
-    from learned_index.cli.common import output_console
-    from learned_index.cli.compare_tables import comparison_table, operating_table
+    from learned_index.cli.shared.common import output_console
+    from learned_index.cli.shared.compare_tables import comparison_table, operating_table
 
     console = output_console()
     if not console.is_terminal:

@@ -23,11 +23,11 @@ import torch
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines.ova import OneVsAll
 from learned_index.data import open_dataset
+from learned_index.elias.presets import preset_configs
 from learned_index.encoders import TfidfEncoder, cached_encode, parse_encoder
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.metrics import evaluate, label_propensities
+from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence import atomic_file
-from learned_index.presets import preset_configs
+from learned_index.system.environment import describe_environment
 from learned_index.training import TrainingEvent
 
 SHOWN = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")

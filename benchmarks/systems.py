@@ -23,9 +23,9 @@ from peers.measure import Plan, result_key, run_system, stored_result
 from peers.prepare import prepare
 
 from learned_index.errors import LearnedIndexError
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.metrics import evaluate, label_propensities
+from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
 
 PROPENSITY_A, PROPENSITY_B = 0.55, 1.5
 

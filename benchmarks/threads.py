@@ -20,9 +20,9 @@ import numpy as np
 from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine import SearchEngine
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.threads import available_cpus, limit_threads
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import available_cpus, limit_threads
 
 ROUNDS = 21
 

@@ -25,9 +25,9 @@ from on_cpu.floors import make_clock, measure_rates, work_of_parts
 from on_cpu.instance import StageTwo, folder_stage, synthetic_stage
 from on_cpu.parts import PARTS, timed_step
 
-from learned_index.evaluation.environment import describe_environment
-from learned_index.evaluation.threads import limit_threads
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import limit_threads
 
 WARM_UP = 5
 REST = "the rest: autograd, Python, schedule"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
@@ -22,7 +22,7 @@ from learned_index.cli.common import (
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
-    from learned_index.analysis import IndexAnalysis
+    from learned_index.evaluation import IndexAnalysis
 
 RECALL_AT = 100
 
@@ -172,16 +172,16 @@ def analyse(
     their weights is shown. For an ensemble, recall is that of the whole and edges are told for
     each model.
     """
-    from learned_index.analysis import analyse_index
-    from learned_index.analysis.plots import plot_analysis
-    from learned_index.cli.measure import (
+    from learned_index.cli.shared.measure import (
         model_points,
         model_vectors,
         renumbered,
         search_points,
     )
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.shared.sources import resolve_data
     from learned_index.elias import ELIAS, load_model
+    from learned_index.evaluation import analyse_index
+    from learned_index.evaluation.plots import plot_analysis
     from learned_index.persistence import atomic_file, write_json
     from learned_index.text_index import trained_index
 

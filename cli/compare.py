@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
     handle_errors,
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from learned_index.baselines import BaselineSpec
+    from learned_index.comparison import Comparison, ComparisonData
     from learned_index.data import DataFolder, SplitName
     from learned_index.elias import ELIAS
-    from learned_index.evaluation import Comparison, ComparisonData
-    from learned_index.graph import LearnedGraphIndex
+    from learned_index.index import LearnedGraphIndex
     from learned_index.text_index import TextIndex
 
 
@@ -47,7 +47,7 @@ class SavedIndex:
     def __call__(self) -> LearnedGraphIndex:
         """Load the index; the files were verified when the whole model was loaded."""
         from learned_index.elias.saving import index_directory
-        from learned_index.graph import LearnedGraphIndex
+        from learned_index.index import LearnedGraphIndex
 
         return LearnedGraphIndex.from_pretrained(index_directory(self.directory), verify=False)
 
@@ -186,15 +186,15 @@ def compare(
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
     from learned_index.baselines import DEFAULT_BASELINES, parse_baselines
-    from learned_index.elias import load_model
-    from learned_index.evaluation import (
+    from learned_index.comparison import (
         ComparisonEvent,
         ComparisonSettings,
         write_comparison,
     )
-    from learned_index.evaluation import compare as run
-    from learned_index.evaluation.method import WITH_TRAINING_VECTORS
-    from learned_index.evaluation.report import comparison_parts
+    from learned_index.comparison import compare as run
+    from learned_index.comparison.method import WITH_TRAINING_VECTORS
+    from learned_index.comparison.report import comparison_parts
+    from learned_index.elias import load_model
     from learned_index.text_index import trained_index
 
     specs = parse_baselines(baselines or DEFAULT_BASELINES)
@@ -207,8 +207,8 @@ def compare(
         _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
         for spec in specs
     ]
-    from learned_index.cli.pipeline import claim
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.shared.pipeline import claim
+    from learned_index.cli.shared.sources import resolve_data
 
     values = _comparison_data(
         model,
@@ -298,10 +298,10 @@ def _comparison_data(
     """Encode what is needed and number all labels as the model does, unknown ones behind."""
     import numpy as np
 
-    from learned_index.cli.measure import encode_split, renumbered
-    from learned_index.cli.sources import plain_points
+    from learned_index.cli.shared.measure import encode_split, renumbered
+    from learned_index.cli.shared.sources import plain_points
+    from learned_index.comparison import ComparisonData, propensities_from_counts
     from learned_index.errors import InputError
-    from learned_index.evaluation import ComparisonData, propensities_from_counts
 
     test = folder.read(split)
     if test.n_points == 0:
@@ -318,7 +318,7 @@ def _comparison_data(
     if with_training:
         embeddings = encode_split(model.encoder, train, cache=cache, quiet=quiet)
     if with_features:
-        from learned_index.encoders.point_features import point_features
+        from learned_index.encoders.lexical.point_features import point_features
 
         with progress_bar("features of words", quiet=quiet):
             features, query_features = point_features(plain_points(train), plain_points(test))
@@ -341,7 +341,7 @@ def _training_seconds(model_path: Path) -> float | None:
     """Return the training time that ``li train-index`` wrote beside the model, if it did."""
     import json
 
-    from learned_index.cli.report import report_path
+    from learned_index.cli.shared.report import report_path
 
     try:
         report = json.loads(report_path(model_path).read_text(encoding="utf-8"))
@@ -352,7 +352,7 @@ def _training_seconds(model_path: Path) -> float | None:
 
 
 def _print(result: Comparison, out: Path) -> None:
-    from learned_index.cli.compare_tables import comparison_table, operating_table
+    from learned_index.cli.shared.compare_tables import comparison_table, operating_table
 
     console = output_console()
     if not console.is_terminal:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     console,
     emit_json,
     handle_errors,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
@@ -41,12 +41,12 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
     Raises:
         InputError: The data have no texts, or a split asked for is missing.
     """
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.shared.sources import resolve_data
     from learned_index.errors import InputError
 
     path = Path(data)
     if path.is_file():
-        from learned_index.data.lines import iter_lines
+        from learned_index.data.formats.lines import iter_lines
 
         if len(splits) > 1:
             raise InputError(f"{data} is one file, expected one --split, got {', '.join(splits)}")
@@ -188,7 +188,7 @@ def embed(
     encoders are cached by the content of encoder and texts ($LEARNED_INDEX_CACHE names the
     directory, or is "off").
     """
-    from learned_index.cli.pipeline import claim
+    from learned_index.cli.shared.pipeline import claim
     from learned_index.encoders import save_encoder
     from learned_index.encoders.chunked_file import texts_digest
     from learned_index.encoders.precomputed import embed_record, read_embed_record

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
@@ -87,8 +87,8 @@ def evaluate(
     split that the model was never trained on count as misses; their number is n_unseen_labels.
     Data and model may number their labels differently: they are matched by key.
     """
-    from learned_index.cli.measure import measure, score_argument
-    from learned_index.cli.sources import resolve_data
+    from learned_index.cli.shared.measure import measure, score_argument
+    from learned_index.cli.shared.sources import resolve_data
     from learned_index.elias import load_model
     from learned_index.encoders.precomputed import read_vectors
 

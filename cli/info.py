@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.cli.common import emit_json, handle_errors, json_option
+from learned_index.cli.shared.common import emit_json, handle_errors, json_option
 
 if TYPE_CHECKING:
     from learned_index.elias import ELIAS
     from learned_index.engine import SearchEngine
-    from learned_index.graph import LearnedGraphIndex
+    from learned_index.index import LearnedGraphIndex
 
 
 def describe(directory: Path) -> dict[str, Any]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from learned_index.cli.common import errors_as_lines, terminated_as_exit
+from learned_index.cli.shared.common import errors_as_lines, terminated_as_exit
 
 # name: (module, attribute, line for `li --help`). The line stands here so that listing the
 # commands imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("learned_index.cli.data", "data", "Build, check and convert data folders."),
     "embed": ("learned_index.cli.embed", "embed", "Turn texts into a file of vectors."),
-    "train-index": ("learned_index.cli.train", "train_index", "Train and save an index."),
+    "train-index": ("learned_index.cli.train_index", "train_index", "Train and save an index."),
     "train": (
-        "learned_index.cli.train_model",
+        "learned_index.cli.train",
         "train",
         "Train the full model: index, ranker, calibration.",
     ),
@@ -24,12 +24,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
     "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
     "compile": (
-        "learned_index.cli.compile_model",
+        "learned_index.cli.compile",
         "compile_model",
         "Make a model small and fast for search.",
     ),
     "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),
-    "ablate": ("learned_index.cli.ablate", "ablate", "What each part of the model brings."),
     "analyse": ("learned_index.cli.analyse", "analyse", "What a model learned, by frequency."),
     "info": ("learned_index.cli.info", "info", "Show what a saved index holds."),
 }

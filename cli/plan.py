@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
@@ -15,12 +15,12 @@ from learned_index.cli.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.model_options import given_sections, model_options, set_up
+from learned_index.cli.shared.model_options import given_sections, model_options, set_up
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
-    from learned_index.cli.model_options import Setup
-    from learned_index.elias.planning import Plan
+    from learned_index.cli.shared.model_options import Setup
+    from learned_index.planning.plan import Plan
 
 REMEDIES = (
     "reduce --n-models, --batch-size, --shortlist-size, --rerank-size or the encoder's dimension "
@@ -30,8 +30,8 @@ REMEDIES = (
 
 def plan_of(setup: Setup) -> tuple[Plan, str]:
     """Plan a training, and tell where it will run."""
-    from learned_index.cli.sources import plain_points
-    from learned_index.elias.planning import DataShape, make_plan
+    from learned_index.cli.shared.sources import plain_points
+    from learned_index.planning.plan import DataShape, make_plan
 
     train = setup.train
     points = plain_points(train)
@@ -44,7 +44,7 @@ def plan_of(setup: Setup) -> tuple[Plan, str]:
 
 def shortage(plan: Plan, device: str) -> str | None:
     """Say what does not fit into the memory that is free; None: everything does."""
-    from learned_index.elias.machine import free_device_memory, free_memory
+    from learned_index.system.memory import free_device_memory, free_memory
 
     for what, need, free in (
         ("of memory", plan.peak_bytes, free_memory()),
@@ -112,9 +112,9 @@ def plan(
 
 def summarise(setup: Setup) -> dict[str, Any]:
     """Plan a training, measure this machine, and put all figures together (JSON-able)."""
-    from learned_index.cli.sources import plain_points
-    from learned_index.elias.machine import free_device_memory, free_memory
-    from learned_index.elias.timing import expected_seconds
+    from learned_index.cli.shared.sources import plain_points
+    from learned_index.planning.timing import expected_seconds
+    from learned_index.system.memory import free_device_memory, free_memory
 
     found, device = plan_of(setup)
     train = setup.train

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from learned_index.cli.common import (
+from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
@@ -18,7 +18,7 @@ from learned_index.cli.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.measure import score_argument
+from learned_index.cli.shared.measure import score_argument
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     Raises:
         DataFormatError: The file cannot be read, or a line names no label.
     """
-    from learned_index.data.lines import fail, iter_lines
+    from learned_index.data.formats.lines import fail, iter_lines
 
     by_name: dict[str, list[int]] = {}
     for label, key in enumerate(vocabulary.keys):

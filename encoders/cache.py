@@ -23,7 +23,7 @@ from learned_index.encoders.chunked_file import (
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
 from learned_index.persistence import directory_bytes
-from learned_index.persistence.cache import cache_directory
+from learned_index.system.cache import cache_directory
 from learned_index.types import Embeddings, Encoder, Float32Array
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def cached_encode(
         split: Name of the split whose texts, all of them, these are; precomputed vectors need
             it, others ignore it.
         cache_dir: Directory of the cache, or ``off``; None:
-            :func:`~learned_index.persistence.cache.cache_directory`.
+            :func:`~learned_index.system.cache.cache_directory`.
         cache: ``"off"`` keeps nothing.
         chunk_size: Rows that are encoded at a time.
         progress: Called as ``progress(done, total)`` as rows are done.

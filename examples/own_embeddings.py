@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from learned_index import LabelVocabulary, LearnedGraphIndex, TextIndex, TrainingConfig
-from learned_index.encoders.lsa import LSAEncoder
+from learned_index.encoders.lexical.lsa import LSAEncoder
 
 
 def with_vectors(directory: Path) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from learned_index.data.vocabulary import LabelVocabulary
     from learned_index.elias import ELIAS, EliasConfig
     from learned_index.engine import EngineConfig, SearchEngine
-    from learned_index.graph import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
+    from learned_index.index import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
     from learned_index.text_index import TextIndex
     from learned_index.types import SearchResult
 
@@ -36,14 +36,14 @@ _HOME = {
     "ELIAS": "learned_index.elias",
     "EliasConfig": "learned_index.elias",
     "EngineConfig": "learned_index.engine",
-    "IndexConfig": "learned_index.graph",
-    "IndexOutput": "learned_index.graph",
+    "IndexConfig": "learned_index.index",
+    "IndexOutput": "learned_index.index",
     "LabelVocabulary": "learned_index.data.vocabulary",
-    "LearnedGraphIndex": "learned_index.graph",
+    "LearnedGraphIndex": "learned_index.index",
     "SearchEngine": "learned_index.engine",
     "SearchResult": "learned_index.types",
     "TextIndex": "learned_index.text_index",
-    "TrainingConfig": "learned_index.graph",
+    "TrainingConfig": "learned_index.index",
 }
 
 

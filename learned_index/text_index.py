@@ -14,9 +14,9 @@ from learned_index.data.naming import ids_of, named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.engine import EngineConfig, SearchEngine
 from learned_index.errors import InputError, MissingExtraError
-from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.graph.partitioning import n_clusters_for
-from learned_index.graph.saving import open_index
+from learned_index.index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.index.build.partition import n_clusters_for
+from learned_index.index.saving import open_index
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import shown, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.baselines import BaselineSpec
-from learned_index.evaluation import (
+from learned_index.comparison import (
     ComparisonData,
     ComparisonSettings,
     label_propensities,

@@ -7,7 +7,7 @@ from conftest import tiny_dataset
 from learned_index import IndexConfig, TrainingConfig
 from learned_index.data import Dataset
 from learned_index.elias import ELIAS, EliasConfig
-from learned_index.encoders.lsa import LSAEncoder
+from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.types import Encoder
 
 QUICK = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=2, warm_epochs=1)

@@ -14,8 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from conftest import tiny_dataset
 
-from learned_index.data.xmc_format import XmcFormat
-from learned_index.encoders.point_features import point_features
+from learned_index.data.formats.xmc import XmcFormat
+from learned_index.encoders.lexical.point_features import point_features
 
 CALLS = []
 """What the stand-ins were asked, in order: (what, value)."""

@@ -21,7 +21,7 @@ from elias_cases import queries as texts
 from index_cases import QUICK, SMALL, planted
 
 from learned_index import LearnedGraphIndex, SearchEngine, TextIndex
-from learned_index.encoders.lsa import LSAEncoder
+from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.kernels import forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

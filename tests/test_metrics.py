@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from learned_index.errors import InputError
-from learned_index.evaluation.metrics import (
+from learned_index.metrics import (
     canonical_truth,
     evaluate,
     label_propensities,

@@ -16,7 +16,7 @@ import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.data import asymmetric_instance
-from learned_index.evaluation.threads import limit_threads
+from learned_index.system.threads import limit_threads
 
 pytestmark = pytest.mark.performance
 

@@ -13,15 +13,15 @@ import pytest
 from index_cases import QUICK, SMALL, planted
 
 from learned_index import EngineConfig, IndexConfig, LearnedGraphIndex
-from learned_index.evaluation.environment import describe_environment, instruction_sets
 from learned_index.kernels.intrinsics import PORTABLE, has_vnni
+from learned_index.system.environment import describe_environment, instruction_sets
 
 X, Y = planted()
 PROGRAM = """
 import json, sys
 import numpy as np, torch
 from learned_index import SearchEngine
-from learned_index.evaluation.environment import instruction_sets
+from learned_index.system.environment import instruction_sets
 from learned_index.kernels import intrinsics
 torch.set_num_threads(1)
 folder, queries = sys.argv[1], np.load(sys.argv[1] + "/queries.npy")
@@ -85,7 +85,7 @@ def test_both_paths_answer_alike(tmp_path: Path):
 @pytest.mark.slow
 def test_the_kernel_tests_pass_on_the_portable_path():
     tests = Path(__file__).parent
-    files = [tests / name for name in ("test_engine_kernels.py", "test_engine.py")]
+    files = [tests / name for name in ("kernels/test_engine_kernels.py", "engine/test_engine.py")]
     assert "passed" in portable("-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
 
 

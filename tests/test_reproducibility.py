@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import learned_index.kernels
 from learned_index import LearnedGraphIndex
-from learned_index.encoders.bow import BagOfWordsEncoder
-from learned_index.graph.building import fit_end_to_end
+from learned_index.encoders.lexical.bow import BagOfWordsEncoder
+from learned_index.index.fit import fit_end_to_end
 from learned_index.kernels.intrinsics import PORTABLE
 
 X, Y = planted()
@@ -101,7 +101,7 @@ import numpy as np, torch
 sys.path.insert(0, sys.argv[1])
 from index_cases import QUICK, SMALL, planted
 from learned_index import LearnedGraphIndex
-from learned_index.encoders.lsa import LSAEncoder
+from learned_index.encoders.lexical.lsa import LSAEncoder
 torch.set_num_threads(1)
 X, Y = planted()
 texts = [" ".join(f"w{label} u{label % 7}" for label in row.indices) for row in Y]

@@ -10,8 +10,8 @@ import torch
 from encoder_models import WORDS
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.encoders.bow import BagOfWordsEncoder
-from learned_index.graph.building import fit_end_to_end
+from learned_index.encoders.lexical.bow import BagOfWordsEncoder
+from learned_index.index.fit import fit_end_to_end
 
 N_LABELS = 40
 SMALL = IndexConfig(n_clusters=5, beam_width=2, edges_per_cluster=20)

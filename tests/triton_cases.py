@@ -13,7 +13,7 @@ import torch
 from test_index_gradients import small_index
 
 from learned_index.errors import InputError
-from learned_index.graph.device_search import search_on_device
+from learned_index.index.device_search import search_on_device
 from learned_index.kernels import (
     RowAdamW,
     RowGradients,

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.graph.training import GraphTraining
+from learned_index.index.course import GraphTraining
 from learned_index.training.optimisers import Optimisers
 from learned_index.training.processes import Processes
 from learned_index.training.sources import FrozenVectors

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.graph.adjacency import ClusterLabelGraph
+from learned_index.index.graph import ClusterLabelGraph
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,6 @@ def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    from learned_index.evaluation.environment import cpu_model
+    from learned_index.system.environment import cpu_model
 
     return f"{cpu_model()}, {torch.get_num_threads()} thread(s)"

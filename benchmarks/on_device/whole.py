@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from learned_index import LearnedGraphIndex
-from learned_index.graph.device_search import search_on_device
+from learned_index.index.device_search import search_on_device
 from learned_index.kernels import RowAdamW, kernel_implementation
 from learned_index.kernels.dispatch import Implementation
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from learned_index.data import open_dataset
-from learned_index.evaluation.environment import describe_environment
 from learned_index.persistence import atomic_file, read_json, write_json
+from learned_index.system.environment import describe_environment
 from peers.catalogue import System
 from peers.environments import ensure_environment, requirements
 from peers.prepare import training_view

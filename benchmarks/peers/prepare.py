@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from learned_index.data import DataFolder, Dataset, SplitName, open_dataset, write_dataset
 from learned_index.encoders import TfidfEncoder
-from learned_index.encoders.point_features import TEXT_FEATURES
+from learned_index.encoders.lexical.point_features import TEXT_FEATURES
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_directory, read_json, write_json
 

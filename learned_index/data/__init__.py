@@ -7,11 +7,11 @@ Example:
     >>> train.texts, train.labels, train.vocabulary  # doctest: +SKIP
 """
 
-from learned_index.data.api_docs import build_api_docs
+from learned_index.data.api_docs.build import build_api_docs
 from learned_index.data.convert import convert
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
-from learned_index.data.formats import FormatName
+from learned_index.data.formats.base import FormatName
 from learned_index.data.holdout import holdout_rows, split_folder, without_labels
 from learned_index.data.synthetic import (
     SyntheticInstance,

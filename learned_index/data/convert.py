@@ -9,7 +9,7 @@ from typing import Literal
 
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import DataFolder, open_dataset, write_dataset
-from learned_index.data.formats import FormatName
+from learned_index.data.formats.base import FormatName
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features
 

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
-from learned_index.data.formats import Format, FormatName
-from learned_index.data.jsonl_format import JsonlFormat
-from learned_index.data.npz_format import NpzFormat
-from learned_index.data.text_format import TextFormat
+from learned_index.data.formats.base import Format, FormatName
+from learned_index.data.formats.jsonl import JsonlFormat
+from learned_index.data.formats.npz import NpzFormat
+from learned_index.data.formats.text import TextFormat
+from learned_index.data.formats.xmc import XmcFormat
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.data.xmc_format import XmcFormat
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.atomic import atomic_directory
 from learned_index.persistence.foreign import reading

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.data.lines import fail, iter_lines
+from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import DataFormatError, InputError
-from learned_index.lazy import lazy_property
 from learned_index.persistence.atomic import atomic_file
+from learned_index.system.lazy import lazy_property
 from learned_index.types import PAD_ID, Int64Array
 
 _LONGEST_GUESSED = 200

@@ -18,11 +18,11 @@ from learned_index.elias.points import (
     is_trained,
     take,
 )
-from learned_index.elias.progress import Steps
 from learned_index.elias.request import HeldOut, check_request, held_out, request_key
+from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
 from learned_index.errors import InputError
-from learned_index.graph import LearnedGraphIndex
+from learned_index.index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.ranking import Combination, SparseRanker
 from learned_index.training import Progress
@@ -193,7 +193,7 @@ def _train_with_encoders(
     held: HeldOut | None,
     steps: Steps,
 ) -> None:
-    from learned_index.graph.building import fit_end_to_end
+    from learned_index.index.fit import fit_end_to_end
 
     total = model.config.n_models
     members: list[LearnedGraphIndex] = []

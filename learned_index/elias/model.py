@@ -14,12 +14,12 @@ from learned_index.data.dataset import Dataset
 from learned_index.data.holdout import holdout_rows
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
+from learned_index.elias.ensemble import Shortlist, merge
 from learned_index.elias.points import Points, dense_vectors
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.elias.shortlist import Shortlist, merge
 from learned_index.engine import EngineConfig, LabelIds, SearchEngine
 from learned_index.errors import InputError, NotFittedError
-from learned_index.graph import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
 from learned_index.text_index import check_encoder, trained_index
 from learned_index.training import Progress

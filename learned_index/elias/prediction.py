@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.elias.ensemble import Shortlist, followed_by
 from learned_index.elias.points import Points
-from learned_index.elias.shortlist import Shortlist, followed_by
 from learned_index.engine import LabelIds, SearchEngine
 from learned_index.errors import InputError
-from learned_index.graph import LearnedGraphIndex
+from learned_index.index import LearnedGraphIndex
 from learned_index.inputs.numbers import check_result_size, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
 from learned_index.text_index import restricted

@@ -12,10 +12,10 @@ from learned_index.data.dataset import Dataset
 from learned_index.data.naming import named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.points import take
-from learned_index.elias.progress import data_key
+from learned_index.elias.steps import data_key
 from learned_index.errors import InputError
-from learned_index.graph.building import validation_pair
-from learned_index.graph.partitioning import n_clusters_for
+from learned_index.index.build.partition import n_clusters_for
+from learned_index.index.fit import validation_pair
 from learned_index.inputs.points import n_rows
 from learned_index.types import Int64Array
 

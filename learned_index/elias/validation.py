@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learned_index.elias.progress import Steps
 from learned_index.elias.request import HeldOut
+from learned_index.elias.steps import Steps
 from learned_index.errors import InputError
-from learned_index.evaluation.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.inputs.points import n_rows
+from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking import Calibrator, Combination
 
 if TYPE_CHECKING:

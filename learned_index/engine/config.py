@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from learned_index.parameters import Config, parameter
+from learned_index.config import Config, parameter
 
 Precision = Literal["int8", "float16", "float32"]
 

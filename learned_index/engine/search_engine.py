@@ -24,7 +24,7 @@ from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
 from learned_index.kernels.parallel import run_ranges, split_evenly, survive_forks
-from learned_index.lazy import lazy_property
+from learned_index.system.lazy import lazy_property
 from learned_index.types import DenseMatrix, SearchResult
 
 if TYPE_CHECKING:

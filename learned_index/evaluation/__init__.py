@@ -1,51 +1,31 @@
-"""Metrics, the comparison harness, reports."""
+"""What a trained index learned: by label frequency, by edge; and the tables of the paper."""
 
-from learned_index.evaluation.compare import compare
-from learned_index.evaluation.comparison import (
-    Comparison,
-    ComparisonData,
-    ComparisonEvent,
-    ComparisonSettings,
+from learned_index.evaluation.analysis import (
+    GraphAnalysis,
+    IndexAnalysis,
+    analyse_graph,
+    analyse_index,
 )
-from learned_index.evaluation.metrics import (
-    evaluate,
-    label_propensities,
-    metric_names,
-    neighbour_recall,
-    propensities_from_counts,
+from learned_index.evaluation.deciles import (
+    frequency_groups,
+    mean_by_group,
+    recall_by_group,
 )
-from learned_index.evaluation.operating import (
-    Target,
-    best_point,
-    operating_rows,
-    pareto_front,
-    pareto_rows,
-    standard_targets,
-)
-from learned_index.evaluation.report import (
-    write_comparison,
-    write_comparison_csv,
-    write_comparison_json,
+from learned_index.evaluation.edges import (
+    clusters_per_label,
+    edge_distribution,
+    partition_overlap,
 )
 
 __all__ = [
-    "Comparison",
-    "ComparisonData",
-    "ComparisonEvent",
-    "ComparisonSettings",
-    "Target",
-    "best_point",
-    "compare",
-    "evaluate",
-    "label_propensities",
-    "metric_names",
-    "neighbour_recall",
-    "operating_rows",
-    "pareto_front",
-    "pareto_rows",
-    "propensities_from_counts",
-    "standard_targets",
-    "write_comparison",
-    "write_comparison_csv",
-    "write_comparison_json",
+    "GraphAnalysis",
+    "IndexAnalysis",
+    "analyse_graph",
+    "analyse_index",
+    "clusters_per_label",
+    "edge_distribution",
+    "frequency_groups",
+    "mean_by_group",
+    "partition_overlap",
+    "recall_by_group",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from learned_index.config import Config, parameter
 from learned_index.errors import InputError
-from learned_index.parameters import Config, parameter
 from learned_index.types import Float32Array
 
 SLOPE = 2.0

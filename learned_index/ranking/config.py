@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from learned_index.parameters import Config, parameter, seed_parameter
+from learned_index.config import Config, parameter, seed_parameter
 
 
 @dataclass(frozen=True, kw_only=True)

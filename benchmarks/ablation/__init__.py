@@ -1,0 +1,1 @@
+"""What each part of the model brings: ablations on held-out points."""

@@ -1,0 +1,97 @@
+"""The data of ``python -m benchmarks.ablation``: points to train and to measure on, encoded once for all rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from learned_index.cli.shared.common import progress_bar
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmarks.ablation.shared import AblationData
+    from learned_index.data import DataFolder, Dataset
+    from learned_index.elias.presets import ModelConfigs
+    from learned_index.types import Encoder
+
+HOLDOUT_FRACTION = 0.1
+HOLDOUT_LIMIT = 2000
+
+
+def ablation_splits(
+    folder: DataFolder, split: str, holdout: int | None, *, seed: int
+) -> tuple[Dataset, Dataset, Dataset]:
+    """The whole training split, the points to train on, and those to measure on."""
+    from learned_index.cli.shared.pipeline import choose_points
+
+    if split == "test":
+        whole, train, _ = choose_points(folder, 0, seed=seed)
+        if "test" not in folder.splits:
+            raise InputError(f"{folder.path} has no test split for --split test")
+        return whole, train, folder.read("test")
+    if holdout is None and "dev" not in folder.splits:
+        n_points = folder.read("train").n_points
+        holdout = max(1, min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * n_points)))
+    whole, train, queries = choose_points(folder, holdout, seed=seed)
+    if queries is None or queries.n_points == 0:
+        raise InputError(
+            f"{folder.path} has no dev split, and no training point can be held out without taking "
+            "a label its last one; use --split test"
+        )
+    return whole, train, queries
+
+
+def encoded_data(
+    spec: str,
+    configs: ModelConfigs,
+    whole: Dataset,
+    train: Dataset,
+    queries: Dataset,
+    *,
+    cache: str | None,
+    quiet: bool,
+) -> tuple[Encoder, AblationData]:
+    """Fit the encoder on the points that are not held out, and encode once for all rows."""
+    import numpy as np
+
+    from benchmarks.ablation.shared import AblationData
+    from learned_index.cli.shared.measure import renumbered
+    from learned_index.cli.shared.sources import (
+        bind,
+        encode_points,
+        make_encoder,
+        plain_points,
+        points_for,
+    )
+    from learned_index.elias import ELIAS
+    from learned_index.elias.points import default_features, fit_encoder, take
+
+    has_texts = train.texts is not None
+    encoder = make_encoder(spec, has_texts=has_texts, seed=configs.training.seed)
+    held = ELIAS(
+        encoder, configs.index, training=configs.training, config=configs.model
+    ).held_out_rows(train.labels)
+    kept = np.setdiff1d(np.arange(train.n_points), held)
+    points = points_for(encoder, train)
+    with progress_bar(f"fitting {spec}", quiet=quiet):
+        fit_encoder(encoder, take(points, kept), whole_split=points_for(encoder, whole))
+    vectors = encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
+    if queries.split != "train":
+        bind(encoder, queries)
+    query_vectors = encode_points(
+        encoder, points_for(encoder, queries), what="encoding queries", cache=cache, quiet=quiet
+    )
+    features = None
+    if configs.model.clustering_features == "tfidf":
+        with progress_bar("sparse features", quiet=quiet):
+            maker = default_features(plain_points(train))
+            fit_encoder(maker, take(plain_points(train), kept), whole_split=plain_points(train))
+            features = maker.encode(plain_points(train))
+    return encoder, AblationData(
+        points=plain_points(train),
+        labels_NL=train.labels,
+        vectors_ND=vectors,
+        queries=plain_points(queries),
+        query_vectors=query_vectors,
+        truth=renumbered(train.vocabulary, queries),
+        features_NV=features,
+    )

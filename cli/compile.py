@@ -1,0 +1,171 @@
+"""``li compile``: a trained model with search engines in the place of its indexes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from learned_index.cli.shared.common import (
+    emit_json,
+    handle_errors,
+    json_option,
+    progress_bar,
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+from learned_index.cli.shared.options import config_options, given_values
+from learned_index.engine.config import EngineConfig
+from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.elias import ELIAS
+    from learned_index.engine import SearchEngine
+    from learned_index.text_index import TextIndex
+
+
+@click.command(
+    epilog="Example: li compile model --out fast --tune my-data --split dev --recall 0.99"
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory of the new model."
+)
+@config_options(EngineConfig)
+@click.option(
+    "--tune",
+    type=str,
+    default=None,
+    help="Data folder, or api-docs: choose beam width and shortlist size on a split of it.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev"]),
+    default="dev",
+    show_default=True,
+    help="Split to tune on; with train, points that were trained on flatter the recall.",
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.99,
+    show_default=True,
+    help="To be reached when tuning: share of the recall of an exhaustive search.",
+)
+@click.option(
+    "-k", "k", type=click.IntRange(min=1), default=100, show_default=True, help="Depth to tune at."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model in --out.")
+@threads_option
+@quiet_option
+@json_option
+@handle_errors
+def compile_model(
+    model: Path,
+    out: Path,
+    tune: str | None,
+    split: Any,
+    recall: float,
+    k: int,
+    overwrite: bool,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Make the model in the directory MODEL small and fast for search.
+
+    The new model answers like the old one, up to the rounding of its vectors, in a fraction of
+    the time and of the memory; its arrays are mapped from the disk, not read. It can be searched,
+    evaluated and asked for information; to train on or to compare, keep the old one.
+    """
+    from learned_index.cli.shared.pipeline import check_output
+    from learned_index.elias import load_model
+    from learned_index.persistence import directory_bytes
+
+    use_threads(threads)
+    check_output(out, overwrite=overwrite)
+    config = EngineConfig(**given_values(EngineConfig, parameters))
+    loaded = load_model(model)
+    with progress_bar("compiling", quiet=quiet):
+        compiled = loaded.compiled(config)
+    values: dict[str, Any] = {"model": str(out)}
+    if tune is not None:
+        compiled, values["tuning"] = _tuned(
+            compiled, tune, split=split, recall=recall, k=k, quiet=quiet
+        )
+    with progress_bar("saving", quiet=quiet):
+        compiled.save(out, overwrite=overwrite)
+    engines = _engines(compiled)
+    values |= {
+        "n_engines": len(engines),
+        "engine_bytes": sum(engine.nbytes for engine in engines),
+        "model_bytes": directory_bytes(out),
+        "model_bytes_before": directory_bytes(model),
+        "engine": engines[0].config.to_dict(),
+    }
+    if as_json:
+        emit_json(values)
+        return
+    click.echo(
+        f"saved {out}: engine {values['engine_bytes'] / 1e6:.1f} MB, whole model "
+        f"{values['model_bytes'] / 1e6:.1f} MB (before: {values['model_bytes_before'] / 1e6:.1f})"
+    )
+    if "tuning" in values:
+        tuning = values["tuning"]
+        click.echo(
+            f"beam width {tuning['beam_width']}, shortlist {tuning['shortlist_size']}: "
+            f"{100 * tuning['recall']:.1f} % of the exhaustive recall@{k}, "
+            f"{tuning['latency_us']:.0f} us a query"
+        )
+
+
+def _engines(model: TextIndex | ELIAS) -> list[SearchEngine]:
+    from learned_index.elias import ELIAS
+    from learned_index.engine import SearchEngine
+
+    members = model.members if isinstance(model, ELIAS) else [model.index]
+    return [member for member in members if isinstance(member, SearchEngine)]
+
+
+def _tuned(
+    model: TextIndex | ELIAS, data: str, *, split: Any, recall: float, k: int, quiet: bool
+) -> tuple[TextIndex | ELIAS, dict[str, Any]]:
+    """Choose the knobs on a split; all engines of an ensemble take those of the first."""
+    from learned_index.cli.shared.measure import model_vectors, renumbered
+    from learned_index.cli.shared.sources import resolve_data
+    from learned_index.elias import ELIAS
+
+    folder = resolve_data(data, quiet=quiet)
+    if split not in folder.splits:
+        raise InputError(
+            f"the data have no {split} split to tune on, only {', '.join(folder.splits)}; "
+            "give --split train, or data with a dev split"
+        )
+    dataset = folder.read(split)
+    vectors = model_vectors(model, dataset, quiet=quiet)
+    if vectors is None:
+        raise InputError(
+            "the members of this model have encoders of their own; set --beam-width and "
+            "--shortlist-size instead of tuning"
+        )
+    truth = renumbered(model.vocabulary, dataset)
+    engines = _engines(model)
+    with progress_bar("tuning", quiet=quiet):
+        tuning = engines[0].tune(vectors, truth[:, : engines[0].n_labels], recall=recall, k=k)
+    engines = [engine.with_knobs(**tuning.knobs) for engine in engines]
+    if isinstance(model, ELIAS):
+        model.members = engines
+    else:
+        model.index = engines[0]
+    return model, {
+        **tuning.knobs,
+        "recall": tuning.recall,
+        "exhaustive_recall": tuning.exhaustive_recall,
+        "latency_us": tuning.latency_us,
+        "split": split,
+        "k": k,
+        "points": tuning.points,
+    }

@@ -1,0 +1,1 @@
+"""Encoders that count words or take feature rows."""

@@ -1,0 +1,154 @@
+"""Sparse feature rows as they are, for data that come without texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, digest, digest_arrays
+from learned_index.encoders.lexical.feature_svd import (
+    check_width,
+    feature_rows,
+    inverse_document_frequency,
+    weighted_rows,
+)
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.persistence import save_arrays
+from learned_index.persistence.contents import load_finite_arrays
+from learned_index.types import Float32Array
+
+Weighting = Literal["idf", "none"]
+
+
+class FeatureRowsEncoder(EncoderBase):
+    """Sparse feature rows scaled to length 1: what tf-idf is for texts.
+
+    Its "texts" are rows of a scipy CSR matrix. ``encode`` returns canonical CSR float32; a row
+    without an entry stays empty, and a row's bits do not depend on the batch.
+
+    Args:
+        weighting: ``"idf"`` multiplies each feature by its inverse document frequency in the
+            training rows first; ``"none"`` takes the values as they are.
+
+    Example:
+        >>> rows = sp.random(40, 12, density=0.3, format="csr", random_state=0)
+        >>> FeatureRowsEncoder().fit(rows).encode(rows[:3]).shape
+        (3, 12)
+    """
+
+    kind: ClassVar[str] = "feature-rows"
+    sparse: ClassVar[bool] = True
+
+    def __init__(self, *, weighting: Weighting = "idf") -> None:
+        if weighting not in ("idf", "none"):
+            raise InputError(f"weighting is {weighting!r}, expected 'idf' or 'none'")
+        self.weighting: Weighting = weighting
+        self._weight_F: Float32Array | None = None
+
+    def _weights(self) -> Float32Array:
+        if self._weight_F is None:
+            raise NotFittedError("the feature encoder is not fitted; call fit(features) first")
+        return self._weight_F
+
+    @property
+    def dim(self) -> int:
+        """Number of features F.
+
+        Raises:
+            NotFittedError: Before :meth:`fit`.
+        """
+        return len(self._weights())
+
+    def fit(self, texts: Sequence[str] | sp.csr_matrix) -> Self:
+        """Learn the weights of the features.
+
+        Args:
+            texts: CSR, N x F (named as in every encoder; these are feature rows).
+
+        Raises:
+            InputError: Not a sparse matrix, or without any entry.
+        """
+        rows_NF = feature_rows(texts)
+        if rows_NF.nnz == 0:
+            raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
+        weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
+        if self.weighting == "idf":
+            weight_F = inverse_document_frequency(rows_NF)
+        self._weight_F = weight_F
+        return self
+
+    def encode(self, texts: Sequence[str] | sp.csr_matrix) -> sp.csr_matrix:
+        """Return B x F float32 CSR, rows of length 1 or empty.
+
+        Args:
+            texts: CSR, B x F: the columns that :meth:`fit` saw.
+
+        Raises:
+            InputError: Texts instead of feature rows, or another number of columns.
+            NotFittedError: Before :meth:`fit`.
+        """
+        weight_F = self._weights()
+        rows_BF = feature_rows(texts)
+        check_width(rows_BF, len(weight_F))
+        return weighted_rows(rows_BF, weight_F)
+
+    def _config(self) -> dict[str, Any]:
+        return {"weighting": self.weighting}
+
+    def _content_digest(self) -> str:
+        return digest([digest_arrays({"weight": self._weights()})])
+
+    def _write(self, directory: Path) -> None:
+        save_arrays(directory / ARRAYS_FILE, {"weight": self._weights()})
+
+    @classmethod
+    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
+        encoder = cls(**config)
+        weight_F = load_finite_arrays(directory / ARRAYS_FILE)["weight"]
+        if weight_F.ndim != 1:
+            raise ModelFormatError(f"{directory}: the feature weights are no vector")
+        encoder._weight_F = weight_F
+        return encoder
+
+
+MOST_DENSE_FEATURES = 8192
+
+
+class DenseFeatureRowsEncoder(FeatureRowsEncoder):
+    """The same rows as dense vectors, for data with few features.
+
+    Measured on Delicious (500 features): an index on the features themselves is 1.4 points better
+    in P@1 than one on their SVD of 256 dimensions, and than one on all 500 rotated ones: features
+    one by one are what an adaptive optimiser works best on.
+
+    Args:
+        weighting: As in :class:`FeatureRowsEncoder`.
+    """
+
+    kind: ClassVar[str] = "dense-feature-rows"
+    sparse: ClassVar[bool] = False
+
+    def __init__(self, *, weighting: Weighting = "none") -> None:
+        super().__init__(weighting=weighting)
+
+    def fit(self, texts: Sequence[str] | sp.csr_matrix) -> Self:
+        """See :meth:`FeatureRowsEncoder.fit`.
+
+        Raises:
+            InputError: More than 8192 features.
+        """
+        n_features = feature_rows(texts).shape[1]
+        if n_features > MOST_DENSE_FEATURES:
+            raise InputError(
+                f"the rows have {n_features} features, dense vectors are for at most "
+                f"{MOST_DENSE_FEATURES}; use lsa:DIM, an SVD of the features"
+            )
+        return super().fit(texts)
+
+    def encode(self, texts: Sequence[str] | sp.csr_matrix) -> Any:
+        """Return B x F float32, rows of length 1 or zero; see :meth:`FeatureRowsEncoder.encode`."""
+        return super().encode(texts).toarray()

@@ -1,0 +1,277 @@
+"""Named sets of parameters for ``li train-index --preset`` and ``li train --preset``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+
+from learned_index.elias.config import EliasConfig
+from learned_index.errors import InputError
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.ranking import RankerConfig
+
+MOST_FEATURES_AS_THEY_ARE = 512
+Command = Literal["train-index", "train"]
+Overrides = dict[str, dict[str, Any]]
+"""Section (``index``, ``training``, ``ranker``, ``model``) to field to value."""
+
+
+class Preset(TypedDict):
+    """What differs from the defaults of the configuration classes.
+
+    ``by_labels`` holds (largest number of labels, values) in ascending order; the first entry
+    that is large enough counts on top of the others, None is any number.
+    """
+
+    command: Command
+    help: str
+    encoder: str
+    index: dict[str, Any]
+    training: dict[str, Any]
+    ranker: NotRequired[dict[str, Any]]
+    model: NotRequired[dict[str, Any]]
+    by_labels: NotRequired[list[tuple[int | None, Overrides]]]
+    labels_per_cluster: NotRequired[int]
+    """C is the power of two nearest to L divided by this."""
+
+
+PRESETS: dict[str, Preset] = {
+    "default": {
+        "command": "train-index",
+        "help": "both stages, frozen MiniLM vectors",
+        "encoder": "minilm:128",
+        "index": {},
+        "training": {},
+    },
+    "fast": {
+        "command": "train-index",
+        "help": "a few epochs on LSA vectors only: for a first look",
+        "encoder": "lsa",
+        "index": {"shortlist_size": 1000},
+        "training": {"stage1_epochs": 2, "stage2_epochs": 2},
+    },
+    "accurate": {
+        "command": "train-index",
+        "help": "wider beam, larger shortlist, half the rate for twice as long",
+        "encoder": "minilm:128",
+        "index": {"beam_width": 30, "shortlist_size": 3000},
+        "training": {"stage1_epochs": 3, "stage2_epochs": 9, "learning_rate": 0.015},
+    },
+    # MiniLM on the first 128 tokens measured best in every column of held-out l4s-en records:
+    # LSA beside it costs P@1 (the ranker sees the words anyway), 256 tokens bring nothing.
+    "cpu": {
+        "command": "train",
+        "help": "frozen MiniLM vectors, ranker on words and vectors, calibration: minutes on a "
+        "laptop",
+        "encoder": "minilm:128",
+        "index": {},
+        "training": {},
+    },
+    "bow": {
+        "command": "train",
+        "help": "a bag of words trained end to end with the index",
+        "encoder": "bow",
+        "index": {},
+        "training": {},
+        "model": {"train_encoder": "yes"},
+    },
+    "minilm": {
+        "command": "train",
+        "help": "MiniLM fine-tuned end to end: for a GPU, or small data",
+        "encoder": "minilm",
+        "index": {},
+        "training": {
+            "batch_size": 256,
+            "encoder_learning_rate": 1e-4,
+            "gradient_clip": 1.0,
+            "warm_epochs": 2,
+            "stage1_epochs": 4,
+            "stage2_epochs": 10,
+        },
+        "model": {"train_encoder": "yes"},
+    },
+    # The constants of ELIAS (Gupta et al., NeurIPS 2022, arXiv 2210.08410): alpha 10, beam 20,
+    # K 2000, lambda 0.05, M = 10 L/C, edges that start uniform, C a power of two near L/64 (2048
+    # for 131K labels, 8192 for 670K). Rates, epochs and batch are in the range of the paper's but
+    # chosen here: more labels come with more points, so fewer epochs and lower rates.
+    "bert": {
+        "command": "train",
+        "help": "BERT fine-tuned end to end with the paper's constants: for a GPU",
+        "encoder": "hf:bert-base-uncased",
+        "index": {
+            "router_scale": 10.0,
+            "beam_width": 20,
+            "shortlist_size": 2000,
+            "projection": "none",
+        },
+        "training": {
+            "batch_size": 512,
+            "learning_rate": 1e-2,
+            "edge_learning_rate": 1e-2,
+            "encoder_weight_decay": 0.01,
+            "shortlist_loss_weight": 0.05,
+            "edge_init": "uniform",
+            "warmup_fraction": 0.1,
+            "gradient_clip": 1.0,
+        },
+        "model": {"train_encoder": "yes", "validation_limit": 5000},
+        "labels_per_cluster": 64,
+        "by_labels": [
+            (
+                200_000,
+                {
+                    "training": {
+                        "encoder_learning_rate": 1e-4,
+                        "warm_epochs": 10,
+                        "stage1_epochs": 10,
+                        "stage2_epochs": 40,
+                    },
+                },
+            ),
+            (
+                1_000_000,
+                {
+                    "training": {
+                        "encoder_learning_rate": 5e-5,
+                        "warm_epochs": 10,
+                        "stage1_epochs": 10,
+                        "stage2_epochs": 40,
+                        "label_update_every": 2,
+                    },
+                },
+            ),
+            (
+                None,
+                {
+                    "training": {
+                        "encoder_learning_rate": 2e-5,
+                        "warm_epochs": 5,
+                        "stage1_epochs": 10,
+                        "stage2_epochs": 30,
+                        "label_update_every": 4,
+                    },
+                },
+            ),
+        ],
+    },
+}
+"""The presets by name; ``encoder`` is what ``--encoder`` would be."""
+
+
+class ModelConfigs(NamedTuple):
+    """Everything that configures an :class:`~learned_index.elias.ELIAS` model but the encoder."""
+
+    index: IndexConfig  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    training: TrainingConfig
+    ranker: RankerConfig
+    model: EliasConfig
+
+
+def preset_names(command: Command) -> list[str]:
+    """Return the names of the presets of one command."""
+    return [name for name, preset in PRESETS.items() if preset["command"] == command]
+
+
+def preset_help(command: Command) -> str:
+    """Return one line that explains the presets of one command."""
+    names = preset_names(command)
+    return "; ".join(f"{name}: {PRESETS[name]['help']}" for name in names) + "."
+
+
+def preset_encoder(name: str, *, n_features: int | None) -> str:
+    """Return what ``--encoder`` is by default: the preset's, or one for sparse features.
+
+    Features are taken as they are where there are at most 512, else by an SVD.
+
+    Args:
+        name: A key of :data:`PRESETS`.
+        n_features: Columns of sparse features; None: the points are texts.
+
+    Raises:
+        InputError: The preset trains a text encoder, and there are no texts.
+    """
+    preset = _find(name)
+    if n_features is None:
+        return preset["encoder"]
+    if preset.get("model", {}).get("train_encoder") == "yes":
+        raise InputError(
+            f"preset {name!r} trains a text encoder, but the data have sparse features and no "
+            "texts; use --preset cpu"
+        )
+    return "features" if n_features <= MOST_FEATURES_AS_THEY_ARE else "lsa"
+
+
+def preset_configs(
+    name: str,
+    *,
+    index: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> tuple[IndexConfig, TrainingConfig]:
+    """Build the configurations of a preset of ``li train-index``.
+
+    Args:
+        name: A key of :data:`PRESETS`.
+        index: Values of :class:`IndexConfig` that take precedence over the preset's.
+        training: Values of :class:`TrainingConfig` that take precedence over the preset's.
+
+    Raises:
+        InputError: No such preset, or an unknown or unusable value.
+    """
+    preset = _find(name)
+    return (
+        IndexConfig.from_dict({**preset["index"], **(index or {})}),
+        TrainingConfig.from_dict({**preset["training"], **(training or {})}),
+    )
+
+
+def model_configs(
+    name: str,
+    *,
+    n_labels: int,
+    index: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    ranker: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+) -> ModelConfigs:
+    """Build the configurations of a preset of ``li train`` for data of a size.
+
+    Args:
+        name: A key of :data:`PRESETS`.
+        n_labels: Labels of the data.
+        index: Values of :class:`IndexConfig` that take precedence over the preset's.
+        training: Values of :class:`TrainingConfig` likewise.
+        ranker: Values of :class:`RankerConfig` likewise.
+        model: Values of :class:`EliasConfig` likewise.
+
+    Raises:
+        InputError: No such preset, or an unknown or unusable value.
+    """
+    preset = _find(name)
+    sized: Overrides = {}
+    for limit, overrides in preset.get("by_labels", []):
+        if limit is None or n_labels <= limit:
+            sized = overrides
+            break
+
+    def merged(
+        section: str, base: Mapping[str, Any], given: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return {**base, **sized.get(section, {}), **(given or {})}
+
+    base_index: dict[str, Any] = dict(preset["index"])
+    if "labels_per_cluster" in preset:
+        wanted = max(1.0, n_labels / preset["labels_per_cluster"])
+        base_index["n_clusters"] = 2 ** round(math.log2(wanted))
+    return ModelConfigs(
+        IndexConfig.from_dict(merged("index", base_index, index)),
+        TrainingConfig.from_dict(merged("training", preset["training"], training)),
+        RankerConfig.from_dict(merged("ranker", preset.get("ranker", {}), ranker)),
+        EliasConfig.from_dict(merged("model", preset.get("model", {}), model)),
+    )
+
+
+def _find(name: str) -> Preset:
+    if name not in PRESETS:
+        raise InputError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,259 @@
+"""The steps of a training: their times, their events, their state on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
+from learned_index.index import LearnedGraphIndex
+from learned_index.persistence import (
+    MANIFEST_NAME,
+    atomic_directory,
+    atomic_file,
+    load_arrays,
+    read_json,
+    read_manifest,
+    reading_model,
+    recover,
+    remove_directory,
+    save_arrays,
+    sweep_directory,
+    write_json,
+    write_manifest,
+)
+from learned_index.ranking import SparseRanker
+from learned_index.training import Progress, TrainingEvent
+from learned_index.training.processes import is_first_process
+from learned_index.types import Encoder
+
+if TYPE_CHECKING:
+    from learned_index.training import CheckpointOptions
+
+logger = logging.getLogger(__name__)
+
+_STATE = "training.json"
+_WEIGHTS = "encoder.safetensors"
+_OURS = re.compile(
+    r"training\.json|finished_(ranker|member_\d+)|member_\d+|\.(training|finished|member).+"
+)
+
+
+def data_key(texts: Any, labels_NL: sp.csr_matrix, settings: Any) -> str:
+    """SHA-256 of training points, labels and settings: what a checkpoint belongs to.
+
+    Args:
+        texts: N texts, or CSR N x F.
+        labels_NL: CSR N x L.
+        settings: JSON-able.
+    """
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for matrix in (labels_NL, *([texts] if sp.issparse(texts) else [])):
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            sha.update(np.ascontiguousarray(array).view(np.uint8).data)
+    if not sp.issparse(texts):
+        for text in texts:
+            sha.update(len(text).to_bytes(8, "little") + text.encode("utf-8", "surrogatepass"))
+    return sha.hexdigest()
+
+
+class Steps:
+    """Times, reports and keeps the steps of one training.
+
+    Of several processes that train together, the first one reports and keeps.
+
+    Args:
+        progress: Receives the events.
+        checkpoint: Where finished steps are kept; None keeps nothing.
+
+    Attributes:
+        seconds: Time of each step, in order.
+    """
+
+    def __init__(
+        self, progress: Progress | None = None, checkpoint: CheckpointOptions | None = None
+    ) -> None:
+        self._writes = is_first_process()
+        self._progress = progress if self._writes else None
+        self._checkpoint = checkpoint
+        self.seconds: dict[str, float] = {}
+
+    def open(self, key: str) -> None:
+        """Take possession of the checkpoint's directory.
+
+        Raises:
+            InputError: It belongs to a training with other data or another configuration.
+        """
+        if self._checkpoint is None or not self._writes:
+            return
+        path = Path(self._checkpoint.directory) / _STATE
+        check_directory(path.parent)
+        if path.is_file() and self._checkpoint.resume:
+            found = read_json(path)
+            if not isinstance(found, dict) or found.get("key") != key:
+                raise InputError(
+                    f"{path.parent} holds the state of a training on other data or with another "
+                    "configuration; repeat the call that began it, or choose another directory"
+                )
+            return
+        if not self._checkpoint.resume:
+            discard_progress(path.parent)
+        with atomic_file(path) as temporary:
+            write_json(temporary, {"key": key})
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step and tell its begin and end; stop before it where a stop is asked for."""
+        self.stop_if_asked()
+        self.tell(name, 0, 1)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.tell(name, 1, 1)
+
+    def tell(self, name: str, done: int, total: int) -> None:
+        """Report that a step has come so far."""
+        if self._progress is not None:
+            self._progress(TrainingEvent(name, 0, 1, done, max(total, 1)))
+
+    def stop_if_asked(self) -> None:
+        """End the training where its caller wants that.
+
+        Raises:
+            TrainingInterrupted: A stop is asked for.
+        """
+        checkpoint = self._checkpoint
+        if checkpoint is not None and checkpoint.stop is not None and checkpoint.stop():
+            raise TrainingInterrupted(
+                f"training was stopped; its state is in {checkpoint.directory}, the same call "
+                "goes on from there"
+            )
+
+    def member_progress(self, number: int, total: int) -> Progress | None:
+        """Return the callback for the training of one member."""
+        progress = self._progress
+        if progress is None or total == 1:
+            return progress
+        prefix = f"model {number + 1}/{total}: "
+        return lambda event: progress(replace(event, stage=prefix + event.stage))
+
+    def member_checkpoint(self, number: int) -> CheckpointOptions | None:
+        """Return where the training of one member keeps its state."""
+        if self._checkpoint is None:
+            return None
+        directory = Path(self._checkpoint.directory) / f"member_{number}"
+        return replace(self._checkpoint, directory=directory)
+
+    # -- finished steps on disk -----------------------------------------------------------------
+
+    def _finished(self, name: str) -> Path | None:
+        if self._checkpoint is None:
+            return None
+        return Path(self._checkpoint.directory) / f"finished_{name}"
+
+    def _kept(self, name: str) -> Path | None:
+        """The directory of a finished step; None where there is none."""
+        target = self._finished(name)
+        if target is not None:
+            recover(target)
+        return target if target is not None and (target / MANIFEST_NAME).is_file() else None
+
+    def keep_member(self, number: int, index: LearnedGraphIndex, encoder: Encoder | None) -> None:
+        """Keep a trained index, and the weights of the encoder trained with it."""
+        target = self._finished(f"member_{number}")
+        if target is None or not self._writes:
+            return
+        with atomic_directory(target, overwrite=True) as temporary:
+            index.save_pretrained(temporary / "index")
+            if encoder is not None:
+                assert isinstance(encoder, nn.Module)
+                state = encoder.state_dict()
+                arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
+                save_arrays(temporary / _WEIGHTS, arrays)
+            write_manifest(temporary, kind="elias-member", config={})
+
+    def kept_member(self, number: int, encoder: Encoder | None) -> LearnedGraphIndex | None:
+        """Return a kept index, and give the encoder its trained weights; None: there is none."""
+        target = self._kept(f"member_{number}")
+        if target is None:
+            return None
+        with _reading(target):
+            manifest = read_manifest(target, kind="elias-member")
+            index = LearnedGraphIndex.from_pretrained(target / "index", verify=False)
+            if encoder is not None:
+                assert isinstance(encoder, nn.Module)
+                with reading_model(target, "encoder"):
+                    arrays = load_arrays(manifest.file(_WEIGHTS))
+                    encoder.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
+        return index
+
+    def keep_ranker(self, ranker: SparseRanker) -> None:
+        """Keep a trained ranker."""
+        target = self._finished("ranker")
+        if target is not None:
+            with atomic_directory(target, overwrite=True) as temporary:
+                ranker.save(temporary)
+
+    def kept_ranker(self) -> SparseRanker | None:
+        """Return the kept ranker; None: there is none."""
+        target = self._kept("ranker")
+        if target is None:
+            return None
+        with _reading(target):
+            return SparseRanker.load(target)
+
+
+@contextmanager
+def _reading(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except ModelFormatError as error:
+        raise ModelFormatError(
+            f"the state of the training in {target} is damaged ({error}); remove this "
+            "directory: this part is trained again"
+        ) from error
+
+
+def discard_progress(directory: Path) -> None:
+    """Remove the state of a training, and its directory where nothing else is in it."""
+    sweep_directory(directory)
+    for path in directory.glob("*"):
+        if not _OURS.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            remove_directory(path)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it holds something else
+        directory.rmdir()
+
+
+def check_directory(directory: Path) -> None:
+    """Refuse a directory that holds other things: it would be mixed up with the state.
+
+    Raises:
+        InputError: It does, or it is a file.
+    """
+    if not directory.is_dir():
+        if directory.exists():
+            raise InputError(f"{directory} is a file, expected a checkpoint directory")
+        return
+    for path in directory.iterdir():
+        if not _OURS.fullmatch(path.name):
+            raise InputError(
+                f"{directory} holds {path.name}, which is no state of a training; give a "
+                "checkpoint directory of its own"
+            )

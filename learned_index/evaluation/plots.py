@@ -1,0 +1,144 @@
+"""Pictures of an analysis and of an ablation, as PNG files that appear when they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learned_index.evaluation.analysis import IndexAnalysis
+from learned_index.persistence import atomic_file
+
+# Distinguishable with colour-blind eyes (Okabe and Ito).
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+NARROWEST = 2.0
+"""Percentage points that an axis of a sweep shows at least, so that noise looks like noise."""
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
+
+
+def _figure(columns: int, *, height: float = 4.2) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * columns, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, columns, squeeze=False)
+    return figure, list(panels[0])
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
+    """Draw recall by group, clusters per label by group, and the histogram of edge weights.
+
+    Several graphs (an ensemble) are drawn beside each other in the second panel and as lines in
+    the third.
+
+    Args:
+        analysis: What to draw.
+        path: The PNG.
+    """
+    figure, (left, middle, right) = _figure(3)
+    groups = np.arange(1, len(analysis.group_sizes) + 1)
+    recall = [np.nan if value is None else value for value in analysis.recall]
+    left.bar(groups, recall, color=BLUE)
+    left.set_ylabel(f"R@{analysis.k}: true (point, label) pairs found (%)")
+    left.set_ylim(0, 105)
+    for group, value in zip(groups, recall, strict=True):
+        text = "none" if np.isnan(value) else f"{value:.0f}"
+        left.text(group, 0 if np.isnan(value) else value, text, ha="center", va="bottom", size=8)
+    n_graphs = len(analysis.graphs)
+    width = 0.8 / n_graphs
+    for number, graph in enumerate(analysis.graphs):
+        place = groups + (number - (n_graphs - 1) / 2) * width
+        name = f"model {number + 1}"
+        colour = COLOURS[number % len(COLOURS)]
+        middle.bar(place, graph.clusters_per_label, width, color=colour, label=name)
+        bins = graph.distribution
+        right.stairs(bins.bin_counts, bins.bin_edges, color=colour, fill=n_graphs == 1, label=name)
+    middle.set_ylabel(f"clusters per label (edges above {analysis.edge_threshold:g})")
+    # "1-4 x" below each group: how often its labels were trained.
+    counts = [f"{low}" if low == high else f"{low}-{high}" for low, high in analysis.group_counts]
+    for axes in (left, middle):
+        axes.set_xticks(groups, [f"{g}\n{c}" for g, c in zip(groups, counts, strict=True)], size=7)
+        axes.set_xlabel("labels by frequency, most frequent first; below: training points each")
+        axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
+        axes.set_axisbelow(True)
+    if any(graph.distribution.n_edges for graph in analysis.graphs):
+        right.set_yscale("log")
+    right.set_xlabel("edge weight")
+    right.set_ylabel("edges")
+    right.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
+    if n_graphs > 1:
+        middle.legend(frameon=False)
+    _save(figure, path)
+
+
+def plot_sweep(
+    values: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    label: str,
+    log: bool = False,
+    reference: Mapping[str, float] | None = None,
+) -> None:
+    """Draw metrics against the value of one parameter, one panel each.
+
+    Args:
+        values: The parameter's values, one for each row.
+        series: Name of the metric -> its values in percent.
+        path: The PNG.
+        label: What the parameter is, below the panels.
+        log: Logarithmic axis of values.
+        reference: Name of the metric -> value drawn as a dashed line.
+    """
+    figure, panels = _figure(len(series), height=3.6)
+    order = np.argsort(values, kind="stable")
+    for number, (axes, (name, metric)) in enumerate(zip(panels, series.items(), strict=True)):
+        x, y = np.asarray(values, float)[order], np.asarray(metric, float)[order]
+        axes.plot(x, y, marker="o", color=COLOURS[number % len(COLOURS)])
+        if reference is not None:
+            axes.axhline(reference[name], linestyle="--", linewidth=1, color="#555555")
+        if log:
+            axes.set_xscale("log")
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.minorticks_off()
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"{name} (%)")
+        axes.grid(visible=True, linewidth=0.4, alpha=0.5)
+        shown = y if reference is None else np.append(y, reference[name])
+        middle, half = (shown.max() + shown.min()) / 2, 0.6 * (shown.max() - shown.min())
+        half = max(half, NARROWEST / 2)
+        axes.set_ylim(middle - half, middle + half)
+    _save(figure, path)
+
+
+def plot_build_up(names: Sequence[str], series: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw the rows of a build-up table as bars, one panel for each metric.
+
+    Args:
+        names: Names of the rows, from top to bottom.
+        series: Name of the metric -> its values in percent.
+        path: The PNG.
+    """
+    figure, panels = _figure(len(series), height=1.2 + 0.42 * len(names))
+    rows = np.arange(len(names))
+    for number, (axes, (metric, values)) in enumerate(zip(panels, series.items(), strict=True)):
+        numbers = np.asarray(values, float)
+        axes.barh(rows, numbers, color=COLOURS[number % len(COLOURS)])
+        for row, value in zip(rows, numbers, strict=True):
+            axes.text(value, row, f" {value:.2f}", va="center", size=8)
+        low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        # Bars that differ in the second digit need a shortened axis; the numbers stand at them.
+        start = max(0.0, low - 0.5 * max(high - low, 1.0))
+        axes.set_xlim(start, high + 0.25 * max(high - start, 1.0))
+        axes.set_yticks(rows, names if number == 0 else [""] * len(names))
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{metric} (%), axis from {start:.1f}")
+    _save(figure, path)

@@ -1,0 +1,231 @@
+"""The sparse weighted graph from clusters to labels (paper, sections 3.1 and 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from learned_index.errors import InputError
+from learned_index.kernels.edges import edge_strengths, edge_weights
+from learned_index.kernels.intrinsics import bits_of_float
+from learned_index.types import Int64Array
+
+if TYPE_CHECKING:
+    from learned_index.index.pruning import PruningReport
+
+_LOW_HALF, _HALF = np.uint64(2**32 - 1), np.uint64(32)
+
+
+@numba.njit(nogil=True, cache=True)
+def _strongest(edge_labels, weights, best, cluster):
+    """Clusters of the labels' strongest edges, the lowest of equal ones, -1 for no edge.
+
+    A cell of ``best``, 0 before, holds the bits of a weight above the cluster's number, counted
+    from the last: the larger number is the better edge, and no branch depends on the data. Pads
+    lead to the cell beyond the labels.
+    """
+    beyond = np.uint32(best.shape[0] - 1)
+    for c in range(np.uint64(edge_labels.shape[0])):
+        for m in range(np.uint64(edge_labels.shape[1])):
+            label = min(np.uint32(edge_labels[c, m]), beyond)
+            bits = np.uint64(np.uint32(bits_of_float(weights[c, m])))
+            best[label] = max(best[label], (bits << _HALF) | (_LOW_HALF - c))
+    for i in range(cluster.shape[0]):
+        cell = best[i]
+        cluster[i] = np.int64(_LOW_HALF - (cell & _LOW_HALF)) if cell > 0 else -1
+
+
+class ClusterLabelGraph(nn.Module):
+    """Row-sparse adjacency A (C x L) with M kept labels per cluster.
+
+    Stored as two dense C x M tensors: label ids and, once the edges are learned, their logits. A
+    fixed graph (stage 1, the tree) has no logits and weight 1 on every edge. A pruned graph holds
+    fixed weights in place of logits: a softmax over the edges left would change them.
+
+    Args:
+        edge_labels_CM: int32, -1 where a row has fewer than M edges.
+        n_labels: L.
+        edge_logits_CM: float32 logits ``a``, or None for a fixed graph.
+        edge_weights_CM: float32 weights in [0, 1] that are not trained, in place of logits.
+        scale: beta of ``e = min(1, beta * softmax(a))``.
+
+    Attributes:
+        edge_labels_CM: Buffer, int32.
+        edge_logits_CM: Parameter or None.
+        edge_weights_CM: Buffer or None.
+        pruning: What was dropped, if the graph was pruned.
+    """
+
+    edge_labels_CM: torch.Tensor
+    edge_weights_CM: torch.Tensor | None
+
+    def __init__(
+        self,
+        edge_labels_CM: torch.Tensor,
+        n_labels: int,
+        *,
+        edge_logits_CM: torch.Tensor | None = None,
+        edge_weights_CM: torch.Tensor | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if edge_logits_CM is not None and edge_weights_CM is not None:
+            raise InputError("a graph has logits or fixed weights of its edges, got both")
+        if edge_weights_CM is not None and (
+            edge_weights_CM.shape != edge_labels_CM.shape or edge_weights_CM.dtype != torch.float32
+        ):
+            raise InputError(
+                f"edge weights are {edge_weights_CM.dtype} {tuple(edge_weights_CM.shape)}, "
+                f"expected torch.float32 {tuple(edge_labels_CM.shape)} as their labels"
+            )
+        self.n_labels = n_labels
+        self.scale = scale
+        self.pruning: PruningReport | None = None
+        self.register_buffer("edge_labels_CM", edge_labels_CM.to(torch.int32).contiguous())
+        self.edge_logits_CM = None if edge_logits_CM is None else nn.Parameter(edge_logits_CM)
+        self.register_buffer("edge_weights_CM", edge_weights_CM)
+
+    @classmethod
+    def from_partition(cls, cluster_of_label_L: Int64Array, n_clusters: int) -> ClusterLabelGraph:
+        """The fixed graph in which every label hangs from its one cluster, with weight 1."""
+        order = np.argsort(cluster_of_label_L, kind="stable")
+        counts = np.bincount(cluster_of_label_L, minlength=n_clusters)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        edge_labels = np.full((n_clusters, int(counts.max())), -1, np.int32)
+        row = cluster_of_label_L[order]
+        edge_labels[row, np.arange(len(order)) - offsets[row]] = order
+        return cls(torch.from_numpy(edge_labels), len(cluster_of_label_L))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts_CL: sp.csr_matrix,
+        cluster_of_label_L: Int64Array,
+        *,
+        edges_per_cluster: int,
+        scale: float,
+        init: str,
+        seed: int,
+    ) -> ClusterLabelGraph:
+        """The graph that starts stage 2: the M labels that most visit each cluster.
+
+        Args:
+            counts_CL: CSR, A' = M^T Y: how much the points of label l visit cluster c.
+            cluster_of_label_L: Stage-1 partition. A label that no row's top M keeps is put back
+                into the row of its strongest count (of its stage-1 cluster if it has none), in
+                place of the row's weakest edge that its label can spare: every label stays
+                reachable.
+            edges_per_cluster: M.
+            scale: beta.
+            init: ``"counts"``: a = log of the counts, so that e starts proportional to them;
+                ``"uniform"``: a ~ U(0, 1), the paper's choice.
+            seed: Seed of the uniform start.
+        """
+        counts_CL = counts_CL.tocsr()
+        C, L = counts_CL.shape
+        M = min(edges_per_cluster, L)
+        edge_labels = np.full((C, M), -1, np.int64)
+        edge_counts = np.zeros((C, M), np.float32)
+        for c in range(C):
+            span = slice(counts_CL.indptr[c], counts_CL.indptr[c + 1])
+            values, columns = counts_CL.data[span], counts_CL.indices[span]
+            top = np.lexsort((columns, -values))[:M]
+            edge_labels[c, : len(top)] = columns[top]
+            edge_counts[c, : len(top)] = values[top]
+        _attach_orphans(edge_labels, edge_counts, counts_CL, cluster_of_label_L)
+        logits: npt.NDArray[np.float32]
+        if init == "counts":
+            logits = np.log(np.maximum(edge_counts, np.float32(1e-3)))
+        else:
+            rng = np.random.default_rng(seed)
+            logits = np.asarray(rng.random(edge_counts.shape, dtype=np.float32))
+        return cls(
+            torch.from_numpy(edge_labels),
+            L,
+            edge_logits_CM=torch.from_numpy(logits),
+            scale=scale,
+        )
+
+    def weights(self) -> torch.Tensor:
+        """Edge weights e, float32 C x M in [0, 1], 0 at pads; differentiable in the logits."""
+        if self.edge_logits_CM is None:
+            return torch.clamp(self.strengths(), max=1.0)
+        return edge_weights(self.edge_logits_CM, self.edge_labels_CM, self.scale)
+
+    def strengths(self) -> torch.Tensor:
+        """Edge weights before the cut at 1 where they are known: they order equal weights."""
+        if self.edge_weights_CM is not None:
+            return self.edge_weights_CM
+        if self.edge_logits_CM is None:
+            return (self.edge_labels_CM >= 0).to(torch.float32)
+        return edge_strengths(self.edge_logits_CM, self.edge_labels_CM, self.scale)
+
+    def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
+        """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""
+        weights = (self.weights() if weights_CM is None else weights_CM).detach()
+        if weights.device.type != "cpu":
+            return self._strongest_torch(weights)
+        best = np.zeros(self.n_labels + 1, np.uint64)
+        cluster = np.empty(self.n_labels, np.int64)
+        _strongest(self.edge_labels_CM.numpy(), weights.numpy(), best, cluster)
+        return torch.from_numpy(cluster)
+
+    def _strongest_torch(self, weights_CM: torch.Tensor) -> torch.Tensor:
+        """Plain torch version for other devices: of equal edges the lowest cluster's."""
+        C, M = weights_CM.shape
+        present = (self.edge_labels_CM >= 0).reshape(-1)
+        labels = self.edge_labels_CM.reshape(-1)[present].long()
+        weights = weights_CM.reshape(-1)[present]
+        clusters = torch.arange(C, device=weights.device).repeat_interleave(M)[present]
+        best = weights.new_full((self.n_labels,), -1.0)
+        best.scatter_reduce_(0, labels, weights, "amax")
+        wins = weights == best[labels]
+        first = torch.full((self.n_labels,), C, device=weights.device)
+        first.scatter_reduce_(0, labels[wins], clusters[wins], "amin")
+        return torch.where(first == C, -1, first)
+
+
+def _attach_orphans(
+    edge_labels: Int64Array,
+    edge_counts: np.ndarray[Any, np.dtype[np.float32]],
+    counts_CL: sp.csr_matrix,
+    cluster_of_label_L: Int64Array,
+) -> None:
+    C, M = edge_labels.shape
+    L = counts_CL.shape[1]
+    if C * M < L:
+        raise InputError(
+            f"{C} clusters with {M} edges hold at most {C * M} labels, there are {L}; raise "
+            "edges_per_cluster or n_clusters"
+        )
+    degree = np.bincount(edge_labels[edge_labels >= 0], minlength=L)
+    orphans = np.flatnonzero(degree == 0)
+    if not len(orphans):
+        return
+    by_label = counts_CL.tocsc()
+    free = (edge_labels >= 0).sum(axis=1)
+    for label in orphans:
+        span = slice(by_label.indptr[label], by_label.indptr[label + 1])
+        clusters = by_label.indices[span][np.argsort(-by_label.data[span], kind="stable")]
+        candidates = [*clusters.tolist(), int(cluster_of_label_L[label])]
+        for c in [*candidates, *range(C)]:
+            value = np.float32(counts_CL[c, label])
+            if free[c] < M:
+                slot = int(free[c])
+                free[c] += 1
+            else:
+                spare = np.flatnonzero(degree[edge_labels[c]] > 1)
+                if not len(spare):
+                    continue
+                slot = int(spare[np.argmin(edge_counts[c, spare])])
+                degree[edge_labels[c, slot]] -= 1
+            edge_labels[c, slot] = label
+            edge_counts[c, slot] = value
+            degree[label] = 1
+            break

@@ -1,0 +1,312 @@
+"""The learned index: a sparse weighted graph from clusters to labels, trained end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import scipy.sparse as sp
+
+from learned_index.engine import EngineConfig, SearchEngine, Tuning, tune
+from learned_index.index.network import IndexNetwork
+from learned_index.index.pruning import Keep
+from learned_index.inputs.labels import Labels
+from learned_index.inputs.numbers import check_result_size, whole_numbers
+from learned_index.inputs.vectors import as_query_rows
+from learned_index.kernels.search import search_cpu
+from learned_index.training.checkpoint import CheckpointOptions
+from learned_index.training.events import Progress
+from learned_index.types import DenseMatrix, SearchResult
+
+
+class LearnedGraphIndex(IndexNetwork):
+    """Search index over labels, learned from (vector, labels) examples.
+
+    A query is scored against C clusters (in a deep index: against those that the best regions
+    reach); the best W are explored along their M weighted edges to labels; the K labels with the
+    best paths get the probability ``p = y_hat * sigmoid(w . x + b)``
+    (Gupta et al., ELIAS, NeurIPS 2022, equations 1 to 8).
+
+    Args:
+        config: Shape and constants.
+        training: How :meth:`fit` trains, and the loss weight that :meth:`forward` uses.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> centres = rng.normal(size=(50, 16)).astype(np.float32)
+        >>> labels = [[i % 50] for i in range(2000)]
+        >>> vectors = np.stack([centres[y[0]] + 0.1 * rng.normal(size=16) for y in labels])
+        >>> index = LearnedGraphIndex().fit(vectors, labels)
+        >>> ids, scores = index.search(centres[:3], k=1)
+        >>> ids[:, 0].tolist()
+        [0, 1, 2]
+    """
+
+    # -- building -------------------------------------------------------------------------------
+
+    def build_partition(
+        self,
+        embeddings: DenseMatrix,
+        labels: Labels,
+        *,
+        clustering_features: sp.csr_matrix | None = None,
+    ) -> Self:
+        """Cluster the labels and make all parameters: the state at the start of stage 1.
+
+        Args:
+            embeddings: N x D.
+            labels: CSR N x L, or N lists of label ids.
+            clustering_features: Optional CSR N x V (tf-idf) joined with the embeddings for the
+                clustering (the paper's psi).
+        """
+        from learned_index.index.fit import build_partition
+
+        build_partition(self, embeddings, labels, clustering_features=clustering_features)
+        return self
+
+    def build_graph(self, embeddings: DenseMatrix, labels: Labels) -> Self:
+        """Replace the partition by learnable edges (initialisation of A, between the stages).
+
+        Args:
+            embeddings: N x D, the training points.
+            labels: Their labels.
+        """
+        from learned_index.index.fit import build_graph
+
+        build_graph(self, embeddings, labels)
+        return self
+
+    def build_hierarchy(
+        self, embeddings: DenseMatrix, *, epochs: int = 1, batch_size: int | None = None
+    ) -> Self:
+        """Make the index deep, or its regions anew: the rest stays as it is.
+
+        Regions are cut from the clusters and trained to lead to the clusters that the index's own
+        routing explores. That needs vectors without labels, and minutes where :meth:`fit` needs
+        hours. ``hierarchy`` of the configuration becomes ``"deep"``.
+
+        Args:
+            embeddings: N x D, vectors like those of the queries.
+            epochs: Over these vectors.
+            batch_size: Default: that of the training configuration.
+
+        Raises:
+            InputError: Another dimension than the index's, NaN or infinity, no vectors.
+        """
+        from learned_index.index.build.deepening import build_hierarchy
+
+        self._require_fitted()
+        build_hierarchy(self, embeddings, epochs=epochs, batch_size=batch_size)
+        return self
+
+    def fit(
+        self,
+        embeddings: DenseMatrix,
+        labels: Labels,
+        *,
+        clustering_features: sp.csr_matrix | None = None,
+        validation: tuple[DenseMatrix, sp.csr_matrix] | None = None,
+        progress: Progress | None = None,
+        checkpoint: CheckpointOptions | None = None,
+    ) -> Self:
+        """Learn the index: cluster, stage 1, initialise the graph, stage 2.
+
+        The same seed and thread count give a bit-equal index. Memory is a small multiple of the
+        index and does not grow with N when ``embeddings`` are memory-mapped.
+
+        Args:
+            embeddings: N x D float16, float32 or float64 array (may be memory-mapped) or tensor.
+            labels: CSR N x L of zeros and ones, N lists of label ids, or a dense indicator; see
+                :func:`~learned_index.inputs.labels.as_label_matrix`. Points without labels are
+                skipped.
+            clustering_features: Optional CSR N x V, see :meth:`build_partition`.
+            validation: Optional held-out (vectors, CSR labels); measured after each epoch and
+                reported through ``progress``.
+            progress: Called a few times a second with a
+                :class:`~learned_index.training.TrainingEvent`.
+            checkpoint: Where to save the state of the training, and to go on from.
+
+        Raises:
+            InputError: Shapes that do not fit, NaN or infinity, no labels, or a checkpoint of
+                another training.
+            TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
+        """
+        from learned_index.index.fit import fit_index
+
+        fit_index(
+            self,
+            embeddings,
+            labels,
+            clustering_features=clustering_features,
+            validation=validation,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return self
+
+    # -- search ---------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: DenseMatrix,
+        k: int = 10,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+    ) -> SearchResult:
+        """Find the best k labels of each query.
+
+        Answers do not depend on the batch size or the thread count
+        (:func:`torch.get_num_threads`); several threads may search one index at once.
+
+        Args:
+            queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
+                A vector of zeros has no direction: it is answered by the labels' biases alone.
+            k: Results per query; where fewer labels are reached, rows end in id -1, score -inf.
+            beam_width: W; default from the configuration. More than C means all clusters.
+            shortlist_size: K; default from the configuration.
+
+        Returns:
+            ids int64 B x k and scores float32 B x k, best first. A score is ``y_hat^e sigmoid(z)``
+            with the configuration's ``path_exponent`` e: the model's probability where e is 1.
+
+        Raises:
+            InputError: Another dimension than the index's, NaN, infinity or numbers beyond 1e15,
+                a k that is no whole number of at least 1.
+        """
+        self._require_fitted()
+        queries_BD = as_query_rows(queries, dim=self.dim)
+        width = self.config.beam_width if beam_width is None else beam_width
+        size = self.config.shortlist_size if shortlist_size is None else shortlist_size
+        k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
+        check_result_size(k, n_rows=len(queries_BD), n_labels=self.n_labels)
+        if self.label_bias_L.device.type != "cpu":
+            from learned_index.index.device_search import search_on_device
+
+            return search_on_device(self, queries_BD, k, beam_width=width, shortlist_size=size)
+        width = min(width, self.n_clusters)
+        regions, candidates, share = 0, 0, 1.0
+        if self.hierarchy is not None:
+            regions, candidates = self.hierarchy.widths(width)
+            share = self.hierarchy.coverage_at(candidates)
+        ids, scores = search_cpu(
+            queries_BD,
+            self._arrays(),
+            router_scale=share * self.config.router_scale,
+            path_exponent=self.config.path_exponent,
+            k=k,
+            beam_width=width,
+            shortlist_size=size,
+            region_beam_width=regions,
+            n_candidates=candidates,
+            region_scale=self.config.region_scale,
+        )
+        return SearchResult(ids, scores)
+
+    def fixed_tree(self) -> LearnedGraphIndex:
+        """The classic partition index: stage-1 clusters and router, the same label classifiers.
+
+        Every label hangs from one cluster with weight 1 and is found only if that cluster is in
+        the beam. The projection is shared, so only the search differs.
+        """
+        from learned_index.index.tree import fixed_tree
+
+        self._require_fitted()
+        return fixed_tree(self)
+
+    def prune(
+        self,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        keep: Keep = "reachable",
+    ) -> LearnedGraphIndex:
+        """A copy of the index with fewer edges; the edges it keeps weigh what they weighed.
+
+        Fewer edges are a faster search and a smaller model. The copy's edges are no longer
+        trained by :meth:`forward` (everything else is); :meth:`fit` and :meth:`build_graph` make
+        new ones. What was dropped stands in its ``graph.pruning``.
+
+        Args:
+            threshold: Drop edges whose weight is below it, 0 to 1.
+            top_k: Keep at most so many of the strongest edges of each cluster.
+            keep: ``"reachable"``: a label that would lose its last edge keeps its strongest one,
+                also beyond ``top_k``; ``"none"``: such labels are found no more.
+
+        Raises:
+            InputError: Neither is given, or one is out of range.
+        """
+        from learned_index.index.pruning import prune
+
+        self._require_fitted()
+        return prune(self, threshold=threshold, top_k=top_k, keep=keep)
+
+    # -- search engine --------------------------------------------------------------------------
+
+    def to_engine(self, config: EngineConfig | None = None) -> SearchEngine:
+        """Lay the trained index out for search: smaller, many times faster, read-only.
+
+        The engine answers as this index does, up to the rounding of its stored vectors; later
+        training of the index does not change it. (``compile`` is torch's name for another thing.)
+
+        Args:
+            config: Precision of the vectors and default knobs.
+        """
+        from learned_index.index.compiling import engine_parts
+
+        self._require_fitted()
+        return SearchEngine.from_parts(engine_parts(self), config)
+
+    def tune(
+        self,
+        queries: DenseMatrix,
+        truth: sp.csr_matrix | None = None,
+        *,
+        recall: float = 0.95,
+        k: int = 100,
+    ) -> Tuning:
+        """Find the cheapest ``beam_width`` and ``shortlist_size`` that reach a recall.
+
+        Args:
+            queries: N x D held-out vectors.
+            truth: CSR N x L, their labels; None: recall of what an exhaustive search finds.
+            recall: To be reached, as a share of the exhaustive search's, above 0 and at most 1.
+            k: Depth.
+
+        Returns:
+            ``search(..., **tuning.knobs)`` takes the knobs over.
+
+        Raises:
+            InputError: No queries, a recall out of range, or a truth that does not fit.
+        """
+        self._require_fitted()
+        return tune(self, queries, truth, recall=recall, k=k)
+
+    # -- persistence ----------------------------------------------------------------------------
+
+    def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write the index into a directory (safetensors and JSON, checksummed, atomic).
+
+        Raises:
+            InputError: The directory exists and is not empty, and ``overwrite`` is false.
+        """
+        from learned_index.index.saving import save_index
+
+        self._require_fitted()
+        save_index(self, Path(directory), overwrite=overwrite)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> LearnedGraphIndex:
+        """Load what :meth:`save_pretrained` wrote; it answers the same, bit for bit.
+
+        Args:
+            directory: The saved index.
+            verify: Check the files' checksums.
+
+        Raises:
+            ModelFormatError: Not a saved index, truncated, edited, or from a newer version.
+        """
+        from learned_index.index.saving import load_index
+
+        return load_index(Path(directory), verify=verify)

@@ -1,0 +1,282 @@
+"""The network of a learned index: its parameters, the losses of a batch, scores of clusters."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from learned_index.errors import NotFittedError
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.hierarchy import HierarchyShape, RegionHierarchy
+from learned_index.index.loss import index_losses
+from learned_index.index.output import IndexOutput
+from learned_index.index.router import ClusterRouter
+from learned_index.inputs.vectors import as_query_rows
+from learned_index.kernels import RowAdamW, RowGradients
+from learned_index.kernels.parallel import survive_forks
+from learned_index.kernels.search import SearchArrays
+from learned_index.types import DenseMatrix, Float32Array
+
+
+class IndexNetwork(nn.Module):
+    """Parameters of a learned index and what is computed from them in torch.
+
+    :class:`~learned_index.LearnedGraphIndex` builds, fits, searches and saves it.
+
+    Args:
+        config: Shape and constants.
+        training: The loss weight that :meth:`forward` uses, among others.
+
+    Attributes:
+        projection: Linear map P of the residual projection, or None.
+        router: Scores of the clusters.
+        hierarchy: Regions above the clusters; None in a flat index.
+        graph: Edges from clusters to labels.
+        label_weight_LD: float32 L x D label classifiers.
+        label_bias_L: float32 L.
+        cluster_of_label_L: int32 L, the tree of stage 1.
+        tree_router_CD: float32 C x D, the router at the end of stage 1.
+        input_scale: One over the mean length of the training vectors.
+    """
+
+    projection: nn.Linear | None
+    router: ClusterRouter
+    hierarchy: RegionHierarchy | None
+    graph: ClusterLabelGraph
+    label_weight_LD: nn.Parameter
+    label_bias_L: nn.Parameter
+    cluster_of_label_L: torch.Tensor
+    tree_router_CD: torch.Tensor
+    input_scale: torch.Tensor
+
+    def __init__(
+        self, config: IndexConfig | None = None, *, training: TrainingConfig | None = None
+    ) -> None:
+        super().__init__()
+        survive_forks()
+        self.config = IndexConfig.given(config)
+        self.training_config = TrainingConfig.given(training)
+        self._dim: int | None = None
+        self._search_arrays: SearchArrays | None = None
+        self._teacher: torch.Tensor | None = None
+
+    # -- shape ----------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the vectors the index takes."""
+        self._require_fitted()
+        assert self._dim is not None
+        return self._dim
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        self._require_fitted()
+        return int(self.label_bias_L.shape[0])
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters C."""
+        self._require_fitted()
+        return int(self.router.weight_CD.shape[0])
+
+    @property
+    def is_graph_learned(self) -> bool:
+        """True once the edges are learned (stage 2); false while the partition is fixed."""
+        self._require_fitted()
+        return self.graph.edge_logits_CM is not None or self.graph.edge_weights_CM is not None
+
+    def _require_fitted(self) -> None:
+        if self._dim is None:
+            raise NotFittedError(
+                "the index has no labels yet; call fit(embeddings, labels), "
+                "build_partition(embeddings, labels) or from_pretrained(directory) first"
+            )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._forget()
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """See :meth:`torch.nn.Module.load_state_dict`."""
+        self._forget()
+        return super().load_state_dict(*arguments, **options)
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def _own(self) -> dict[str, Any]:
+        """The attributes without what is derived from the parameters."""
+        return self.__dict__ | {"_search_arrays": None, "_teacher": None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: everything by value.
+
+        :mod:`torch.multiprocessing` would move the parameters to other memory while they are sent,
+        away from under a search that reads them at their addresses.
+        """
+        return {"pickled": pickle.dumps(self._own())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        survive_forks()
+        # Whoever unpickles the index has decided to trust these bytes.
+        super().__setstate__(pickle.loads(state["pickled"]))  # type: ignore[no-untyped-call]  # noqa: S301
+
+    def __copy__(self) -> Self:
+        """An index with the same parameters, which it shares."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self._own())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = object.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self._own(), memo))
+        return twin
+
+    def _forget(self) -> None:
+        """Drop what is derived from the parameters."""
+        self._search_arrays = None
+        self._teacher = None
+
+    def allocate(
+        self,
+        *,
+        dim: int,
+        n_labels: int,
+        n_clusters: int,
+        hierarchy: HierarchyShape | None = None,
+    ) -> None:
+        """Make zero parameters of the given shape and a fixed graph (for loading and building)."""
+        self._dim = dim
+        self.hierarchy = None
+        if hierarchy is not None:
+            self.hierarchy = RegionHierarchy(
+                n_clusters, dim, scale=self.config.region_scale, shape=hierarchy
+            )
+        self.projection = None
+        if self.config.projection == "residual":
+            # skip_init draws no random numbers: the caller's generator stays as it is.
+            self.projection = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+                nn.Linear, dim, dim, bias=False
+            )
+            nn.init.zeros_(self.projection.weight)
+        self.router = ClusterRouter(n_clusters, dim, scale=self.config.router_scale)
+        self.label_weight_LD = nn.Parameter(torch.zeros(n_labels, dim))
+        self.label_bias_L = nn.Parameter(torch.zeros(n_labels))
+        # Buffers, not parameters: they hold the fixed tree and are never trained.
+        self.register_buffer("cluster_of_label_L", torch.zeros(n_labels, dtype=torch.int32))
+        self.register_buffer("tree_router_CD", torch.zeros(n_clusters, dim))
+        # 1 / mean length of the training vectors: the first weights and the rates are for vectors
+        # of about unit length.
+        self.register_buffer("input_scale", torch.ones(()))
+        self.graph = ClusterLabelGraph.from_partition(np.arange(n_labels) % n_clusters, n_clusters)
+
+    # -- losses and scores ----------------------------------------------------------------------
+
+    def forward(
+        self,
+        x_BD: torch.Tensor,
+        positives: torch.Tensor | sp.csr_matrix | list[list[int]],
+        *,
+        row_optimiser: RowAdamW | RowGradients | None = None,
+    ) -> IndexOutput:
+        """Losses of a batch, for anyone's training loop.
+
+        Gradients flow into ``x_BD`` (so an encoder can be trained), the projection, the clusters,
+        the edges and the label classifiers.
+
+        Args:
+            x_BD: float32 vectors.
+            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids; or a
+                dense indicator, B x L.
+            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, with
+                Numba or Triton), or collects their gradients (RowGradients), instead of leaving
+                them.
+
+        Returns:
+            The losses and the shortlist. The shortlist holds the beam's labels and, by teacher
+            forcing, those of the cluster with the strongest edge to each positive.
+        """
+        self._require_fitted()
+        self._search_arrays = None
+        return index_losses(self, x_BD, positives, row_optimiser)
+
+    def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
+        x_BD = x_BD * self.input_scale
+        return x_BD if self.projection is None else x_BD + self.projection(x_BD)
+
+    @torch.no_grad()
+    def beam(
+        self, x_BD: torch.Tensor, beam_width: int, *, implementation: str = "auto"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (float32 B x W) and numbers (int64 B x W) of the clusters to explore.
+
+        Args:
+            x_BD: float32, projected queries.
+            beam_width: W.
+            implementation: Of the kernels below a hierarchy: ``"auto"`` or ``"torch"``.
+
+        Returns:
+            Best first; -1 and 0 where the regions of a deep index reach fewer than W clusters.
+        """
+        if self.hierarchy is None:
+            return self.router.beam(x_BD, beam_width)
+        return self.hierarchy.beam(self.router, x_BD, beam_width, implementation=implementation)
+
+    def label_classifiers(self) -> tuple[Float32Array, Float32Array]:
+        """The vectors that the index ranks with: float32 (weights L x D, bias L)."""
+        self._require_fitted()
+        return (
+            self.label_weight_LD.detach().cpu().numpy(),
+            self.label_bias_L.detach().cpu().numpy(),
+        )
+
+    @torch.no_grad()
+    def project(self, queries: DenseMatrix) -> Float32Array:
+        """Queries as the label classifiers see them: ``x + P x`` of scaled x, float32 B x D."""
+        rows = as_query_rows(queries, dim=self.dim)
+        device = self.label_bias_L.device
+        projected: Float32Array = self._project(torch.tensor(rows, device=device)).cpu().numpy()
+        return projected
+
+    # -- as arrays ------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _arrays(self) -> SearchArrays:
+        if self._search_arrays is None:
+            projection = (
+                np.empty((0, self.dim), np.float32)
+                if self.projection is None
+                else self.projection.weight.detach().numpy()
+            )
+            self._search_arrays = SearchArrays(
+                projection,
+                self.router.weight_CD.detach().numpy(),
+                self.graph.edge_labels_CM.numpy(),
+                np.ascontiguousarray(self.graph.weights().numpy()),
+                self.label_weight_LD.detach().numpy(),
+                self.label_bias_L.detach().numpy(),
+                np.float32(self.input_scale.item()),
+                *self._region_arrays(),
+            )
+        return self._search_arrays
+
+    def _region_arrays(
+        self,
+    ) -> tuple[Float32Array, np.ndarray[Any, np.dtype[np.int32]], Float32Array]:
+        hierarchy = self.hierarchy
+        if hierarchy is None:
+            empty = np.empty((0, self.dim), np.float32)
+            return empty, np.empty((0, 1), np.int32), np.empty((0, 1), np.float32)
+        return (
+            hierarchy.region_RD,
+            hierarchy.region_edge_clusters,
+            hierarchy.region_edge_weights,
+        )

@@ -1,0 +1,195 @@
+"""Fewer edges in a learned graph: the weak ones dropped, the others left as they are.
+
+The paper's appendix prunes about 84 % of the learned edges without loss. A pruned graph holds the
+weights themselves, not the logits: ``e = min(1, beta softmax(a))`` over fewer edges would be other
+weights, and so other answers.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from learned_index.errors import InputError
+from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.router import ClusterRouter
+from learned_index.inputs.numbers import real_number, whole_number
+from learned_index.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
+
+Keep: TypeAlias = Literal["reachable", "none"]
+"""What happens to a label that would lose its last edge: it keeps its strongest, or is lost."""
+_Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningReport:
+    """What one call of :meth:`~learned_index.LearnedGraphIndex.prune` dropped.
+
+    Attributes:
+        threshold: Least weight of an edge that was kept, or None.
+        top_k: Edges kept of each cluster, or None.
+        keep: The rule for labels that would lose their last edge.
+        n_edges_before: Edges before.
+        n_edges: Edges after.
+        weight_share: Sum of the kept weights / sum of all weights, 0 to 1.
+        width_before: Places of a cluster's row (M) before.
+        width: Places of a cluster's row after: the largest number of edges of a cluster.
+        n_rescued: Labels that kept an edge only by the rule.
+        n_unreachable_before: Labels without any edge before.
+        n_unreachable: Labels without any edge after.
+    """
+
+    threshold: float | None
+    top_k: int | None
+    keep: Keep
+    n_edges_before: int
+    n_edges: int
+    weight_share: float
+    width_before: int
+    width: int
+    n_rescued: int
+    n_unreachable_before: int
+    n_unreachable: int
+
+    @property
+    def dropped_share(self) -> float:
+        """Part of the edges that was dropped, 0 to 1."""
+        return 1.0 - self.n_edges / max(1, self.n_edges_before)
+
+
+def prune_graph(
+    graph: ClusterLabelGraph,
+    *,
+    threshold: float | None = None,
+    top_k: int | None = None,
+    keep: Keep = "reachable",
+) -> tuple[ClusterLabelGraph, PruningReport]:
+    """Drop edges of a graph; see :meth:`LearnedGraphIndex.prune` for the arguments.
+
+    Returns:
+        A graph of its own on the same device, its rows packed to the left in the old order; and
+        what was dropped.
+    """
+    if threshold is None and top_k is None:
+        raise InputError("nothing says what to prune; give threshold, top_k or both")
+    if threshold is not None:
+        threshold = real_number(threshold, "threshold", low=0.0, high=1.0)
+    if top_k is not None:
+        top_k = whole_number(top_k, "top_k")
+    if keep not in ("reachable", "none"):
+        raise InputError(f"keep is {keep!r}, expected 'reachable' or 'none'")
+    labels_CM: Int64Array = graph.edge_labels_CM.cpu().numpy().astype(np.int64)
+    with torch.no_grad():
+        weights_CM: Float32Array = graph.weights().cpu().numpy()
+        strengths_CM: Float32Array = graph.strengths().cpu().numpy()
+    present = labels_CM >= 0
+    kept = present.copy()
+    if threshold is not None:
+        kept &= weights_CM >= np.float32(threshold)
+    if top_k is not None:
+        kept &= _strongest_of_rows(labels_CM, strengths_CM, top_k)
+    reachable = _labels_in(labels_CM[present], graph.n_labels)
+    lost = reachable & ~_labels_in(labels_CM[kept], graph.n_labels)
+    if keep == "reachable":
+        _restore(kept, labels_CM, strengths_CM, lost)
+    left = _labels_in(labels_CM[kept], graph.n_labels)
+    report = PruningReport(
+        threshold=threshold,
+        top_k=top_k,
+        keep=keep,
+        n_edges_before=int(present.sum()),
+        n_edges=int(kept.sum()),
+        weight_share=_share(weights_CM, kept, present),
+        width_before=labels_CM.shape[1],
+        width=max(1, int(kept.sum(axis=1).max(initial=0))),
+        n_rescued=int(lost.sum()) if keep == "reachable" else 0,
+        n_unreachable_before=int((~reachable).sum()),
+        n_unreachable=int((~left).sum()),
+    )
+    packed_labels, packed_weights = _packed(labels_CM, weights_CM, kept, width=report.width)
+    fixed = graph.edge_logits_CM is None and graph.edge_weights_CM is None
+    pruned = ClusterLabelGraph(
+        torch.from_numpy(packed_labels),
+        graph.n_labels,
+        edge_weights_CM=None if fixed else torch.from_numpy(packed_weights),
+        scale=graph.scale,
+    )
+    pruned.pruning = report
+    return pruned.to(graph.edge_labels_CM.device), report
+
+
+def prune(
+    index: LearnedGraphIndex, *, threshold: float | None, top_k: int | None, keep: Keep
+) -> LearnedGraphIndex:
+    """See :meth:`LearnedGraphIndex.prune`."""
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
+
+    graph, _ = prune_graph(index.graph, threshold=threshold, top_k=top_k, keep=keep)
+    pruned = LearnedGraphIndex(index.config, training=index.training_config)
+    pruned._dim = index.dim
+    pruned.projection = None
+    if index.projection is not None:
+        pruned.projection = nn.Linear(index.dim, index.dim, bias=False)
+        pruned.projection.weight = _copy(index.projection.weight)
+    pruned.router = ClusterRouter(1, index.dim, scale=index.config.router_scale)
+    pruned.router.weight_CD = _copy(index.router.weight_CD)
+    pruned.hierarchy = copy.deepcopy(index.hierarchy)
+    pruned.label_weight_LD = _copy(index.label_weight_LD)
+    pruned.label_bias_L = _copy(index.label_bias_L)
+    for name in ("cluster_of_label_L", "tree_router_CD", "input_scale"):
+        pruned.register_buffer(name, getattr(index, name).detach().clone())
+    pruned.graph = graph
+    return pruned.train(index.training)
+
+
+def _copy(parameter: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+
+
+def _labels_in(labels: Int64Array, n_labels: int) -> _Mask:
+    found = np.zeros(n_labels, dtype=np.bool_)
+    found[labels] = True
+    return found
+
+
+def _strongest_of_rows(labels_CM: Int64Array, strengths_CM: Float32Array, top_k: int) -> _Mask:
+    """The ``top_k`` strongest edges of each row; of equal ones those to smaller labels."""
+    strength = np.where(labels_CM >= 0, strengths_CM, -np.inf)
+    order = np.lexsort((labels_CM, -strength), axis=1)[:, :top_k]
+    chosen = np.zeros(labels_CM.shape, dtype=np.bool_)
+    np.put_along_axis(chosen, order, True, axis=1)
+    return chosen
+
+
+def _restore(kept: _Mask, labels_CM: Int64Array, strengths_CM: Float32Array, lost_L: _Mask) -> None:
+    """Give each lost label its strongest edge back; of equal ones the first cluster's."""
+    rows, columns = np.nonzero((labels_CM >= 0) & lost_L[np.maximum(labels_CM, 0)])
+    labels = labels_CM[rows, columns]
+    order = np.lexsort((rows, -strengths_CM[rows, columns], labels))
+    first = order[np.unique(labels[order], return_index=True)[1]]
+    kept[rows[first], columns[first]] = True
+
+
+def _share(weights_CM: Float32Array, kept: _Mask, present: _Mask) -> float:
+    total = float(weights_CM[present].sum(dtype=np.float64))
+    return float(weights_CM[kept].sum(dtype=np.float64)) / total if total > 0 else 1.0
+
+
+def _packed(
+    labels_CM: Int64Array, weights_CM: Float32Array, kept: _Mask, *, width: int
+) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Float32Array]:
+    rows, columns = np.nonzero(kept)
+    place = (np.cumsum(kept, axis=1) - 1)[rows, columns]
+    labels = np.full((len(labels_CM), width), -1, np.int32)
+    weights = np.zeros((len(labels_CM), width), np.float32)
+    labels[rows, place] = labels_CM[rows, columns]
+    weights[rows, place] = weights_CM[rows, columns]
+    return labels, weights

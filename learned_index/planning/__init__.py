@@ -1,0 +1,1 @@
+"""`li plan`: memory and time of a training, told beforehand."""

@@ -1,0 +1,290 @@
+"""What a training will need, before it begins: parameters, memory, disk.
+
+Legend: N points, L labels, C clusters, M edges a cluster, D dimension, V terms, R labels that are
+ranked again, B batch, K labels scored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from torch import nn
+
+from learned_index.index.fit import default_edges_per_cluster, default_n_clusters
+from learned_index.index.hierarchy import default_edges_per_region, hierarchy_shape
+from learned_index.inputs.points import n_rows
+
+if TYPE_CHECKING:
+    from learned_index.elias.model import ELIAS
+
+FLOAT = 4
+ENTRY = 8
+"""Bytes of an entry of a sparse matrix: a value and a column."""
+_SAMPLE = 20_000
+_MAX_TERMS = 200_000
+_VECTORS_IN_MEMORY = 2**31
+"""Vectors of a trained encoder that take more are kept on disk between the stages."""
+RANKER_SHARE = (0.2, 0.7)
+"""Share of the terms of a label's points that keep a weight at a threshold of 0.05: where they are
+few of all terms, and where they are all. Measured on four data sets, met within a factor of 2."""
+LIBRARIES = 180 * 2**20
+"""Bytes of libraries and compiled code that are loaded when they are first used, measured."""
+PAIR_BYTES = 45
+"""Peak bytes per (point, shortlisted label) while the ranker is made ready."""
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """Sizes of a training set.
+
+    Attributes:
+        n_points: N.
+        n_labels: L.
+        n_pairs: (Point, label) pairs.
+        terms: Different terms of a point, on average.
+        n_terms: V; of texts estimated from a sample.
+        form: ``"texts"`` or ``"features"``.
+    """
+
+    n_points: int
+    n_labels: int
+    n_pairs: int
+    terms: float
+    n_terms: int
+    form: str
+
+    @classmethod
+    def of(cls, points: Any, labels_NL: sp.csr_matrix) -> DataShape:
+        """Measure texts (a sample of them) or rows of features."""
+        size, pairs = n_rows(points), int(labels_NL.nnz)
+        if sp.issparse(points):
+            terms = points.nnz / max(1, size)
+            return cls(size, labels_NL.shape[1], pairs, terms, int(points.shape[1]), "features")
+        step = max(1, size // _SAMPLE)
+        sample = [set(re.findall(r"\w+", points[row].lower())) for row in range(0, size, step)]
+        terms = sum(map(len, sample)) / max(1, len(sample))
+        least = 2 if size >= 1000 else 1
+        n_terms = _vocabulary(sample, least)
+        if step > 1:
+            # Heaps' law with the growth between half of the sample and all of it.
+            half = _vocabulary(sample[::2], least)
+            growth = min(1.0, max(0.0, np.log2(max(n_terms, 1) / max(half, 1))))
+            n_terms = int(n_terms * (size / len(sample)) ** growth)
+        return cls(
+            size, labels_NL.shape[1], pairs, terms, min(max(n_terms, 1), _MAX_TERMS), "texts"
+        )
+
+
+def _vocabulary(bags: list[set[str]], least: int) -> int:
+    frequency = Counter(term for bag in bags for term in bag)
+    return sum(count >= least for count in frequency.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training needs.
+
+    Attributes:
+        shape: The data.
+        dim: D.
+        n_clusters: C.
+        edges_per_cluster: M.
+        parameters: By part, numbers in the saved model (all members together).
+        memory: Bytes of main memory by what takes them, while training; beside what the process
+            has now.
+        peak_bytes: The largest sum of them at one time.
+        device_bytes: Bytes on the GPU, where one is used; else 0.
+        disk_bytes: Size of the saved model.
+    """
+
+    shape: DataShape
+    dim: int
+    n_clusters: int
+    edges_per_cluster: int
+    parameters: dict[str, int]
+    memory: dict[str, int]
+    peak_bytes: int
+    device_bytes: int
+    disk_bytes: int
+
+
+def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "cpu") -> Plan:
+    """Estimate parameters, memory and disk of a training.
+
+    Args:
+        model: Not fitted; its encoder may be loaded.
+        shape: The training data.
+        trained: Whether the encoder is trained with the index.
+        device: Where index and encoder are trained.
+    """
+    config, L = model.config, shape.n_labels
+    dim = encoder_dim(model.encoder, shape)
+    C = min(model.index_config.n_clusters or default_n_clusters(L, model.index_config.hierarchy), L)
+    M = min(model.index_config.edges_per_cluster or default_edges_per_cluster(L, C), L)
+    regions = hierarchy_shape(model.index_config, C)
+    S = 0 if regions is None else regions.n_regions
+    M0 = model.index_config.edges_per_region or default_edges_per_region(C, S) if S else 0
+    projected = model.index_config.projection != "none"
+    per_member = {
+        "router": 2 * C * dim,  # of the index and of its fixed tree
+        "edges": C * M,
+        "regions": S * (dim + min(M0, C)),
+        "projection": dim * dim if projected else 0,
+        "label classifiers": L * (dim + 1),
+    }
+    encoder = encoder_parameters(model.encoder, shape)
+    copies = config.n_models if trained else 1
+    ranked = config.ranker != "none"
+    weights = ranker_weights(model, shape) if ranked else 0
+    parameters = {
+        "encoder": copies * encoder,
+        **{name: config.n_models * count for name, count in per_member.items()},
+        "ranker, sparse": weights,
+        "ranker, dense": L * (dim + 1) if ranked else 0,
+    }
+    index = FLOAT * sum(per_member.values())
+    edge_labels = FLOAT * (C * M + S * min(M0, C))
+    memory = _memory(model, shape, dim=dim, C=C, M=M, trained=trained, weights=weights)
+    if trained:
+        # Weights, gradients, two moments, an average.
+        memory["encoder training"] = FLOAT * 4 * encoder + _tokens_bytes(shape)
+    before = ("libraries", "earlier members", "tf-idf", "vectors", "encoder")
+    kept = sum(memory.get(name, 0) for name in before)
+    phases = (
+        memory.get("encoder training", 0) + memory["index training"] + memory["batch"],
+        memory["clustering"] + memory["index"],
+        memory["ranker training"] + memory["index"] if ranked else 0,
+        memory["building features"] - memory.get("tf-idf", 0),
+    )
+    device_bytes = 0
+    if not device.startswith("cpu"):
+        device_bytes = memory["index training"] + memory["batch"]
+        device_bytes += memory.get("encoder training", 0) + _activations(model, shape, trained)
+    elif trained:
+        memory["activations"] = _activations(model, shape, trained)
+        phases = (phases[0] + memory["activations"], *phases[1:])
+    disk = FLOAT * sum(parameters.values()) - FLOAT * weights + ENTRY * weights
+    disk += config.n_models * (edge_labels + FLOAT * L) + 8 * L + 40 * L + 20 * shape.n_terms
+    if not trained and getattr(model.encoder, "name", "") == "minilm":
+        disk -= FLOAT * encoder  # stored by name
+    memory["index"] = index + edge_labels
+    return Plan(
+        shape, dim, C, M, parameters, memory, int(kept + max(phases)), int(device_bytes), int(disk)
+    )
+
+
+def _memory(
+    model: ELIAS, shape: DataShape, *, dim: int, C: int, M: int, trained: bool, weights: int
+) -> dict[str, int]:
+    config, training = model.config, model.training_config
+    N, L, R = shape.n_points, shape.n_labels, config.rerank_size
+    K = min(training.training_shortlist_size or model.index_config.shortlist_size, L)
+    B, W = training.batch_size, min(model.index_config.beam_width, C)
+    classifiers, router = FLOAT * L * dim, FLOAT * C * dim
+    tfidf = int(ENTRY * N * shape.terms)
+    features = config.ranker != "none" or config.clustering_features != "none"
+    visits = min(C * L, W * shape.n_pairs)
+    # The terms of a label's points, as one sparse row each.
+    centroid_terms = min(shape.n_terms, shape.n_pairs / max(1, L) * shape.terms) * L
+    vectors = FLOAT * N * dim
+    if trained and vectors > _VECTORS_IN_MEMORY:
+        vectors = 0
+    return {
+        "libraries": LIBRARIES,
+        "tf-idf": tfidf if features else 0,
+        "building features": int(3.5 * tfidf) + 200 * shape.n_terms if features else 0,
+        "encoder": _fitted_bytes(model.encoder, shape),
+        "vectors": vectors * (2 if hasattr(model.encoder, "encoders") else 1),
+        "earlier members": (config.n_models - 1) * (classifiers + 2 * router + 2 * FLOAT * C * M),
+        "index": classifiers + 2 * router + 2 * FLOAT * C * M,
+        "clustering": 3 * classifiers
+        + (int(2 * ENTRY * centroid_terms) if config.clustering_features != "none" else 0),
+        # Weights, two moments, an average; gradients where steps are gathered.
+        "index training": classifiers * (5 if training.label_update_every > 1 else 4)
+        + 6 * router + 7 * FLOAT * C * M + 5 * FLOAT * dim * dim + 24 * visits,
+        "batch": B * (60 * K + 16 * C + 16 * dim + 24 * W * M),
+        "ranker training": PAIR_BYTES * (N * R + shape.n_pairs)
+        + 2 * ENTRY * weights + classifiers,
+    }  # fmt: skip
+
+
+def _tokens_bytes(shape: DataShape) -> int:
+    return int(16 * shape.n_points * shape.terms)
+
+
+def _activations(model: ELIAS, shape: DataShape, trained: bool) -> int:
+    """Activations of a transformer for one batch (Korthikanti et al. 2022, section 4).
+
+    A layer keeps about ``B T H (34 + 5 a T / H)`` bytes in half precision (T tokens, hidden size
+    H, a heads), twice that in float32.
+    """
+    config = _transformer_config(model.encoder)
+    if not trained or config is None:
+        return 0
+    tokens = min(getattr(model.encoder, "max_length", 256), 1.5 * shape.terms + 2)
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    layer = tokens * hidden * (34 + 5 * heads * tokens / hidden)
+    wide = 2 if model.training_config.precision != "bfloat16" else 1
+    return int(wide * model.training_config.batch_size * config.num_hidden_layers * layer)
+
+
+def _transformer_config(encoder: Any) -> Any | None:
+    for module in encoder.modules() if isinstance(encoder, nn.Module) else ():
+        config = getattr(module, "config", None)
+        if hasattr(config, "num_hidden_layers") and hasattr(config, "num_attention_heads"):
+            return config
+    return None
+
+
+def encoder_dim(encoder: Any, shape: DataShape) -> int:
+    """Vector length after fitting: an SVD has no more dimensions than points or terms."""
+    if hasattr(encoder, "encoders"):
+        return sum(encoder_dim(part, shape) for part in encoder.encoders)
+    if getattr(encoder, "kind", "") == "dense-feature-rows":
+        return shape.n_terms
+    dim = int(encoder.dim)
+    return min(dim, shape.n_points, shape.n_terms) if _is_svd(encoder) else dim
+
+
+def _is_svd(encoder: Any) -> bool:
+    return getattr(encoder, "kind", "") in ("lsa", "feature-svd")
+
+
+def encoder_parameters(encoder: Any, shape: DataShape) -> int:
+    """Numbers in an encoder, before it is fitted."""
+    if hasattr(encoder, "encoders"):
+        return sum(encoder_parameters(part, shape) for part in encoder.encoders)
+    if isinstance(encoder, nn.Module):
+        count = sum(parameter.numel() for parameter in encoder.parameters())
+        return count or shape.n_terms * encoder_dim(encoder, shape)  # a bag of words before its fit
+    return shape.n_terms * encoder_dim(encoder, shape) if _is_svd(encoder) else 0
+
+
+def _fitted_bytes(encoder: Any, shape: DataShape) -> int:
+    """Memory of what an encoder will learn; loaded networks are in the process already."""
+    if hasattr(encoder, "encoders"):
+        return sum(_fitted_bytes(part, shape) for part in encoder.encoders)
+    if isinstance(encoder, nn.Module) and any(True for _ in encoder.parameters()):
+        return 0
+    return 4 * FLOAT * encoder_parameters(encoder, shape)  # the decomposition works on copies
+
+
+def ranker_weights(model: ELIAS, shape: DataShape) -> int:
+    """Sparse weights that the ranker will keep.
+
+    A label is trained on its points and on those that shortlist it; their different terms follow
+    Heaps' law up to the vocabulary.
+    """
+    R = min(model.config.rerank_size, shape.n_labels)
+    points = (shape.n_points * R + shape.n_pairs) / max(1, shape.n_labels)
+    negatives = min(points, model.ranker_config.max_negatives)
+    seen = shape.terms * negatives**0.6
+    rare, common = RANKER_SHARE
+    share = rare + (common - rare) * min(1.0, seen / (2 * shape.n_terms))
+    share *= (0.05 / max(0.01, model.ranker_config.weight_threshold)) ** 0.75
+    return int(min(1.0, share) * min(shape.n_terms, seen) * shape.n_labels)

@@ -1,0 +1,1 @@
+"""What the package needs from the machine: memory, threads, versions, places."""

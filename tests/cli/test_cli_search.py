@@ -1,0 +1,244 @@
+"""li search, evaluate, info: answers, metrics against a count by hand, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import LI, QUICK, files, li, ok, refused
+from conftest import tiny_dataset
+
+from learned_index import TextIndex
+from learned_index.cli.search import read_labels
+from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
+from learned_index.errors import DataFormatError
+from learned_index.metrics import metric_names
+
+# -- search ------------------------------------------------------------------------------------
+
+
+def test_search_prints_names_and_scores(text_model: Path) -> None:
+    text = ok("search", text_model, "bread oven flour knead", "rain wind", "-k", 2)
+    first, second = text.strip().split("\n\n")
+    assert first.splitlines()[0] == "bread oven flour knead"
+    assert "Cooking" in first.splitlines()[1]
+    assert len(first.splitlines()) == 3
+    assert "Weather" in second
+
+
+def test_search_json_is_what_the_api_says(text_model: Path) -> None:
+    queries = ["piano melody", "", "größe sort list"]
+    answers = json.loads(ok("search", text_model, *queries, "-k", 3, "--json"))
+    assert [answer["query"] for answer in answers] == queries
+    loaded = TextIndex.load(text_model)
+    expected = [
+        [{"label": n, "key": loaded.vocabulary.keys[loaded.vocabulary.id(n)], "score": s}
+         for n, s in row]
+        for row in loaded.search(queries, 3)
+    ]  # fmt: skip
+    assert [answer["results"] for answer in answers] == expected
+    assert answers[1]["results"] == []
+
+
+def test_search_reads_a_query_a_line(text_model: Path) -> None:
+    lines = "rain wind\r\n\nsort list\u2028still the same line\nwind without end"
+    text = ok("search", text_model, "-k", 1, "--json", stdin=lines.encode())
+    answers = [json.loads(line) for line in text.rstrip("\n").split("\n")]
+    queries = ["rain wind", "", "sort list\u2028still the same line", "wind without end"]
+    assert [answer["query"] for answer in answers] == queries
+    assert [len(answer["results"]) for answer in answers] == [1, 0, 1, 1]
+
+
+def test_search_leaves_out_the_mark_of_a_file(text_model: Path) -> None:
+    text = ok(
+        "search", text_model, "-k", 1, "--json", stdin="\ufeffrain wind\nsort list\n".encode()
+    )
+    answers = [json.loads(line) for line in text.splitlines()]
+    assert [answer["query"] for answer in answers] == ["rain wind", "sort list"]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_list_of_labels_has_one_a_line(mark: str, tmp_path: Path) -> None:
+    vocabulary = LabelVocabulary(["a", "b", "c"], ["Law\u2028and\x0corder", "Tax", "Tax"])
+    path = tmp_path / "labels"
+    path.write_bytes(f"{mark}Law\u2028and\x0corder\r\n\nTax\n c \n".encode())
+    assert read_labels(path, vocabulary) == [0, 1, 2, 2]
+    for content, message in ((b"a\nd\n", r":2: the model has no label 'd'"), (b"\xff\n", ":1: ")):
+        path.write_bytes(content)
+        with pytest.raises(DataFormatError, match=f"labels{message}"):
+            read_labels(path, vocabulary)
+    for wrong in (tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
+        with pytest.raises(DataFormatError, match=str(wrong)):
+            read_labels(wrong, vocabulary)
+
+
+def test_search_answers_a_line_as_soon_as_it_arrives(text_model: Path) -> None:
+    process = subprocess.Popen(
+        [*LI, "search", str(text_model), "--json", "-k", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for query in ("rain wind", "piano melody"):
+        process.stdin.write(query + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["query"] == query
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_search_says_that_an_empty_query_has_no_answer(text_model: Path) -> None:
+    assert "no answer" in ok("search", text_model, "")
+    assert ok("search", text_model, stdin=b"") == ""
+
+
+def test_search_knobs_change_the_work_done(text_model: Path) -> None:
+    narrow = json.loads(
+        ok(
+            "search",
+            text_model,
+            "rain",
+            "--json",
+            "-k",
+            30,
+            "--beam-width",
+            1,
+            "--shortlist-size",
+            2,
+        )
+    )
+    assert len(narrow[0]["results"]) <= 2
+
+
+def test_search_refusals(text_model: Path, tmp_path: Path) -> None:
+    assert "not a directory" in refused("search", tmp_path / "none", "x")
+    assert "manifest.json is missing" in refused("search", tmp_path, "x")
+    refused("search", text_model, "x", "-k", 0)
+    refused("search", text_model, "x", "--beam-width", 0)
+    assert "line 2" in refused("search", text_model, stdin=b"fine\n\xff\xfe\n")
+
+
+def test_a_damaged_model_is_refused_by_every_command(
+    text_model: Path, text_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(text_model, tmp_path / "m")
+    path = tmp_path / "m" / "labels.txt"
+    path.write_bytes(path.read_bytes()[:-10])
+    for command in (["search", "m", "x"], ["info", "m"], ["evaluate", "m", "--data", text_folder]):
+        arguments = [tmp_path / "m" if a == "m" else a for a in command]
+        assert "labels.txt" in refused(*arguments)
+
+
+# -- evaluate ----------------------------------------------------------------------------------
+
+
+def test_evaluate_against_a_count_by_hand(text_model: Path, text_folder: Path) -> None:
+    values = json.loads(ok("evaluate", text_model, "--data", text_folder, "--json"))
+    assert list(values)[: len(metric_names())] == metric_names()
+    assert values["n_points"] == 40
+    test = tiny_dataset("test", 40, seed=2)
+    found = TextIndex.load(text_model).search(test.texts, 100)
+    truth = [set(test.label_names(row)) for row in range(40)]
+    hits = [[name in truth[row] for name, _ in found[row]] for row in range(40)]
+    assert values["P@1"] == pytest.approx(100 * np.mean([h[0] for h in hits]))
+    assert values["P@5"] == pytest.approx(100 * np.mean([sum(h[:5]) / 5 for h in hits]))
+    assert values["R@10"] == pytest.approx(100 * np.mean([sum(h[:10]) / 2 for h in hits]))
+    table = ok("evaluate", text_model, "--data", text_folder)
+    assert f"{values['nDCG@3']:.2f}" in table
+
+
+def test_labels_are_matched_by_key_not_by_number(
+    text_model: Path, text_folder: Path, tmp_path: Path
+) -> None:
+    test = tiny_dataset("test", 40, seed=2)
+    order = np.random.default_rng(0).permutation(30)
+    vocabulary = LabelVocabulary(
+        [test.vocabulary.keys[i] for i in order], [test.vocabulary.texts[i] for i in order]
+    )
+    shuffled = dataclasses.replace(test, labels=test.labels[:, order], vocabulary=vocabulary)
+    write_dataset(tmp_path / "data", [shuffled], format_name="text")
+    values = json.loads(ok("evaluate", text_model, "--data", tmp_path / "data", "--json"))
+    assert values == json.loads(ok("evaluate", text_model, "--data", text_folder, "--json"))
+
+
+def test_labels_never_seen_in_training_are_misses(text_model: Path, tmp_path: Path) -> None:
+    test = tiny_dataset("test", 40, seed=2)
+    vocabulary = LabelVocabulary([*test.vocabulary.keys, "novelty"])
+    rows = [[*test.labels[row].indices.tolist(), 30] for row in range(40)]
+    labels = labels_from_lists(rows, 31)
+    extended = dataclasses.replace(test, labels=labels, vocabulary=vocabulary)
+    write_dataset(tmp_path / "data", [extended], format_name="text")
+    values = json.loads(ok("evaluate", text_model, "--data", tmp_path / "data", "--json"))
+    assert values["n_unseen_labels"] == 1
+    assert values["R@100"] <= 100 * 2 / 3 + 1e-6
+    assert values["P@1"] > 80
+
+
+def test_evaluate_refusals(text_model: Path, text_folder: Path, tmp_path: Path) -> None:
+    foreign = Dataset(
+        split="test",
+        texts=["a"],
+        labels=labels_from_lists([[0]], 1),
+        vocabulary=LabelVocabulary(["quite-another-label"]),
+    )
+    write_dataset(tmp_path / "foreign", [foreign], format_name="text")
+    assert "no label in common" in refused("evaluate", text_model, "--data", tmp_path / "foreign")
+    assert "no train split" in refused(
+        "evaluate", text_model, "--data", tmp_path / "foreign", "--split", "train"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "is empty" in refused("evaluate", text_model, "--data", tmp_path / "empty")
+    np.save(tmp_path / "v.npy", np.zeros((3, 4), np.float32))
+    assert "3 vectors for 40" in refused(
+        "evaluate", text_model, "--data", text_folder, "--vectors", tmp_path / "v.npy"
+    )
+
+
+def test_a_deep_index_is_trained_searched_and_told_by_info(
+    text_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    deep = ["--hierarchy", "deep", "--n-clusters", 10, "--n-regions", 3, "--candidate-clusters", 6]
+    ok("train-index", "--data", text_folder, "--out", out, *QUICK, *deep, "--beam-width", 2)
+    told = json.loads(ok("info", out, "--json"))["hierarchy"]
+    assert told["n_clusters"] == 10
+    assert (told["n_regions"], told["candidate_clusters"]) == (3, 6)
+    assert "n_regions: 3" in ok("info", out)
+    found = ok("search", out, "matrix inverse eigenvalue basics")
+    assert "algebra" in found
+    assert "n_regions" in refused(
+        "train-index", "--data", text_folder, "--out", tmp_path / "n", *QUICK,
+        "--n-clusters", 4, "--n-regions", 5,
+    )  # fmt: skip
+
+
+def test_info_tells_what_is_in_the_model(text_model: Path) -> None:
+    values = json.loads(ok("info", text_model, "--json"))
+    assert (values["encoder"], values["n_labels"], values["n_training_points"]) == ("lsa", 30, 300)
+    assert values["training"]["seed"] == 1
+    assert values["disk_bytes"] == sum(len(content) for content in files(text_model).values())
+    assert "n_labels: 30" in ok("info", text_model)
+
+
+def test_errors_that_nobody_expected_name_the_way_to_the_traceback(
+    text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(TextIndex, "load", broken)
+    result = li("search", text_model, "x")
+    assert result.exit_code == 1
+    assert "LI_TRACEBACK" in result.stderr
+    assert "Traceback" not in result.output
+    monkeypatch.setenv("LI_TRACEBACK", "1")
+    assert isinstance(li("search", text_model, "x").exception, RuntimeError)

@@ -1,0 +1,145 @@
+"""``li compare`` from end to end, on a small trained model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import tiny_dataset, tiny_vocabulary
+
+from learned_index import TextIndex, TrainingConfig
+from learned_index.baselines import parse_baselines
+from learned_index.cli.compare import SavedIndex, _as_trained, compare
+from learned_index.cli.shared.measure import renumbered
+from learned_index.comparison import metric_names
+from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
+from learned_index.encoders import LSAEncoder
+
+TRAINING = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data folder, and a model trained on it with a report beside it."""
+    root = tmp_path_factory.mktemp("compare")
+    train = tiny_dataset("train", 200, seed=0)
+    write_dataset(root / "data", [train, tiny_dataset("test", 50, seed=1)], format_name="text")
+    model = TextIndex.fit(
+        train.texts, train.labels, encoder=LSAEncoder(dim=8), vocabulary=train.vocabulary,
+        training_config=TRAINING,
+    )  # fmt: skip
+    model.save(root / "model")
+    (root / "model.report.json").write_text(json.dumps({"train_seconds": 7.25}))
+    return root
+
+
+def invoke(folder, *arguments):
+    return CliRunner().invoke(
+        compare,
+        ["--data", str(folder / "data"), "--model", str(folder / "model"), "--threads", "1",
+         "--cache", "off", "--repeats", "2", "--timing-seconds", "0", *map(str, arguments)],
+    )  # fmt: skip
+
+
+def test_writes_all_three_files_and_a_table(folder, tmp_path):
+    result = invoke(folder, "--out", tmp_path / "out", "--baselines", "exact")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [row["method"] for row in report["rows"]] == ["learned", "exact"]
+    learned, exact = report["rows"]
+    assert set(metric_names()) <= set(learned)
+    assert learned["build_s"] == 7.25
+    assert exact["neighbour_recall@100"] == 100.0
+    assert learned["peak_rss_mb"] > 50 and learned["disk_bytes"] > 1000
+    assert report["environment"]["n_queries"] == 50
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compare.csv", "compare.json", "compare.png", "methods", "operating.csv", "pareto.csv",
+    ]  # fmt: skip
+    assert "learned" in result.output and "queries/s" in result.output
+
+
+def test_a_failed_method_decides_the_exit_code(folder, tmp_path):
+    result = invoke(
+        folder, "--out", tmp_path, "--baselines", "learned,ivf:IVF4,Nonsense",
+        "--max-queries", "20", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "ivf:IVF4,Nonsense failed: FAISS cannot build" in result.stderr
+    report = json.loads(result.stdout)
+    assert report["rows"][0]["error"] is None and report["rows"][1]["P@1"] is None
+    assert report["environment"]["n_queries"] == 20
+    assert (tmp_path / "compare.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--baselines", "hsnw"], "unknown method 'hsnw'"),
+        (["--baselines", "exact", "--model", "nowhere"], "nowhere"),
+        (["--baselines", "exact", "--data", "nowhere"], "nowhere"),
+        (["--baselines", "exact", "--split", "dev"], "dev"),
+        (["--target-recall", "99"], "0<=x<=1"),
+    ],
+)
+def test_unusable_input_is_one_line_and_exit_code_2(folder, tmp_path, arguments, message):
+    result = invoke(folder, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out" / "compare.json").exists()
+
+
+def test_a_damaged_model_is_refused(folder, tmp_path):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    target = next((tmp_path / "model" / "index").glob("*.safetensors"))
+    target.write_bytes(target.read_bytes()[:-9])
+    result = invoke(folder, "--out", tmp_path / "out", "--model", tmp_path / "model")
+    assert result.exit_code == 2 and "Traceback" not in result.output
+
+
+def test_data_with_other_labels_are_refused(folder, tmp_path):
+    other = Dataset(
+        split="test",
+        labels=labels_from_lists([[0]], 1),
+        vocabulary=LabelVocabulary(["something else"]),
+        texts=["a matrix"],
+    )
+    write_dataset(tmp_path / "data", [other], format_name="text")
+    result = invoke(folder, "--out", tmp_path / "o", "--data", tmp_path / "data")
+    assert result.exit_code == 2 and "no label in common" in result.output
+
+
+def test_labels_are_numbered_as_the_model_does(folder):
+    """A data set that numbers its labels otherwise, and has one that the model does not know."""
+    model = TextIndex.load(folder / "model")
+    keys = tiny_vocabulary().keys
+    data = Dataset(
+        split="test",
+        labels=labels_from_lists([[0, 2], [1]], 3),
+        vocabulary=LabelVocabulary(["new", keys[4], keys[1]]),
+        texts=["a", "b"],
+    )
+    truth = renumbered(model.vocabulary, data)
+    assert truth.shape == (2, 31) and truth.has_sorted_indices
+    assert truth[0].indices.tolist() == [1, 30] and truth[1].indices.tolist() == [4]
+
+
+def test_the_saved_index_loads_alone_and_answers_alike(folder):
+    model, index = TextIndex.load(folder / "model"), SavedIndex(folder / "model")()
+    vectors = model.encode(["matrix inverse solve", "rain and wind"])
+    left, right = model.index.search(vectors, 5), index.search(vectors, 5)
+    np.testing.assert_array_equal(left.ids, right.ids)
+    np.testing.assert_array_equal(left.scores, right.scores)
+
+
+def test_one_vs_all_is_trained_like_the_index(folder):
+    model = TextIndex.load(folder / "model")
+    adapter = _as_trained(parse_baselines("ova")[0], model).create()
+    assert (adapter.epochs, adapter.batch_size, adapter.seed) == (3, 32, 3)
+    assert _as_trained(parse_baselines("ova")[0], model, epochs=9).create().epochs == 9
+    faster = _as_trained(parse_baselines("ova")[0], model, learning_rate=0.5).create()
+    assert faster.learning_rate == 0.5
+    hnsw = parse_baselines("hnsw")[0]
+    assert _as_trained(hnsw, model) is hnsw

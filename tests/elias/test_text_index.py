@@ -1,0 +1,257 @@
+"""TextIndex: texts in, names out; saved whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import files
+from conftest import tiny_dataset
+
+from learned_index import LabelVocabulary, TextIndex, TrainingConfig
+from learned_index.encoders.lexical.lsa import LSAEncoder
+from learned_index.encoders.lexical.tfidf import TfidfEncoder
+from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.text_index import encoder_class
+
+QUICK = TrainingConfig(seed=3, batch_size=32, stage1_epochs=3, stage2_epochs=3)
+
+
+def fit(**arguments) -> TextIndex:
+    train = tiny_dataset("train", 300, seed=0)
+    defaults = {
+        "encoder": LSAEncoder(dim=16),
+        "vocabulary": train.vocabulary,
+        "training_config": QUICK,
+    }
+    return TextIndex.fit(train.texts, train.labels, **{**defaults, **arguments})
+
+
+@pytest.fixture(scope="module")
+def model() -> TextIndex:
+    return fit()
+
+
+@pytest.fixture(scope="module")
+def saved(model: TextIndex, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    model.save(path)
+    return path
+
+
+def test_finds_the_topic(model: TextIndex) -> None:
+    test = tiny_dataset("test", 40, seed=2)
+    found = model.search(test.texts, k=5)
+    right = [test.label_names(row)[0] in dict(found[row]) for row in range(40)]
+    assert np.mean(right) > 0.9
+    for row in found:
+        scores = [score for _, score in row]
+        assert scores == sorted(scores, reverse=True)
+        assert len({name for name, _ in row}) == len(row)
+
+
+def test_names_and_ids_say_the_same(model: TextIndex) -> None:
+    texts = tiny_dataset("test", 8, seed=5).texts
+    result = model.search_ids(texts, 4)
+    for row, named in enumerate(model.search(texts, 4)):
+        ids = [label for label in result.ids[row] if label >= 0]
+        assert [name for name, _ in named] == model.vocabulary.names(ids)
+        assert [score for _, score in named] == result.scores[row][: len(ids)].tolist()
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\t\u2003"])
+def test_a_blank_query_has_no_answer_and_changes_no_other(model: TextIndex, blank: str) -> None:
+    text = "filter noise frequency"
+    assert model.search([blank, text], k=3) == [[], model.search([text], k=3)[0]]
+    result = model.search_ids([blank], 3)
+    assert result.ids.tolist() == [[-1] * 3]
+    assert np.isneginf(result.scores).all()
+
+
+def test_no_queries(model: TextIndex) -> None:
+    assert model.search([], k=3) == []
+    assert model.search_ids([], 3).ids.shape == (0, 3)
+    with pytest.raises(InputError, match="k"):
+        model.search_ids([], 0)
+
+
+def test_one_string_is_not_a_list_of_letters(model: TextIndex) -> None:
+    with pytest.raises(InputError, match="list of strings"):
+        model.search("filter noise")
+
+
+def test_more_labels_than_there_are(model: TextIndex) -> None:
+    (found,) = model.search(["sort a list"], k=1000)
+    assert 0 < len(found) <= 30
+
+
+def test_saved_model_answers_the_same(model: TextIndex, saved: Path) -> None:
+    texts = [*tiny_dataset("test", 40, seed=2).texts, "", "unknown wörds ☃"]
+    again = TextIndex.load(saved)
+    for mine, theirs in zip(model.search_ids(texts, 7), again.search_ids(texts, 7), strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert again.vocabulary == model.vocabulary
+    assert again.n_points == 300
+    assert again.label_counts.tolist() == model.label_counts.tolist()
+
+
+def test_same_seed_same_bytes(saved: Path, tmp_path: Path) -> None:
+    fit().save(tmp_path / "again")
+    assert files(tmp_path / "again") == files(saved)
+
+
+def test_another_seed_gives_another_model(saved: Path, tmp_path: Path) -> None:
+    other = TrainingConfig(seed=4, batch_size=32, stage1_epochs=3, stage2_epochs=3)
+    fit(training_config=other).save(tmp_path / "other")
+    assert files(tmp_path / "other") != files(saved)
+
+
+def test_embeddings_from_a_cache_give_the_same_model(saved: Path, tmp_path: Path) -> None:
+    train = tiny_dataset("train", 300, seed=0)
+    encoder = LSAEncoder(dim=16).fit(train.texts)
+    fit(encoder=encoder, embeddings=encoder.encode(train.texts)).save(tmp_path / "model")
+    assert files(tmp_path / "model") == files(saved)
+
+
+def test_clustering_features_are_used() -> None:
+    train = tiny_dataset("train", 300, seed=0)
+    features = TfidfEncoder().fit(train.texts).encode(train.texts)
+    model = fit(clustering_features=features)
+    assert model.search(["bread oven flour"], k=1)[0][0][0] == "Cooking"
+
+
+def test_nothing_in_the_model_depends_on_its_place(saved: Path) -> None:
+    everything = b"".join(files(saved).values())
+    assert str(saved.parent).encode() not in everything
+    assert {name.split(".")[-1] for name in files(saved)} <= {"json", "safetensors", "txt"}
+
+
+def test_sparse_encoder_is_refused() -> None:
+    with pytest.raises(InputError, match="dense"):
+        fit(encoder=TfidfEncoder())
+
+
+def test_texts_and_labels_must_be_as_many() -> None:
+    with pytest.raises(InputError, match="2 texts and 1 rows"):
+        TextIndex.fit(["a", "b"], [[0]], encoder=LSAEncoder())
+
+
+def test_parts_must_fit(model: TextIndex) -> None:
+    with pytest.raises(InputError, match="dimensional"):
+        TextIndex(LSAEncoder(dim=5), model.index, model.vocabulary)
+    with pytest.raises(InputError, match="names 2 labels"):
+        TextIndex(model.encoder, model.index, LabelVocabulary(["a", "b"]))
+
+
+def test_an_existing_model_is_replaced_only_when_asked(model: TextIndex, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("precious")
+    with pytest.raises(InputError, match="exists"):
+        model.save(tmp_path / "model")
+    assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
+    with pytest.raises(InputError, match="no saved model"):
+        model.save(tmp_path / "model", overwrite=True)
+    assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
+    model.save(tmp_path / "other")
+    model.save(tmp_path / "other", overwrite=True)
+    TextIndex.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "interruption", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("part", ["encoder", "index", "vocabulary"])
+def test_an_interrupted_save_leaves_the_old_model(
+    model: TextIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption, part: str
+) -> None:
+    target = tmp_path / "model"
+    model.save(target)
+    before = files(target)
+
+    def fail(*_args, **_kwargs) -> None:
+        raise interruption
+
+    method = {"encoder": "save", "index": "save_pretrained", "vocabulary": "save"}[part]
+    monkeypatch.setattr(type(getattr(model, part)), method, fail)
+    with pytest.raises(type(interruption)):
+        model.save(target, overwrite=True)
+    with pytest.raises(type(interruption)):
+        model.save(tmp_path / "new")
+    assert files(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def all_files() -> list[str]:
+    return ["labels.txt", "counts.safetensors", "encoder/", "index/", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", all_files())
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+def test_a_damaged_model_is_refused(saved: Path, tmp_path: Path, name: str, damage: str) -> None:
+    import shutil
+
+    target = tmp_path / "model"
+    shutil.copytree(saved, target)
+    path = target / name
+    if path.is_dir():  # its largest file
+        path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+    with pytest.raises(ModelFormatError) as caught:
+        TextIndex.load(target)
+    assert str(target) in str(caught.value)
+
+
+def test_foreign_directories_are_refused(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match="not a directory"):
+        TextIndex.load(tmp_path / "missing")
+    with pytest.raises(ModelFormatError, match=r"manifest\.json is missing"):
+        TextIndex.load(tmp_path)
+    with pytest.raises(ModelFormatError, match="expected a 'text-index'"):
+        TextIndex.load(saved / "index")
+
+
+def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -> None:
+    import shutil
+
+    target = tmp_path / "model"
+    shutil.copytree(saved, target)
+    manifest = json.loads((target / "manifest.json").read_text())
+    manifest["config"]["encoder"] = "crystal-ball"
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MissingExtraError, match="crystal-ball"):
+        TextIndex.load(target)
+
+
+def test_encoder_classes_are_found_by_kind() -> None:
+    assert encoder_class("lsa") is LSAEncoder
+
+
+def test_long_feature_rows_and_labels_without_points_keep_the_largest_features() -> None:
+    """Trailing labels without a training point used to break the cut to the largest features."""
+    import scipy.sparse as sp
+
+    from learned_index.index.build.clustering import sparse_label_centroids
+
+    rng = np.random.default_rng(0)
+    labels = sp.csr_matrix((rng.random((12, 6)) < 0.4).astype(np.float32))
+    labels = sp.hstack([labels, sp.csr_matrix((12, 3), dtype=np.float32)], format="csr")
+    features = sp.random(12, 40, density=0.3, format="csr", random_state=rng, dtype=np.float32)
+    cut = sparse_label_centroids(labels, features, max_features=4).toarray()
+    full = sparse_label_centroids(labels, features, max_features=40).toarray()
+    assert (cut[6:] == 0).all()
+    for row, whole in zip(cut[:6], full[:6], strict=True):
+        kept = np.argsort(-whole, kind="stable")[:4]
+        kept = kept[whole[kept] > 0]
+        expected = np.zeros_like(whole)
+        expected[kept] = whole[kept] / np.linalg.norm(whole[kept])
+        np.testing.assert_allclose(row, expected, atol=1e-6)
