@@ -79,7 +79,7 @@ def main() -> None:
             differences[worst] <= 0.2,
             f"(largest difference: {worst} {differences[worst]:.2f})",
         )
-        model = TextIndex.load(models["a"])
+        model = TextIndex.from_pretrained(models["a"])
         texts = open_dataset(arguments.data).read("test").texts
         assert texts is not None
         queries = model.encode(texts[:500])

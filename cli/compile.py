@@ -90,14 +90,14 @@ def compile_model(
     config = EngineConfig(**given_values(EngineConfig, parameters))
     loaded = load_model(model)
     with progress_bar("compiling", quiet=quiet):
-        compiled = loaded.compiled(config)
+        compiled = loaded.to_engine(config)
     values: dict[str, Any] = {"model": str(out)}
     if tune is not None:
         compiled, values["tuning"] = _tuned(
             compiled, tune, split=split, recall=recall, k=k, quiet=quiet
         )
     with progress_bar("saving", quiet=quiet):
-        compiled.save(out, overwrite=overwrite)
+        compiled.save_pretrained(out, overwrite=overwrite)
     engines = _engines(compiled)
     values |= {
         "n_engines": len(engines),

@@ -84,7 +84,7 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
 def _answers(
     model: TextIndex | ELIAS, texts: list[str], k: int, arguments: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    result = model.search_ids(texts, k, **arguments)
+    result = model.search(texts, k, **arguments)
     names, keys = model.vocabulary, model.vocabulary.keys
     return [
         {

@@ -143,7 +143,7 @@ def train(
     if not first:
         return
     with timings.measure("save_seconds"):
-        model.save(out, overwrite=overwrite)
+        model.save_pretrained(out, overwrite=overwrite)
         discard_progress(state)
     with timings.measure("evaluate_seconds"):
         metrics = training_metrics(

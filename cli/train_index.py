@@ -150,7 +150,7 @@ def train_index(
             quiet=quiet,
         )
     with timings.measure("save_seconds"):
-        model.save(out, overwrite=overwrite)
+        model.save_pretrained(out, overwrite=overwrite)
     metrics: dict[str, dict[str, float | int]] = {}
     with timings.measure("evaluate_seconds"):
         if held_out is not None and held_out.split == "dev":

@@ -235,7 +235,7 @@ class EncoderBase(ABC):
         """Settings that change the last bits of a vector only, such as a network's batch size."""
         return ""
 
-    def save(self, directory: Path) -> None:
+    def save_pretrained(self, directory: Path) -> None:
         """Write the encoder as JSON and safetensors with checksums.
 
         Args:
@@ -256,8 +256,8 @@ class EncoderBase(ABC):
             _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what :meth:`save` wrote, after checking every file's checksum.
+    def from_pretrained(cls, directory: Path) -> Self:
+        """Read what :meth:`save_pretrained` wrote, after checking every file's checksum.
 
         Raises:
             ModelFormatError: Missing, truncated or edited files, or an encoder of another kind.

@@ -117,7 +117,7 @@ class ConcatenatedEncoder(EncoderBase):
     def _write(self, directory: Path) -> None:
         for number, part in enumerate(self.encoders):
             (directory / f"part_{number}").mkdir()
-            part.save(directory / f"part_{number}")
+            part.save_pretrained(directory / f"part_{number}")
 
     @classmethod
     def _read(cls, directory: Path, config: dict[str, Any]) -> Self:

@@ -328,9 +328,9 @@ class NeuralEncoder(nn.Module, EncoderBase):
         """Batch size, which changes the last bits of a vector."""
         return f"batch_size={self.batch_size}"
 
-    def save(self, directory: Path) -> None:
-        """Write the encoder; see :meth:`EncoderBase.save`."""
-        super().save(directory)
+    def save_pretrained(self, directory: Path) -> None:
+        """Write the encoder; see :meth:`EncoderBase.save_pretrained`."""
+        super().save_pretrained(directory)
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Do nothing: the network is pretrained. Returns the encoder itself."""

@@ -14,9 +14,9 @@ from learned_index.types import Encoder
 
 ENTRY_POINT_GROUP = "learned_index.encoders"
 CLASSES = {
-    "tfidf": ("tfidf", "TfidfEncoder"),
-    "lsa": ("lsa", "LSAEncoder"),
-    "bow": ("bow", "BagOfWordsEncoder"),
+    "tfidf": ("lexical.tfidf", "TfidfEncoder"),
+    "lsa": ("lexical.lsa", "LSAEncoder"),
+    "bow": ("lexical.bow", "BagOfWordsEncoder"),
     "transformer": ("transformer", "TransformerEncoder"),
     "sentence-transformer": ("sentence_transformer", "SentenceTransformerEncoder"),
     "precomputed": ("precomputed", "PrecomputedEncoder"),
@@ -55,7 +55,7 @@ def save_encoder(encoder: Encoder, directory: Path | str, *, overwrite: bool = F
         InputError: The directory exists and ``overwrite`` is false.
     """
     with atomic_directory(directory, overwrite=overwrite) as temporary:
-        encoder.save(temporary)
+        encoder.save_pretrained(temporary)
 
 
 def load_encoder(directory: Path | str) -> EncoderBase:
@@ -65,4 +65,4 @@ def load_encoder(directory: Path | str) -> EncoderBase:
         ModelFormatError: No encoder is saved there, or it is damaged or of an unknown kind.
     """
     kind, _ = read_encoder_file(Path(directory))
-    return encoder_class(kind).load(Path(directory))
+    return encoder_class(kind).from_pretrained(Path(directory))

@@ -47,9 +47,11 @@ def with_texts(directory: Path) -> None:
     model = TextIndex.fit(
         texts, labels, encoder=LSAEncoder(dim=8), vocabulary=LabelVocabulary(names)
     )
-    model.save(directory / "recipes")
+    model.save_pretrained(directory / "recipes")
     for question in ("how long does dough rise", "slice a tomato"):
-        ((name, score), *_) = TextIndex.load(directory / "recipes").search([question], k=1)[0]
+        ((name, score), *_) = TextIndex.from_pretrained(directory / "recipes").search(
+            [question], k=1
+        )[0]
         print(f"{question!r} -> {name} ({score:.2f})")
 
 

@@ -198,7 +198,7 @@ class TextIndex:
             n_points=labels_NL.shape[0],
         )
 
-    def compiled(self, config: EngineConfig | None = None) -> Self:
+    def to_engine(self, config: EngineConfig | None = None) -> Self:
         """The same model with a search engine in the place of its index.
 
         Raises:
@@ -220,7 +220,7 @@ class TextIndex:
         """
         return np.asarray(self.encoder.encode(texts), dtype=np.float32)
 
-    def search_ids(
+    def search(
         self,
         texts: Sequence[Any],
         k: int = 10,
@@ -266,7 +266,7 @@ class TextIndex:
         result.ids[silent], result.scores[silent] = PAD_ID, PAD_SCORE
         return result
 
-    def search(
+    def predict(
         self,
         texts: Sequence[str],
         k: int = 10,
@@ -285,7 +285,7 @@ class TextIndex:
         Returns:
             For each text at most k pairs (label name, score), best first.
         """
-        result = self.search_ids(texts, k, beam_width=beam_width, shortlist_size=shortlist_size)
+        result = self.search(texts, k, beam_width=beam_width, shortlist_size=shortlist_size)
         return [
             [
                 (self.vocabulary.name(int(label)), float(score))
@@ -295,7 +295,7 @@ class TextIndex:
             for ids, scores in zip(result.ids, result.scores, strict=True)
         ]
 
-    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+    def save_pretrained(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the model as one directory: complete, or not at all.
 
         Args:
@@ -307,7 +307,7 @@ class TextIndex:
         """
         with atomic_directory(directory, overwrite=overwrite) as temporary:
             (temporary / "encoder").mkdir()
-            self.encoder.save(temporary / "encoder")
+            self.encoder.save_pretrained(temporary / "encoder")
             self.index.save_pretrained(temporary / "index")
             self.vocabulary.save(temporary)
             if self.label_counts is not None:
@@ -322,8 +322,8 @@ class TextIndex:
             )
 
     @classmethod
-    def load(cls, directory: Path | str) -> Self:
-        """Read what :meth:`save` wrote.
+    def from_pretrained(cls, directory: Path | str) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
 
         Raises:
             ModelFormatError: Not such a model, or truncated, edited or newer.
@@ -337,7 +337,7 @@ class TextIndex:
             if _COUNTS in manifest.files:
                 counts = load_label_counts(manifest.file(_COUNTS), index.n_labels)
             return cls(
-                encoder_class(manifest.config["encoder"]).load(directory / "encoder"),
+                encoder_class(manifest.config["encoder"]).from_pretrained(directory / "encoder"),
                 index,
                 LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME)),
                 label_counts=counts,
@@ -376,7 +376,7 @@ def restricted(
     if not isinstance(index, SearchEngine):
         raise InputError(
             "allow- and deny-lists need a search engine; compile the model first: li compile, or "
-            "model.compiled()"
+            "model.to_engine()"
         )
     return index.restrict(allow=ids_of(allow, vocabulary), deny=ids_of(deny, vocabulary))
 

@@ -70,13 +70,13 @@ class Encoder(Protocol):
         """Encode texts, one row each; the result does not depend on the batch size."""
         ...
 
-    def save(self, directory: Path) -> None:
+    def save_pretrained(self, directory: Path) -> None:
         """Write the encoder into an existing empty directory (safetensors and JSON only)."""
         ...
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what :meth:`save` wrote."""
+    def from_pretrained(cls, directory: Path) -> Self:
+        """Read what :meth:`save_pretrained` wrote."""
         ...
 
 

@@ -128,10 +128,10 @@ def test_an_index_stays_where_it_is_while_it_is_sent(index):
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_copies_of_a_full_model_answer_alike(where, tmp_path):
     model = fitted()
-    for each in (model, model.compiled()):
+    for each in (model, model.to_engine()):
         if where == "disk":
-            each.save(tmp_path / "model", overwrite=True)
-            each = type(each).load(tmp_path / "model")
+            each.save_pretrained(tmp_path / "model", overwrite=True)
+            each = type(each).from_pretrained(tmp_path / "model")
         for twin in twins(each):
-            assert_same(twin.predict_ids(texts(), 5), each.predict_ids(texts(), 5))
+            assert_same(twin.search(texts(), 5), each.search(texts(), 5))
             assert twin.predict(texts(3), 2) == each.predict(texts(3), 2)

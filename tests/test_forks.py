@@ -77,9 +77,9 @@ def searches(kind, index, model):
         data = [f"{'bread oven' if i % 2 else 'rain wind'} {i}" for i in range(60)]
         labels = [[i % 2] for i in range(60)]
         text_index = TextIndex.fit(data, labels, encoder=LSAEncoder(dim=4), training_config=QUICK)
-        return lambda: text_index.search_ids(data, 2)
-    whole = model if kind == "model" else model.compiled()
-    return lambda: whole.predict_ids(texts(), 5)
+        return lambda: text_index.search(data, 2)
+    whole = model if kind == "model" else model.to_engine()
+    return lambda: whole.search(texts(), 5)
 
 
 @pytest.mark.parametrize("kind", ["index", "engine", "model", "compiled", "text"])

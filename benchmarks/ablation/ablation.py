@@ -93,12 +93,12 @@ class Ablation(SharedTraining):
         calibration = float(seconds.get("calibration", 0.0))
         before = trained.seconds + _sum(seconds) - calibration
         queries = {"vectors": trained.query_vectors}
-        ranked = model.predict_ids(self.data.queries, WIDTH, **queries)
+        ranked = model.search(self.data.queries, WIDTH, **queries)
         metrics = self.measure(ranked)
         details = {"n_weights": (model.report_["ranker"] or {}).get("n_weights")}
         made = {"ranker": Measurement(metrics=metrics, seconds=before, details=details)}
         if model.calibrator_ is not None:
-            result = model.predict_ids(self.data.queries, WIDTH, score="probability", **queries)
+            result = model.search(self.data.queries, WIDTH, score="probability", **queries)
             report = {k: v for k, v in model.report_["calibration"].items() if _is_plain(v)}
             made["calibration"] = Measurement(
                 metrics=self.measure(_by_score(result)),
@@ -129,7 +129,7 @@ class Ablation(SharedTraining):
         model.fit(data.points, data.labels_NL, embeddings=embeddings, progress=told)
         vectors = None if self.trains_encoder else data.query_vectors
         score: Score = "ranking" if model.calibrator_ is None else "probability"
-        result = model.predict_ids(data.queries, WIDTH, vectors=vectors, score=score)
+        result = model.search(data.queries, WIDTH, vectors=vectors, score=score)
         made = Measurement(
             metrics=self.measure(_by_score(result)),
             seconds=_sum(model.report_["seconds"]),

@@ -52,8 +52,8 @@ def listed(convert: Callable[[str], T]) -> Callable[..., tuple[T, ...]]:
 
 
 @click.command(
-    epilog="Example: python -m benchmarks.ablation --data my-data --lambda 0.05,0.5,3 --edges 2.5,5,10,20 "
-    "--prune-threshold 0.01,0.1,0.5 --out ablation"
+    epilog="Example: python -m benchmarks.ablation --data my-data --lambda 0.05,0.5,3 "
+    "--edges 2.5,5,10,20 --prune-threshold 0.01,0.1,0.5 --out ablation"
 )
 @click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
 @click.option(

@@ -1,4 +1,4 @@
-"""The data of ``python -m benchmarks.ablation``: points to train and to measure on, encoded once for all rows."""
+"""The data of the ablations: points to train and to measure on, encoded once for all rows."""
 
 from __future__ import annotations
 

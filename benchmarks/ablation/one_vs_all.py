@@ -1,4 +1,4 @@
-"""The row of ``python -m benchmarks.ablation`` that has no index: every label scored in every step."""
+"""The row of the ablations that has no index: every label scored in every step."""
 
 from __future__ import annotations
 

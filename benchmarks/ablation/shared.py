@@ -272,7 +272,7 @@ class SharedTraining:
             trained.index.save_pretrained(temporary / "index")
             if self.trains_encoder:
                 (temporary / "encoder").mkdir()
-                trained.encoder.save(temporary / "encoder")
+                trained.encoder.save_pretrained(temporary / "encoder")
 
     def _load(self, folder: Path) -> Trained | None:
         """The saved index with its measurement; None where either is missing or damaged."""
@@ -283,7 +283,7 @@ class SharedTraining:
             index = LearnedGraphIndex.from_pretrained(folder / "index")
             encoder = self.encoder
             if self.trains_encoder:
-                encoder = encoder_class(encoder.kind).load(folder / "encoder")
+                encoder = encoder_class(encoder.kind).from_pretrained(folder / "encoder")
         except ModelFormatError:
             return None
         return self._with_vectors(index, encoder, done.seconds)

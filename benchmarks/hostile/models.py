@@ -79,10 +79,12 @@ def make_models(folder: Path) -> None:
     ranker, features, dense, ids = _ranker()
     ranker.fit(features, dense, labels, ids)
     (folder / "ranker").mkdir()
-    ranker.save(folder / "ranker")
+    ranker.save_pretrained(folder / "ranker")
     model = ELIAS(LSAEncoder(dim=4), training=TrainingConfig(batch_size=16))
-    model.fit(_TEXTS, [[i % 4, 4 + i % 7] for i in range(len(_TEXTS))]).save(folder / "full model")
-    model.compiled().save(folder / "full compiled")
+    model.fit(_TEXTS, [[i % 4, 4 + i % 7] for i in range(len(_TEXTS))]).save_pretrained(
+        folder / "full model"
+    )
+    model.to_engine().save_pretrained(folder / "full compiled")
 
 
 def _ranker() -> tuple[SparseRanker, sp.csr_matrix, Any, Any]:
@@ -160,7 +162,7 @@ def _ask_ranker(ranker: SparseRanker) -> list[bytes]:
 
 def _ask_model(model: ELIAS) -> list[bytes]:
     texts = ["steel bridge", "tax court part", "", "unknown words here"]
-    answers = _checked(*model.predict_ids(texts, 3), model.n_labels)
+    answers = _checked(*model.search(texts, 3), model.n_labels)
     named = model.predict(texts, 2), model.predict_proba(texts, 2)
     if any(not 0 <= share <= 1 for row in named[1] for _, share in row):
         raise ValueError(f"probabilities {named[1]}")

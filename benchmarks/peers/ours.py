@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--k", required=True, type=int)
     arguments = parser.parse_args()
     test = open_dataset(arguments.data).read(arguments.split)
-    model = ELIAS.load(arguments.model)
+    model = ELIAS.from_pretrained(arguments.model)
     for encoder in model.encoders:
         bind(encoder, test)
     points: Any = points_for(model.encoder, test)
@@ -60,7 +60,7 @@ def main() -> None:
             limit.close()
             limit.enter_context(limit_threads(threads))
             limited_to = threads
-        return model.predict_ids(
+        return model.search(
             points[rows],
             arguments.k,
             vectors=[x[rows] for x in vectors],

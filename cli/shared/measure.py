@@ -106,7 +106,7 @@ def search_points(
         for start in range(0, total, batch_size):
             stop = min(start + batch_size, total)
             known = None if vectors is None else vectors[start:stop]
-            pieces.append(model.search_ids(points[start:stop], k, vectors=known, **arguments))
+            pieces.append(model.search(points[start:stop], k, vectors=known, **arguments))
             bar.advance(stop - start)
     if not pieces:
         return SearchResult(np.empty((0, k), np.int64), np.empty((0, k), np.float32))

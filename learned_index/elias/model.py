@@ -136,13 +136,15 @@ class ELIAS:
 
     def _require_fitted(self) -> None:
         if not self.members:
-            raise NotFittedError("the model is not trained; call fit(texts, labels) or load(...)")
+            raise NotFittedError(
+                "the model is not trained; call fit(texts, labels) or from_pretrained(...)"
+            )
 
     def __repr__(self) -> str:
         state = f"{len(self.members)} members" if self.members else "not fitted"
         return f"ELIAS({self.encoder.kind!r}, {state})"
 
-    def compiled(self, config: EngineConfig | None = None) -> Self:
+    def to_engine(self, config: EngineConfig | None = None) -> Self:
         """The same model with search engines in the place of its indexes: for search only.
 
         Raises:
@@ -252,7 +254,7 @@ class ELIAS:
         Returns:
             For each text at most k pairs (label name, ranking score), best first.
         """
-        return self._named(self.predict_ids(texts, k))
+        return self._named(self.search(texts, k))
 
     def predict_proba(self, texts: Points, k: int = 10) -> list[list[tuple[str, float]]]:
         """Return the labels of :meth:`predict` in the same order, with calibrated probabilities.
@@ -262,7 +264,7 @@ class ELIAS:
         Raises:
             InputError: The model was trained without calibration.
         """
-        return self._named(self.predict_ids(texts, k, score="probability"))
+        return self._named(self.search(texts, k, score="probability"))
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
         return [
@@ -274,7 +276,7 @@ class ELIAS:
             for ids, scores in zip(result.ids, result.scores, strict=True)
         ]
 
-    def predict_ids(
+    def search(
         self,
         texts: Points,
         k: int = 10,
@@ -326,9 +328,6 @@ class ELIAS:
             deny=deny,
         )
 
-    search_ids = predict_ids
-    """Under this name as :class:`~learned_index.TextIndex` has it."""
-
     def shortlist(
         self,
         vectors: Sequence[Any],
@@ -367,7 +366,7 @@ class ELIAS:
 
     # -- persistence ----------------------------------------------------------------------------
 
-    def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
+    def save_pretrained(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the model as one directory: complete, or not at all.
 
         Args:
@@ -383,8 +382,8 @@ class ELIAS:
         save_model(self, Path(directory), overwrite=overwrite)
 
     @classmethod
-    def load(cls, directory: Path | str) -> Self:
-        """Read what :meth:`save` wrote.
+    def from_pretrained(cls, directory: Path | str) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
 
         Raises:
             ModelFormatError: Not such a model, or truncated, edited or newer.

@@ -37,7 +37,7 @@ def predict_points(
     allow: LabelIds | Sequence[str] | None,
     deny: LabelIds | Sequence[str] | None,
 ) -> SearchResult:
-    """See :meth:`ELIAS.predict_ids`; ``knobs``: ``beam_width`` and ``shortlist_size``."""
+    """See :meth:`ELIAS.search`; ``knobs``: ``beam_width`` and ``shortlist_size``."""
     rows = n_rows(texts)
     k = whole_number(k, "k")
     check_result_size(k, n_rows=rows, n_labels=model.n_labels)

@@ -38,7 +38,7 @@ def index_directory(model: Path | str) -> Path:
 
 
 def save_model(model: ELIAS, directory: Path, *, overwrite: bool) -> None:
-    """See :meth:`ELIAS.save`."""
+    """See :meth:`ELIAS.save_pretrained`."""
     report = {name: value for name, value in model.report_.items() if name != "seconds"}
     with atomic_directory(directory, overwrite=overwrite) as temporary:
         for number, member in enumerate(model.members):
@@ -78,7 +78,7 @@ def save_model(model: ELIAS, directory: Path, *, overwrite: bool) -> None:
 
 def _save_part(part: Any, folder: Path) -> None:
     folder.mkdir()
-    part.save(folder)
+    part.save_pretrained(folder)
 
 
 def _plain(value: Any) -> Any:
@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_model(cls: type[Model], directory: Path) -> Model:
-    """See :meth:`ELIAS.load`."""
+    """See :meth:`ELIAS.from_pretrained`."""
     manifest = read_manifest(directory, kind=cls.kind)
     with reading_model(directory, "model"):
         config = manifest.config
@@ -103,7 +103,9 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
             raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
         encoders = [
-            encoder_class(kind).load(directory / (f"member_{number}" if own else ".") / "encoder")
+            encoder_class(kind).from_pretrained(
+                directory / (f"member_{number}" if own else ".") / "encoder"
+            )
             for number, kind in enumerate(config["encoders"])
         ]
         members = [
@@ -118,13 +120,15 @@ def read_model(cls: type[Model], directory: Path) -> Model:
         )
         model.encoders, model.members = encoders, members
         if config["features"] is not None:
-            model.features = encoder_class(config["features"]).load(directory / "features")
+            model.features = encoder_class(config["features"]).from_pretrained(
+                directory / "features"
+            )
         if config["has_ranker"]:
-            model.ranker_ = SparseRanker.load(directory / "ranker", verify=False)
+            model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
             model.ranker_config = model.ranker_.config
         model.combination = Combination.from_dict(config["combination"])
         if config["has_calibrator"]:
-            model.calibrator_ = Calibrator.load(directory / "calibrator", verify=False)
+            model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
         model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
         model.label_counts = load_label_counts(manifest.file(_COUNTS), len(model.vocabulary))
         model.n_points = whole_number(config["n_points"], "n_points", low=0)
@@ -160,5 +164,5 @@ def load_model(directory: Path | str) -> TextIndex | ELIAS:
     from learned_index.elias.model import ELIAS
 
     if saved_kind(directory) == ELIAS.kind:
-        return ELIAS.load(directory)
-    return TextIndex.load(directory)
+        return ELIAS.from_pretrained(directory)
+    return TextIndex.from_pretrained(directory)

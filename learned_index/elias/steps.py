@@ -205,7 +205,7 @@ class Steps:
         target = self._finished("ranker")
         if target is not None:
             with atomic_directory(target, overwrite=True) as temporary:
-                ranker.save(temporary)
+                ranker.save_pretrained(temporary)
 
     def kept_ranker(self) -> SparseRanker | None:
         """Return the kept ranker; None: there is none."""
@@ -213,7 +213,7 @@ class Steps:
         if target is None:
             return None
         with _reading(target):
-            return SparseRanker.load(target)
+            return SparseRanker.from_pretrained(target)
 
 
 @contextmanager

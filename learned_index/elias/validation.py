@@ -32,7 +32,7 @@ def validate(model: ELIAS, held: HeldOut, steps: Steps) -> None:
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
             name: evaluate(
-                model.predict_ids(
+                model.search(
                     held.texts, _METRIC_WIDTH, vectors=held.vectors, sparse=held.sparse, score=score
                 ),
                 held.labels,

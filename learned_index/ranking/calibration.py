@@ -121,13 +121,15 @@ class Calibrator:
     ) -> Float32Array:
         """Calibrated probabilities, float32 B x K in 0 to 1; 0 at pads. Arguments as in fit."""
         if self.method_ is None:
-            raise NotFittedError("the calibrator is not fitted; call fit(...) or load(...) first")
+            raise NotFittedError(
+                "the calibrator is not fitted; call fit(...) or from_pretrained(...) first"
+            )
         features, inside = _features(p_BK, q_BK, ids_BK, label_counts_L)
         out = np.zeros(inside.shape, np.float32)
         out[inside] = METHODS[self.method_].predict(self._arrays, features)
         return out
 
-    def save(self, directory: Path) -> None:
+    def save_pretrained(self, directory: Path) -> None:
         """Write the calibrator into an existing empty directory (safetensors and JSON)."""
         if self.method_ is None:
             raise NotFittedError("the calibrator is not fitted, so there is nothing to save")
@@ -137,8 +139,8 @@ class Calibrator:
             write_manifest(directory, kind=self.kind, config={**config, "chosen": self.method_})
 
     @classmethod
-    def load(cls, directory: Path, *, verify: bool = True) -> Self:
-        """Read what :meth:`save` wrote.
+    def from_pretrained(cls, directory: Path, *, verify: bool = True) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
 
         Raises:
             ModelFormatError: Not a calibrator, truncated or edited.

@@ -98,7 +98,9 @@ class SparseRanker:
 
     def _require_fitted(self) -> None:
         if self.n_features_ is None:
-            raise NotFittedError("the ranker is not trained; call fit(...) or load(...) first")
+            raise NotFittedError(
+                "the ranker is not trained; call fit(...) or from_pretrained(...) first"
+            )
 
     def fit(
         self,
@@ -235,7 +237,7 @@ class SparseRanker:
             "bias_L": self._bias_L,
         }
 
-    def save(self, directory: Path) -> None:
+    def save_pretrained(self, directory: Path) -> None:
         """Write the ranker into an existing empty directory (safetensors and JSON)."""
         config = {**self.config.to_dict(), "n_features": self.n_features_}
         with writing(directory):
@@ -243,8 +245,8 @@ class SparseRanker:
             write_manifest(directory, kind=self.kind, config=config)
 
     @classmethod
-    def load(cls, directory: Path, *, verify: bool = True) -> Self:
-        """Read what :meth:`save` wrote.
+    def from_pretrained(cls, directory: Path, *, verify: bool = True) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
 
         Raises:
             ModelFormatError: Not a ranker, truncated or edited.

@@ -126,4 +126,4 @@ def test_unusable_input_is_exit_code_2(text_folder, tmp_path, arguments, message
 
 def test_help_names_every_preset():
     text = li("--help").stdout
-    assert all(name in text for name in PRESETS) and "Example: python -m benchmarks.ablation" in text
+    assert all(name in text for name in PRESETS) and "benchmarks.ablation" in text

@@ -32,11 +32,11 @@ def folder(tmp_path_factory):
         train.texts, train.labels, encoder=LSAEncoder(dim=8), vocabulary=train.vocabulary,
         index_config=INDEX, training_config=TRAINING,
     )  # fmt: skip
-    model.save(root / "model")
+    model.save_pretrained(root / "model")
     full = ELIAS(LSAEncoder(dim=8), INDEX, training=TRAINING, config=EliasConfig(n_models=2)).fit(
         train.texts, train.labels, vocabulary=train.vocabulary
     )
-    full.save(root / "full")
+    full.save_pretrained(root / "full")
     return root
 
 
@@ -52,9 +52,9 @@ def test_json_is_what_the_function_says(folder):
     result = li(folder, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    model, test = TextIndex.load(folder / "model"), tiny_dataset("test", 50, seed=1)
+    model, test = TextIndex.from_pretrained(folder / "model"), tiny_dataset("test", 50, seed=1)
     expected = analyse_index(
-        model.index, model.search_ids(test.texts, 100), test.labels, model.label_counts
+        model.index, model.search(test.texts, 100), test.labels, model.label_counts
     ).to_dict()
     assert report["groups"] == expected["groups"]
     edges = expected["graphs"][0]["edges"]
@@ -85,9 +85,9 @@ def test_an_ensemble_tells_the_edges_of_each_model(folder, tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert len(report["graphs"]) == 2
-    model, test = ELIAS.load(folder / "full"), tiny_dataset("test", 50, seed=1)
+    model, test = ELIAS.from_pretrained(folder / "full"), tiny_dataset("test", 50, seed=1)
     expected = analyse_index(
-        model.members, model.predict_ids(test.texts, 100), test.labels, model.label_counts
+        model.members, model.search(test.texts, 100), test.labels, model.label_counts
     )
     assert report["groups"] == expected.to_dict()["groups"]
     assert (tmp_path / "analysis.png").exists()
@@ -128,15 +128,15 @@ def test_unusable_input_is_one_line_and_exit_code_2(folder, tmp_path, arguments,
 
 
 def test_a_model_without_counts_is_refused(folder, tmp_path):
-    model = TextIndex.load(folder / "model")
+    model = TextIndex.from_pretrained(folder / "model")
     model.label_counts = None
-    model.save(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
     result = li(folder, "--model", tmp_path / "model")
     assert result.exit_code == 2 and "how often" in result.stderr
 
 
 def test_a_group_that_nothing_asks_for_is_drawn(folder, tmp_path):
-    model = TextIndex.load(folder / "model")
+    model = TextIndex.from_pretrained(folder / "model")
     truth = tiny_dataset("test", 1, seed=1).labels
     found = analyse_index(
         model.index, np.tile(np.arange(30), (1, 1)), truth, model.label_counts, k=30

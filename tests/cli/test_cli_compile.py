@@ -31,12 +31,12 @@ def test_a_compiled_model_answers_like_the_model(models):
     trained, fast = (load_model(path) for path in models)
     assert isinstance(fast, ELIAS | TextIndex) and isinstance(fast.index, SearchEngine)
     texts = tiny_dataset("test", 40, seed=2).texts
-    expected, found = trained.search_ids(texts, 3), fast.search_ids(texts, 3)
+    expected, found = trained.search(texts, 3), fast.search(texts, 3)
     assert (expected.ids[:, 0] == found.ids[:, 0]).mean() > 0.9
     assert abs(expected.scores - found.scores).max() < 0.1
     assert fast.index.config.beam_width == 6
     with pytest.raises(InputError, match="compiled"):
-        fast.compiled()
+        fast.to_engine()
 
 
 def test_metrics_and_info_of_a_compiled_model(models, text_folder):

@@ -68,7 +68,7 @@ def test_parameters_and_disk_of_a_trained_model(kind: str, n_models: int, tmp_pa
     assert 1 / 3 < counts["ranker, sparse"] / model.ranker_.n_weights < 3
     copies = n_models if kind == "bow" else 1
     assert counts["encoder"] == copies * shape.n_terms * 16
-    model.save(tmp_path / "m")
+    model.save_pretrained(tmp_path / "m")
     size = sum(p.stat().st_size for p in (tmp_path / "m").rglob("*") if p.is_file())
     assert plan.disk_bytes / size < 2
     # Manifests weigh more than numbers in a model this small.

@@ -34,7 +34,7 @@ def test_search_json_is_what_the_api_says(text_model: Path) -> None:
     queries = ["piano melody", "", "größe sort list"]
     answers = json.loads(ok("search", text_model, *queries, "-k", 3, "--json"))
     assert [answer["query"] for answer in answers] == queries
-    loaded = TextIndex.load(text_model)
+    loaded = TextIndex.from_pretrained(text_model)
     expected = [
         [{"label": n, "key": loaded.vocabulary.keys[loaded.vocabulary.id(n)], "score": s}
          for n, s in row]
@@ -146,7 +146,7 @@ def test_evaluate_against_a_count_by_hand(text_model: Path, text_folder: Path) -
     assert list(values)[: len(metric_names())] == metric_names()
     assert values["n_points"] == 40
     test = tiny_dataset("test", 40, seed=2)
-    found = TextIndex.load(text_model).search(test.texts, 100)
+    found = TextIndex.from_pretrained(text_model).search(test.texts, 100)
     truth = [set(test.label_names(row)) for row in range(40)]
     hits = [[name in truth[row] for name, _ in found[row]] for row in range(40)]
     assert values["P@1"] == pytest.approx(100 * np.mean([h[0] for h in hits]))

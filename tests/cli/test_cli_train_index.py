@@ -30,7 +30,7 @@ def test_trained_model_and_report(text_model: Path, text_folder: Path) -> None:
     assert report["metrics"]["dev"]["P@1"] > 80
     assert report["training"]["stage1_epochs"] == 3
     assert report["threads"] == 1
-    assert TextIndex.load(text_model).index.n_labels == 30
+    assert TextIndex.from_pretrained(text_model).index.n_labels == 30
     assert sorted(path.name for path in text_model.parent.iterdir()) == [
         "model",
         "model.report.json",
@@ -97,7 +97,7 @@ def test_overwrite_replaces_a_model(text_model: Path, text_folder: Path, tmp_pat
     shutil.copytree(text_model, tmp_path / "m")
     ok("train-index", "--data", text_folder, "--out", tmp_path / "m", "--overwrite", "--seed", 9,
        *QUICK)  # fmt: skip
-    assert TextIndex.load(tmp_path / "m").index.training_config.seed == 9
+    assert TextIndex.from_pretrained(tmp_path / "m").index.training_config.seed == 9
 
 
 def test_precomputed_vectors_with_holdout(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_full_disk(
     text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     from learned_index import LearnedGraphIndex
-    from learned_index.cli import report
+    from learned_index.cli.shared import report
 
     def full(*_args: object, **_kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
@@ -199,7 +199,7 @@ def test_a_full_disk(
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ([] if where == "index" else ["m"]), "whole, or not at all"
     if left:
-        TextIndex.load(tmp_path / "m")
+        TextIndex.from_pretrained(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

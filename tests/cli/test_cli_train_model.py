@@ -70,7 +70,7 @@ def test_model_and_report(model: Path, text_folder: Path) -> None:
     assert report["calibration"]["method"] in ("tree", "isotonic", "logistic")
     assert {"training", "shortlists", "ranker", "calibration"} <= set(report["step_seconds"])
     assert not model.with_name("model.checkpoint").exists()
-    assert isinstance(ELIAS.load(model), ELIAS)
+    assert isinstance(ELIAS.from_pretrained(model), ELIAS)
 
 
 def test_the_table_is_for_people(text_folder: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_several_models_without_ranker(text_folder: Path, tmp_path: Path) -> Non
     report = json.loads(ok("train", "--data", text_folder, "--out", out, *QUICK, *arguments))
     assert report["n_models"] == 2 and report["ranker"] is None and report["calibration"] is None
     assert set(report["metrics"]) == {"validation, index"}
-    loaded = ELIAS.load(out)
+    loaded = ELIAS.from_pretrained(out)
     assert len(loaded.members) == 2 and loaded.ranker_ is None
 
 
@@ -352,7 +352,7 @@ def test_two_processes_train_one_model(text_folder: Path, tmp_path: Path) -> Non
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("1 model") == 1, done.stdout
-    one, two = (ELIAS.load(tmp_path / name) for name in ("one", "two"))
+    one, two = (ELIAS.from_pretrained(tmp_path / name) for name in ("one", "two"))
     others = two.index.state_dict()
     for name, tensor in one.index.state_dict().items():
         assert float((tensor.double() - others[name].double()).abs().max()) < 1e-4, name

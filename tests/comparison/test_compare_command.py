@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
         train.texts, train.labels, encoder=LSAEncoder(dim=8), vocabulary=train.vocabulary,
         training_config=TRAINING,
     )  # fmt: skip
-    model.save(root / "model")
+    model.save_pretrained(root / "model")
     (root / "model.report.json").write_text(json.dumps({"train_seconds": 7.25}))
     return root
 
@@ -113,7 +113,7 @@ def test_data_with_other_labels_are_refused(folder, tmp_path):
 
 def test_labels_are_numbered_as_the_model_does(folder):
     """A data set that numbers its labels otherwise, and has one that the model does not know."""
-    model = TextIndex.load(folder / "model")
+    model = TextIndex.from_pretrained(folder / "model")
     keys = tiny_vocabulary().keys
     data = Dataset(
         split="test",
@@ -127,7 +127,7 @@ def test_labels_are_numbered_as_the_model_does(folder):
 
 
 def test_the_saved_index_loads_alone_and_answers_alike(folder):
-    model, index = TextIndex.load(folder / "model"), SavedIndex(folder / "model")()
+    model, index = TextIndex.from_pretrained(folder / "model"), SavedIndex(folder / "model")()
     vectors = model.encode(["matrix inverse solve", "rain and wind"])
     left, right = model.index.search(vectors, 5), index.search(vectors, 5)
     np.testing.assert_array_equal(left.ids, right.ids)
@@ -135,7 +135,7 @@ def test_the_saved_index_loads_alone_and_answers_alike(folder):
 
 
 def test_one_vs_all_is_trained_like_the_index(folder):
-    model = TextIndex.load(folder / "model")
+    model = TextIndex.from_pretrained(folder / "model")
     adapter = _as_trained(parse_baselines("ova")[0], model).create()
     assert (adapter.epochs, adapter.batch_size, adapter.seed) == (3, 32, 3)
     assert _as_trained(parse_baselines("ova")[0], model, epochs=9).create().epochs == 9

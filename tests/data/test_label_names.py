@@ -173,13 +173,13 @@ def test_vocabularies_of_a_string_or_of_nothing() -> None:
 
 
 def test_labels_to_find_may_be_named(named: TextIndex, full: ELIAS) -> None:
-    for model in (named.compiled(), full.compiled()):
-        found = model.search_ids(["tax court"], 3, allow=["law", "bio"]).ids[0]
+    for model in (named.to_engine(), full.to_engine()):
+        found = model.search(["tax court"], 3, allow=["law", "bio"]).ids[0]
         assert set(model.vocabulary.names(found)) == {"law", "bio", ""}
-        found = model.search_ids(["tax court"], 3, deny={"law"}).ids[0]
+        found = model.search(["tax court"], 3, deny={"law"}).ids[0]
         assert "law" not in model.vocabulary.names(found)
         with pytest.raises(InputError, match="no label is called 'tax'"):
-            model.search_ids(["tax court"], 3, deny=["tax"])
+            model.search(["tax court"], 3, deny=["tax"])
 
 
 # -- texts that say nothing ------------------------------------------------------------------------
@@ -187,8 +187,8 @@ def test_labels_to_find_may_be_named(named: TextIndex, full: ELIAS) -> None:
 
 def test_a_text_without_a_known_word_has_no_answer(named: TextIndex, full: ELIAS) -> None:
     texts = ["tax court", "qqqq zzzz", " ", "tax zzzz"]
-    for model in (named, named.compiled(), full, full.compiled()):
-        result = model.search_ids(texts, 2)
+    for model in (named, named.to_engine(), full, full.to_engine()):
+        result = model.search(texts, 2)
         assert (result.ids[:, 0] >= 0).tolist() == [True, False, False, True]
         assert np.isneginf(result.scores[1:3]).all()
     assert [len(row) for row in full.predict(texts, 2)] == [2, 0, 0, 2]
@@ -196,14 +196,14 @@ def test_a_text_without_a_known_word_has_no_answer(named: TextIndex, full: ELIAS
 
 def test_the_same_with_vectors_at_hand_and_with_a_trained_encoder(full: ELIAS) -> None:
     texts = ["tax court", "qqqq"]
-    ids = full.predict_ids(texts, 2, vectors=full.encoder.encode(texts)).ids
+    ids = full.search(texts, 2, vectors=full.encoder.encode(texts)).ids
     assert (ids[:, 0] >= 0).tolist() == [True, False]
     model = ELIAS(BagOfWordsEncoder(dim=4), training=QUICK).fit(TEXTS, NAMED)
     assert [len(row) for row in model.predict(texts, 2)] == [2, 0]
 
 
 def test_the_command_says_which_text_it_knows_no_word_of(named: TextIndex, tmp_path) -> None:
-    named.save(tmp_path / "model")
+    named.save_pretrained(tmp_path / "model")
     done = CliRunner().invoke(main, ["search", str(tmp_path / "model"), "qqqq", "tax court", ""])
     assert done.exit_code == 0
     assert done.stderr == "no answer: the model knows no word of 'qqqq'\n"
@@ -212,10 +212,10 @@ def test_the_command_says_which_text_it_knows_no_word_of(named: TextIndex, tmp_p
 
 @pytest.mark.parametrize("k", [0, 2.0, "3", True, 2**70])
 def test_k_of_a_model(k: Any, named: TextIndex, full: ELIAS) -> None:
-    for model in (named, full, full.compiled()):
+    for model in (named, full, full.to_engine()):
         for texts in (QUERIES, []):
             with pytest.raises(InputError, match="k is"):
-                model.search_ids(texts, k)
-    assert full.predict_ids(QUERIES, np.int8(2)).ids.shape == (3, 2)
+                model.search(texts, k)
+    assert full.search(QUERIES, np.int8(2)).ids.shape == (3, 2)
     with pytest.raises(InputError, match="k of at most 3"):
-        full.predict_ids(QUERIES, 2**30)
+        full.search(QUERIES, 2**30)

@@ -35,7 +35,7 @@ def test_rows_are_ordered_padded_and_without_repetition(
     which: str, k: int, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(which)
-    result = model.predict_ids(queries(), k)
+    result = model.search(queries(), k)
     assert result.ids.shape == result.scores.shape == (40, k)
     assert result.ids.dtype == np.int64 and result.scores.dtype == np.float32
     for ids, scores in zip(result.ids, result.scores, strict=True):
@@ -50,9 +50,9 @@ def test_rows_are_ordered_padded_and_without_repetition(
 @pytest.mark.parametrize("which", ["model", "ensemble"])
 def test_a_shorter_answer_begins_a_longer_one(which: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(which)
-    long = model.predict_ids(queries(), 24)
+    long = model.search(queries(), 24)
     for k in (1, 12, 17):
-        short = model.predict_ids(queries(), k)
+        short = model.search(queries(), k)
         assert short.ids.tobytes() == long.ids[:, :k].tobytes()
         assert short.scores.tobytes() == long.scores[:, :k].tobytes()
 
@@ -60,7 +60,7 @@ def test_a_shorter_answer_begins_a_longer_one(which: str, request: pytest.Fixtur
 def test_the_ranking_is_that_of_its_parts(model: ELIAS) -> None:
     """Oracle: search, margins and combination row by row."""
     texts = queries()
-    result = model.predict_ids(texts, 12)
+    result = model.search(texts, 12)
     for row, text in enumerate(texts):
         x = model.encoder.encode([text])
         found = model.index.search(x, 12)
@@ -80,8 +80,8 @@ def test_the_ranking_is_that_of_its_parts(model: ELIAS) -> None:
 
 def test_beyond_the_ranked_labels_the_index_decides(model: ELIAS) -> None:
     ranked, plain = (
-        model.predict_ids(queries(), 25),
-        model.predict_ids(queries(), 25, score="index"),
+        model.search(queries(), 25),
+        model.search(queries(), 25, score="index"),
     )
     found = model.index.search(model.encoder.encode(queries()), 25)
     assert plain.ids.tobytes() == found.ids.tobytes()
@@ -99,21 +99,21 @@ def test_answers_do_not_depend_on_batch_or_threads(
     model = request.getfixturevalue(which)
     texts = queries()
     for score in ("ranking", "probability"):
-        whole = model.predict_ids(texts, 17, score=score)
+        whole = model.search(texts, 17, score=score)
         for row in (0, 17, 39):
-            one = model.predict_ids([texts[row]], 17, score=score)
+            one = model.search([texts[row]], 17, score=score)
             assert one.ids.tobytes() == whole.ids[row : row + 1].tobytes()
             assert one.scores.tobytes() == whole.scores[row : row + 1].tobytes()
         with with_threads(2):
-            two = model.predict_ids(texts, 17, score=score)
+            two = model.search(texts, 17, score=score)
         assert two.ids.tobytes() == whole.ids.tobytes()
         assert two.scores.tobytes() == whole.scores.tobytes()
 
 
 def test_probabilities_are_those_of_the_same_labels_in_the_same_order(model: ELIAS) -> None:
     texts = queries()
-    ranking = model.predict_ids(texts, 20)
-    probable = model.predict_ids(texts, 20, score="probability")
+    ranking = model.search(texts, 20)
+    probable = model.search(texts, 20, score="probability")
     assert probable.ids.tobytes() == ranking.ids.tobytes()
     inside = probable.ids >= 0
     assert ((probable.scores >= 0) & (probable.scores <= 1))[inside].all()
@@ -140,7 +140,7 @@ def test_an_ensemble_averages_its_members(ensemble: ELIAS) -> None:
     x = ensemble.encoder.encode(texts)
     results = [m.search(x, 24) for m in ensemble.members]
     expected = merge(results, 12)
-    plain = ensemble.predict_ids(texts, 12, score="index")
+    plain = ensemble.search(texts, 12, score="index")
     assert plain.ids.tobytes() == expected.ids.tobytes()
 
 
@@ -148,28 +148,28 @@ def test_an_ensemble_averages_its_members(ensemble: ELIAS) -> None:
 def test_a_blank_text_has_no_answer_and_changes_no_other(model: ELIAS, blank: str) -> None:
     text = "filter noise frequency"
     assert model.predict([blank, text], k=3) == [[], model.predict([text], k=3)[0]]
-    assert model.predict_ids([blank], 30).ids.tolist() == [[-1] * 30]
+    assert model.search([blank], 30).ids.tolist() == [[-1] * 30]
 
 
 def test_no_texts_and_wrong_arguments(model: ELIAS) -> None:
     assert model.predict([], k=3) == []
-    assert model.predict_ids([], 4).ids.shape == (0, 4)
+    assert model.search([], 4).ids.shape == (0, 4)
     with pytest.raises(InputError, match="list of strings"):
         model.predict("filter noise")
     with pytest.raises(InputError, match="k is 0"):
-        model.predict_ids(["a"], 0)
+        model.search(["a"], 0)
     with pytest.raises(InputError, match="score is"):
-        model.predict_ids(["a"], score="best")  # type: ignore[arg-type]
+        model.search(["a"], score="best")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="2 vectors for 1 texts"):
-        model.predict_ids(["a"], vectors=np.zeros((2, 16), np.float32))
+        model.search(["a"], vectors=np.zeros((2, 16), np.float32))
     with pytest.raises(NotFittedError, match="not trained"):
         new_model().predict(["a"])
 
 
 def test_vectors_and_features_at_hand_are_used(model: ELIAS) -> None:
     texts = queries()
-    mine = model.predict_ids(texts, 5)
-    given = model.predict_ids(
+    mine = model.search(texts, 5)
+    given = model.search(
         texts, 5, vectors=model.encoder.encode(texts), sparse=model.features.encode(texts)
     )
     assert mine.ids.tobytes() == given.ids.tobytes()

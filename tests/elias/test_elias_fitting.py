@@ -55,8 +55,8 @@ def test_held_out_points_teach_nothing(model: ELIAS, tmp_path) -> None:
         vocabulary=train.vocabulary,
         validation=(held.texts, held.labels),
     )
-    model.save(tmp_path / "a")
-    other.save(tmp_path / "b")
+    model.save_pretrained(tmp_path / "a")
+    other.save_pretrained(tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
@@ -75,8 +75,8 @@ def test_embeddings_of_the_same_encoder_give_the_same_model(model: ELIAS, tmp_pa
     rows = model.held_out_rows(train.labels)
     kept = [t for n, t in enumerate(train.texts) if n not in set(rows.tolist())]
     encoder = LSAEncoder(dim=16).fit(kept)
-    fitted(encoder, fit={"embeddings": encoder.encode(train.texts)}).save(tmp_path / "b")
-    model.save(tmp_path / "a")
+    fitted(encoder, fit={"embeddings": encoder.encode(train.texts)}).save_pretrained(tmp_path / "b")
+    model.save_pretrained(tmp_path / "a")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
@@ -102,8 +102,8 @@ def test_parts_can_be_left_out(ranker: str, calibration: str, tmp_path) -> None:
     model = fitted(ranker=ranker, calibration=calibration)
     assert (model.ranker_ is None) == (ranker == "none")
     assert (model.calibrator_ is None) == (calibration == "none")
-    model.save(tmp_path / "m")
-    again = ELIAS.load(tmp_path / "m")
+    model.save_pretrained(tmp_path / "m")
+    again = ELIAS.from_pretrained(tmp_path / "m")
     assert again.predict(queries(), 20) == model.predict(queries(), 20)
     if calibration == "none":
         with pytest.raises(InputError, match="without calibration"):
@@ -115,8 +115,8 @@ def test_parts_can_be_left_out(ranker: str, calibration: str, tmp_path) -> None:
 def test_a_learned_combination_is_used_and_saved(tmp_path) -> None:
     model = fitted(combination="learned")
     assert model.combination.to_dict() != fitted(calibration="none").combination.to_dict()
-    model.save(tmp_path / "m")
-    again = ELIAS.load(tmp_path / "m")
+    model.save_pretrained(tmp_path / "m")
+    again = ELIAS.from_pretrained(tmp_path / "m")
     assert again.combination == model.combination
     assert again.predict(queries(), 15) == model.predict(queries(), 15)
 
@@ -210,15 +210,15 @@ def test_a_bag_of_words_is_trained_and_each_member_has_its_own(trained: ELIAS) -
 
 
 def test_members_with_own_encoders_are_saved_with_them(trained: ELIAS, tmp_path) -> None:
-    trained.save(tmp_path / "m")
+    trained.save_pretrained(tmp_path / "m")
     assert (tmp_path / "m" / "member_1" / "encoder").is_dir()
     assert not (tmp_path / "m" / "encoder").exists()
-    again = ELIAS.load(tmp_path / "m")
-    mine, theirs = trained.predict_ids(queries(), 20), again.predict_ids(queries(), 20)
+    again = ELIAS.from_pretrained(tmp_path / "m")
+    mine, theirs = trained.search(queries(), 20), again.search(queries(), 20)
     assert mine.ids.tobytes() == theirs.ids.tobytes()
     assert mine.scores.tobytes() == theirs.scores.tobytes()
     with pytest.raises(InputError, match="expected 2"):
-        again.predict_ids(["a"], vectors=np.zeros((1, 16), np.float32))
+        again.search(["a"], vectors=np.zeros((1, 16), np.float32))
 
 
 def test_a_bag_of_words_can_stay_frozen() -> None:

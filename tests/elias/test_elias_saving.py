@@ -34,16 +34,16 @@ def model() -> ELIAS:
 @pytest.fixture(scope="module")
 def saved(model: ELIAS, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("saved") / "model"
-    model.save(path)
+    model.save_pretrained(path)
     return path
 
 
 def test_a_saved_model_answers_the_same(model: ELIAS, saved: Path) -> None:
     texts = [*queries(), "", "unknown wörds ☃"]
-    again = ELIAS.load(saved)
+    again = ELIAS.from_pretrained(saved)
     for score in ("ranking", "probability", "index"):
-        mine = model.predict_ids(texts, 20, score=score)
-        theirs = again.predict_ids(texts, 20, score=score)
+        mine = model.search(texts, 20, score=score)
+        theirs = again.search(texts, 20, score=score)
         assert mine.ids.tobytes() == theirs.ids.tobytes()
         assert mine.scores.tobytes() == theirs.scores.tobytes()
     assert again.vocabulary == model.vocabulary
@@ -54,12 +54,12 @@ def test_a_saved_model_answers_the_same(model: ELIAS, saved: Path) -> None:
 
 
 def test_saved_again_it_is_the_same(saved: Path, tmp_path: Path) -> None:
-    ELIAS.load(saved).save(tmp_path / "again")
+    ELIAS.from_pretrained(saved).save_pretrained(tmp_path / "again")
     assert files(tmp_path / "again") == files(saved)
 
 
 def test_the_same_seed_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
-    fitted(n_models=2).save(tmp_path / "again")
+    fitted(n_models=2).save_pretrained(tmp_path / "again")
     assert files(tmp_path / "again") == files(saved)
 
 
@@ -73,7 +73,9 @@ def test_a_shared_encoder_is_stored_once_and_nothing_is_pickled(saved: Path) -> 
 def test_either_kind_of_model_is_loaded_by_its_manifest(saved: Path, tmp_path: Path) -> None:
     assert isinstance(load_model(saved), ELIAS)
     train = train_data()
-    TextIndex.fit(train.texts, train.labels, encoder=LSAEncoder(dim=8)).save(tmp_path / "i")
+    TextIndex.fit(train.texts, train.labels, encoder=LSAEncoder(dim=8)).save_pretrained(
+        tmp_path / "i"
+    )
     assert isinstance(load_model(tmp_path / "i"), TextIndex)
     for path in (saved, tmp_path / "i"):
         LearnedGraphIndex.from_pretrained(index_directory(path))
@@ -82,7 +84,7 @@ def test_either_kind_of_model_is_loaded_by_its_manifest(saved: Path, tmp_path: P
     with pytest.raises(ModelFormatError):
         load_model(tmp_path)
     with pytest.raises(ModelFormatError, match="expected a 'elias'"):
-        ELIAS.load(tmp_path / "i")
+        ELIAS.from_pretrained(tmp_path / "i")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_damaged_model_is_refused(saved: Path, tmp_path: Path, name: str, dama
     else:
         path.unlink()
     with pytest.raises(ModelFormatError) as caught:
-        ELIAS.load(target)
+        ELIAS.from_pretrained(target)
     assert str(target) in str(caught.value)
 
 
@@ -140,7 +142,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
     manifest["config"][key] = value
     (target / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelFormatError):
-        ELIAS.load(target)
+        ELIAS.from_pretrained(target)
 
 
 def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -
     manifest["config"]["encoders"] = ["crystal-ball"]
     (target / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MissingExtraError, match="crystal-ball"):
-        ELIAS.load(target)
+        ELIAS.from_pretrained(target)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_an_interrupted_save_leaves_the_old_model(
     model: ELIAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption, part: str
 ) -> None:
     target = tmp_path / "model"
-    model.save(target)
+    model.save_pretrained(target)
     before = files(target)
 
     def fail(*_args, **_kwargs) -> None:
@@ -169,9 +171,9 @@ def test_an_interrupted_save_leaves_the_old_model(
 
     monkeypatch.setattr(type(getattr(model, part)), "save", fail)
     with pytest.raises(type(interruption)):
-        model.save(target, overwrite=True)
+        model.save_pretrained(target, overwrite=True)
     with pytest.raises(type(interruption)):
-        model.save(tmp_path / "new")
+        model.save_pretrained(tmp_path / "new")
     assert files(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -180,7 +182,7 @@ def test_an_existing_directory_is_replaced_only_when_asked(model: ELIAS, tmp_pat
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.txt").write_text("precious")
     with pytest.raises(InputError, match="exists"):
-        model.save(tmp_path / "model")
+        model.save_pretrained(tmp_path / "model")
     assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
 
 
@@ -207,7 +209,7 @@ def unbroken(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("unbroken") / "model"
-    fitted(encoders(request.param), n_models=2).save(out)
+    fitted(encoders(request.param), n_models=2).save_pretrained(out)
     return request.param, out
 
 
@@ -228,19 +230,19 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(
     model = fitted(
         encoders(kind), n_models=2, fit={"checkpoint": CheckpointOptions(tmp_path / "state")}
     )
-    model.save(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
     assert files(tmp_path / "model") == files(expected)
 
 
 def test_a_finished_state_is_used_and_another_one_refused(tmp_path: Path, monkeypatch) -> None:
     options = CheckpointOptions(tmp_path / "state")
-    fitted(n_models=2, fit={"checkpoint": options}).save(tmp_path / "a")
+    fitted(n_models=2, fit={"checkpoint": options}).save_pretrained(tmp_path / "a")
 
     def fail(*_args, **_kwargs) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(LearnedGraphIndex, "fit", fail)
-    fitted(n_models=2, fit={"checkpoint": options}).save(tmp_path / "b")
+    fitted(n_models=2, fit={"checkpoint": options}).save_pretrained(tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
     with pytest.raises(InputError, match="other data or with another configuration"):
         fitted(n_models=3, fit={"checkpoint": options})
@@ -251,8 +253,8 @@ def test_a_finished_state_is_used_and_another_one_refused(tmp_path: Path, monkey
         )
     monkeypatch.undo()
     anew = CheckpointOptions(tmp_path / "state", resume=False)
-    fitted(n_models=1, fit={"checkpoint": anew}).save(tmp_path / "c")
-    fitted(n_models=1).save(tmp_path / "d")
+    fitted(n_models=1, fit={"checkpoint": anew}).save_pretrained(tmp_path / "c")
+    fitted(n_models=1).save_pretrained(tmp_path / "d")
     assert files(tmp_path / "c") == files(tmp_path / "d")
 
 

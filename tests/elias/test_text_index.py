@@ -38,7 +38,7 @@ def model() -> TextIndex:
 @pytest.fixture(scope="module")
 def saved(model: TextIndex, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("saved") / "model"
-    model.save(path)
+    model.save_pretrained(path)
     return path
 
 
@@ -55,7 +55,7 @@ def test_finds_the_topic(model: TextIndex) -> None:
 
 def test_names_and_ids_say_the_same(model: TextIndex) -> None:
     texts = tiny_dataset("test", 8, seed=5).texts
-    result = model.search_ids(texts, 4)
+    result = model.search(texts, 4)
     for row, named in enumerate(model.search(texts, 4)):
         ids = [label for label in result.ids[row] if label >= 0]
         assert [name for name, _ in named] == model.vocabulary.names(ids)
@@ -66,16 +66,16 @@ def test_names_and_ids_say_the_same(model: TextIndex) -> None:
 def test_a_blank_query_has_no_answer_and_changes_no_other(model: TextIndex, blank: str) -> None:
     text = "filter noise frequency"
     assert model.search([blank, text], k=3) == [[], model.search([text], k=3)[0]]
-    result = model.search_ids([blank], 3)
+    result = model.search([blank], 3)
     assert result.ids.tolist() == [[-1] * 3]
     assert np.isneginf(result.scores).all()
 
 
 def test_no_queries(model: TextIndex) -> None:
     assert model.search([], k=3) == []
-    assert model.search_ids([], 3).ids.shape == (0, 3)
+    assert model.search([], 3).ids.shape == (0, 3)
     with pytest.raises(InputError, match="k"):
-        model.search_ids([], 0)
+        model.search([], 0)
 
 
 def test_one_string_is_not_a_list_of_letters(model: TextIndex) -> None:
@@ -90,8 +90,8 @@ def test_more_labels_than_there_are(model: TextIndex) -> None:
 
 def test_saved_model_answers_the_same(model: TextIndex, saved: Path) -> None:
     texts = [*tiny_dataset("test", 40, seed=2).texts, "", "unknown wörds ☃"]
-    again = TextIndex.load(saved)
-    for mine, theirs in zip(model.search_ids(texts, 7), again.search_ids(texts, 7), strict=True):
+    again = TextIndex.from_pretrained(saved)
+    for mine, theirs in zip(model.search(texts, 7), again.search(texts, 7), strict=True):
         assert mine.tobytes() == theirs.tobytes()
     assert again.vocabulary == model.vocabulary
     assert again.n_points == 300
@@ -99,20 +99,20 @@ def test_saved_model_answers_the_same(model: TextIndex, saved: Path) -> None:
 
 
 def test_same_seed_same_bytes(saved: Path, tmp_path: Path) -> None:
-    fit().save(tmp_path / "again")
+    fit().save_pretrained(tmp_path / "again")
     assert files(tmp_path / "again") == files(saved)
 
 
 def test_another_seed_gives_another_model(saved: Path, tmp_path: Path) -> None:
     other = TrainingConfig(seed=4, batch_size=32, stage1_epochs=3, stage2_epochs=3)
-    fit(training_config=other).save(tmp_path / "other")
+    fit(training_config=other).save_pretrained(tmp_path / "other")
     assert files(tmp_path / "other") != files(saved)
 
 
 def test_embeddings_from_a_cache_give_the_same_model(saved: Path, tmp_path: Path) -> None:
     train = tiny_dataset("train", 300, seed=0)
     encoder = LSAEncoder(dim=16).fit(train.texts)
-    fit(encoder=encoder, embeddings=encoder.encode(train.texts)).save(tmp_path / "model")
+    fit(encoder=encoder, embeddings=encoder.encode(train.texts)).save_pretrained(tmp_path / "model")
     assert files(tmp_path / "model") == files(saved)
 
 
@@ -150,14 +150,14 @@ def test_an_existing_model_is_replaced_only_when_asked(model: TextIndex, tmp_pat
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.txt").write_text("precious")
     with pytest.raises(InputError, match="exists"):
-        model.save(tmp_path / "model")
+        model.save_pretrained(tmp_path / "model")
     assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
     with pytest.raises(InputError, match="no saved model"):
-        model.save(tmp_path / "model", overwrite=True)
+        model.save_pretrained(tmp_path / "model", overwrite=True)
     assert (tmp_path / "model" / "mine.txt").read_text() == "precious"
-    model.save(tmp_path / "other")
-    model.save(tmp_path / "other", overwrite=True)
-    TextIndex.load(tmp_path / "other")
+    model.save_pretrained(tmp_path / "other")
+    model.save_pretrained(tmp_path / "other", overwrite=True)
+    TextIndex.from_pretrained(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_an_interrupted_save_leaves_the_old_model(
     model: TextIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption, part: str
 ) -> None:
     target = tmp_path / "model"
-    model.save(target)
+    model.save_pretrained(target)
     before = files(target)
 
     def fail(*_args, **_kwargs) -> None:
@@ -177,9 +177,9 @@ def test_an_interrupted_save_leaves_the_old_model(
     method = {"encoder": "save", "index": "save_pretrained", "vocabulary": "save"}[part]
     monkeypatch.setattr(type(getattr(model, part)), method, fail)
     with pytest.raises(type(interruption)):
-        model.save(target, overwrite=True)
+        model.save_pretrained(target, overwrite=True)
     with pytest.raises(type(interruption)):
-        model.save(tmp_path / "new")
+        model.save_pretrained(tmp_path / "new")
     assert files(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -207,17 +207,17 @@ def test_a_damaged_model_is_refused(saved: Path, tmp_path: Path, name: str, dama
     else:
         path.unlink()
     with pytest.raises(ModelFormatError) as caught:
-        TextIndex.load(target)
+        TextIndex.from_pretrained(target)
     assert str(target) in str(caught.value)
 
 
 def test_foreign_directories_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match="not a directory"):
-        TextIndex.load(tmp_path / "missing")
+        TextIndex.from_pretrained(tmp_path / "missing")
     with pytest.raises(ModelFormatError, match=r"manifest\.json is missing"):
-        TextIndex.load(tmp_path)
+        TextIndex.from_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="expected a 'text-index'"):
-        TextIndex.load(saved / "index")
+        TextIndex.from_pretrained(saved / "index")
 
 
 def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -
     manifest["config"]["encoder"] = "crystal-ball"
     (target / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MissingExtraError, match="crystal-ball"):
-        TextIndex.load(target)
+        TextIndex.from_pretrained(target)
 
 
 def test_encoder_classes_are_found_by_kind() -> None:

@@ -249,6 +249,6 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
         load_encoder(tmp_path / "foreign")
     save_encoder(TfidfEncoder().fit(TRAIN), tmp_path / "tfidf")
     with pytest.raises(ModelFormatError, match="kind 'tfidf', expected 'lsa'"):
-        LSAEncoder.load(tmp_path / "tfidf")
+        LSAEncoder.from_pretrained(tmp_path / "tfidf")
     with pytest.raises(InputError, match="not empty"):
-        TfidfEncoder().fit(TRAIN).save(tmp_path / "tfidf")
+        TfidfEncoder().fit(TRAIN).save_pretrained(tmp_path / "tfidf")

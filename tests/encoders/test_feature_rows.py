@@ -26,11 +26,11 @@ def test_feature_rows_are_points_too(tmp_path) -> None:
         FeatureSvdEncoder(dim=16), training=QUICK, config=EliasConfig(validation_fraction=0.1)
     ).fit(rows, labels)
     assert model.features.kind == "feature-rows"
-    result = model.predict_ids(rows[:40], 2)
+    result = model.search(rows[:40], 2)
     hits = [set(result.ids[r]) & set(labels[r].indices) for r in range(40)]
     assert np.mean([bool(h) for h in hits]) > 0.9
-    model.save(tmp_path / "m")
-    again = ELIAS.load(tmp_path / "m").predict_ids(rows[:40], 2)
+    model.save_pretrained(tmp_path / "m")
+    again = ELIAS.from_pretrained(tmp_path / "m").search(rows[:40], 2)
     assert again.scores.tobytes() == result.scores.tobytes()
 
 
@@ -47,8 +47,8 @@ def test_feature_rows_against_dense_arithmetic(weighting: str, tmp_path) -> None
     np.testing.assert_allclose(encoder.encode(rows).toarray(), expected, atol=1e-6)
     one = encoder.encode(rows[3:4]).toarray()
     assert one.tobytes() == encoder.encode(rows)[3:4].toarray().tobytes()
-    encoder.save(tmp_path / "e")
-    again = FeatureRowsEncoder.load(tmp_path / "e")
+    encoder.save_pretrained(tmp_path / "e")
+    again = FeatureRowsEncoder.from_pretrained(tmp_path / "e")
     assert (again.encode(rows) != encoder.encode(rows)).nnz == 0
     assert again.fingerprint() == encoder.fingerprint()
     with pytest.raises(InputError, match="features, expected"):
@@ -73,8 +73,8 @@ def test_dense_feature_rows_are_the_sparse_ones(tmp_path) -> None:
     sparse = FeatureRowsEncoder(weighting="none").fit(rows)
     np.testing.assert_array_equal(dense.encode(rows), sparse.encode(rows).toarray())
     (tmp_path / "e").mkdir()
-    dense.save(tmp_path / "e")
-    again = DenseFeatureRowsEncoder.load(tmp_path / "e")
+    dense.save_pretrained(tmp_path / "e")
+    again = DenseFeatureRowsEncoder.from_pretrained(tmp_path / "e")
     np.testing.assert_array_equal(again.encode(rows), dense.encode(rows))
     with pytest.raises(InputError, match="at most 8192"):
         DenseFeatureRowsEncoder().fit(sp.csr_matrix((3, 9000), dtype=np.float32))

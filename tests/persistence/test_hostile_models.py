@@ -83,17 +83,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index.to_engine().save_pretrained(root / "engine")
     shutil.copytree(root / "engine", root / "either index")
     vocabulary = LabelVocabulary.numbered(6)
-    TextIndex(lsa, index, vocabulary, label_counts=np.full(6, 10), n_points=60).save(
+    TextIndex(lsa, index, vocabulary, label_counts=np.full(6, 10), n_points=60).save_pretrained(
         root / "text index"
     )
-    fitted().save(root / "elias")
+    fitted().save_pretrained(root / "elias")
     shutil.copytree(root / "elias", root / "any model")
     shutil.copytree(root / "elias" / "ranker", root / "ranker")
     shutil.copytree(root / "elias" / "calibrator", root / "calibrator")
-    lsa.save(root / "lsa")
-    TfidfEncoder().fit(TEXTS).save(root / "tfidf")
-    bow.save(root / "bow")
-    ConcatenatedEncoder([lsa, bow]).save(root / "joined")
+    lsa.save_pretrained(root / "lsa")
+    TfidfEncoder().fit(TEXTS).save_pretrained(root / "tfidf")
+    bow.save_pretrained(root / "bow")
+    ConcatenatedEncoder([lsa, bow]).save_pretrained(root / "joined")
     asked = iter([False] * 3 + [True] * 1000)
     options = CheckpointOptions(root / "checkpoints", stop=lambda: next(asked))
     with pytest.raises(TrainingInterrupted):
@@ -376,10 +376,10 @@ def test_a_file_that_the_manifest_does_not_name_is_not_read(saved, tmp_path):
     folder = copied(saved, "elias", tmp_path)
     (folder / "README.md").write_text("beside the model: nobody reads it")
     (folder / "index").mkdir()
-    ELIAS.load(folder)
+    ELIAS.from_pretrained(folder)
     (folder / "encoder" / "extra.json").write_text("{}")
     with pytest.raises(ModelFormatError, match=r"encoder/extra\.json"):
-        ELIAS.load(folder)
+        ELIAS.from_pretrained(folder)
 
 
 def header(**tensors: Any) -> bytes:

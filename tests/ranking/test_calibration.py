@@ -106,26 +106,26 @@ def test_saved_calibrator_answers_the_same(pairs: dict[str, Any], tmp_path: Path
         directory = tmp_path / method
         directory.mkdir()
         calibrator = fit(pairs, method)
-        calibrator.save(directory)
-        loaded = Calibrator.load(directory)
+        calibrator.save_pretrained(directory)
+        loaded = Calibrator.from_pretrained(directory)
         assert loaded.report_ == calibrator.report_
         np.testing.assert_array_equal(probability(loaded, pairs), probability(calibrator, pairs))
 
 
 def test_damaged_calibrator_is_refused(pairs: dict[str, Any], tmp_path: Path) -> None:
-    fit(pairs, "tree").save(tmp_path)
+    fit(pairs, "tree").save_pretrained(tmp_path)
     path = tmp_path / "calibration.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(ModelFormatError, match="truncated"):
-        Calibrator.load(tmp_path)
+        Calibrator.from_pretrained(tmp_path)
 
 
 def test_looping_tree_in_a_file_is_refused(pairs: dict[str, Any], tmp_path: Path) -> None:
     calibrator = fit(pairs, "tree")
     calibrator._arrays["left"][0] = 0
-    calibrator.save(tmp_path)
+    calibrator.save_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="broken"):
-        Calibrator.load(tmp_path)
+        Calibrator.from_pretrained(tmp_path)
 
 
 def test_too_little_to_learn_from_is_refused(pairs: dict[str, Any]) -> None:

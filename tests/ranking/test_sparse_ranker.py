@@ -159,24 +159,24 @@ def test_unsorted_rows_give_the_same_scores(problem: dict[str, Any]) -> None:
 
 def test_saved_ranker_answers_the_same(problem: dict[str, Any], tmp_path: Path) -> None:
     ranker = fit(problem, dense_scale=0.7)
-    ranker.save(tmp_path)
-    loaded = SparseRanker.load(tmp_path)
+    ranker.save_pretrained(tmp_path)
+    loaded = SparseRanker.from_pretrained(tmp_path)
     assert loaded.config == ranker.config
     arguments = (problem["sparse"], problem["dense"], problem["shortlist"])
     np.testing.assert_array_equal(loaded.score(*arguments), ranker.score(*arguments))
 
 
 def test_damaged_ranker_is_refused(problem: dict[str, Any], tmp_path: Path) -> None:
-    fit(problem).save(tmp_path)
+    fit(problem).save_pretrained(tmp_path)
     path = tmp_path / "ranker.safetensors"
     data = bytearray(path.read_bytes())
     data[-9] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(ModelFormatError, match="checksum"):
-        SparseRanker.load(tmp_path)
+        SparseRanker.from_pretrained(tmp_path)
     path.write_bytes(bytes(data)[:-20])
     with pytest.raises(ModelFormatError, match="truncated"):
-        SparseRanker.load(tmp_path)
+        SparseRanker.from_pretrained(tmp_path)
 
 
 def test_ids_beyond_the_features_in_a_file_are_refused(
@@ -184,9 +184,9 @@ def test_ids_beyond_the_features_in_a_file_are_refused(
 ) -> None:
     ranker = fit(problem)
     ranker._features = ranker._features + V
-    ranker.save(tmp_path)
+    ranker.save_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="features runs"):
-        SparseRanker.load(tmp_path)
+        SparseRanker.from_pretrained(tmp_path)
 
 
 def test_bad_input_is_refused(problem: dict[str, Any]) -> None:
