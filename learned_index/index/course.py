@@ -22,7 +22,7 @@ from learned_index.index.hierarchy import hierarchy_shape
 from learned_index.index.loss import scores_all_clusters
 from learned_index.index.saving import describe_hierarchy, restore_index
 from learned_index.inputs.labels import padded_positives
-from learned_index.kernels import RowAdamW
+from learned_index.kernels.update import RowAdamW
 from learned_index.metrics import metric_names
 from learned_index.persistence import reading_model
 from learned_index.training.batches import dropout_mask

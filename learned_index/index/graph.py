@@ -13,7 +13,7 @@ from torch import nn
 
 from learned_index.errors import InputError
 from learned_index.kernels.edges import edge_strengths, edge_weights
-from learned_index.kernels.intrinsics import bits_of_float
+from learned_index.kernels.machine.intrinsics import bits_of_float
 from learned_index.types import Int64Array
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from learned_index.index.loss import index_losses
 from learned_index.index.output import IndexOutput
 from learned_index.index.router import ClusterRouter
 from learned_index.inputs.vectors import as_query_rows
-from learned_index.kernels import RowAdamW, RowGradients
-from learned_index.kernels.parallel import survive_forks
+from learned_index.kernels.machine.parallel import survive_forks
 from learned_index.kernels.search import SearchArrays
+from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.types import DenseMatrix, Float32Array
 
 

@@ -17,7 +17,7 @@ from learned_index.index import ClusterLabelGraph, LearnedGraphIndex
 from learned_index.index.build.clustering import balanced_partition
 from learned_index.index.hierarchy import hierarchy_shape
 from learned_index.inputs.points import n_rows
-from learned_index.kernels import RowAdamW
+from learned_index.kernels.update import RowAdamW
 from learned_index.planning.plan import Plan
 from learned_index.ranking import SparseRanker
 

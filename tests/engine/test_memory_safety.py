@@ -23,8 +23,8 @@ from learned_index.engine.building import sketch_rows
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.kernels.engine_steps import NEVER_FOUND, walk
-from learned_index.kernels.routing import NOT_FOUND, max_merge
+from learned_index.kernels.engine.steps import NEVER_FOUND, walk
+from learned_index.kernels.search.routing import NOT_FOUND, max_merge
 from tests.index_cases import QUICK, SMALL, D, L, planted
 
 ROOT = Path(__file__).resolve().parents[2]

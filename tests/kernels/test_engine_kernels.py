@@ -17,9 +17,8 @@ from learned_index.engine.building import (
     sketch_rows,
 )
 from learned_index.engine.config import EngineConfig
-from learned_index.kernels import intrinsics
-from learned_index.kernels.engine_filter import edges_to
-from learned_index.kernels.engine_logits import (
+from learned_index.kernels.engine.filter import edges_to
+from learned_index.kernels.engine.logits import (
     FINER,
     chosen_logits,
     group_logits,
@@ -29,19 +28,16 @@ from learned_index.kernels.engine_logits import (
     sketch_logits,
     whole_logits,
 )
-from learned_index.kernels.engine_select import rank_best, select_largest
-from learned_index.kernels.engine_steps import (
-    best_rows,
-    end_walks,
-    walk,
-)
+from learned_index.kernels.engine.steps import end_walks, walk
+from learned_index.kernels.machine import byte_dots, exponential, intrinsics
+from learned_index.kernels.select.cpu import best_rows, rank_best, select_largest
 
 
 @numba.njit
 def _dots(function_rows, query, rows, n):
     out = np.empty(len(rows), np.int32)
     for i in range(len(rows)):
-        out[i] = intrinsics.dot_u8_s8(
+        out[i] = byte_dots.dot_u8_s8(
             np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
         )
     return out
@@ -51,7 +47,7 @@ def _dots(function_rows, query, rows, n):
 def _plain_dots(function_rows, query, rows, n):
     out = np.empty(len(rows), np.int32)
     for i in range(len(rows)):
-        out[i] = intrinsics.dot_u8_s8_plain(
+        out[i] = byte_dots.dot_u8_s8_plain(
             np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
         )
     return out
@@ -78,9 +74,9 @@ def _four_dots(query, rows, n, plain):
         b, c = np.uintp(a + step), np.uintp(a + np.uintp(2) * step)
         d = np.uintp(c + step)
         if plain:
-            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8_plain(a, b, c, d, q, n))
+            out[i : i + 4] = np.array(byte_dots.dot4_u8_s8_plain(a, b, c, d, q, n))
         else:
-            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8(a, b, c, d, q, n))
+            out[i : i + 4] = np.array(byte_dots.dot4_u8_s8(a, b, c, d, q, n))
     return out
 
 
@@ -194,9 +190,9 @@ def _eight_dots(queries, rows, n, plain, out):
     first = np.uintp(queries.ctypes.data)
     second = np.uintp(first + step)
     if plain:
-        out[:] = np.array(intrinsics.dot4x2_u8_s8_plain(a, b, c, d, first, second, n))
+        out[:] = np.array(byte_dots.dot4x2_u8_s8_plain(a, b, c, d, first, second, n))
     else:
-        out[:] = np.array(intrinsics.dot4x2_u8_s8(a, b, c, d, first, second, n))
+        out[:] = np.array(byte_dots.dot4x2_u8_s8(a, b, c, d, first, second, n))
 
 
 @pytest.mark.parametrize("n", [64, 128, 384])
@@ -215,7 +211,7 @@ def test_eight_dots_at_a_time(n, plain):
 def _exp_all(x):
     out = np.empty_like(x)
     for i in range(len(x)):
-        out[i] = intrinsics.fast_exp(x[i])
+        out[i] = exponential.fast_exp(x[i])
     return out
 
 

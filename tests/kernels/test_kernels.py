@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned_index.kernels import RowAdamW, explore, score_labels
-from learned_index.kernels.dense import rows_dot
-from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
-from learned_index.kernels.select import keep_k_largest
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.machine.dense import rows_dot
+from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.select.cpu import keep_k_largest
+from learned_index.kernels.update import RowAdamW
+from learned_index.kernels.walk import explore
 
 
 @given(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_index.kernels.loss import fused_losses
-from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.kernels.losses import both_losses, classification_loss, shortlist_loss
 
 
 def case(B=4, K=6, seed=0):
@@ -62,7 +61,7 @@ def test_shortlist_loss_sums_over_the_positives():
     assert torch.autograd.gradcheck(lambda a: shortlist_loss(a, positive), y_hat.requires_grad_())
 
 
-def test_fused_losses_equal_the_plain_ones_with_gradients():
+def test_both_losses_equal_the_plain_ones_with_gradients():
     g = torch.Generator().manual_seed(3)
     z = (4 * torch.randn(5, 8, generator=g)).requires_grad_()
     y_hat = torch.rand(5, 8, generator=g)
@@ -71,7 +70,7 @@ def test_fused_losses_equal_the_plain_ones_with_gradients():
     n_positives, n_valid = torch.tensor([2, 1, 0, 3, 8]), torch.tensor([8, 5, 4, 3, 8])
     column = torch.arange(8)[None, :]
     positive, valid = column < n_positives[:, None], column < n_valid[:, None]
-    fused = fused_losses(z, y_hat, n_positives, n_valid)
+    fused = both_losses(z, y_hat, n_positives, n_valid)
     plain = (classification_loss(z, y_hat, positive, valid), shortlist_loss(y_hat, positive))
     for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.05)):
         got, want = (

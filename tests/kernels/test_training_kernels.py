@@ -12,14 +12,15 @@ import torch
 from test_kernels import dense_scores, random_graph, scoring_case
 
 from learned_index.errors import InputError
-from learned_index.kernels import RowAdamW, RowGradients, explore, path_scores, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.classify.gathered import add_rows, dot_rows
 from learned_index.kernels.edges import edge_weights
-from learned_index.kernels.gathered import add_rows, dot_rows
-from learned_index.kernels.intrinsics import fast_log
-from learned_index.kernels.loss import fused_losses
+from learned_index.kernels.losses import both_losses, classification_loss, shortlist_loss
+from learned_index.kernels.machine.exponential import fast_log
+from learned_index.kernels.update import RowAdamW, RowGradients
+from learned_index.kernels.walk import explore, path_scores
 from learned_index.training.batches import dropout_mask
-from learned_index.training.losses import classification_loss, shortlist_loss
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -61,7 +62,7 @@ def test_gradients_over_several_blocks_of_labels_equal_the_dense_oracle(dim, kin
     import importlib
 
     monkeypatch.setattr(
-        importlib.import_module("learned_index.kernels.score"), "_BLOCK_FLOATS", 3 * dim
+        importlib.import_module("learned_index.kernels.classify.cpu"), "_BLOCK_FLOATS", 3 * dim
     )
     x, w, bias, ids, upstream = scoring_case(B=9, K=20, L=60, D=dim)
     collected = RowGradients(60, dim) if kind == "collected" else None
@@ -260,7 +261,7 @@ def test_a_second_pass_back_through_the_losses_gives_the_same_gradients():
     z = torch.randn(5, 40, generator=generator).requires_grad_()
     y = torch.rand(5, 40, generator=generator).requires_grad_()
     n_positives, n_valid = torch.tensor([0, 2, 3, 1, 40]), torch.tensor([40, 30, 3, 1, 40])
-    both = fused_losses(z, y, n_positives, n_valid)
+    both = both_losses(z, y, n_positives, n_valid)
     loss = 0.7 * both[0] + 0.3 * both[1]
     first = [g.clone() for g in torch.autograd.grad(loss, (z, y), retain_graph=True)]
     second = torch.autograd.grad(loss, (z, y))

@@ -22,7 +22,8 @@ from training_cases import (
 from learned_index import LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.graph import ClusterLabelGraph
-from learned_index.kernels import RowAdamW, RowGradients, score_labels
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups
 from learned_index.training.selection import BestEpoch
 

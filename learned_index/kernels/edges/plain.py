@@ -1,0 +1,17 @@
+"""Edge weights in plain torch, on any device: the oracle of :mod:`.cpu`."""
+
+from __future__ import annotations
+
+import torch
+
+
+def edge_strengths(logits_CM: torch.Tensor, labels_CM: torch.Tensor, scale: float) -> torch.Tensor:
+    """``scale * softmax`` over the edges of each cluster, before the cut at 1; 0 at pads."""
+    logits = logits_CM.masked_fill(labels_CM < 0, float("-inf"))
+    weights = torch.softmax(logits.float(), dim=-1).nan_to_num(0.0)  # a row without edges
+    return scale * weights
+
+
+def edge_weights(logits_CM: torch.Tensor, labels_CM: torch.Tensor, scale: float) -> torch.Tensor:
+    """See :func:`learned_index.kernels.edges.edge_weights`."""
+    return torch.clamp(edge_strengths(logits_CM, labels_CM, scale), max=1.0)
