@@ -15,7 +15,7 @@ from test_index_gradients import small_index
 from learned_index.errors import InputError
 from learned_index.index.device_search import search_on_device
 from learned_index.kernels.classify import score_labels
-from learned_index.kernels.losses import both_losses, classification_loss, shortlist_loss
+from learned_index.kernels.losses import both_losses
 from learned_index.kernels.machine.dispatch import kernel_implementation
 from learned_index.kernels.machine.segments import group_by_key
 from learned_index.kernels.select.cuda import select_largest
@@ -359,17 +359,9 @@ def test_losses_and_gradients_equal_plain_torch(weights, monkeypatch):
     use_blocks_of_16(monkeypatch, "losses")
     logits, paths, n_positives, n_valid = loss_case()
     results = []
-    for fused in (True, False):
+    for implementation in ("triton", "torch"):
         leaves = [t.clone().requires_grad_() for t in (logits, paths)]
-        if fused:
-            both = both_losses(*leaves, n_positives, n_valid, implementation="triton")
-        else:
-            columns = torch.arange(logits.shape[1], device=DEVICE)[None]
-            positive = columns < n_positives[:, None]
-            both = (
-                classification_loss(*leaves, positive, columns < n_valid[:, None]),
-                shortlist_loss(leaves[1], positive),
-            )
+        both = both_losses(*leaves, n_positives, n_valid, implementation=implementation)
         loss = weights[0] * both[0] + weights[1] * both[1]
         results.append([*both, *torch.autograd.grad(loss, leaves)])
     for got, want in zip(*results, strict=True):
