@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from test_index_gradients import small_index
+from index_cases import small_index
 
 from learned_index.errors import InputError
 from learned_index.index.device_search import search_on_device

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -181,3 +185,23 @@ def test_an_error_in_a_worker_reaches_the_caller():
 
     with pytest.raises(ZeroDivisionError):
         run_ranges([(0, 1), (1, 2)], fail, n_threads=2)
+
+
+def test_what_an_engine_needs_is_imported_without_torch_and_counts_threads():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # importing it is an error
+        "import learned_index.kernels.engine.filter, learned_index.kernels.engine.search\n"
+        "from learned_index.kernels.machine.parallel import run_rows\n"
+        "from learned_index.system.threads import limit_threads, thread_count\n"
+        "before = thread_count()\n"
+        "seen = []\n"
+        "with limit_threads(5):\n"
+        "    run_rows(20, lambda a, b: seen.append(b - a))\n"
+        "    print(thread_count(), *seen)\n"
+        "print(before == thread_count() == 3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "3,1"},
+        check=True, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert done.stdout.split() == ["5", *["4"] * 5, "True"]

@@ -58,7 +58,8 @@ def test_ranking(n, k, ties):
     rank_best(values.copy(), ids.copy(), n, out_ids, out_scores, scratch, scratch.copy())
     assert out_ids[: len(best)].tolist() == [label for _, label in best]
     assert out_scores[: len(best)].tolist() == [-score for score, _ in best]
-    assert (out_ids[len(best) :] == -9).all()
+    assert (out_ids[len(best) :] == -1).all()
+    assert (out_scores[len(best) :] == -np.inf).all()
 
 
 @pytest.mark.parametrize("width", [1, 5, 64, 65, 300])

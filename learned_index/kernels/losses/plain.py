@@ -73,7 +73,7 @@ def classification_loss(
     Returns:
         Scalar, differentiable in the logits and the path scores.
     """
-    total = _ShortlistCrossEntropy.apply(logits_BK, path_scores_BK, positive_BK, valid_BK)  # type: ignore[no-untyped-call]
+    total = _ShortlistCrossEntropy.apply(logits_BK, path_scores_BK, positive_BK, valid_BK)
     return total / logits_BK.shape[0]  # type: ignore[no-any-return]
 
 

@@ -64,7 +64,8 @@ def explore(
 def edge_places(clusters_BW: torch.Tensor, shortlist: Any, n_edges: int) -> torch.Tensor:
     """Places of the chosen edges in C x M, int64 B x K; anything at pads."""
     chosen_BK = clusters_BW.gather(1, shortlist.slots_BK.long()).clamp(min=0)
-    return chosen_BK * n_edges + shortlist.edges_BK
+    edges_BK: torch.Tensor = shortlist.edges_BK
+    return chosen_BK * n_edges + edges_BK
 
 
 def path_scores(
