@@ -16,7 +16,7 @@ from learned_index.engine import EngineConfig, SearchEngine
 from learned_index.errors import InputError, MissingExtraError
 from learned_index.index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.index.build.partition import n_clusters_for
-from learned_index.index.saving import open_index
+from learned_index.index.learned_graph_index import open_index
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import shown, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows

@@ -11,7 +11,7 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index import LearnedGraphIndex
-from learned_index.index.saving import open_index
+from learned_index.index.learned_graph_index import open_index
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     atomic_directory,

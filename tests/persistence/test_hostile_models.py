@@ -34,7 +34,7 @@ from learned_index.errors import (
     ModelFormatError,
     TrainingInterrupted,
 )
-from learned_index.index.saving import open_index
+from learned_index.index.learned_graph_index import open_index
 from learned_index.persistence import load_arrays, read_json, save_arrays
 from learned_index.ranking import Calibrator, SparseRanker
 from learned_index.training import CheckpointOptions

@@ -186,7 +186,7 @@ def test_a_state_is_there_as_soon_as_the_labels_are_clustered(tmp_path, monkeypa
     def fail(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(course.GraphTraining, "_loss", fail)
+    monkeypatch.setattr(course.IndexTraining, "loss", fail)
     with pytest.raises(KeyboardInterrupt):
         fit_frozen(checkpoint=CheckpointOptions(tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
