@@ -204,7 +204,7 @@ def train_all(vectors: VectorData, texts: TextData) -> dict[str, Any]:
         "flat-int8": flat.to_engine(EngineConfig(precision="int8")),
         "flat-float16": flat.to_engine(EngineConfig(precision="float16")),
         "deep-float32": deep.to_engine(EngineConfig(precision="float32")),
-        "model-int8": model.compiled(EngineConfig(precision="int8")),
+        "model-int8": model.to_engine(EngineConfig(precision="int8")),
     }
 
 
@@ -214,14 +214,14 @@ TRAINED = ("flat", "deep", "model")
 
 def save(model: Any, folder: Path) -> None:
     if isinstance(model, ELIAS):
-        model.save(folder)
+        model.save_pretrained(folder)
     else:
         model.save_pretrained(folder)
 
 
 def load(name: str, folder: Path) -> Any:
     if name.startswith(("model", "ensemble")):
-        return ELIAS.load(folder)
+        return ELIAS.from_pretrained(folder)
     if name in ("flat", "deep"):
         return LearnedGraphIndex.from_pretrained(folder)
     return SearchEngine.from_pretrained(folder)
@@ -248,7 +248,7 @@ def answer(
     """Ids and scores, Q x k each."""
     if question == "search":
         return tuple(model.search(queries, k))
-    return tuple(model.predict_ids(queries, k, score=question))
+    return tuple(model.search(queries, k, score=question))
 
 
 def named_answers(model: ELIAS, queries: list[str]) -> dict[str, list[list[tuple[str, float]]]]:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from learned_index.data import open_dataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
