@@ -15,9 +15,10 @@ import scipy.sparse as sp
 
 from learned_index import EngineConfig, IndexConfig, LearnedGraphIndex, SearchEngine, TrainingConfig
 from learned_index.data import LabelVocabulary
-from learned_index.elias import ELIAS, EliasConfig
-from learned_index.encoders.lsa import LSAEncoder
-from learned_index.ranking import RankerConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
+from learned_index.encoders import LSAEncoder
+from learned_index.ranking.config import RankerConfig
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 K = 5

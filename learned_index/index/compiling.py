@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from learned_index.engine import IndexParts, RegionParts
+from learned_index.engine.building import IndexParts, RegionParts
 from learned_index.index.hierarchy import RegionHierarchy
 from learned_index.index.network import IndexNetwork
 

@@ -11,7 +11,9 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from learned_index.engine import EngineConfig, SearchEngine, Tuning, tune
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
+from learned_index.engine.tuning import Tuning, tune
 from learned_index.index.build.deepening import build_hierarchy
 from learned_index.index.build.partition import build_graph, build_partition
 from learned_index.index.compiling import engine_parts
