@@ -106,7 +106,7 @@ def train_index(
         encode_training_points,
         train_model,
     )
-    from learned_index.cli.shared.report import peak_rss_mb, versions, write_report
+    from learned_index.cli.shared.report import write_report
     from learned_index.cli.shared.sources import (
         encode_points,
         feature_count,
@@ -114,6 +114,8 @@ def train_index(
         resolve_data,
         text_features,
     )
+    from learned_index.system.environment import versions
+    from learned_index.system.memory import peak_rss_mb
     from learned_index.text_index import trained_index
 
     index_config, training_config = preset_configs(

@@ -52,7 +52,8 @@ def training_summary(
         seconds: Of the steps of the command.
         metrics: From :func:`training_metrics`.
     """
-    from learned_index.cli.shared.report import peak_rss_mb, versions
+    from learned_index.system.environment import versions
+    from learned_index.system.memory import peak_rss_mb
     from learned_index.text_index import trained_index
 
     inside = dict(model.report_["seconds"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from learned_index.inputs.points import n_rows
 from learned_index.kernels import RowAdamW
 from learned_index.planning.plan import Plan
 from learned_index.ranking import SparseRanker
+from learned_index.system.timing import seconds_of
 
 if TYPE_CHECKING:
     from learned_index.elias.model import ELIAS
@@ -29,17 +29,6 @@ _FITTED = 1000
 _SYNTHETIC_BYTES = 2**28
 _CLUSTERED = 2000
 _RANKED_LABELS = 64
-
-
-def seconds_of(call: Callable[[], Any], *, repeats: int = 1) -> float:
-    """Shortest time of some calls, after one that warms up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def expected_seconds(model: ELIAS, plan: Plan, points: Any, *, trained: bool) -> dict[str, float]:
