@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,15 @@ from torch import nn
 
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import take
-from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.build.clustering import balanced_partition
+from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import hierarchy_shape
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.kernels import RowAdamW
 from learned_index.planning.plan import Plan
 from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.system.timing import seconds_of
 
 _TEXTS = 64
 _FITTED = 1000
@@ -30,18 +30,9 @@ _CLUSTERED = 2000
 _RANKED_LABELS = 64
 
 
-def seconds_of(call: Callable[[], Any], *, repeats: int = 1) -> float:
-    """Shortest time of some calls, after one that warms up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def expected_seconds(model: EliasParts, plan: Plan, points: Any, *, trained: bool) -> dict[str, float]:
+def expected_seconds(
+    model: EliasParts, plan: Plan, points: Any, *, trained: bool
+) -> dict[str, float]:
     """Measure a few texts and steps, and scale them to the whole training.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from learned_index.comparison.timing import (
+from learned_index.system.timing import (
     batch_slices,
     batch_throughput,
     latency_summary,

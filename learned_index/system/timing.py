@@ -1,4 +1,4 @@
-"""Latency of single queries and throughput of batches, warmed up, and medians of repetitions."""
+"""Time calls: latency of single queries, throughput of batches, the best of several."""
 
 from __future__ import annotations
 
@@ -95,3 +95,14 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Return the median, and the distance between largest and smallest as a share of it."""
     middle = float(np.median(values))
     return middle, float((max(values) - min(values)) / middle) if middle > 0 else 0.0
+
+
+def seconds_of(call: Callable[[], Any], *, repeats: int = 1) -> float:
+    """Return the shortest time of some calls, after one that warms up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
