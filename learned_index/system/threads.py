@@ -1,47 +1,18 @@
-"""How many CPU threads work: one count for torch, FAISS, BLAS, OpenMP and the compiled kernels."""
+"""Set the thread count of torch, FAISS, BLAS and OpenMP together, and restore it."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from learned_index.errors import InputError
 
-# What limit_threads asked for. Torch's own count is the truth wherever torch is loaded.
-_limit: int | None = None
-
-
-def thread_count() -> int:
-    """How many threads the compiled kernels use.
-
-    Torch's count where torch is loaded, so that ``torch.set_num_threads`` rules both. A search
-    engine works without torch: then what :func:`limit_threads` or ``OMP_NUM_THREADS`` says, which
-    torch reads too, else all CPUs of this process.
-    """
-    torch = _loaded_torch()
-    if torch is not None:
-        return int(torch.get_num_threads())
-    if _limit is not None:
-        return _limit
-    with suppress(ValueError):  # a list of counts, one a level of nesting: the first counts
-        return max(1, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
-    return available_cpus()
-
-
-def set_torch_threads(threads: int) -> None:
-    """``torch.set_num_threads``, where torch is loaded: nothing else of it would be running."""
-    torch = _loaded_torch()
-    if torch is not None:
-        torch.set_num_threads(threads)
-
-
-def _loaded_torch() -> Any:
-    """The module torch, if it is imported and ready: another thread may be importing it."""
-    torch = sys.modules.get("torch")
-    return torch if hasattr(torch, "get_num_threads") else None
+_asked: int | None = None
+"""What :func:`limit_threads` was told last; for processes without torch, which else keeps it."""
 
 
 @contextmanager
@@ -51,34 +22,83 @@ def limit_threads(threads: int) -> Iterator[None]:
     Raises:
         InputError: ``threads`` is below 1.
     """
-    from threadpoolctl import threadpool_limits
-
-    global _limit
+    global _asked
     if threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
-    libraries: list[tuple[Callable[[int], Any], int]] = []  # setters, and the counts before
-    with suppress(ImportError):  # a search engine needs neither
-        import torch
-
-        libraries.append((torch.set_num_threads, torch.get_num_threads()))
-    with suppress(ImportError):
-        import faiss
-
-        libraries.append((faiss.omp_set_num_threads, faiss.omp_get_max_threads()))
-    limit_before = _limit
-    with threadpool_limits(limits=threads):
-        for set_count, _ in libraries:
-            set_count(threads)
-        _limit = threads
+    torch, faiss, pools = (_installed(name) for name in ("torch", "faiss", "threadpoolctl"))
+    before, asked_before = (torch and torch.get_num_threads()), _asked
+    faiss_before = faiss and faiss.omp_get_max_threads()
+    with ExitStack() as stack:
+        if pools is not None:
+            stack.enter_context(pools.threadpool_limits(limits=threads))
+        _set(torch, faiss, threads)
+        _asked = threads
         try:
             yield
         finally:
-            _limit = limit_before
-            for set_count, before in reversed(libraries):
-                set_count(before)
+            _asked = asked_before
+            _set(None, faiss, faiss_before)
+            _set(torch, None, before)
+
+
+def set_threads(threads: int | None) -> int:
+    """Make torch, BLAS and FAISS use ``threads`` CPU threads from now on.
+
+    Args:
+        threads: Number of threads; None uses the CPUs this process may run on.
+
+    Returns:
+        The number set.
+    """
+    threads = available_cpus() if threads is None else threads
+    _set(_installed("torch"), None, threads)
+    pools = _installed("threadpoolctl")
+    if pools is not None:
+        pools.threadpool_limits(limits=threads)
+    return threads
+
+
+def current_threads() -> int:
+    """Return how many threads a computation may use now: as many as torch would.
+
+    Without torch (a search engine needs none) what :func:`limit_threads` or ``OMP_NUM_THREADS``
+    says, which torch reads too, else all CPUs of this process.
+    """
+    torch = loaded_torch()
+    if torch is not None:
+        return int(torch.get_num_threads())
+    if _asked is not None:
+        return _asked
+    with suppress(ValueError):  # a list of counts, one a level of nesting: the first is ours
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
+    return available_cpus()
+
+
+def loaded_torch() -> Any:
+    """Return the module torch where something has imported it, else None; never imports it.
+
+    None also while another thread is about to import it.
+    """
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "get_num_threads") else None
 
 
 def available_cpus() -> int:
     """Return how many CPUs this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+
+
+def _installed(name: str) -> Any:
+    """Return a library that may not be there: what is not installed has no threads to set."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _set(torch: Any, faiss: Any, threads: Any) -> None:
+    if torch is not None:
+        torch.set_num_threads(threads)
+    if faiss is not None:
+        faiss.omp_set_num_threads(threads)

@@ -78,7 +78,7 @@ def test_gradients_over_several_blocks_of_labels_equal_the_dense_oracle(dim, kin
         torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-5)
 
 
-def test_scoring_gives_the_same_bits_at_any_thread_count(with_threads):
+def test_scoring_gives_the_same_bits_at_any_current_threads(with_threads):
     def run():
         x, w, bias, ids, upstream = scoring_case(B=40, K=60, L=500, D=24)
         z = score_labels(x, w, bias, ids)

@@ -192,13 +192,13 @@ def test_what_an_engine_needs_is_imported_without_torch_and_counts_threads():
         "import sys; sys.modules['torch'] = None\n"  # importing it is an error
         "import learned_index.kernels.engine.filter, learned_index.kernels.engine.search\n"
         "from learned_index.kernels.machine.parallel import run_rows\n"
-        "from learned_index.system.threads import limit_threads, thread_count\n"
-        "before = thread_count()\n"
+        "from learned_index.system.threads import limit_threads, current_threads\n"
+        "before = current_threads()\n"
         "seen = []\n"
         "with limit_threads(5):\n"
         "    run_rows(20, lambda a, b: seen.append(b - a))\n"
-        "    print(thread_count(), *seen)\n"
-        "print(before == thread_count() == 3)\n"
+        "    print(current_threads(), *seen)\n"
+        "print(before == current_threads() == 3)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "3,1"},

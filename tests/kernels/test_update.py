@@ -67,7 +67,7 @@ def test_optimiser_state_continues_bit_equal():
     assert torch.equal(bias, bias2)
 
 
-def test_the_fused_update_gives_the_same_bits_at_any_thread_count(with_threads):
+def test_the_fused_update_gives_the_same_bits_at_any_current_threads(with_threads):
     def run():
         x, w, bias, ids, upstream = scoring_case(B=40, K=60, L=500, D=40)
         rows = RowAdamW(500, 40, learning_rate=0.1, weight_decay=0.01)

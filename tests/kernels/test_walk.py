@@ -105,7 +105,7 @@ def path_gradients(case, implementation):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_path_scores_equal_plain_torch_at_any_thread_count(seed, with_threads):
+def test_path_scores_equal_plain_torch_at_any_current_threads(seed, with_threads):
     case = explored(seed)
     want = path_gradients(case, "torch")
     with with_threads(1):

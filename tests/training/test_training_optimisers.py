@@ -90,7 +90,8 @@ def test_row_steps_leave_other_rows_and_their_moments_alone():
 
 
 @pytest.mark.parametrize("implementation", ["numba", "torch"])
-def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation):
+def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation, monkeypatch):
+    monkeypatch.setattr("learned_index.kernels.classify.plain.BLOCK", 7)  # of 20 labels
     generator = torch.Generator().manual_seed(0)
     w, b = (t.requires_grad_() for t in start())
     collected = RowGradients(20, 5)
@@ -102,11 +103,11 @@ def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation):
         ids[0, 5] = -1
         touched |= set(ids.flatten().tolist()) - {-1}
         upstream = torch.randn(4, 6, generator=generator) * (ids >= 0)
-        plain = score_labels(x, w, b, ids, implementation=implementation, block=7)
+        plain = score_labels(x, w, b, ids, implementation=implementation)
         gx, *gradients = torch.autograd.grad(plain, (x, w, b), upstream)
         for total, gradient in zip(sums, gradients, strict=True):
             total += gradient
-        z = score_labels(x, w, b, ids, optimiser=collected, implementation=implementation, block=7)
+        z = score_labels(x, w, b, ids, optimiser=collected, implementation=implementation)
         assert torch.equal(z, plain)
         assert torch.equal(torch.autograd.grad(z, (x,), upstream)[0], gx)
     rows, gw, gb = collected.take()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import ThreadpoolController
 
-from learned_index.system.threads import set_torch_threads
+from learned_index.system.threads import loaded_torch
 
 _SOFT = 1
 """``omp_pause_soft``: threads end, settings stay."""
@@ -49,8 +49,9 @@ def _before() -> None:
 
 def _in_child() -> None:
     global_compiler_lock.release()
-    if not _openmp_is_paused:  # what would wait for OpenMP's threads must not use them
-        set_torch_threads(1)
+    torch = loaded_torch()
+    if not _openmp_is_paused and torch is not None:
+        torch.set_num_threads(1)  # what would wait for OpenMP's threads must not use them
 
 
 def pause_openmp() -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from learned_index.kernels.machine.forks import forget_in_children
-from learned_index.system.threads import thread_count
+from learned_index.system.threads import current_threads
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
@@ -50,7 +50,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 def run_rows(n: int, call: Callable[[int, int], Any]) -> None:
     """Call ``call(start, stop)`` for ranges that make up ``range(n)``, one for each thread."""
-    run_ranges(split_evenly(n, thread_count()), lambda _, start, stop: call(start, stop))
+    run_ranges(split_evenly(n, current_threads()), lambda _, start, stop: call(start, stop))
 
 
 def split_evenly(n: int, n_parts: int) -> list[tuple[int, int]]:
@@ -85,12 +85,12 @@ def run_ranges(
     Args:
         ranges: The ranges; ``part`` is the position in this list.
         call: Must release the GIL inside (a ``nogil`` kernel) to run in parallel.
-        n_threads: Threads in all; default :func:`~learned_index.system.threads.thread_count`.
+        n_threads: Threads in all; default :func:`~learned_index.system.threads.current_threads`.
     """
     if len(ranges) == 1:  # most of all a single query, which waits for every microsecond
         call(0, *ranges[0])
         return
-    n_threads = min(n_threads or thread_count(), len(ranges))
+    n_threads = min(n_threads or current_threads(), len(ranges))
     waiting = deque(enumerate(ranges))
 
     def work() -> None:

@@ -5,7 +5,7 @@ the answers are equal bit for bit. A batch would let the steps share their reads
 then an answer would depend on who asks at the same time.
 
 Versions: :mod:`.cpu` (Numba; with :mod:`.routing`). The same in plain torch, operation by
-operation, is :func:`learned_index.index.device_search.search_on_device`; compared in
+operation, is :func:`learned_index.index.search.search_in_torch`; compared in
 ``tests/index/test_learned_graph_index.py`` and ``tests/index/test_hierarchy.py``. An engine's is
 :mod:`learned_index.kernels.engine`.
 """
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from learned_index.kernels.machine.parallel import run_ranges, split_evenly
 from learned_index.kernels.search.cpu import search_rows
 from learned_index.kernels.search.routing import NOT_FOUND
-from learned_index.system.threads import thread_count
+from learned_index.system.threads import current_threads
 
 __all__ = ["SearchArrays", "search_cpu"]
 
@@ -113,6 +113,6 @@ def search_cpu(
         )  # fmt: skip
 
     # Four ranges a thread: queries differ in cost, and who is done early takes another range.
-    n_threads = thread_count()
+    n_threads = current_threads()
     run_ranges(split_evenly(n_queries, 4 * n_threads if n_threads > 1 else 1), call)
     return ids, scores

@@ -17,7 +17,7 @@ from learned_index.kernels.machine.arrays import as_arrays
 from learned_index.kernels.machine.intrinsics import bits_of_float, float_of_bits, trailing_zeros
 from learned_index.kernels.machine.parallel import run_ranges, run_rows, split_evenly
 from learned_index.kernels.select.cpu import kth_bits
-from learned_index.system.threads import thread_count
+from learned_index.system.threads import current_threads
 
 # Cells of the merge: nothing yet, and one that does not count: a pad, or a positive taken already.
 _EMPTY, _TAKEN = np.uint64(0), np.uint64(2**64 - 1)
@@ -295,7 +295,7 @@ def backward(
     arrays, of_paths = as_arrays(scores_BW, edge_weights_CM.reshape(-1)), as_arrays(*places)
     (grad,) = as_arrays(grad_BK)
     # By clusters and not by queries: each gradient of an edge has one writer.
-    ranges = split_evenly(C, thread_count())
+    ranges = split_evenly(C, current_threads())
     grad_scores = np.zeros(arrays[0].shape, np.float32)
     grad_edges = np.zeros((C + len(ranges), M), np.float32)
     flat = grad_edges.reshape(-1)
