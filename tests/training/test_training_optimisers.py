@@ -22,6 +22,7 @@ from training_cases import (
 from learned_index import LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.graph import ClusterLabelGraph
+from learned_index.kernels import edges
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups
@@ -278,7 +279,8 @@ def test_strongest_cluster_in_torch_equals_the_compiled_one():
     labels[2, 5:] = -1
     weights = torch.from_numpy(rng.integers(1, 4, size=(6, 8)).astype(np.float32))  # many ties
     graph = ClusterLabelGraph(torch.from_numpy(labels), 31)
-    assert torch.equal(graph._strongest_torch(weights), graph.strongest_cluster(weights))
+    plain = edges.plain.strongest_clusters(graph.edge_labels_CM, weights, graph.n_labels)
+    assert torch.equal(plain, graph.strongest_cluster(weights))
 
 
 def test_best_epoch_keeps_and_restores():

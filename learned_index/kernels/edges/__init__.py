@@ -4,6 +4,8 @@ Equation 4, over the M kept labels of a cluster, beta about L/C::
 
     e_cl = min(1, beta softmax_M(a_c))
 
+The teacher's cluster of a label (equation 3 in training) is that of its strongest edge.
+
 Versions: :mod:`.plain` (torch, any device) and :mod:`.cpu` (Numba).
 """
 
@@ -18,7 +20,7 @@ from learned_index.kernels.edges import cpu, plain
 from learned_index.kernels.edges.plain import edge_strengths
 from learned_index.kernels.machine.dispatch import choose
 
-__all__ = ["edge_strengths", "edge_weights"]
+__all__ = ["edge_strengths", "edge_weights", "strongest_clusters"]
 
 
 class _EdgeWeights(torch.autograd.Function):
@@ -59,3 +61,21 @@ def edge_weights(
     if choose(logits_CM.device, implementation) == "numba" and logits_CM.dtype == torch.float32:
         return _EdgeWeights.apply(logits_CM, labels_CM, scale)  # type: ignore[no-any-return]
     return plain.edge_weights(logits_CM, labels_CM, scale)
+
+
+def strongest_clusters(
+    edge_labels_CM: torch.Tensor, weights_CM: torch.Tensor, n_labels: int
+) -> torch.Tensor:
+    """For each label the cluster with its strongest edge; of equal ones the lowest.
+
+    Args:
+        edge_labels_CM: int32, -1 where a row has no further edge.
+        weights_CM: float32 in [0, 1].
+        n_labels: L.
+
+    Returns:
+        int64 L, -1 for a label without any edge.
+    """
+    # Not `choose`: both versions give the same bits, so there is nothing to compare in training.
+    version: Any = cpu if weights_CM.device.type == "cpu" else plain
+    return version.strongest_clusters(edge_labels_CM, weights_CM, n_labels)  # type: ignore[no-any-return]

@@ -1,7 +1,8 @@
 """The search engine's compiled search: equations 2 to 6 for one query, on codes of int8.
 
 ==========  ===================================================================================
-``search``  one query from end to end; the handle through which arrays come, and scratch memory
+``search``  one query from end to end
+``handle``  through which the arrays come; ``scratch`` the memory of a thread
 ``logits``  a query as codes, products with rows of codes or floats
 ``steps``   where walks end, the walk
 ``filter``  the edges that lead to some labels

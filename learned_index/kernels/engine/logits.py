@@ -1,7 +1,7 @@
 """Inner products of the engine: a query as codes, and the logits of rows of codes or floats.
 
 Plain loops over arrays and addresses that vectorise or at least pipeline; products of codes are
-exact integers. :mod:`.engine_search` puts them together with :mod:`.engine_steps`.
+exact integers. :mod:`.search` puts them together with :mod:`.steps`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,19 @@ def code_sum(codes, n):
     return total
 
 
+# Four rows share the loads of a query's codes, and the sums of their lanes (`byte_dots`): that is
+# why all loops below go in fours, and end one by one.
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _write_four(out, at, products, correction, scale, scales):
+    """Four logits from exact products: ``scale`` of the query's codes, ``scales`` of the rows'."""
+    out[at] = np.float32(products[0] - correction) * (scale * scales[0])
+    out[at + 1] = np.float32(products[1] - correction) * (scale * scales[1])
+    out[at + 2] = np.float32(products[2] - correction) * (scale * scales[2])
+    out[at + 3] = np.float32(products[3] - correction) * (scale * scales[3])
+
+
 @numba.njit(nogil=True, cache=True)
 def row_logits(vectors, scales, n, padded_dim, codes, scale, correction, out):
     """``x . row`` of n rows of codes at an address."""
@@ -78,11 +91,9 @@ def row_logits(vectors, scales, n, padded_dim, codes, scale, correction, out):
     while c + 4 <= n:
         row1, row2 = np.uintp(row + step), np.uintp(row + np.uintp(2) * step)
         row3 = np.uintp(row2 + step)
-        p0, p1, p2, p3 = dot4_u8_s8(row, row1, row2, row3, query, padded_dim)
-        out[c] = np.float32(p0 - correction) * (scale * scales[c])
-        out[c + 1] = np.float32(p1 - correction) * (scale * scales[c + 1])
-        out[c + 2] = np.float32(p2 - correction) * (scale * scales[c + 2])
-        out[c + 3] = np.float32(p3 - correction) * (scale * scales[c + 3])
+        products = dot4_u8_s8(row, row1, row2, row3, query, padded_dim)
+        of_rows = (scales[c], scales[c + 1], scales[c + 2], scales[c + 3])
+        _write_four(out, c, products, correction, scale, of_rows)
         row = np.uintp(row3 + step)
         c += 4
     while c < n:
@@ -113,23 +124,18 @@ def group_logits(vectors, scales, n, padded_dim, codes, query_scales, correction
     while c + 4 <= n:
         row1, row2 = np.uintp(row + step), np.uintp(row + np.uintp(2) * step)
         row3 = np.uintp(row2 + step)
+        of_rows = (scales[c], scales[c + 1], scales[c + 2], scales[c + 3])
         for g in range(0, n_queries, 2):
             query = np.uintp(first + np.uintp(g) * step)
             other = np.uintp(query + step) if g + 1 < n_queries else query
             p0, p1, p2, p3, q0, q1, q2, q3 = dot4x2_u8_s8(
                 row, row1, row2, row3, query, other, padded_dim
             )
-            correction, scale, at = corrections[g], query_scales[g], g * n + c
-            out[at] = np.float32(p0 - correction) * (scale * scales[c])
-            out[at + 1] = np.float32(p1 - correction) * (scale * scales[c + 1])
-            out[at + 2] = np.float32(p2 - correction) * (scale * scales[c + 2])
-            out[at + 3] = np.float32(p3 - correction) * (scale * scales[c + 3])
+            at, products = g * n + c, (p0, p1, p2, p3)
+            _write_four(out, at, products, corrections[g], query_scales[g], of_rows)
             if g + 1 < n_queries:
-                correction, scale, at = corrections[g + 1], query_scales[g + 1], at + n
-                out[at] = np.float32(q0 - correction) * (scale * scales[c])
-                out[at + 1] = np.float32(q1 - correction) * (scale * scales[c + 1])
-                out[at + 2] = np.float32(q2 - correction) * (scale * scales[c + 2])
-                out[at + 3] = np.float32(q3 - correction) * (scale * scales[c + 3])
+                at, products = at + n, (q0, q1, q2, q3)
+                _write_four(out, at, products, corrections[g + 1], query_scales[g + 1], of_rows)
         row = np.uintp(row3 + step)
         c += 4
     while c < n:
@@ -149,15 +155,13 @@ def chosen_logits(vectors, scales, rows, chosen, n, padded_dim, codes, scale, co
     while i + 4 <= n:
         c0, c1 = rows[chosen[i]], rows[chosen[i + 1]]
         c2, c3 = rows[chosen[i + 2]], rows[chosen[i + 3]]
-        p0, p1, p2, p3 = dot4_u8_s8(
+        products = dot4_u8_s8(
             np.uintp(vectors + np.uintp(c0) * step), np.uintp(vectors + np.uintp(c1) * step),
             np.uintp(vectors + np.uintp(c2) * step), np.uintp(vectors + np.uintp(c3) * step),
             query, padded_dim,
         )  # fmt: skip
-        out[i] = np.float32(p0 - correction) * (scale * scales[c0])
-        out[i + 1] = np.float32(p1 - correction) * (scale * scales[c1])
-        out[i + 2] = np.float32(p2 - correction) * (scale * scales[c2])
-        out[i + 3] = np.float32(p3 - correction) * (scale * scales[c3])
+        of_rows = (scales[c0], scales[c1], scales[c2], scales[c3])
+        _write_four(out, i, products, correction, scale, of_rows)
         i += 4
     while i < n:
         c = rows[chosen[i]]

@@ -15,11 +15,39 @@ the batch size or the thread count. Nothing is allocated: scratch memory comes f
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numba
 import numpy as np
 
+from learned_index.kernels.engine.handle import (
+    CLUSTER_CANDIDATES,
+    CLUSTER_SCALES,
+    CLUSTER_VECTORS,
+    DIM,
+    EDGE_LABELS,
+    EDGE_OFFSETS,
+    EDGE_WEIGHTS,
+    FLOAT16,
+    INT8,
+    LABEL_IDS,
+    LABEL_VECTORS,
+    N_CLUSTERS,
+    N_LABELS,
+    N_REGIONS,
+    PADDED_DIM,
+    PRECISION,
+    REFERENCE_BEAM,
+    REGION_BEAM,
+    REGION_EDGE_CLUSTERS,
+    REGION_EDGE_OFFSETS,
+    REGION_EDGE_WEIGHTS,
+    REGION_SCALES,
+    REGION_VECTORS,
+    SKETCH_BYTES,
+    SKETCH_DIM,
+    SKETCH_MAP,
+    SKETCH_MAP_SCALES,
+    SKETCHES,
+)
 from learned_index.kernels.engine.logits import (
     AHEAD,
     LARGEST_SCALE,
@@ -38,138 +66,20 @@ from learned_index.kernels.engine.logits import (
     sketch_logits,
     whole_logits,
 )
+from learned_index.kernels.engine.scratch import GROUP, carve
 from learned_index.kernels.engine.steps import NEVER_FOUND, end_walks, walk
 from learned_index.kernels.machine.exponential import softmax
 from learned_index.kernels.machine.intrinsics import (
     as_float32,
-    as_int8,
     as_int32,
-    as_int64,
     prefetch,
 )
 from learned_index.kernels.search.routing import routing_coverage, routing_widths
 from learned_index.kernels.select.cpu import best_rows, rank_best, select_largest
 
-(
-    N_LABELS, N_CLUSTERS, N_REGIONS, DIM, PADDED_DIM, SKETCH_DIM, SKETCH_BYTES, PRECISION,
-    MAX_CANDIDATES, REGION_BEAM, CLUSTER_CANDIDATES, REFERENCE_BEAM,
-    LABEL_IDS, SKETCHES, LABEL_VECTORS,
-    CLUSTER_VECTORS, CLUSTER_SCALES, EDGE_OFFSETS, EDGE_LABELS, EDGE_WEIGHTS,
-    SKETCH_MAP, SKETCH_MAP_SCALES,
-    REGION_VECTORS, REGION_SCALES, REGION_EDGE_OFFSETS, REGION_EDGE_CLUSTERS, REGION_EDGE_WEIGHTS,
-    HANDLE_SIZE,
-) = range(28)  # fmt: skip
-"""Places in the handle: sizes, then addresses of the arrays of an engine."""
-
-INT8, FLOAT16, FLOAT32 = range(3)
-GROUP = 8
-"""Queries of a batch whose clusters are scored together, in an index without regions."""
 NO_BUDGET = np.int64(1 << 62)
 LEAST_LOGIT = np.float32(-1e30)
 """In the place of a logit that is no number, because the label's vector holds one that is none."""
-
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def _padded(n_bytes):
-    return (n_bytes + 63) & ~63
-
-
-@numba.njit(nogil=True, cache=True)
-def scratch_bytes(handle, shortlist_size):
-    """Bytes of scratch memory that :func:`search_rows` wants, all 0 at the first call."""
-    _, end = _carve(handle, shortlist_size, np.uintp(0))
-    return np.int64(end) + 64  # the start is aligned
-
-
-class Scratch(NamedTuple):
-    """Arrays of one thread's scratch memory; the first two must be 0 between calls."""
-
-    best: Any  # float32 L, cells of the walk, 0 between calls
-    cluster_best: Any  # float32 C, the same of clusters
-    labels: Any  # int32, labels found
-    paths: Any  # float32, their path scores
-    z: Any  # float32, their sketched logits
-    values: Any  # float32, their scores
-    cluster_scores: Any  # float32 C
-    cluster_found: Any  # int32, clusters that regions lead to
-    cluster_paths: Any  # float32, their path scores
-    cluster_chosen: Any  # int32, which of them are scored
-    beam: Any  # int32
-    beam_scores: Any  # float32
-    stops: Any  # int64, ends of the walks
-    chosen: Any  # int32 K, the shortlist
-    whole_z: Any  # float32 K, logits by whole vectors
-    order: Any  # int32 K
-    ranks: Any  # int32 K
-    region_scores: Any  # float32 R
-    x: Any  # float32 P, the query
-    codes: Any  # int8 P, its codes
-    rest_codes: Any  # int8 P, codes of what those leave
-    sketch: Any  # float32 S, its coordinates
-    sketch_codes: Any  # int8, their codes
-    group_codes: Any  # int8 G x P, codes of the queries that are routed together
-    group_scales: Any  # float32 G, their scales
-    group_corrections: Any  # int32 G
-    group_scores: Any  # float32 G x C, their logits
-
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def _floats(at, n):
-    """n float32 at an address, and the address of the cache line after them."""
-    return numba.carray(as_float32(at), (n,)), np.uintp(at + np.uintp(_padded(4 * n)))
-
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def _numbers(at, n):
-    return numba.carray(as_int32(at), (n,)), np.uintp(at + np.uintp(_padded(4 * n)))
-
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def _bytes(at, n):
-    return numba.carray(as_int8(at), (n,)), np.uintp(at + np.uintp(_padded(n)))
-
-
-@numba.njit(nogil=True, cache=True)
-def _carve(handle, shortlist_size, at):
-    """Lay the arrays out from an address on, each at a cache line; return them and the end."""
-    n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
-    n_clusters, n_results = handle[N_CLUSTERS] + 1, shortlist_size + 1
-    best, at = _floats(at, handle[N_LABELS])
-    cluster_best, at = _floats(at, n_clusters)
-    labels, at = _numbers(at, n_candidates)
-    paths, at = _floats(at, n_candidates)
-    z, at = _floats(at, n_candidates)
-    values, at = _floats(at, n_candidates)
-    cluster_scores, at = _floats(at, n_clusters)
-    cluster_found, at = _numbers(at, n_clusters)
-    cluster_paths, at = _floats(at, n_clusters)
-    cluster_chosen, at = _numbers(at, n_clusters)
-    beam, at = _numbers(at, n_clusters)
-    beam_scores, at = _floats(at, n_clusters)
-    stops = numba.carray(as_int64(at), (n_clusters,))
-    at = np.uintp(at + np.uintp(_padded(8 * n_clusters)))
-    chosen, at = _numbers(at, n_results)
-    whole_z, at = _floats(at, n_results)
-    order, at = _numbers(at, n_results)
-    ranks, at = _numbers(at, n_results)
-    region_scores, at = _floats(at, handle[N_REGIONS])
-    x, at = _floats(at, handle[PADDED_DIM])
-    codes, at = _bytes(at, handle[PADDED_DIM])
-    rest_codes, at = _bytes(at, handle[PADDED_DIM])
-    sketch, at = _floats(at, handle[SKETCH_DIM])
-    sketch_codes, at = _bytes(at, handle[SKETCH_BYTES])
-    group = GROUP if handle[N_REGIONS] == 0 else 0
-    group_codes, at = _bytes(at, group * handle[PADDED_DIM])
-    group_scales, at = _floats(at, group)
-    group_corrections, at = _numbers(at, group)
-    group_scores, at = _floats(at, group * handle[N_CLUSTERS])
-    arrays = Scratch(
-        best, cluster_best, labels, paths, z, values, cluster_scores, cluster_found,
-        cluster_paths, cluster_chosen, beam, beam_scores, stops, chosen, whole_z, order, ranks,
-        region_scores, x, codes, rest_codes, sketch, sketch_codes,
-        group_codes, group_scales, group_corrections, group_scores,
-    )  # fmt: skip
-    return arrays, at
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
@@ -303,7 +213,7 @@ def search_rows(
     """Search ``queries[start:stop]``.
 
     Args:
-        handle: int64, see the constants of this module.
+        handle: int64, see :mod:`.handle`.
         queries: float32 B x D, C order.
         start: First row.
         stop: Row after the last.
@@ -315,7 +225,7 @@ def search_rows(
             all.
         least_candidates: While fewer labels are found the beam grows, up to all clusters.
         denied: int32, places of labels that may not be found.
-        scratch: uint8, :func:`scratch_bytes` long, 0 at the first call.
+        scratch: uint8, :func:`.scratch.scratch_bytes` long, 0 at the first call.
         counts: int64, five numbers to which the work is added: queries, clusters scored, edges
             walked, labels sketched, labels scored with whole vectors.
         out_ids: int64 B x k.
@@ -329,7 +239,7 @@ def search_rows(
     sketch_dim, sketch_bytes = handle[SKETCH_DIM], handle[SKETCH_BYTES]
     exponent = constants[2]
 
-    s, _ = _carve(handle, shortlist_size, np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63))
+    s, _ = carve(handle, shortlist_size, np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63))
     ids_at = np.uintp(handle[LABEL_IDS])
     ids_of = numba.carray(as_int32(ids_at), (n_labels,))
     for d in range(dim, padded_dim):

@@ -1,7 +1,7 @@
 """Steps of the engine's search through the graph: softmax, beam, where walks end, the walk.
 
 Without a branch that depends on the data where it matters, so that they vectorise or at least
-pipeline. :mod:`.engine_search` puts them together with :mod:`.engine_logits`.
+pipeline. :mod:`.search` puts them together with :mod:`.logits`.
 """
 
 from __future__ import annotations
