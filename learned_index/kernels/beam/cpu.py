@@ -38,6 +38,7 @@ def _best_rows(start, stop, logits_BC, teacher_BP, width, out_BW):
     for b in range(start, stop):
         out = out_BW[b]
         _ordered_bits(logits_BC[b], bits)
+        # First a threshold, in loops that vectorise; then insertion, of the few that reach it.
         threshold = np.int32(0)
         if width < C:
             threshold, _ = kth_bits(bits, C, width)

@@ -71,7 +71,7 @@ def score_labels(
         label_ids_BK: int64, -1 at pads, no label twice in a row.
         optimiser: Update W_L and b during the backward pass (:class:`RowAdamW`, not in plain
             torch), or sum their gradients up (:class:`RowGradients`), instead of returning them.
-        implementation: See :func:`.dispatch.choose`.
+        implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
 
     Returns:
         float32 B x K logits, 0 at pads.

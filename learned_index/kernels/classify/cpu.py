@@ -27,6 +27,8 @@ from learned_index.kernels.update.cpu import adamw_row
 # threads find no work there; fewer share the ranges without changing the sums.
 _BACKWARD_PARTS = 8
 
+# Places of pairs are uint32, half of what int64 would cost to read; queries are divided out of them
+# in float64, which is exact below this.
 _MOST_PAIRS = 2**32 - 1
 
 # Floats of W_L in a block of labels of the backward pass: read twice, the second time from L2.

@@ -286,6 +286,7 @@ def search_rows(
             )  # fmt: skip
             if n >= least_candidates or asked >= n_clusters:
                 break
+            # Too few, most of all under a filter. Each time all starts anew: few, large steps.
             asked = min(4 * asked, n_clusters)
             group = -1  # its logits have become scores
         sketch_logits(

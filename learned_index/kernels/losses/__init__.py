@@ -73,7 +73,7 @@ def both_losses(
         path_scores_BK: float32 in [0, 1].
         n_positives_B: int64; the first columns of each row are its positives.
         n_valid_B: int64; columns from here on are pads.
-        implementation: See :func:`.dispatch.choose`.
+        implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
 
     Returns:
         Two scalars, differentiable in the logits and the path scores.

@@ -3,7 +3,7 @@
 On processors with AVX512-VNNI :func:`dot_u8_s8` is one instruction for 64 products. Elsewhere
 :func:`dot_u8_s8_plain` does the same with what LLVM makes of a plain loop; both are exact integer
 arithmetic, so the answers are the same bit for bit (compared in
-``tests/kernels/test_engine_kernels.py``).
+``tests/kernels/test_machine.py``).
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ def kth_bits(bits, n, k):
     Where no tie forbids it exactly k values are at least the threshold; else it is the bits of the
     k-th largest, and the second number how many are larger.
     """
+    # From the least to the largest value and not from 0 to infinity: scores of one query lie close
+    # together, and each bit that they share is a count less.
     low, high = np.int32(0x7FFFFFFF), np.int32(0)
     for i in range(n):
         low = min(low, bits[i])
@@ -123,6 +125,8 @@ def keep_k_largest(values, items, n, k):
     kept = np.uint64(0)
     for i in range(np.uint64(n)):
         value, item = values[i], items[i]
+        # Every value is written, and the next written over it unless it is kept: whether a value
+        # is kept cannot be predicted, and a wrong guess costs more than a store.
         equal = np.int64(bits[i] == threshold)
         take = np.uint64(bits[i] > threshold) | np.uint64(equal & np.int64(ties > 0))
         ties -= equal

@@ -136,7 +136,7 @@ class RowAdamW:
             grad_weight_UD: float32 gradients of the rows' weights.
             grad_bias_U: float32 gradients of the rows' biases, None where ``bias_L`` is.
             rows_U: int64, no row twice.
-            implementation: See :func:`.dispatch.choose`.
+            implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
         """
         learning_rate, beta1, beta2, epsilon, decay, *corrections = self.next_constants()
         chosen = choose(weight_LD.device, implementation)

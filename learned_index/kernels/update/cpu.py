@@ -1,4 +1,4 @@
-"""AdamW on rows in Numba: the same as :mod:`.plain`; compared in ``tests/kernels/``."""
+"""AdamW on rows in Numba: as :mod:`.plain`; compared in ``tests/kernels/test_update.py``."""
 
 from __future__ import annotations
 

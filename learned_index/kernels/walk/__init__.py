@@ -84,7 +84,7 @@ def explore(
         shortlist_size: K.
         positives_BP: int64, labels of each query, -1 where unused, no label twice in a row.
         force_positives: Keep every reached positive, whatever its score.
-        implementation: See :func:`.dispatch.choose`.
+        implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
 
     Returns:
         The shortlist; among equal scores the choice of which enter is unspecified but repeatable.
@@ -156,7 +156,7 @@ def path_scores(
         shortlist: What ``explore`` found in them.
         found_BK: The result, if it is known: ``shortlist.path_BK`` where ``explore`` was given
             these very scores and weights. Numba then has nothing to do on the way forward.
-        implementation: See :func:`.dispatch.choose`.
+        implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
 
     Returns:
         float32 B x K, 0 at pads; gradients flow to the scores and the weights.

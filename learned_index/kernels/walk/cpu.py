@@ -120,7 +120,9 @@ def _score_of(cell):
 
 @numba.njit(nogil=True, cache=True)
 def _split_places(places, n, M, slots, edges):
-    """Divide by M: exact below 2^32, and it vectorises."""
+    """Places to slots and edges, ``divmod(place, M)``."""
+    # As floats: exact below 2^32, since the half that is added keeps the quotient away from whole
+    # numbers, and unlike a division of integers it vectorises.
     factor = 1.0 / M
     for i in range(n):
         slot = np.int32((np.float64(places[i]) + 0.5) * factor)

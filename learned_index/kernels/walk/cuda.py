@@ -30,7 +30,6 @@ from learned_index.kernels.walk.plain import edge_places
 
 _SCRATCH_BYTES = 3 << 28
 """Bound on the scratch rows of one turn; a single query may need more."""
-_LAST = 0x7FFFFFFF
 
 
 @triton.jit
