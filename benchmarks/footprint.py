@@ -25,7 +25,9 @@ import numpy as np
 import scipy.sparse as sp
 from loading import add_model_arguments, engine_and_queries
 
-from learned_index.engine import EngineConfig, IndexParts, SearchEngine
+from learned_index.engine.building import IndexParts
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file, directory_bytes, write_json
 from learned_index.system.environment import describe_environment
 from learned_index.system.memory import resident_bytes

@@ -41,7 +41,7 @@ import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.data.synthetic import SyntheticInstance, asymmetric_instance
-from learned_index.engine import SearchEngine
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file
 from learned_index.system.environment import describe_environment
 from learned_index.system.memory import peak_rss_mb

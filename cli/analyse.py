@@ -179,14 +179,15 @@ def analyse(
         search_points,
     )
     from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import ELIAS, load_model
+    from learned_index.elias.model import ELIAS
+    from learned_index.elias.model import ELIAS
     from learned_index.evaluation import analyse_index
     from learned_index.evaluation.plots import plot_analysis
     from learned_index.persistence import atomic_file, write_json
     from learned_index.text_index import trained_index
 
     use_threads(threads)
-    model = load_model(model_path)
+    model = ELIAS.from_pretrained(model_path)
     if model.label_counts is None:
         raise InputError(
             f"{model_path} does not know how often its labels were trained; train it again"

@@ -21,8 +21,8 @@ from learned_index.engine.config import EngineConfig
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
+    from learned_index.elias.model import ELIAS
+    from learned_index.engine.search_engine import SearchEngine
     from learned_index.text_index import TextIndex
 
 
@@ -82,13 +82,13 @@ def compile_model(
     evaluated and asked for information; to train on or to compare, keep the old one.
     """
     from learned_index.cli.shared.pipeline import check_output
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
     from learned_index.persistence import directory_bytes
 
     use_threads(threads)
     check_output(out, overwrite=overwrite)
     config = EngineConfig(**given_values(EngineConfig, parameters))
-    loaded = load_model(model)
+    loaded = ELIAS.from_pretrained(model)
     with progress_bar("compiling", quiet=quiet):
         compiled = loaded.to_engine(config)
     values: dict[str, Any] = {"model": str(out)}
@@ -123,8 +123,8 @@ def compile_model(
 
 
 def _engines(model: TextIndex | ELIAS) -> list[SearchEngine]:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
+    from learned_index.elias.model import ELIAS
+    from learned_index.engine.search_engine import SearchEngine
 
     members = model.members if isinstance(model, ELIAS) else [model.index]
     return [member for member in members if isinstance(member, SearchEngine)]
@@ -136,7 +136,7 @@ def _tuned(
     """Choose the knobs on a split; all engines of an ensemble take those of the first."""
     from learned_index.cli.shared.measure import model_vectors, renumbered
     from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import ELIAS
+    from learned_index.elias.model import ELIAS
 
     folder = resolve_data(data, quiet=quiet)
     if split not in folder.splits:

@@ -89,11 +89,11 @@ def evaluate(
     """
     from learned_index.cli.shared.measure import measure, score_argument
     from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
     from learned_index.encoders.precomputed import read_vectors
 
     use_threads(threads)
-    loaded = load_model(model)
+    loaded = ELIAS.from_pretrained(model)
     dataset = resolve_data(data, quiet=quiet).read(split)
     values = measure(
         loaded,

@@ -10,9 +10,9 @@ import click
 from learned_index.cli.shared.common import emit_json, handle_errors, json_option
 
 if TYPE_CHECKING:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
-    from learned_index.index import LearnedGraphIndex
+    from learned_index.elias.model import ELIAS
+    from learned_index.engine.search_engine import SearchEngine
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -22,10 +22,11 @@ def describe(directory: Path) -> dict[str, Any]:
         JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
         ranker and calibration too.
     """
-    from learned_index.elias import ELIAS, load_model
+    from learned_index.elias.model import ELIAS
+    from learned_index.elias.model import ELIAS
     from learned_index.persistence import directory_bytes
 
-    model = load_model(directory)
+    model = ELIAS.from_pretrained(directory)
     counts = model.label_counts
     values: dict[str, Any] = {
         "model": str(directory),
@@ -47,7 +48,7 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
     """Shape and configuration of an index, or of the engine of a compiled model."""
-    from learned_index.engine import SearchEngine
+    from learned_index.engine.search_engine import SearchEngine
 
     if isinstance(index, SearchEngine):
         return {

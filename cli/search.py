@@ -23,7 +23,7 @@ from learned_index.errors import InputError
 
 if TYPE_CHECKING:
     from learned_index.data import LabelVocabulary
-    from learned_index.elias import ELIAS
+    from learned_index.elias.model import ELIAS
     from learned_index.text_index import TextIndex
 
 READ_BYTES = 1 << 16
@@ -181,10 +181,10 @@ def search(
     With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
     as arguments; one such object a line for standard input.
     """
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
 
     use_threads(threads)
-    loaded = load_model(model)
+    loaded = ELIAS.from_pretrained(model)
     arguments: dict[str, Any] = {"beam_width": beam_width, "shortlist_size": shortlist_size}
     arguments.update(score_argument(loaded, score))
     for name, file in (("allow", allow), ("deny", deny)):

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from learned_index.elias import ELIAS, EliasConfig
     from learned_index.engine import EngineConfig, SearchEngine
     from learned_index.index import IndexConfig, IndexOutput, LearnedGraphIndex, TrainingConfig
-    from learned_index.text_index import TextIndex
     from learned_index.types import SearchResult
 
 __version__ = "0.1.0"
@@ -42,7 +41,6 @@ _HOME = {
     "LearnedGraphIndex": "learned_index.index",
     "SearchEngine": "learned_index.engine",
     "SearchResult": "learned_index.types",
-    "TextIndex": "learned_index.text_index",
     "TrainingConfig": "learned_index.index",
 }
 

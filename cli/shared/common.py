@@ -92,6 +92,10 @@ class ProgressHandle:
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, amount)
 
+    def count(self, done: float, total: float) -> None:
+        """Set the steps that are done, and all: what the library's ``progress`` is called with."""
+        self.update(completed=done, total=total)
+
     def update(
         self,
         *,

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import scipy.sparse as sp
 
 from learned_index.cli.shared.common import console, progress_bar
 from learned_index.errors import InputError
-
-if TYPE_CHECKING:
-    from learned_index.data import DataFolder, Dataset
-    from learned_index.types import Encoder
+from learned_index.data import DataFolder, Dataset
+from learned_index.data import build_api_docs, open_dataset
+from learned_index.elias.model import ELIAS
+from learned_index.encoders import cached_encode
+from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
+from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
+from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
+from learned_index.encoders.spec import check_length, number_after_colon
+from learned_index.encoders.spec import parse_encoder
+from learned_index.evaluation.evaluate import Query
+from learned_index.evaluation.evaluate import evaluate
+from learned_index.system.cache import cache_directory
+from learned_index.types import Encoder
 
 API_DOCS = "api-docs"
 
@@ -27,8 +36,6 @@ def resolve_data(data: str, *, quiet: bool = False) -> DataFolder:
     Raises:
         DataFormatError: No such folder, or none in a known format.
     """
-    from learned_index.data import build_api_docs, open_dataset
-
     if data != API_DOCS:
         return open_dataset(data)
     if quiet or not console.is_terminal:
@@ -50,14 +57,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
         InputError: An unknown encoder, or one that cannot read sparse features.
     """
     if has_texts:
-        from learned_index.encoders.spec import parse_encoder
-
         return parse_encoder(spec, seed=seed, precision="auto")
-    from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
-    from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
-    from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-    from learned_index.encoders.spec import check_length, number_after_colon
-
     check_length(spec)
 
     if spec in ("features", DenseFeatureRowsEncoder.kind):
@@ -79,11 +79,6 @@ def feature_count(dataset: Dataset) -> int | None:
     if dataset.texts is not None or dataset.features is None:
         return None
     return int(dataset.features.shape[1])
-
-
-def plain_points(dataset: Dataset) -> Any:
-    """Return what a full model reads itself: the texts, or the feature rows without texts."""
-    return dataset.texts if dataset.texts is not None else dataset.features
 
 
 def points_for(encoder: Encoder, dataset: Dataset) -> Any:
@@ -129,9 +124,6 @@ def encode_points(
     Raises:
         InputError: The encoder makes sparse vectors.
     """
-    from learned_index.encoders import cached_encode
-    from learned_index.system.cache import cache_directory
-
     if sp.issparse(points):
         return encoder.encode(points)
     if getattr(encoder, "sparse", False):
@@ -146,15 +138,42 @@ def encode_points(
             points,
             cache="off" if directory is None else "on",
             cache_dir=directory,
-            progress=lambda done, total: bar.update(completed=done, total=total),
+            progress=bar.count,
         )
 
 
-def text_features(train: Dataset, *, quiet: bool = False) -> Any | None:
-    """Sparse features of the training points for the clustering: tf-idf, or what the data bring."""
-    if train.texts is None:
-        return train.features
-    from learned_index.encoders.lexical.tfidf import TfidfEncoder
+def encode_split(encoder: Encoder, dataset: Dataset, *, cache: str | None, quiet: bool) -> Any:
+    """Encode a split through the cache, N x D."""
+    bind(encoder, dataset)
+    return encode_points(
+        encoder,
+        points_for(encoder, dataset),
+        what=f"encoding {dataset.split}",
+        cache=cache,
+        quiet=quiet,
+    )
 
-    with progress_bar("tf-idf", quiet=quiet):
-        return TfidfEncoder().fit(train.texts).encode(train.texts)
+
+def model_vectors(
+    model: ELIAS, dataset: Dataset, *, cache: str | None = None, quiet: bool = False
+) -> Any | None:
+    """Encode a split through the cache; None where the members of a model have own encoders."""
+    if model.has_own_encoders:
+        return None
+    return encode_split(model.encoder, dataset, cache=cache, quiet=quiet)
+
+
+def evaluate_shown(
+    model: ELIAS,
+    dataset: Dataset,
+    *,
+    vectors: Any | None = None,
+    cache: str | None = None,
+    query: Query | None = None,
+    quiet: bool = False,
+) -> dict[str, float | int]:
+    """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
+    if vectors is None and dataset.n_points:
+        vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
+    with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
+        return evaluate(model, dataset, vectors=vectors, query=query, progress=bar.count)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from learned_index.cli.shared.common import output_console
-
-if TYPE_CHECKING:
-    from learned_index.cli.shared.model_options import Setup
-    from learned_index.elias import ELIAS
+from learned_index.cli.shared.measure import measure, model_vectors
+from learned_index.cli.shared.model_options import Setup
+from learned_index.elias.model import ELIAS
+from learned_index.system.environment import versions
+from learned_index.system.memory import peak_rss_mb
+from learned_index.text_index import trained_index
+from rich.table import Table
 
 TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 
@@ -20,8 +23,6 @@ def training_metrics(
     model: ELIAS, setup: Setup, *, evaluate_test: bool, cache: str | None, quiet: bool
 ) -> dict[str, dict[str, Any]]:
     """Metrics by "split, ranking": those of the training, and on the test split if asked."""
-    from learned_index.cli.shared.measure import measure, model_vectors
-
     names = {"without_ranker": "index", "with_ranker": "ranker"}
     found: dict[str, dict[str, Any]] = {
         f"validation, {names[name]}": values
@@ -52,10 +53,6 @@ def training_summary(
         seconds: Of the steps of the command.
         metrics: From :func:`training_metrics`.
     """
-    from learned_index.system.environment import versions
-    from learned_index.system.memory import peak_rss_mb
-    from learned_index.text_index import trained_index
-
     inside = dict(model.report_["seconds"])
     return {
         "model": str(out),
@@ -85,8 +82,6 @@ def training_summary(
 
 def show_training(summary: dict[str, Any], report: Path) -> None:
     """Print the summary of a training as tables; ``report`` is where all of it stands."""
-    from rich.table import Table
-
     click.echo(
         f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"

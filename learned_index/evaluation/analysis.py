@@ -23,7 +23,7 @@ from learned_index.evaluation.edges import (
 from learned_index.types import Int64Array, SearchResult
 
 if TYPE_CHECKING:
-    from learned_index.index import LearnedGraphIndex
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 EDGE_THRESHOLD = 0.25
 """An edge above this weight counts as "the label is in the cluster", unless the caller says."""

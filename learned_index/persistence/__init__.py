@@ -26,10 +26,12 @@ from learned_index.persistence.layout import (
 )
 from learned_index.persistence.locks import path_lock
 from learned_index.persistence.recovery import recover
+from learned_index.persistence.saved import Saved
 
 __all__ = [
     "MANIFEST_NAME",
     "Manifest",
+    "Saved",
     "atomic_directory",
     "atomic_file",
     "check_replaceable",

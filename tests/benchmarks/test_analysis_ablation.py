@@ -20,12 +20,12 @@ from benchmarks.ablation.measurements import (
 )
 from benchmarks.ablation.shared import AblationData
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.elias import EliasConfig
+from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import ModelConfigs
 from learned_index.encoders import BagOfWordsEncoder, LSAEncoder, TfidfEncoder
 from learned_index.errors import InputError
 from learned_index.metrics import evaluate, label_propensities
-from learned_index.ranking import RankerConfig
+from learned_index.ranking.config import RankerConfig
 from learned_index.types import SearchResult
 
 CONFIGS = ModelConfigs(
