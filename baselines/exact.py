@@ -90,7 +90,7 @@ class Int8ExactSearch(_Scan):
     product of the codes, which gives the same integers up to E = 1040.
     """
 
-    arguments = {"rescore": float}
+    arguments: ClassVar[dict[str, type]] = {"rescore": float}
 
     def build(self, *data: DenseMatrix) -> None:
         """Quantise the items, L x E; the float32 originals are kept for the second pass."""

@@ -36,8 +36,7 @@ class FaissSearch(VectorSearch):
         super().__post_init__()
         if self.factory is not None and self.kind not in self.factory:
             raise InputError(
-                f"{self.method} takes a factory string such as {self.example}, got "
-                f"{self.factory!r}"
+                f"{self.method} takes a factory string such as {self.example}, got {self.factory!r}"
             )
 
     @abstractmethod
@@ -171,8 +170,8 @@ class IvfProductSearch(IvfSearch):
     4 bits stands for two coordinates: FAISS's usual choice where recall counts.
     """
 
-    arguments = {"nprobe": int, "rescore": int}
-    native = {"nprobe": "nprobe", "rescore": "k_factor_rf"}
+    arguments: ClassVar[dict[str, type]] = {"nprobe": int, "rescore": int}
+    native: ClassVar[dict[str, str]] = {"nprobe": "nprobe", "rescore": "k_factor_rf"}
     column_multiple = 4
 
     def _default_factory(self, n_items: int, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class HnswlibSearch(VectorSearch):
     more than one thread differ whatever the seed.
     """
 
-    arguments = {"ef_search": int}
+    arguments: ClassVar[dict[str, type]] = {"ef_search": int}
 
     links: int = parameter(32, "M, links of a node")
     ef_construction: int = parameter(200, "candidates examined for each node while building")

@@ -36,7 +36,7 @@ class NeighbourVotes(Method):
     """
 
     inputs: ClassVar[Inputs] = "training"
-    arguments = {"neighbours": int}
+    arguments: ClassVar[dict[str, type]] = {"neighbours": int}
 
     def build(self, *data: Any) -> None:
         """Normalise and keep the training points, N x D, and their labels, N x L."""
@@ -72,7 +72,7 @@ class TfidfNeighbours(PointSystem):
     scipy multiplies sparse matrices on one thread.
     """
 
-    arguments = {"neighbours": int}
+    arguments: ClassVar[dict[str, type]] = {"neighbours": int}
 
     weights: Literal["none", "idf"] = parameter(
         "none", "idf: weigh columns; for features that the data bring, without which it is worse"

@@ -35,7 +35,7 @@ class LorannSearch(VectorSearch):
     The knobs are ``clusters`` searched and ``rerank``, the candidates scored in float32.
     """
 
-    arguments = {"clusters": int, "rerank": int}
+    arguments: ClassVar[dict[str, type]] = {"clusters": int, "rerank": int}
 
     n_clusters: int | None = parameter(None, "clusters; the power of two next to sqrt(L)")
     # The package's advice: 128 from 200 dimensions, 256 above 1000.

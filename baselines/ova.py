@@ -211,9 +211,7 @@ class OneVsAll(Method):
         """Return the bytes of W, b and P in float32."""
         self.require_built()
         projection = self._projection_DD
-        return int(self._index.disk_bytes()) + (
-            0 if projection is None else 4 * projection.numel()
-        )
+        return int(self._index.disk_bytes()) + (0 if projection is None else 4 * projection.numel())
 
     def _train(
         self,

@@ -26,7 +26,7 @@ class PointSystem(Method):
     """
 
     inputs: ClassVar[Inputs] = "points"
-    arguments = {"beam_size": int}
+    arguments: ClassVar[dict[str, type]] = {"beam_size": int}
 
     def build(self, *data: sp.csr_matrix) -> None:
         """Train on the features, N x F with rows of length 1 or empty, and the labels, N x L."""
@@ -97,9 +97,7 @@ def neighbour_votes(
     bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     # A tiny floor keeps labels of dissimilar neighbours in the list, behind all others.
     values = np.maximum(similarities_BN[kept], np.float32(1e-6))
-    weights = sp.csr_matrix(
-        (values, ids_BN[kept], bounds), shape=(len(ids_BN), labels_NL.shape[0])
-    )
+    weights = sp.csr_matrix((values, ids_BN[kept], bounds), shape=(len(ids_BN), labels_NL.shape[0]))
     return sp.csr_matrix(weights @ labels_NL)
 
 

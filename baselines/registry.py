@@ -24,12 +24,11 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from learned_index.comparison.method import About, Method, MethodSpec
-from learned_index.config import parameter
 from learned_index.errors import InputError
 
 _KNOWN: dict[str, type[Method]] = {}
@@ -40,7 +39,6 @@ _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
 Adapter = TypeVar("Adapter", bound=type[Method])
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(parameter,))
 def register(
     name: str,
     *,
@@ -50,7 +48,7 @@ def register(
     text_option: str | None = None,
     default: bool = False,
 ) -> Callable[[Adapter], Adapter]:
-    """Make a class of methods known under a name, and a dataclass of its build arguments.
+    """Make a class of methods known under a name.
 
     The class must be importable by name: each method is measured in a process of its own.
 
@@ -74,7 +72,7 @@ def register(
             raise InputError(f"the method {name!r} is registered already")
         adapter.method = name
         adapter.about = About(summary, package, install, text_option, default)
-        _KNOWN[name] = dataclass(kw_only=True, eq=False, repr=False)(adapter)
+        _KNOWN[name] = adapter
         return adapter
 
     return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class ScannSearch(VectorSearch):
     interface of the package needs no TensorFlow.
     """
 
-    arguments = {"leaves": int, "reorder": int}
+    arguments: ClassVar[dict[str, type]] = {"leaves": int, "reorder": int}
 
     n_leaves: int | None = parameter(None, "partitions; the power of two next to 2 sqrt(L)")
     block: int = parameter(2, "dimensions that one 4-bit code stands for")

@@ -92,9 +92,7 @@ class TreeSearch(LearnedSearch):
         super().build(self.made(data[0], "fixed_tree")())
 
 
-@register(
-    "engine", summary="the index's search engine, int8", text_option="variant", default=True
-)
+@register("engine", summary="the index's search engine, int8", text_option="variant", default=True)
 class EngineSearch(LearnedSearch):
     """The search engine that a trained index is turned into; ``beam_width`` x ``shortlist_size``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from learned_index.types import Float32Array
 class UsearchSearch(VectorSearch):
     """usearch's graph; the knob is ``expansion``, its name for ef."""
 
-    arguments = {"expansion": int}
+    arguments: ClassVar[dict[str, type]] = {"expansion": int}
 
     links: int = parameter(32, "links of a node (connectivity)")
     expansion_add: int = parameter(200, "candidates examined for each node while building")

@@ -139,9 +139,7 @@ def train_index(
             held = sources.encode_points(
                 model.encoder, points, what="encoding", cache=cache, quiet=quiet
             )
-            metrics["held-out"] = sources.evaluate_shown(
-                model, held_out, vectors=held, quiet=quiet
-            )
+            metrics["held-out"] = sources.evaluate_shown(model, held_out, vectors=held, quiet=quiet)
         if evaluate_test:
             test = setup.folder.read("test")
             metrics["test"] = sources.evaluate_shown(model, test, cache=cache, quiet=quiet)

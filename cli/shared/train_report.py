@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from learned_index.cli.shared.common import output_console
 from learned_index.cli.shared.measure import measure, model_vectors
@@ -14,7 +15,6 @@ from learned_index.elias.model import ELIAS
 from learned_index.system.environment import versions
 from learned_index.system.memory import peak_rss_mb
 from learned_index.text_index import trained_index
-from rich.table import Table
 
 TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 

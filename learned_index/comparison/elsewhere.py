@@ -1,9 +1,9 @@
 """Measure a method with the interpreter of another environment.
 
 A package may want older versions of numpy or scipy than this one. Its environment needs numpy,
-scipy, safetensors and that package, and neither this project nor torch: the sources here are shown
-to it in a folder of links, so nothing else of this environment is in its way. It must be Python 3.11
-or newer.
+scipy, safetensors and that package, and neither this project nor torch: the sources here are
+shown to it in a folder of links, so nothing else of this environment is in its way. It must be
+Python 3.11 or newer.
 
 The other process is told its job as JSON and answers in JSON lines: ``[done, total, text]``, or the
 text of an error.

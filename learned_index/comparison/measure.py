@@ -108,7 +108,9 @@ def measure_method(job: Job, progress: Progress) -> None:
         settings = _answer(job, method, batches, progress)
     order = np.random.default_rng(job.settings.seed).permutation(queries.shape[0]).tolist()
     singles = method.split_queries(rows)
-    timed = _time_all(job, method, settings, (batches, [singles[query] for query in order]), progress)
+    timed = _time_all(
+        job, method, settings, (batches, [singles[query] for query in order]), progress
+    )
     for setting, measured in zip(settings, timed, strict=True):
         setting.update(_medians(measured))
     # Memory first: writing the index to learn its size may take a copy.

@@ -1,4 +1,4 @@
-"""What the comparison asks of a method. The methods themselves are in :mod:`learned_index.baselines`.
+"""What the comparison asks of a method; the methods are in :mod:`learned_index.baselines`.
 
 Arguments that shape the index are fields of the class, arguments that can change per query go to
 :meth:`Method.search`, so one build gives a whole recall-latency curve (the layout of
@@ -31,13 +31,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.config import Config, parameter
+from learned_index.config import Config, parameter, seed_parameter
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import directory_bytes
@@ -119,12 +119,13 @@ class About(NamedTuple):
     default: bool = False
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(parameter, seed_parameter))
 @dataclass(kw_only=True, eq=False, repr=False)
 class Method(Config, ABC):
     """One search method with its build arguments, which are its fields.
 
-    A subclass is made known by :func:`learned_index.baselines.register`, which also makes it a
-    dataclass. It keeps what it built in ``_index``.
+    A subclass is a dataclass by itself, and is made known by
+    :func:`learned_index.baselines.register`. It keeps what it built in ``_index``.
 
     Raises:
         InputError: A build argument of another type or out of range.
@@ -134,10 +135,14 @@ class Method(Config, ABC):
     """Name on the command line, e.g. ``"hnsw"``."""
     inputs: ClassVar[Inputs]
     about: ClassVar[About] = About()
-    arguments: ClassVar[Mapping[str, type]] = {}
+    arguments: ClassVar[dict[str, type]] = {}
     """The query-time knobs, each int or float and at least 1."""
 
     name: str = parameter("", "the method as the user wrote it")
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,10 +13,10 @@ from torch import nn
 
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import take
-from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.build.clustering import balanced_partition
+from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import hierarchy_shape
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.kernels import RowAdamW
 from learned_index.planning.plan import Plan
@@ -30,7 +30,9 @@ _CLUSTERED = 2000
 _RANKED_LABELS = 64
 
 
-def expected_seconds(model: EliasParts, plan: Plan, points: Any, *, trained: bool) -> dict[str, float]:
+def expected_seconds(
+    model: EliasParts, plan: Plan, points: Any, *, trained: bool
+) -> dict[str, float]:
     """Measure a few texts and steps, and scale them to the whole training.
 
     Args:

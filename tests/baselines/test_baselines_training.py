@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from learned_index.baselines import NeighbourVotes, OneVsAll
+from learned_index.baselines.knn import NeighbourVotes
+from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.ova_step import Step
 from learned_index.errors import InputError, NotFittedError
 
@@ -170,7 +171,7 @@ def test_one_vs_all_is_reproducible_and_reads_memory_mapped_float16(tmp_path):
     answers = []
     for source in (half.astype(np.float32), mapped):
         adapter = OneVsAll(epochs=2)
-        adapter.fit(source, labels)
+        adapter.build(source, labels)
         answers.append(adapter.search(points, 10))
     np.testing.assert_array_equal(answers[0].scores, answers[1].scores)
     other = OneVsAll(epochs=2, seed=1)
@@ -191,7 +192,7 @@ def test_progress_is_told():
     points, labels = make_data(100)
     adapter = OneVsAll(epochs=3, batch_size=50)
     told = []
-    adapter.progress = lambda share, text: told.append((share, text))
+    adapter.progress = lambda done, total, text="": told.append((done / total, text))
     adapter.build(points, labels)
     assert len(told) == 6 and told[-1][0] == 1.0 and "epoch 3 of 3" in told[-1][1]
     assert [share for share, _ in told] == sorted(share for share, _ in told)
