@@ -95,7 +95,7 @@ class KeptMethods:
         None for a method built from a model that cannot tell its digest, or by an interpreter
         that does not run.
         """
-        parts = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
+        parts: list[Any] = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
         parts += [self._data, self._training.get(spec.inputs, ""), self._conditions]
         try:
             parts.append(self._versions if spec.python is None else {})
