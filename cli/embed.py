@@ -188,7 +188,7 @@ def embed(
     encoders are cached by the content of encoder and texts ($LEARNED_INDEX_CACHE names the
     directory, or is "off").
     """
-    from learned_index.cli.shared.pipeline import claim
+    from learned_index.cli.shared.output import claim
     from learned_index.encoders import save_encoder
     from learned_index.encoders.chunked_file import texts_digest
     from learned_index.encoders.precomputed import embed_record, read_embed_record

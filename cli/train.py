@@ -21,7 +21,6 @@ from learned_index.cli.shared.signals import SignalStop
 from learned_index.errors import InputError, TrainingInterrupted
 
 
-
 @click.command(
     epilog="Example: li train --data my-data --out model --preset cpu --threads 2    "
     "After an interruption, the same and --resume."
@@ -92,7 +91,8 @@ def train(
     Options that are not given come from the preset. "auto" leaves a choice to the program.
     """
     from learned_index.cli.shared import output, report, training
-    from learned_index.planning.plan import refuse_what_cannot_fit
+    from learned_index.elias.steps import discard_progress
+    from learned_index.planning.summary import refuse_what_cannot_fit
     from learned_index.training.checkpoint import CheckpointOptions, claimed
     from learned_index.training.processes import first_process_first, is_first_process
 
@@ -134,7 +134,7 @@ def train(
         return
     with timings.measure("save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
-        training.discard_progress(state)
+        discard_progress(state)
     with timings.measure("evaluate_seconds"):
         metrics = report.training_metrics(
             model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet

@@ -7,18 +7,15 @@ from typing import Any
 import scipy.sparse as sp
 
 from learned_index.cli.shared.common import console, progress_bar
-from learned_index.errors import InputError
-from learned_index.data import DataFolder, Dataset
-from learned_index.data import build_api_docs, open_dataset
+from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
 from learned_index.elias.model import ELIAS
 from learned_index.encoders import cached_encode
 from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
 from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
 from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-from learned_index.encoders.spec import check_length, number_after_colon
-from learned_index.encoders.spec import parse_encoder
-from learned_index.evaluation.evaluate import Query
-from learned_index.evaluation.evaluate import evaluate
+from learned_index.encoders.spec import check_length, number_after_colon, parse_encoder
+from learned_index.errors import InputError
+from learned_index.evaluation.evaluate import Query, evaluate
 from learned_index.system.cache import cache_directory
 from learned_index.types import Encoder
 

@@ -26,11 +26,11 @@ from learned_index.data.folder import DataFolder
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import fit_encoder, is_trained, take
 from learned_index.elias.presets import model_configs, preset_encoder
-from learned_index.elias.steps import check_directory, discard_progress
+from learned_index.elias.steps import check_directory
 from learned_index.errors import InputError
 from learned_index.index.fit import training_device
 from learned_index.training.events import TrainingEvent
-from learned_index.types import Encoder, Int64Array
+from learned_index.types import Int64Array
 
 
 @dataclass(frozen=True)
@@ -260,9 +260,7 @@ def encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool)
     rows = None
     if dev is None:
         rows = np.setdiff1d(np.arange(train.n_points), model.held_out_rows(train.labels))
-    found = {
-        "embeddings": fit_and_encode(setup, train, fitted_on=rows, cache=cache, quiet=quiet)
-    }
+    found = {"embeddings": fit_and_encode(setup, train, fitted_on=rows, cache=cache, quiet=quiet)}
     if dev is not None:
         bind(encoder, dev)
         found["validation_embeddings"] = encode_points(

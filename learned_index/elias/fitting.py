@@ -23,8 +23,8 @@ from learned_index.elias.request import HeldOut, check_request, held_out, reques
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
 from learned_index.errors import InputError
-from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.fit import fit_end_to_end
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.sparse_ranker import SparseRanker

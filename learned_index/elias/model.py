@@ -29,9 +29,8 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import LabelIds
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
-from learned_index.training.checkpoint import CheckpointOptions
+from learned_index.training.checkpoint import CheckpointOptions, claimed
 from learned_index.training.events import Progress
-from learned_index.training.checkpoint import claimed
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
 Validation = Dataset | tuple[Points, sp.csr_matrix]
@@ -105,7 +104,9 @@ class ELIAS(EliasParts, Saved):
         super().__init__(
             encoder,
             config=config,
-            index_config=given.config if given is not None else IndexConfig.given(index),
+            index_config=index.config
+            if isinstance(index, LearnedGraphIndex)
+            else IndexConfig.given(index),
             training_config=TrainingConfig.given(
                 given.training_config if given is not None and training is None else training
             ),
@@ -352,11 +353,11 @@ class ELIAS(EliasParts, Saved):
     def _read(cls, manifest: Manifest) -> Self:
         encoders, members, config = read_members(manifest)
         first = members[0]
-        trained = isinstance(first, LearnedGraphIndex)
+        trained = first if isinstance(first, LearnedGraphIndex) else None
         model = cls(
             encoders[0],
-            first.config if trained else None,
-            training=first.training_config if trained else None,
+            None if trained is None else trained.config,
+            training=None if trained is None else trained.training_config,
             config=config,
         )
         model.encoders, model.members = encoders, members

@@ -9,11 +9,15 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.ensemble import Shortlist, merge
 from learned_index.elias.points import Points, dense_vectors
-from learned_index.engine import SearchEngine
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
-from learned_index.index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import LabelIds
-from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
+from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder, Float32Array, Int64Array, SearchResult
 
 
@@ -95,6 +99,10 @@ class EliasParts:
                 "use the model that it was compiled from"
             )
         return found
+
+    def engines(self) -> list[SearchEngine]:
+        """The search engines of a compiled model; none of another one."""
+        return [member for member in self.members if isinstance(member, SearchEngine)]
 
     def encode(self, texts: Points) -> list[Float32Array]:
         """Encode texts: float32 B x D, for each of :attr:`encoders`."""

@@ -38,7 +38,7 @@ def predict_points(
     vectors: Any | None,
     sparse: sp.csr_matrix | None,
     score: Score,
-    options: SearchOptions,
+    options: SearchOptions | None = None,
 ) -> SearchResult:
     """See :meth:`ELIAS.search`."""
     rows = n_rows(texts)
@@ -51,8 +51,11 @@ def predict_points(
             "this model was trained without calibration; use predict, or train with "
             "calibration and points to hold out"
         )
-    for name in ("allow", "deny"):
-        options[name] = ids_of(options[name], model.vocabulary)
+    given: SearchOptions = options or {
+        "beam_width": None, "shortlist_size": None, "allow": None, "deny": None
+    }  # fmt: skip
+    given["allow"] = ids_of(given["allow"], model.vocabulary)
+    given["deny"] = ids_of(given["deny"], model.vocabulary)
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
@@ -67,7 +70,7 @@ def predict_points(
             None if sparse is None else sparse[part],
             k,
             score,
-            options,
+            given,
         )
     silent = unanswerable_rows(texts, all_vectors)
     ids[silent], scores[silent] = PAD_ID, PAD_SCORE

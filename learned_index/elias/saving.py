@@ -13,8 +13,7 @@ from learned_index.elias.parts import EliasParts
 from learned_index.encoding import encoder_class
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.index.learned_graph_index import open_index
+from learned_index.index.learned_graph_index import LearnedGraphIndex, open_index
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import Manifest, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range

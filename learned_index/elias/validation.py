@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.request import HeldOut
 from learned_index.elias.steps import Steps
 from learned_index.errors import InputError
@@ -31,8 +31,13 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
             name: evaluate(
-                model.search(
-                    held.texts, _METRIC_WIDTH, vectors=held.vectors, sparse=held.sparse, score=score
+                predict_points(
+                    model,
+                    held.texts,
+                    _METRIC_WIDTH,
+                    vectors=held.vectors,
+                    sparse=held.sparse,
+                    score=score,
                 ),
                 held.labels,
                 propensities=propensities,
@@ -67,8 +72,8 @@ def _calibrate(model: EliasParts, held: HeldOut) -> None:
     model.calibrator_ = calibrator
 
 
-def _rankings(model: EliasParts) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [("without_ranker", "index")]
+def _rankings(model: EliasParts) -> list[tuple[str, Score]]:
+    found: list[tuple[str, Score]] = [("without_ranker", "index")]
     if model.ranker_ is not None:
         found.append(("with_ranker", "ranking"))
     return found

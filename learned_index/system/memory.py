@@ -88,3 +88,8 @@ def free_device_memory(device: str) -> int | None:
         return None
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     return int(free)
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for a person."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -13,7 +13,6 @@ from elias_cases import fitted, new_model, queries, train_data
 
 from learned_index import TextIndex
 from learned_index.elias.model import ELIAS
-from learned_index.elias.model import ELIAS
 from learned_index.elias.saving import index_directory
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.encoders.lexical.lsa import LSAEncoder

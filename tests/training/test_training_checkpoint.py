@@ -29,9 +29,8 @@ from learned_index.encoders.transformer import TransformerEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.index import course
 from learned_index.persistence import atomic
-from learned_index.training.checkpoint import CheckpointOptions
-from learned_index.training.checkpoint import StopFlag
 from learned_index.training import checkpoint as checkpoint_module
+from learned_index.training.checkpoint import CheckpointOptions, StopFlag
 
 STEPS = 7  # of an epoch: 200 points in batches of 32
 
