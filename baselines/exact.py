@@ -13,6 +13,7 @@ import torch
 from learned_index.baselines.registry import register
 from learned_index.baselines.vectors import as_float32
 from learned_index.comparison.method import Ids, Inputs, Method
+from learned_index.system.extras import require
 from learned_index.types import DenseMatrix, Float32Array
 
 SCAN_BATCH = 16
@@ -65,7 +66,7 @@ class ExactSearch(_Scan):
         if len(items_LE) == 0:
             return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
         if len(rows) < SCAN_BATCH:
-            import faiss
+            faiss = require("faiss", extra="compare")
 
             width = min(k, len(items_LE))
             scores, ids = faiss.knn(rows, items_LE, width, metric=faiss.METRIC_INNER_PRODUCT)

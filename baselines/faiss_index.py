@@ -14,6 +14,7 @@ from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch, w
 from learned_index.comparison.method import BoundSearch, Ids
 from learned_index.config import parameter
 from learned_index.errors import InputError
+from learned_index.system.extras import require
 from learned_index.types import Float32Array
 
 FACTORY_HELP = "faiss.index_factory string; by the number of items"
@@ -48,7 +49,7 @@ class FaissSearch(VectorSearch):
         """Set build-time values that the factory string cannot express."""
 
     def _build(self, items_LE: Float32Array) -> Any:
-        import faiss
+        faiss = require("faiss", extra="compare")
 
         items_LE = widened(items_LE, multiple=self.column_multiple)
         factory = self.factory or self._default_factory(*items_LE.shape)
@@ -85,7 +86,7 @@ class FaissSearch(VectorSearch):
         return ids_BK, scores_BK
 
     def _save(self, folder: Path) -> None:
-        import faiss
+        faiss = require("faiss", extra="compare")
 
         faiss.write_index(self._index, str(folder / "index.faiss"))
 
@@ -107,7 +108,7 @@ class HnswSearch(FaissSearch):
         return "HNSW32"
 
     def _configure(self, index: Any) -> None:
-        import faiss
+        faiss = require("faiss", extra="compare")
 
         faiss.ParameterSpace().set_index_parameter(index, "efConstruction", self.ef_construction)
 
@@ -138,7 +139,7 @@ class IvfSearch(FaissSearch):
         return f"IVF{default_lists(n_items)},SQ8,RFlat"
 
     def _configure(self, index: Any) -> None:
-        import faiss
+        faiss = require("faiss", extra="compare")
 
         inverted = faiss.extract_index_ivf(index)
         # Fewer than 39 items a list only draws a warning about the k-means from FAISS.

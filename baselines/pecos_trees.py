@@ -17,9 +17,9 @@ from learned_index.system.threads import current_threads
 from learned_index.types import Float32Array
 
 INSTALL = (
-    "it wants older packages, so give it an environment of its own (python -m venv pecos; "
-    "pecos/bin/pip install libpecos 'numpy<2' 'scipy<1.14' safetensors) and name that: "
-    "--python pecos=pecos/bin/python"
+    "it wants older packages and so an environment of its own: python -m venv pecos; "
+    "pecos/bin/pip install 'numpy<2' 'scipy<1.14' scikit-learn safetensors; "
+    "pecos/bin/pip install --no-deps libpecos; then name that: --python pecos=pecos/bin/python"
 )
 
 

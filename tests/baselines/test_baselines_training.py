@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from learned_index.baselines.knn import NeighbourVotes
+from learned_index.baselines.knn import NeighbourVotes, TfidfNeighbours
 from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.ova_step import Step
 from learned_index.errors import InputError, NotFittedError
@@ -124,6 +124,24 @@ def test_wrong_input_is_refused(method):
         adapter.search(points, 3, nprobe=3)
     with pytest.raises(InputError, match="12"):
         adapter.search(points[:, :5], 3)
+
+
+def test_votes_by_words_equal_those_over_the_same_vectors():
+    points, labels = make_data(120, dim=20)
+    values = np.where(points > 0.15, points, 0)
+    values[:, 0] = 0.2  # no row is empty
+    idf = np.log(121 / (1 + (values > 0).sum(axis=0))) + 1
+    for weights, scaled in (("none", values), ("idf", values * idf)):
+        scaled = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        rows = sp.csr_matrix((scaled if weights == "none" else values).astype(np.float32))
+        adapter, dense = TfidfNeighbours(weights=weights), NeighbourVotes()
+        adapter.build(rows, labels)
+        dense.build(scaled, labels)
+        np.testing.assert_allclose(adapter.prepare_queries(rows).toarray(), scaled, rtol=1e-5)
+        found = adapter.search(rows[:30], 10, neighbours=7)
+        expected = dense.search(scaled[:30], 10, neighbours=7)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+        assert np.mean(found.ids == expected.ids) > 0.95 and adapter.disk_bytes() > 100
 
 
 def test_hand_written_gradients_equal_autograd():

@@ -14,9 +14,9 @@ from learned_index.baselines import parse_baselines
 from learned_index.baselines.faiss_index import IvfProductSearch, IvfScalarSearch
 from learned_index.baselines.hnswlib_index import HnswlibSearch
 from learned_index.baselines.lorann_index import LorannSearch, QueryTrainedLorannSearch
-from learned_index.baselines.vectors import NormCoordinate, exact_order
 from learned_index.baselines.scann_index import ScannSearch
 from learned_index.baselines.usearch_index import UsearchSearch
+from learned_index.baselines.vectors import NormCoordinate, exact_order
 from learned_index.comparison.method import padded
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.system.threads import limit_threads
