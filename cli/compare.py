@@ -226,7 +226,13 @@ def compare(
         data=data, split=split, model=str(model_path), encode_ms=encode_ms, training=costs
     )
     write_comparison(result, out)
-    _show(result, out, as_json=as_json)
+    if as_json:
+        emit_json(comparison_parts(result))
+        show_failures(result)
+    else:
+        show(result, out)
+    if result.failed:
+        raise click.exceptions.Exit(EXIT_FAILURE)
 
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:
@@ -249,20 +255,19 @@ def _word_features(train: Any, test: Any, *, quiet: bool) -> tuple[Any, Any]:
         return point_features(train, test)
 
 
-def _show(result: Comparison, out: Path, *, as_json: bool) -> None:
-    """Print the tables, and what failed; a failure is the exit code."""
-    if as_json:
-        emit_json(comparison_parts(result))
-    else:
-        console = output_console()
-        if not console.is_terminal:
-            console.width = 200  # a file or a pipe has no edge to wrap at
-        console.print(comparison_table(result))
-        console.print(operating_table(result))
-        files = "compare.csv, pareto.csv, operating.csv, .png"
-        click.echo(f"written: {out / 'compare.json'}, {files}")
+def show(result: Comparison, out: Path) -> None:
+    """Print the tables, what was written, and what failed."""
+    console = output_console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge to wrap at
+    console.print(comparison_table(result))
+    console.print(operating_table(result))
+    click.echo(f"written: {out / 'compare.json'}, compare.csv, pareto.csv, operating.csv, .png")
+    show_failures(result)
+
+
+def show_failures(result: Comparison) -> None:
+    """Print why methods failed, on standard error."""
     for row in result.rows:
         if row["error"] is not None:
             click.echo(f"{row['method']} failed: {row['error']}", err=True)
-    if result.failed:
-        raise click.exceptions.Exit(EXIT_FAILURE)

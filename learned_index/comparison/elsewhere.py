@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import learned_index
 from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.measure import Job, describe, measure_method
 from learned_index.comparison.method import FROM_THE_MODEL, MethodSpec
@@ -106,7 +105,7 @@ def sources(folder: Path) -> Path:
     package = folder / "learned_index"
     if not package.exists():
         package.mkdir(parents=True)
-        for path in Path(learned_index.__path__[0]).iterdir():
+        for path in Path(__file__).parents[1].iterdir():
             if path.suffix == ".py" or (path / "__init__.py").exists():
                 (package / path.name).symlink_to(path.resolve())
         baselines = package / "baselines"
