@@ -20,7 +20,8 @@ from learned_index.comparison.method import (
 from learned_index.comparison.reference import Reference
 from learned_index.comparison.workspace import Workspace
 from learned_index.errors import InputError
-from learned_index.persistence.kept import KeptResults, bytes_digest, data_digest, digest
+from learned_index.persistence.digest import bytes_digest, data_digest, digest
+from learned_index.persistence.kept import KeptResults
 from learned_index.system.environment import versions
 
 CONDITIONS = (
