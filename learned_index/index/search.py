@@ -66,7 +66,9 @@ def _search_some_labels(
     """Only edges to wanted labels are walked; the beam grows while a query finds fewer than k."""
     edges_CM = _edges_to(network, wanted_L)
     result = _search(network, queries_BD, knobs, edges_CM)
-    least, width = min(knobs.k, int(wanted_L.sum())), knobs.beam_width
+    # No beam finds more than the shortlist holds.
+    least = min(knobs.k, knobs.shortlist_size, int(wanted_L.sum()))
+    width = knobs.beam_width
     while width < network.n_clusters:
         short = np.flatnonzero((result.ids[:, :least] == PAD_ID).any(axis=1))
         if not len(short):
