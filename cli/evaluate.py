@@ -90,7 +90,7 @@ def evaluate(
     from learned_index.cli.shared.measure import measure, score_argument
     from learned_index.cli.shared.sources import resolve_data
     from learned_index.elias import load_model
-    from learned_index.encoders.precomputed import read_vectors
+    from learned_index.encoders.vector_files import read_vectors
 
     use_threads(threads)
     loaded = load_model(model)

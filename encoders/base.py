@@ -5,35 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
-import scipy.sparse as sp
 
-from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, write_vectors
-from learned_index.errors import InputError, ModelFormatError
+from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, Progress, write_vectors
+from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     MANIFEST_NAME,
+    atomic_directory,
     existing_directory,
     read_json,
     read_manifest,
     reading_model,
+    save_arrays,
     write_json,
-    writing,
+    write_manifest,
 )
-from learned_index.persistence import write_manifest as _write_manifest
+from learned_index.persistence.contents import load_finite_arrays
 from learned_index.types import Embeddings, Float32Array
 
 ENCODER_FILE = "encoder.json"
 ARRAYS_FILE = "arrays.safetensors"
 MANIFEST_KIND = "encoder"
-
-Progress = Callable[[int, int], None]
-"""Called as ``progress(rows_done, rows_total)``."""
+Learned = TypeVar("Learned")
 
 
 def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
@@ -109,9 +109,10 @@ def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 class EncoderBase(ABC):
     """Base of the encoders in this package; implements :class:`learned_index.types.Encoder`.
 
-    A subclass says what it is made of (:meth:`_config`, :meth:`_write`, :meth:`_read`,
-    :meth:`_content_digest`) and how it encodes; saving with checksums, streaming and the
-    fingerprint follow from that.
+    A subclass says how it encodes and what it is made of: its constructor's arguments
+    (:meth:`_config`) and the arrays that it learned (:meth:`arrays`, :meth:`restore`). Saving with
+    checksums, streaming and the fingerprint follow from that. One that keeps other files replaces
+    :meth:`_save_into` and :meth:`_load_from`.
     """
 
     kind: ClassVar[str]
@@ -196,16 +197,9 @@ class EncoderBase(ABC):
         """
         checked = check_texts(texts)
         if self.sparse:
-            raise InputError(
-                f"the encoder {self.kind!r} makes sparse vectors, a .npy file holds dense ones; "
-                "use lsa, or keep what encode() returns with scipy.sparse.save_npz"
-            )
-
-        def encode_dense(batch: list[str]) -> Float32Array:
-            return dense_rows(self, batch)
-
+            raise sparse_vectors(self)
         return write_vectors(
-            encode_dense,
+            lambda batch: dense_vectors(self, batch),
             checked,
             Path(path),
             dim=self.dim,
@@ -235,29 +229,32 @@ class EncoderBase(ABC):
         """Settings that change the last bits of a vector only, such as a network's batch size."""
         return ""
 
-    def save_pretrained(self, directory: Path) -> None:
-        """Write the encoder as JSON and safetensors with checksums.
+    def save_pretrained(self, directory: Path | str, *, overwrite: bool = False) -> None:
+        """Write the encoder as one directory of JSON and safetensors with checksums.
+
+        The directory appears when it is whole.
 
         Args:
-            directory: An empty directory, or one that does not exist yet.
+            directory: Where; its parents are made.
+            overwrite: Replace a saved encoder or model that is there.
 
         Raises:
-            InputError: The directory is not empty.
+            InputError: The directory is not empty and ``overwrite`` is false.
             NotFittedError: There is nothing to save before :meth:`fit`.
             StorageError: The place cannot be written to: full, read-only, no permission.
         """
-        directory = Path(directory)
-        with writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            if any(directory.iterdir()):
-                raise InputError(f"{directory} is not empty; choose another directory or empty it")
-            self._write(directory)
-            write_json(directory / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
-            _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
+        with atomic_directory(directory, overwrite=overwrite) as temporary:
+            self._save_into(temporary)
+            write_json(temporary / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
+            write_manifest(temporary, kind=MANIFEST_KIND, config={"encoder": self.kind})
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> Self:
-        """Read what :meth:`save_pretrained` wrote, after checking every file's checksum.
+    def from_pretrained(cls, directory: Path | str, *, verify: bool = True) -> Self:
+        """Read what :meth:`save_pretrained` wrote.
+
+        Args:
+            directory: Where it is.
+            verify: Compare every file with its checksum first.
 
         Raises:
             ModelFormatError: Missing, truncated or edited files, or an encoder of another kind.
@@ -269,31 +266,58 @@ class EncoderBase(ABC):
                 f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
                 "learned_index.encoders.load_encoder finds the right class"
             )
-        manifest = read_manifest(directory, kind=MANIFEST_KIND, exact=True)
+        manifest = read_manifest(directory, kind=MANIFEST_KIND, verify=verify, exact=True)
         if manifest.config.get("encoder") != kind:
             raise ModelFormatError(
                 f"{directory}: {MANIFEST_NAME} and {ENCODER_FILE} name different kinds of "
                 "encoders; save the encoder again"
             )
         with reading_model(directory, f"encoder of kind {kind!r}"):
-            return cls._read(directory, config)
+            return cls._load_from(directory, config)
 
     @abstractmethod
     def _config(self) -> dict[str, Any]:
-        """JSON-able configuration, enough (with the files) to build the encoder again."""
+        """Arguments of the constructor, JSON-able."""
 
-    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return what the encoder has learned, by the names under which it is saved.
+
+        Raises:
+            NotFittedError: Before :meth:`fit`.
+        """
+        return {}
+
+    def restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:  # noqa: B027
+        """Take back what :meth:`arrays` gave, from a directory with the other files.
+
+        Raises:
+            ModelFormatError: The parts do not fit together.
+        """
+
     def _content_digest(self) -> str:
         """SHA-256 of what was learned or loaded."""
+        return digest_arrays(self.arrays())
 
-    @abstractmethod
-    def _write(self, directory: Path) -> None:
+    def _save_into(self, directory: Path) -> None:
         """Write the files beside ``encoder.json``."""
+        save_arrays(directory / ARRAYS_FILE, self.arrays())
 
     @classmethod
-    @abstractmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
-        """Build the encoder from ``config`` and the files in ``directory``."""
+    def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
+        """Build the encoder from ``config`` and the files in ``directory``, already checked."""
+        encoder = cls(**config)
+        encoder.restore(directory, load_finite_arrays(directory / ARRAYS_FILE))
+        return encoder
+
+    def _learned(self, value: Learned | None, call: str = "fit(train_texts)") -> Learned:
+        """Return a value that only a fitted encoder has.
+
+        Raises:
+            NotFittedError: It is None; names the call that is missing.
+        """
+        if value is None:
+            raise NotFittedError(f"the encoder {self.kind!r} is not fitted; call {call} first")
+        return value
 
 
 def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
@@ -304,9 +328,7 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     """
     directory = existing_directory(directory, "encoder")
     if not (directory / ENCODER_FILE).is_file() and not (directory / MANIFEST_NAME).is_file():
-        raise ModelFormatError(
-            f"{directory} holds no {ENCODER_FILE}; expected a directory written by save()"
-        )
+        raise ModelFormatError(f"{directory} holds no {ENCODER_FILE}; save_pretrained() writes one")
     raw = read_json(directory / ENCODER_FILE)
     if not isinstance(raw, dict) or set(raw) != {"kind", "config"}:
         raise ModelFormatError(
@@ -319,15 +341,13 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     return kind, config
 
 
-def dense_rows(encoder: Any, texts: Sequence[str]) -> Float32Array:
-    """Encode texts with an encoder that makes dense vectors.
+def load_encoder(directory: Path | str) -> EncoderBase:
+    """Load an encoder of any kind.
 
     Raises:
-        InputError: The encoder returns sparse vectors.
+        ModelFormatError: No encoder is saved there, or it is damaged.
+        MissingExtraError: No installed package brings its kind, or a package that it needs is
+            missing.
     """
-    vectors = encoder.encode(texts)
-    if sp.issparse(vectors):
-        raise InputError(
-            f"the encoder {encoder.kind!r} makes sparse vectors, dense ones are needed; use lsa"
-        )
-    return np.asarray(vectors, dtype=np.float32)
+    kind, _ = read_encoder_file(Path(directory))
+    return cast("type[EncoderBase]", encoder_class(kind)).from_pretrained(Path(directory))

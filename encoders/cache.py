@@ -6,22 +6,25 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, check_texts, dense_rows
+from learned_index.encoders.base import EncoderBase, check_texts
 from learned_index.encoders.chunked_file import (
     DEFAULT_CHUNK_SIZE,
-    check_block,
+    Progress,
+    encode_chunks,
     open_vectors,
+    tell,
     texts_digest,
 )
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
+from learned_index.encoding import dense_vectors
 from learned_index.persistence import directory_bytes
 from learned_index.system.cache import cache_directory
 from learned_index.types import Embeddings, Encoder, Float32Array
@@ -30,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 _OURS = re.compile(r"[0-9a-f]{64}\.npy|\.+[0-9a-f]{64}\..+")
 """Vectors, and the hidden files of their writers."""
-Progress = Callable[[int, int], None]
 
 
 class EmbeddingCache:
@@ -100,8 +102,7 @@ class EmbeddingCache:
         key = self.key(encoder, checked)
         found = self.get(key, shape=(len(checked), encoder.dim))
         if found is not None:
-            if progress is not None:
-                progress(len(checked), len(checked))
+            tell(progress, len(checked), len(checked))
             return found
         return encoder.encode_to_file(
             checked, self.path(key), chunk_size=chunk_size, progress=progress
@@ -162,64 +163,48 @@ def cached_encode(
     checked = check_texts(texts)
     if not isinstance(encoder, EncoderBase) or encoder.sparse:
         vectors = encoder.encode(checked)
-        _tell(progress, len(checked), len(checked))
+        tell(progress, len(checked), len(checked))
         return vectors
     directory = cache_directory(cache_dir)
     store = EmbeddingCache(directory) if cache == "on" and directory is not None else None
-    return _encode(encoder, checked, split, store, chunk_size, progress)
-
-
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+    if split is not None:
+        encoder.bind(checked, split)
+    return _encode(encoder, checked, store, chunk_size, progress)
 
 
 def _encode(
     encoder: EncoderBase,
     texts: list[str],
-    split: str | None,
     store: EmbeddingCache | None,
     chunk_size: int,
     progress: Progress | None,
 ) -> Float32Array:
-    n_rows = len(texts)
     if isinstance(encoder, PrecomputedEncoder):
-        if split is not None:
-            encoder.bind(texts, split)
-        vectors: Float32Array = encoder.encode(texts)
-        _tell(progress, n_rows, n_rows)
+        vectors = encoder.encode(texts)
+        tell(progress, len(texts), len(texts))
         return vectors
-    if isinstance(encoder, ConcatenatedEncoder):
-        return _encode_joined(encoder, texts, split, store, chunk_size, progress)
-    if store is not None and encoder.cost == "expensive":
+    is_joined = isinstance(encoder, ConcatenatedEncoder)  # its parts are kept, each by itself
+    if store is not None and encoder.cost == "expensive" and not is_joined:
         return store.encode(encoder, texts, chunk_size=chunk_size, progress=progress)
-    out = np.empty((n_rows, encoder.dim), dtype=np.float32)
-    for start in range(0, n_rows, chunk_size):
-        batch = texts[start : start + chunk_size]
-        out[start : start + len(batch)] = check_block(
-            dense_rows(encoder, batch), n_rows=len(batch), dim=encoder.dim, first_row=start
-        )
-        _tell(progress, start + len(batch), n_rows)
-    return out
-
-
-def _encode_joined(
-    encoder: ConcatenatedEncoder,
-    texts: list[str],
-    split: str | None,
-    store: EmbeddingCache | None,
-    chunk_size: int,
-    progress: Progress | None,
-) -> Float32Array:
-    parts: list[Any] = []
-    costly = [part.cost == "expensive" for part in encoder.encoders]
-    last = max((n for n, is_costly in enumerate(costly) if is_costly), default=len(costly) - 1)
-    for number, part in enumerate(encoder.encoders):
-        # One bar for the whole: the part that takes the time moves it.
-        follow = progress if number == last else None
-        parts.append(_encode(part, texts, split, store, chunk_size, follow))
     out = np.empty((len(texts), encoder.dim), dtype=np.float32)
-    for start in range(0, len(texts), chunk_size):
-        rows = slice(start, start + chunk_size)
-        out[rows] = join_rows([part[rows] for part in parts], encoder.weights)
+    if isinstance(encoder, ConcatenatedEncoder):
+        # One bar for the whole: the last part that takes time moves it.
+        costly = [n for n, part in enumerate(encoder.encoders) if part.cost == "expensive"]
+        watched = costly[-1] if costly else len(encoder.encoders) - 1
+        parts = [
+            _encode(part, texts, store, chunk_size, progress if n == watched else None)
+            for n, part in enumerate(encoder.encoders)
+        ]
+        for start in range(0, len(texts), chunk_size):
+            rows = slice(start, start + chunk_size)
+            out[rows] = join_rows([part[rows] for part in parts], encoder.weights)
+        return out
+    for row, block in encode_chunks(
+        lambda batch: dense_vectors(encoder, batch),
+        texts,
+        dim=encoder.dim,
+        chunk_size=chunk_size,
+        progress=progress,
+    ):
+        out[row : row + len(block)] = block
     return out

