@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from learned_index.encoders.base import EncoderBase, load_encoder
-from learned_index.encoders.cache import EmbeddingCache, cached_encode
+from learned_index.encoders.cache import cached_encode
 from learned_index.encoders.callable import CallableEncoder
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.encoders.lexical.lsa import LSAEncoder
@@ -33,7 +33,6 @@ __all__ = [
     "Bags",
     "CallableEncoder",
     "ConcatenatedEncoder",
-    "EmbeddingCache",
     "EncoderBase",
     "LSAEncoder",
     "PrecomputedEncoder",

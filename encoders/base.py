@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -15,7 +14,6 @@ import numpy as np
 from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, Progress, write_vectors
 from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import (
     MANIFEST_NAME,
     atomic_directory,
@@ -66,14 +64,6 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
     return checked
 
 
-def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yield consecutive lists of ``size`` texts; the last one may be shorter."""
-    size = whole_number(size, "batch size")
-    iterator = iter(texts)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def normalise_rows(x_BD: Float32Array) -> Float32Array:
     """Scale each row to Euclidean length 1, zero rows stay zero.
 
@@ -110,9 +100,9 @@ class EncoderBase(ABC):
     """Base of the encoders in this package; implements :class:`learned_index.types.Encoder`.
 
     A subclass says how it encodes and what it is made of: its constructor's arguments
-    (:meth:`_config`) and the arrays that it learned (:meth:`arrays`, :meth:`restore`). Saving with
-    checksums, streaming and the fingerprint follow from that. One that keeps other files replaces
-    :meth:`_save_into` and :meth:`_load_from`.
+    (:meth:`_config`) and the arrays that it learned (:meth:`_arrays`, :meth:`_restore`). Saving
+    with checksums, streaming and the fingerprint follow from that. One that keeps other files
+    replaces :meth:`_save_into` and :meth:`_load_from`.
     """
 
     kind: ClassVar[str]
@@ -153,22 +143,6 @@ class EncoderBase(ABC):
         Returns:
             B x D float32, finite. An array, or a canonical CSR matrix where :attr:`sparse`.
         """
-
-    def encode_batches(
-        self, texts: Iterable[str], batch_size: int = DEFAULT_CHUNK_SIZE
-    ) -> Iterator[Embeddings]:
-        """Encode a stream of texts, holding ``batch_size`` of them in memory at a time.
-
-        Args:
-            texts: Any iterable of texts, a generator too.
-            batch_size: Rows of each result (the last may have fewer). It bounds the memory; the
-                size of a neural network's batches is the encoder's own ``batch_size``.
-
-        Yields:
-            Consecutive blocks of rows.
-        """
-        for batch in batched(texts, batch_size):
-            yield self.encode(batch)
 
     def encode_to_file(
         self,
@@ -279,7 +253,7 @@ class EncoderBase(ABC):
     def _config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-able."""
 
-    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return what the encoder has learned, by the names under which it is saved.
 
         Raises:
@@ -287,8 +261,8 @@ class EncoderBase(ABC):
         """
         return {}
 
-    def restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:  # noqa: B027
-        """Take back what :meth:`arrays` gave, from a directory with the other files.
+    def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:  # noqa: B027
+        """Take back what :meth:`_arrays` gave, from a directory with the other files.
 
         Raises:
             ModelFormatError: The parts do not fit together.
@@ -296,17 +270,17 @@ class EncoderBase(ABC):
 
     def _content_digest(self) -> str:
         """SHA-256 of what was learned or loaded."""
-        return digest_arrays(self.arrays())
+        return digest_arrays(self._arrays())
 
     def _save_into(self, directory: Path) -> None:
         """Write the files beside ``encoder.json``."""
-        save_arrays(directory / ARRAYS_FILE, self.arrays())
+        save_arrays(directory / ARRAYS_FILE, self._arrays())
 
     @classmethod
     def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
         """Build the encoder from ``config`` and the files in ``directory``, already checked."""
         encoder = cls(**config)
-        encoder.restore(directory, load_finite_arrays(directory / ARRAYS_FILE))
+        encoder._restore(directory, load_finite_arrays(directory / ARRAYS_FILE))
         return encoder
 
     def _learned(self, value: Learned | None, call: str = "fit(train_texts)") -> Learned:

@@ -60,6 +60,15 @@ def open_vectors(path: Path) -> Float32Array:
     return vectors
 
 
+def whole_vectors(path: Path, shape: tuple[int, int]) -> Float32Array | None:
+    """Open a file of vectors; None where there is none, or it is damaged or of another shape."""
+    try:
+        vectors = open_vectors(path)
+    except (ValueError, OSError, EOFError):
+        return None
+    return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
+
+
 def first_bad_row(vectors: np.ndarray[Any, Any]) -> int | None:
     """Return the first row of N x D numbers with NaN or infinity; None where all are finite."""
     for start in range(0, len(vectors), _ROWS_PER_CHECK):

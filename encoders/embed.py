@@ -11,7 +11,7 @@ import numpy as np
 
 from learned_index.encoders.base import ENCODER_FILE, EncoderBase
 from learned_index.encoders.cache import cached_encode
-from learned_index.encoders.chunked_file import Progress, open_vectors, texts_digest
+from learned_index.encoders.chunked_file import Progress, texts_digest, whole_vectors
 from learned_index.encoders.registry import parse_encoder
 from learned_index.encoders.vector_files import embed_record, read_embed_record
 from learned_index.encoding import sparse_vectors
@@ -79,12 +79,9 @@ class EmbeddedSplits:
 
     def _is_whole(self, split: str) -> bool:
         path = self.paths[split]
-        if self._record.get(path.name) != self._keys[split] or not path.is_file():
-            return False
-        try:
-            return open_vectors(path).shape == (len(self.texts[split]), self.encoder.dim)
-        except (ValueError, OSError, EOFError):
-            return False
+        shape = (len(self.texts[split]), self.encoder.dim)
+        is_same = self._record.get(path.name) == self._keys[split]
+        return is_same and whole_vectors(path, shape) is not None
 
     def begin(self) -> None:
         """Record what will be replaced, and save the encoder where it is needed again."""

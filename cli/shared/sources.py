@@ -131,7 +131,6 @@ def encode_points(
         InputError: The encoder makes sparse vectors.
     """
     from learned_index.encoders import cached_encode
-    from learned_index.system.cache import cache_directory
 
     if sp.issparse(points):
         return encoder.encode(points)
@@ -140,13 +139,11 @@ def encode_points(
             f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
             "lsa, its dense form"
         )
-    directory = cache_directory(cache)
     with progress_bar(what, total=len(points), quiet=quiet) as bar:
         return cached_encode(
             encoder,
             points,
-            cache="off" if directory is None else "on",
-            cache_dir=directory,
+            cache=cache,
             progress=lambda done, total: bar.update(completed=done, total=total),
         )
 

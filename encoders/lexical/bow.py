@@ -256,15 +256,13 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         words = {name: getattr(terms, name) for name in WordOptions.__annotations__}
         return self._settings | words
 
-    def arrays(self) -> dict[str, Float32Array]:
-        """Return the ``table``, and the terms' weights where the vocabulary is fitted."""
+    def _arrays(self) -> dict[str, Float32Array]:
         table: Float32Array = self._table().weight.detach().cpu().numpy()
-        return {**({} if self._is_hashed else self._tfidf.arrays()), "table": table}
+        return {**({} if self._is_hashed else self._tfidf._arrays()), "table": table}
 
-    def restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        """Take back the vocabulary and the table."""
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
         if not self._is_hashed:
-            self._tfidf.restore(directory, arrays)
+            self._tfidf._restore(directory, arrays)
         table_VD, expected = arrays["table"], (self._n_rows(), self.dim)
         if table_VD.shape != expected:
             raise ModelFormatError(
@@ -275,7 +273,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
 
     def _content_digest(self) -> str:
         words = "" if self._is_hashed else self._tfidf._content_digest()
-        return words + digest_arrays({"table": self.arrays()["table"]})
+        return words + digest_arrays({"table": self._arrays()["table"]})
 
     def _save_into(self, directory: Path) -> None:
         self._table()

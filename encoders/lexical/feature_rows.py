@@ -91,12 +91,10 @@ class FeatureRowsEncoder(EncoderBase):
     def _config(self) -> dict[str, Any]:
         return {"weighting": self.weighting}
 
-    def arrays(self) -> dict[str, Float32Array]:
-        """Return the ``weight`` of each feature."""
+    def _arrays(self) -> dict[str, Float32Array]:
         return {"weight": self._weights()}
 
-    def restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        """Take back the weights."""
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
         if arrays["weight"].ndim != 1:
             raise ModelFormatError(f"{directory}: the feature weights are no vector")
         self._weight_F = arrays["weight"]

@@ -121,13 +121,11 @@ class SvdEncoder(EncoderBase):
     def _config(self) -> dict[str, Any]:
         return {"dim": self._requested_dim, "seed": self.seed, "n_iter": self.n_iter}
 
-    def arrays(self) -> dict[str, Float32Array]:
-        """Return those of the sparse rows and the ``components``."""
-        return {**self.sparse_rows.arrays(), "components": self.components_}
+    def _arrays(self) -> dict[str, Float32Array]:
+        return {**self.sparse_rows._arrays(), "components": self.components_}
 
-    def restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        """Take back the sparse rows' arrays and the components."""
-        self.sparse_rows.restore(directory, arrays)
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        self.sparse_rows._restore(directory, arrays)
         shape = (self.sparse_rows.dim, *arrays["components"].shape[1:])
         require_layout(arrays, {"components": (np.float32, shape)})
         if len(shape) != 2:
@@ -189,11 +187,9 @@ class FeatureSvdEncoder(SvdEncoder):
     def __init__(self, dim: int = 256, *, seed: int = 0, n_iter: int = 4) -> None:
         super().__init__(FeatureRowsEncoder(), dim, seed=seed, n_iter=n_iter)
 
-    def arrays(self) -> dict[str, Float32Array]:
-        """Return ``idf`` and ``components``."""
-        arrays = super().arrays()
+    def _arrays(self) -> dict[str, Float32Array]:
+        arrays = super()._arrays()
         return {"idf": arrays["weight"], "components": arrays["components"]}
 
-    def restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        """Take back ``idf`` and ``components``."""
-        super().restore(directory, {**arrays, "weight": arrays["idf"]})
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        super()._restore(directory, {**arrays, "weight": arrays["idf"]})

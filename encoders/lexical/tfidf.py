@@ -208,13 +208,11 @@ class TfidfEncoder(EncoderBase):
     def _config(self) -> dict[str, Any]:
         return asdict(self.terms)
 
-    def arrays(self) -> dict[str, Float32Array]:
-        """Return ``idf_0`` and so on, one for each analyser."""
+    def _arrays(self) -> dict[str, Float32Array]:
         self._learned(self._parts)
         return {f"idf_{number}": idf for number, idf in enumerate(self._idf)}
 
-    def restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        """Take back vocabulary and idf."""
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
         words = read_json(directory / VOCABULARY_FILE)
         idf = [arrays.get(f"idf_{number}") for number in range(len(words))]
         fits = len(words) == len(self._analysers) and all(
@@ -228,7 +226,7 @@ class TfidfEncoder(EncoderBase):
         self._take(words, [values for values in idf if values is not None])
 
     def _content_digest(self) -> str:
-        return digest([self._words, digest_arrays(self.arrays())])
+        return digest([self._words, digest_arrays(self._arrays())])
 
     def write_vocabulary(self, directory: Path) -> None:
         """Write the terms as JSON: a character n-gram may hold any character, a newline too."""

@@ -20,6 +20,7 @@ from learned_index.encoders import (
 from learned_index.encoders.transformer import hub as hub_module
 from learned_index.encoders.transformer.tokens import pad_batch, token_lists
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.persistence import write_json, write_manifest
 
 TEXTS = sample_texts(12)
 
@@ -296,3 +297,36 @@ def test_minilm_with_a_number_of_tokens_cuts_there():
     assert short.max_length == 8
     assert parse_encoder("minilm").max_length == 256
     np.testing.assert_allclose(short.encode([long]), short.encode(["library " * 6]), atol=1e-5)
+
+
+@pytest.mark.parametrize("save_weights", ["copy", "reference"])
+def test_a_transformer_saved_by_an_older_version_loads(
+    bert: Path, tmp_path: Path, save_weights: str
+) -> None:
+    encoder = TransformerEncoder(bert, pooling="cls", save_weights=save_weights)
+    encoder.save_pretrained(tmp_path / "saved")
+    written = json.loads((tmp_path / "saved" / "encoder.json").read_text())
+    stored = written["config"].pop("stored")  # the checksum stood there by itself
+    written["config"]["sha256"] = None if stored is None else stored["sha256"]
+    write_json(tmp_path / "saved" / "encoder.json", written)
+    write_manifest(tmp_path / "saved", kind="encoder", config={"encoder": "transformer"})
+    loaded = load_encoder(tmp_path / "saved")
+    assert loaded.fingerprint() == encoder.fingerprint()
+    np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
+
+
+def test_a_model_object_is_used_as_it_is(st: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(st), device="cpu")
+    encoder = SentenceTransformerEncoder(model, batch_size=4)
+    assert encoder.model is model
+    plain = SentenceTransformerEncoder(st, batch_size=4)
+    np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(TEXTS))
+    assert encoder.fingerprint() == plain.fingerprint()
+    encoder.save_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        load_encoder(tmp_path / "saved").encode(TEXTS), plain.encode(TEXTS)
+    )
+    with pytest.raises(InputError, match="save_weights"):
+        SentenceTransformerEncoder(model, save_weights="reference")
