@@ -25,20 +25,15 @@ import numpy as np
 import scipy.sparse as sp
 from loading import add_model_arguments, engine_and_queries
 
-from learned_index.engine import EngineConfig, IndexParts, SearchEngine
+from learned_index.engine.building import IndexParts
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file, directory_bytes, write_json
 from learned_index.system.environment import describe_environment
+from learned_index.system.memory import resident_bytes
 from learned_index.system.threads import limit_threads
 
 EDGES = 400
-
-
-def resident_mb() -> float:
-    """Resident memory of this process, mapped files included, MiB."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 2**10
-    raise OSError("/proc/self/status tells no VmRSS")
 
 
 def measure_saved(directory: Path, queries: np.ndarray) -> dict[str, Any]:
@@ -54,16 +49,16 @@ def measure_saved(directory: Path, queries: np.ndarray) -> dict[str, Any]:
         )  # fmt: skip
         warm.search(small, 5)  # loads the compiled search
         warm_s = time.perf_counter() - start
-        before = resident_mb()
+        before = resident_bytes()
         start = time.perf_counter()
         engine = SearchEngine.from_pretrained(directory)
         load_s = time.perf_counter() - start
-        loaded = resident_mb() - before
+        loaded = resident_bytes() - before
         start = time.perf_counter()
         engine.search(queries[:1], 10)
         first_s = time.perf_counter() - start
         engine.search(queries, 100, beam_width=20, shortlist_size=1000)
-        searched = resident_mb() - before
+        searched = resident_bytes() - before
     return {
         "engine": repr(engine),
         "n_labels": engine.n_labels,
@@ -72,8 +67,8 @@ def measure_saved(directory: Path, queries: np.ndarray) -> dict[str, Any]:
         "load_ms": 1e3 * load_s,
         "first_search_ms": 1e3 * first_s,
         "code_s": warm_s,
-        "resident_after_load_mb": loaded * 2**20 / 1e6,
-        "resident_after_searches_mb": searched * 2**20 / 1e6,
+        "resident_after_load_mb": loaded / 1e6,
+        "resident_after_searches_mb": searched / 1e6,
         "n_queries": len(queries),
     }
 

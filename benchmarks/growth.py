@@ -40,12 +40,13 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.comparison.timing import single_latencies
 from learned_index.data.synthetic import SyntheticInstance, asymmetric_instance
-from learned_index.engine import SearchEngine
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file
-from learned_index.system.environment import describe_environment, peak_rss_mb
+from learned_index.system.environment import describe_environment
+from learned_index.system.memory import peak_rss_mb
 from learned_index.system.threads import limit_threads
+from learned_index.system.timing import single_latencies
 from learned_index.types import Int64Array
 
 VARIANTS = ("flat", "flat-root", "deep", "deep-fine")

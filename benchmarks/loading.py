@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from learned_index.engine import EngineConfig, SearchEngine
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, queries: int, required: bool) -> None:
@@ -27,10 +28,10 @@ def engine_and_queries(chosen: argparse.Namespace) -> tuple[SearchEngine, np.nda
     """
     from learned_index.cli.shared.measure import model_vectors
     from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
     from learned_index.text_index import trained_index
 
-    model = load_model(chosen.model)
+    model = ELIAS.from_pretrained(chosen.model)
     vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
     if vectors is None:
         raise SystemExit("the members of this model have encoders of their own")

@@ -28,7 +28,7 @@ from learned_index.encoders import TfidfEncoder, cached_encode, parse_encoder
 from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence import atomic_file
 from learned_index.system.environment import describe_environment
-from learned_index.training import TrainingEvent
+from learned_index.training.events import TrainingEvent
 
 SHOWN = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from loading import add_model_arguments, engine_and_queries
 
-from learned_index.engine import SearchEngine
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import available_cpus, limit_threads

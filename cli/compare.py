@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from learned_index.baselines import BaselineSpec
     from learned_index.comparison import Comparison, ComparisonData
     from learned_index.data import DataFolder, SplitName
-    from learned_index.elias import ELIAS
-    from learned_index.index import LearnedGraphIndex
+    from learned_index.elias.model import ELIAS
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
     from learned_index.text_index import TextIndex
 
 
@@ -47,7 +47,7 @@ class SavedIndex:
     def __call__(self) -> LearnedGraphIndex:
         """Load the index; the files were verified when the whole model was loaded."""
         from learned_index.elias.saving import index_directory
-        from learned_index.index import LearnedGraphIndex
+        from learned_index.index.learned_graph_index import LearnedGraphIndex
 
         return LearnedGraphIndex.from_pretrained(index_directory(self.directory), verify=False)
 
@@ -194,14 +194,14 @@ def compare(
     from learned_index.comparison import compare as run
     from learned_index.comparison.method import WITH_TRAINING_VECTORS
     from learned_index.comparison.report import comparison_parts
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
     from learned_index.text_index import trained_index
 
     specs = parse_baselines(baselines or DEFAULT_BASELINES)
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]
     n_threads = use_threads(threads)
-    model = load_model(model_path)
+    model = ELIAS.from_pretrained(model_path)
     trained_index(model.index)  # an engine cannot give the rivals the classifiers
     specs = [
         _as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)

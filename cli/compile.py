@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,12 +18,6 @@ from learned_index.cli.shared.common import (
 )
 from learned_index.cli.shared.options import config_options, given_values
 from learned_index.engine.config import EngineConfig
-from learned_index.errors import InputError
-
-if TYPE_CHECKING:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
-    from learned_index.text_index import TextIndex
 
 
 @click.command(
@@ -75,30 +69,30 @@ def compile_model(
     as_json: bool,
     **parameters: Any,
 ) -> None:
-    """Make the model in the directory MODEL small and fast for search.
+    """Make the model in the directory MODEL small and fast for search: its engines (to_engine).
 
     The new model answers like the old one, up to the rounding of its vectors, in a fraction of
     the time and of the memory; its arrays are mapped from the disk, not read. It can be searched,
     evaluated and asked for information; to train on or to compare, keep the old one.
     """
-    from learned_index.cli.shared.pipeline import check_output
-    from learned_index.elias import load_model
+    from learned_index.cli.shared import output, tuning
+    from learned_index.elias.model import ELIAS
     from learned_index.persistence import directory_bytes
 
     use_threads(threads)
-    check_output(out, overwrite=overwrite)
+    output.check_output(out, overwrite=overwrite)
     config = EngineConfig(**given_values(EngineConfig, parameters))
-    loaded = load_model(model)
+    loaded = ELIAS.from_pretrained(model)
     with progress_bar("compiling", quiet=quiet):
         compiled = loaded.to_engine(config)
     values: dict[str, Any] = {"model": str(out)}
     if tune is not None:
-        compiled, values["tuning"] = _tuned(
+        values["tuning"] = tuning.tune_on(
             compiled, tune, split=split, recall=recall, k=k, quiet=quiet
         )
     with progress_bar("saving", quiet=quiet):
         compiled.save_pretrained(out, overwrite=overwrite)
-    engines = _engines(compiled)
+    engines = compiled.engines()
     values |= {
         "n_engines": len(engines),
         "engine_bytes": sum(engine.nbytes for engine in engines),
@@ -114,58 +108,9 @@ def compile_model(
         f"{values['model_bytes'] / 1e6:.1f} MB (before: {values['model_bytes_before'] / 1e6:.1f})"
     )
     if "tuning" in values:
-        tuning = values["tuning"]
+        found = values["tuning"]
         click.echo(
-            f"beam width {tuning['beam_width']}, shortlist {tuning['shortlist_size']}: "
-            f"{100 * tuning['recall']:.1f} % of the exhaustive recall@{k}, "
-            f"{tuning['latency_us']:.0f} us a query"
+            f"beam width {found['beam_width']}, shortlist {found['shortlist_size']}: "
+            f"{100 * found['recall']:.1f} % of the exhaustive recall@{k}, "
+            f"{found['latency_us']:.0f} us a query"
         )
-
-
-def _engines(model: TextIndex | ELIAS) -> list[SearchEngine]:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
-
-    members = model.members if isinstance(model, ELIAS) else [model.index]
-    return [member for member in members if isinstance(member, SearchEngine)]
-
-
-def _tuned(
-    model: TextIndex | ELIAS, data: str, *, split: Any, recall: float, k: int, quiet: bool
-) -> tuple[TextIndex | ELIAS, dict[str, Any]]:
-    """Choose the knobs on a split; all engines of an ensemble take those of the first."""
-    from learned_index.cli.shared.measure import model_vectors, renumbered
-    from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import ELIAS
-
-    folder = resolve_data(data, quiet=quiet)
-    if split not in folder.splits:
-        raise InputError(
-            f"the data have no {split} split to tune on, only {', '.join(folder.splits)}; "
-            "give --split train, or data with a dev split"
-        )
-    dataset = folder.read(split)
-    vectors = model_vectors(model, dataset, quiet=quiet)
-    if vectors is None:
-        raise InputError(
-            "the members of this model have encoders of their own; set --beam-width and "
-            "--shortlist-size instead of tuning"
-        )
-    truth = renumbered(model.vocabulary, dataset)
-    engines = _engines(model)
-    with progress_bar("tuning", quiet=quiet):
-        tuning = engines[0].tune(vectors, truth[:, : engines[0].n_labels], recall=recall, k=k)
-    engines = [engine.with_knobs(**tuning.knobs) for engine in engines]
-    if isinstance(model, ELIAS):
-        model.members = engines
-    else:
-        model.index = engines[0]
-    return model, {
-        **tuning.knobs,
-        "recall": tuning.recall,
-        "exhaustive_recall": tuning.exhaustive_recall,
-        "latency_us": tuning.latency_us,
-        "split": split,
-        "k": k,
-        "points": tuning.points,
-    }

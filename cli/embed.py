@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from learned_index.cli.shared.common import (
-    ProgressHandle,
     emit_json,
     handle_errors,
     json_option,
@@ -19,7 +18,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.pipeline import claim
+from learned_index.cli.shared.output import claim
 from learned_index.cli.shared.sources import resolve_data
 from learned_index.data.formats.lines import iter_lines
 from learned_index.encoders.embed import EmbeddedSplits, check_out, fitted_encoder
@@ -130,11 +129,7 @@ def embed(
     report: dict[str, Any] = {}
     for split, rows in texts.items():
         with progress_bar(split, total=len(rows), quiet=quiet or files.done[split]) as bar:
-
-            def show(done: int, total: int, bar: ProgressHandle = bar) -> None:
-                bar.update(completed=done, total=total)
-
-            report[split] = files.write(split, cache=not no_cache, progress=show)
+            report[split] = files.write(split, cache=not no_cache, progress=bar.count)
     if as_json:
         emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})
         return

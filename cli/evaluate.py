@@ -6,36 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from learned_index.cli.shared.common import (
     emit_json,
     handle_errors,
     json_option,
     note,
-    output_console,
     quiet_option,
     threads_option,
     use_threads,
 )
-
-
-def metrics_table(values: dict[str, Any], *, title: str) -> Table:
-    """Lay out metrics as a table with one row for each family (P, nDCG, PSP, R)."""
-    families: dict[str, list[tuple[str, float]]] = {}
-    for name, value in values.items():
-        family, at, cutoff = name.partition("@")
-        if at:
-            families.setdefault(family, []).append((cutoff, float(value)))
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
-    for family, items in families.items():
-        table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
-    return table
-
-
-def print_metrics(values: dict[str, Any], *, title: str) -> None:
-    """Print metrics for a person on standard output."""
-    output_console().print(metrics_table(values, title=title))
 
 
 @click.command(epilog="Example: li evaluate model --data my-data --split test --json")
@@ -61,8 +41,9 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
 @click.option(
     "--score",
     type=click.Choice(["ranking", "index"]),
-    default=None,
-    help="Of a model of li train: ranking (default), or the index without the ranker.",
+    default="ranking",
+    show_default=True,
+    help="What orders the labels: the ranking score, or the index without the ranker.",
 )
 @threads_option
 @quiet_option
@@ -75,7 +56,7 @@ def evaluate(
     vectors: Path | None,
     beam_width: int | None,
     shortlist_size: int | None,
-    score: str | None,
+    score: Any,
     threads: int | None,
     quiet: bool,
     as_json: bool,
@@ -87,26 +68,23 @@ def evaluate(
     split that the model was never trained on count as misses; their number is n_unseen_labels.
     Data and model may number their labels differently: they are matched by key.
     """
-    from learned_index.cli.shared.measure import measure, score_argument
-    from learned_index.cli.shared.sources import resolve_data
-    from learned_index.elias import load_model
+    from learned_index.cli.shared import report, sources
+    from learned_index.elias.model import ELIAS
     from learned_index.encoders.vector_files import read_vectors
 
     use_threads(threads)
-    loaded = load_model(model)
-    dataset = resolve_data(data, quiet=quiet).read(split)
-    values = measure(
+    loaded = ELIAS.from_pretrained(model)
+    dataset = sources.resolve_data(data, quiet=quiet).read(split)
+    values = sources.evaluate_shown(
         loaded,
         dataset,
         vectors=None if vectors is None else read_vectors(vectors),
-        beam_width=beam_width,
-        shortlist_size=shortlist_size,
+        query={"beam_width": beam_width, "shortlist_size": shortlist_size, "score": score},
         quiet=quiet,
-        **score_argument(loaded, score),
     )
     if as_json:
         emit_json(values)
         return
-    print_metrics(values, title=f"{split}: {values['n_points']} points, percent")
+    report.print_metrics(values, title=f"{split}: {values['n_points']} points, percent")
     if values["n_unseen_labels"]:
         note(f"{values['n_unseen_labels']} labels of the {split} split were never trained")

@@ -3,102 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from learned_index.cli.shared.common import emit_json, handle_errors, json_option
-
-if TYPE_CHECKING:
-    from learned_index.elias import ELIAS
-    from learned_index.engine import SearchEngine
-    from learned_index.index import LearnedGraphIndex
-
-
-def describe(directory: Path) -> dict[str, Any]:
-    """Load a model and collect what it holds.
-
-    Returns:
-        JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
-        ranker and calibration too.
-    """
-    from learned_index.elias import ELIAS, load_model
-    from learned_index.persistence import directory_bytes
-
-    model = load_model(directory)
-    counts = model.label_counts
-    values: dict[str, Any] = {
-        "model": str(directory),
-        "kind": model.kind,
-        "encoder": model.encoder.kind,
-        "dim": model.index.dim,
-        "n_labels": model.index.n_labels,
-        "n_labels_trained": None if counts is None else int((counts > 0).sum()),
-        "n_training_points": model.n_points,
-    }
-    if isinstance(model, ELIAS):
-        values |= _full_model(model)
-    return values | {
-        **_index(model.index),
-        "disk_bytes": directory_bytes(directory),
-        "n_files": sum(path.is_file() for path in directory.rglob("*")),
-    }
-
-
-def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
-    """Shape and configuration of an index, or of the engine of a compiled model."""
-    from learned_index.engine import SearchEngine
-
-    if isinstance(index, SearchEngine):
-        return {
-            "n_clusters": index.n_clusters,
-            "n_regions": index.arrays.n_regions,
-            "n_edges": len(index.arrays.edge_labels_E),
-            "engine_bytes": index.nbytes,
-            "engine": index.config.to_dict(),
-        }
-    return {
-        "hierarchy": _hierarchy(index),
-        "index": index.config.to_dict(),
-        "training": index.training_config.to_dict(),
-    }
-
-
-def _hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | str:
-    """Numbers of the regions of a deep index; ``flat`` if every cluster is scored."""
-    hierarchy = index.hierarchy
-    if hierarchy is None:
-        return "flat"
-    return {
-        "n_clusters": hierarchy.n_clusters,
-        "n_regions": hierarchy.n_regions,
-        "edges_per_region": int(hierarchy.graph.edge_labels_CM.shape[1]),
-        "region_beam_width": hierarchy.W0,
-        "candidate_clusters": hierarchy.K0,
-    }
-
-
-def _full_model(model: ELIAS) -> dict[str, Any]:
-    ranker, calibrator = model.ranker_, model.calibrator_
-    return {
-        "n_models": len(model.members),
-        "own_encoders": model.has_own_encoders,
-        "features": None if model.features is None else model.features.kind,
-        "ranker": None
-        if ranker is None
-        else {
-            "n_weights": ranker.n_weights,
-            "bytes": ranker.nbytes,
-            "n_features": ranker.n_features_,
-            **ranker.config.to_dict(),
-        },
-        "calibration": None
-        if calibrator is None
-        else {name: value for name, value in calibrator.report_.items() if name != "bins"},
-        "combination": model.combination.to_dict(),
-        "validation": model.report_.get("validation"),
-        "elias": model.config.to_dict(),
-    }
 
 
 @click.command(epilog="Example: li info model --json")
@@ -107,6 +16,8 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
 @handle_errors
 def info(model: Path, as_json: bool) -> None:
     """Check the model directory MODEL (sizes, checksums) and show what it holds."""
+    from learned_index.evaluation.description import describe
+
     values = describe(model)
     if as_json:
         emit_json(values)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -18,13 +18,9 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.measure import score_argument
+from learned_index.data.formats.lines import fail, iter_lines
+from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
-
-if TYPE_CHECKING:
-    from learned_index.data import LabelVocabulary
-    from learned_index.elias import ELIAS
-    from learned_index.text_index import TextIndex
 
 READ_BYTES = 1 << 16
 
@@ -67,8 +63,6 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     Raises:
         DataFormatError: The file cannot be read, or a line names no label.
     """
-    from learned_index.data.formats.lines import fail, iter_lines
-
     by_name: dict[str, list[int]] = {}
     for label, key in enumerate(vocabulary.keys):
         for name in {key, vocabulary.name(label)}:
@@ -82,7 +76,7 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
 
 
 def _answers(
-    model: TextIndex | ELIAS, texts: list[str], k: int, arguments: dict[str, Any]
+    model: Any, texts: list[str], k: int, arguments: dict[str, Any]
 ) -> list[dict[str, Any]]:
     result = model.search(texts, k, **arguments)
     names, keys = model.vocabulary, model.vocabulary.keys
@@ -140,21 +134,21 @@ def _print_answer(answer: dict[str, Any]) -> None:
 @click.option(
     "--score",
     type=click.Choice(["ranking", "probability", "index"]),
-    default=None,
-    help="Of a model of li train: ranking (default), its calibrated probability in the same order, "
-    "or the index alone.",
+    default="ranking",
+    show_default=True,
+    help="The ranking score, its calibrated probability in the same order, or the index alone.",
 )
 @click.option(
     "--allow",
     type=click.Path(path_type=Path),
     default=None,
-    help="File with the only labels to find, a key or name a line (compiled models).",
+    help="File with the only labels to find, a key or name a line.",
 )
 @click.option(
     "--deny",
     type=click.Path(path_type=Path),
     default=None,
-    help="File with labels not to find, a key or name a line (compiled models).",
+    help="File with labels not to find, a key or name a line.",
 )
 @threads_option
 @json_option
@@ -165,7 +159,7 @@ def search(
     k: int,
     beam_width: int | None,
     shortlist_size: int | None,
-    score: str | None,
+    score: str,
     allow: Path | None,
     deny: Path | None,
     threads: int | None,
@@ -181,12 +175,15 @@ def search(
     With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
     as arguments; one such object a line for standard input.
     """
-    from learned_index.elias import load_model
+    from learned_index.elias.model import ELIAS
 
     use_threads(threads)
-    loaded = load_model(model)
-    arguments: dict[str, Any] = {"beam_width": beam_width, "shortlist_size": shortlist_size}
-    arguments.update(score_argument(loaded, score))
+    loaded = ELIAS.from_pretrained(model)
+    arguments: dict[str, Any] = {
+        "beam_width": beam_width,
+        "shortlist_size": shortlist_size,
+        "score": score,
+    }
     for name, file in (("allow", allow), ("deny", deny)):
         if file is not None:
             arguments[name] = read_labels(file, loaded.vocabulary)

@@ -1,4 +1,4 @@
-"""``li train-index``: data in, a saved text index out."""
+"""``li train-index``: data in, a model without ranker out: encoder and index."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.options import config_options, given_values
-from learned_index.elias.presets import preset_configs, preset_encoder, preset_help, preset_names
+from learned_index.elias.presets import preset_help, preset_names
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
+
+WITHOUT_RANKER = {
+    "ranker": "none",
+    "calibration": "none",
+    "train_encoder": "no",
+    # Nothing is chosen on held-out points here; they are measured on at the end.
+    "validation_fraction": 0.0,
+}
+"""What a model of this command consists of, beside ``clustering_features``."""
 
 
 @click.command(
@@ -89,104 +98,62 @@ def train_index(
 ) -> None:
     """Train an index on the data folder and write it to the directory --out.
 
-    Measures on the dev split, or on points held out from training; never on the test split
-    unless --evaluate-test asks for it. Beside the model, OUT.report.json tells times, memory,
-    versions and metrics. The same data, options, seed and thread count give an equal model, byte
-    for byte.
+    The model is that of li train without ranker and calibration. Measures on the dev split, or on
+    points held out from training; never on the test split unless --evaluate-test asks for it.
+    Beside the model, OUT.report.json tells times, memory, versions and metrics. The same data,
+    options, seed and thread count give an equal model, byte for byte.
 
     Options that are not given come from the preset. "auto" leaves a choice to the program.
     """
-    from learned_index.cli.evaluate import print_metrics
-    from learned_index.cli.shared.measure import measure
-    from learned_index.cli.shared.pipeline import (
-        Timings,
-        check_labels,
-        check_output,
-        choose_points,
-        encode_training_points,
-        train_model,
-    )
-    from learned_index.cli.shared.report import peak_rss_mb, versions, write_report
-    from learned_index.cli.shared.sources import (
-        encode_points,
-        feature_count,
-        points_for,
-        resolve_data,
-        text_features,
-    )
-    from learned_index.text_index import trained_index
+    from learned_index.cli.shared import output, report, sources, training
+    from learned_index.data.holdout import choose_points
 
-    index_config, training_config = preset_configs(
-        preset,
-        index=given_values(IndexConfig, parameters),
-        training=given_values(TrainingConfig, parameters),
-    )
-    check_output(out, overwrite=overwrite)
+    given = {
+        "index": given_values(IndexConfig, parameters),
+        "training": given_values(TrainingConfig, parameters),
+        "model": {**WITHOUT_RANKER, "clustering_features": clustering_features},
+    }
+    output.check_output(out, overwrite=overwrite)
     n_threads = use_threads(threads)
-    timings = Timings()
+    timings = training.Timings()
     with timings.measure("read_seconds"):
-        folder = resolve_data(data, quiet=quiet)
-        if evaluate_test and "test" not in folder.splits:
-            raise InputError(f"{folder.path} has no test split for --evaluate-test")
-        whole, train, held_out = choose_points(folder, holdout, seed=training_config.seed)
-        spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
-        check_labels(train, quiet=quiet)
+        setup = training.set_up(data, preset, encoder_spec, given, quiet=quiet)
+        if evaluate_test and "test" not in setup.folder.splits:
+            raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
+        seed = setup.model.training_config.seed
+        train, held_out = choose_points(setup.folder, setup.train, holdout, seed=seed)
+        training.check_labels(train, quiet=quiet)
     with timings.measure("encode_seconds"):
-        encoder, embeddings = encode_training_points(
-            spec, whole, train, cache=cache, seed=training_config.seed, quiet=quiet
-        )
-    with timings.measure("features_seconds"):
-        features = None
-        if clustering_features == "tfidf":
-            features = text_features(train, quiet=quiet)
-    with timings.measure("train_seconds"):
-        model = train_model(
-            train,
-            encoder,
-            embeddings,
-            clustering_features=features,
-            index_config=index_config,
-            training_config=training_config,
-            quiet=quiet,
-        )
+        vectors = training.fit_and_encode(setup, train, cache=cache, quiet=quiet)
+    with timings.measure("fit_seconds"):
+        model = training.fit(setup, train, embeddings=vectors, quiet=quiet)
     with timings.measure("save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
     metrics: dict[str, dict[str, float | int]] = {}
     with timings.measure("evaluate_seconds"):
         if held_out is not None and held_out.split == "dev":
-            metrics["dev"] = measure(model, held_out, cache=cache, quiet=quiet)
+            metrics["dev"] = sources.evaluate_shown(model, held_out, cache=cache, quiet=quiet)
         elif held_out is not None:
-            points = points_for(encoder, held_out)
-            vectors = encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
-            metrics["held-out"] = measure(model, held_out, vectors=vectors, quiet=quiet)
+            # Stored vectors find these rows among those of the training split, as it is bound.
+            points = sources.points_for(model.encoder, held_out)
+            held = sources.encode_points(
+                model.encoder, points, what="encoding", cache=cache, quiet=quiet
+            )
+            metrics["held-out"] = sources.evaluate_shown(model, held_out, vectors=held, quiet=quiet)
         if evaluate_test:
-            metrics["test"] = measure(model, folder.read("test"), cache=cache, quiet=quiet)
-    summary: dict[str, Any] = {
-        "model": str(out),
-        "data": str(folder.path),
-        "encoder": spec,
-        "preset": preset,
-        "n_points": train.n_points,
-        "n_labels": train.n_labels,
-        "n_clusters": model.index.n_clusters,
-        "dim": model.index.dim,
-        "threads": n_threads,
-        **{name: round(seconds, 3) for name, seconds in timings.seconds.items()},
-        "peak_rss_mb": peak_rss_mb(),
-        "metrics": metrics,
-        "index": model.index.config.to_dict(),
-        "training": trained_index(model.index).training_config.to_dict(),
-        "versions": versions(),
-    }
-    path = write_report(out, summary)
+            test = setup.folder.read("test")
+            metrics["test"] = sources.evaluate_shown(model, test, cache=cache, quiet=quiet)
+    summary = report.training_summary(out, setup, model, timings.seconds, metrics)
+    summary["threads"] = n_threads
+    path = report.write_report(out, summary)
     if as_json:
         emit_json(summary)
         return
     click.echo(
         f"{out}: {train.n_labels} labels, {train.n_points} points, "
-        f"{model.index.n_clusters} clusters, trained in {timings.seconds['train_seconds']:.0f} s"
+        f"{model.index.n_clusters} clusters, trained in {summary['train_seconds']:.0f} s"
     )
     for name, values in metrics.items():
-        print_metrics(values, title=f"{name}: {values['n_points']} points, percent")
+        report.print_metrics(values, title=f"{name}: {values['n_points']} points, percent")
     click.echo(f"report: {path}")
     note(f'next: li search {out} "your question"', quiet=quiet)

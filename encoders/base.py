@@ -16,21 +16,18 @@ from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import (
     MANIFEST_NAME,
-    atomic_directory,
+    Manifest,
     existing_directory,
     read_json,
-    read_manifest,
-    reading_model,
     save_arrays,
     write_json,
-    write_manifest,
 )
 from learned_index.persistence.contents import load_finite_arrays
+from learned_index.persistence.saved import Saved
 from learned_index.types import Embeddings, Float32Array
 
 ENCODER_FILE = "encoder.json"
 ARRAYS_FILE = "arrays.safetensors"
-MANIFEST_KIND = "encoder"
 Learned = TypeVar("Learned")
 
 
@@ -96,7 +93,7 @@ def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     return sha.hexdigest()
 
 
-class EncoderBase(ABC):
+class EncoderBase(Saved, ABC):
     """Base of the encoders in this package; implements :class:`learned_index.types.Encoder`.
 
     A subclass says how it encodes and what it is made of: its constructor's arguments
@@ -105,7 +102,8 @@ class EncoderBase(ABC):
     replaces :meth:`_save_into` and :meth:`_load_from`.
     """
 
-    kind: ClassVar[str]
+    saved_as: ClassVar[str] = "encoder"
+    is_exact: ClassVar[bool] = True
     cost: ClassVar[Literal["cheap", "expensive"]] = "cheap"
     """Expensive encoders are worth a file in the cache."""
     sparse: ClassVar[bool] = False
@@ -203,51 +201,26 @@ class EncoderBase(ABC):
         """Settings that change the last bits of a vector only, such as a network's batch size."""
         return ""
 
-    def save_pretrained(self, directory: Path | str, *, overwrite: bool = False) -> None:
-        """Write the encoder as one directory of JSON and safetensors with checksums.
-
-        The directory appears when it is whole.
-
-        Args:
-            directory: Where; its parents are made.
-            overwrite: Replace a saved encoder or model that is there.
-
-        Raises:
-            InputError: The directory is not empty and ``overwrite`` is false.
-            NotFittedError: There is nothing to save before :meth:`fit`.
-            StorageError: The place cannot be written to: full, read-only, no permission.
-        """
-        with atomic_directory(directory, overwrite=overwrite) as temporary:
-            self._save_into(temporary)
-            write_json(temporary / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
-            write_manifest(temporary, kind=MANIFEST_KIND, config={"encoder": self.kind})
+    def _write(self, folder: Path) -> dict[str, Any]:
+        self._save_into(folder)
+        write_json(folder / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
+        return {"encoder": self.kind}
 
     @classmethod
-    def from_pretrained(cls, directory: Path | str, *, verify: bool = True) -> Self:
-        """Read what :meth:`save_pretrained` wrote.
-
-        Args:
-            directory: Where it is.
-            verify: Compare every file with its checksum first.
-
-        Raises:
-            ModelFormatError: Missing, truncated or edited files, or an encoder of another kind.
-        """
-        directory = Path(directory)
+    def _read(cls, manifest: Manifest) -> Self:
+        directory = manifest.directory
         kind, config = read_encoder_file(directory)
         if kind != cls.kind:
             raise ModelFormatError(
                 f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
                 "learned_index.encoders.load_encoder finds the right class"
             )
-        manifest = read_manifest(directory, kind=MANIFEST_KIND, verify=verify, exact=True)
         if manifest.config.get("encoder") != kind:
             raise ModelFormatError(
                 f"{directory}: {MANIFEST_NAME} and {ENCODER_FILE} name different kinds of "
                 "encoders; save the encoder again"
             )
-        with reading_model(directory, f"encoder of kind {kind!r}"):
-            return cls._load_from(directory, config)
+        return cls._load_from(directory, config)
 
     @abstractmethod
     def _config(self) -> dict[str, Any]:

@@ -18,16 +18,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    runtime_checkable,
+)
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-import torch
+
+if TYPE_CHECKING:
+    import torch  # the engine searches where torch is not installed
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
-DenseMatrix: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]] | torch.Tensor
+DenseMatrix: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]] | torch.Tensor"
 """Two-dimensional float16, float32 or float64 array (also memory-mapped) or tensor, any order."""
 Embeddings: TypeAlias = Float32Array | sp.csr_matrix
 """What an encoder returns: dense N x D float32, or a canonical CSR matrix of float32."""

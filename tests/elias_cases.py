@@ -6,7 +6,8 @@ from conftest import tiny_dataset
 
 from learned_index import IndexConfig, TrainingConfig
 from learned_index.data import Dataset
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.types import Encoder
 

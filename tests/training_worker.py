@@ -21,7 +21,7 @@ from training_cases import (
 
 from learned_index.errors import TrainingInterrupted
 from learned_index.persistence import save_arrays
-from learned_index.training import CheckpointOptions
+from learned_index.training.checkpoint import CheckpointOptions
 
 TRAININGS = {
     "frozen": replace(QUICK, gradient_clip=2.0),

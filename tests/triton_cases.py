@@ -13,7 +13,7 @@ import torch
 from test_index_gradients import small_index
 
 from learned_index.errors import InputError
-from learned_index.index.device_search import search_on_device
+from learned_index.index.search import Knobs, search_in_torch
 from learned_index.kernels import (
     RowAdamW,
     RowGradients,
@@ -434,7 +434,7 @@ def test_search_gives_the_answers_of_plain_torch(routing, size):
     queries = np.random.default_rng(5).normal(size=(9, 6)).astype(np.float32)
     for width in (1, 5):
         fast, slow = (
-            search_on_device(index, queries, 6, beam_width=width, shortlist_size=size,
+            search_in_torch(index, queries, Knobs(6, width, size),
                              implementation=implementation)
             for implementation in ("triton", "torch")
         )  # fmt: skip

@@ -62,7 +62,7 @@ def encoded_data(
         plain_points,
         points_for,
     )
-    from learned_index.elias import ELIAS
+    from learned_index.elias.model import ELIAS
     from learned_index.elias.points import default_features, fit_encoder, take
 
     has_texts = train.texts is not None

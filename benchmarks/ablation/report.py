@@ -78,9 +78,8 @@ def _tables(report: dict[str, Any]) -> dict[str, list[Row]]:
 
 def write_files(report: dict[str, Any], out: Path) -> None:
     """Write ablate.json, ablate.csv and a plot of each table into a directory."""
-    from learned_index.cli.analyse import write_csv
     from learned_index.evaluation.plots import plot_build_up
-    from learned_index.persistence import atomic_file, write_json
+    from learned_index.persistence import atomic_file, write_csv, write_json
 
     with atomic_file(out / "ablate.json") as temporary:
         write_json(temporary, report)

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 
 from benchmarks.ablation.measurements import Measurement, MeasurementStore, data_digest, digest
 from learned_index.data.holdout import without_labels
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.elias.points import (
     Points,
     dense_vectors,
@@ -24,13 +25,13 @@ from learned_index.elias.points import (
 )
 from learned_index.elias.presets import ModelConfigs
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index import LearnedGraphIndex
 from learned_index.index.fit import fit_end_to_end
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import blank_rows
 from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.persistence import atomic_directory, remove_directory
 from learned_index.text_index import encoder_class
-from learned_index.training import Progress, TrainingEvent
+from learned_index.training.events import Progress, TrainingEvent
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
 Step = Literal["stage1", "stage2", "ranker", "calibration", "ensemble"]

@@ -28,7 +28,7 @@ import numpy as np
 
 from learned_index import LearnedGraphIndex
 from learned_index.cli import main as li
-from learned_index.elias import load_model
+from learned_index.elias.model import ELIAS
 from learned_index.encoders import load_encoder
 from learned_index.encoders.vector_files import embed_record, read_embed_record
 from learned_index.errors import LearnedIndexError
@@ -133,7 +133,7 @@ class Compile(Writer):
         run_li("compile", model, "--out", self.target, "--overwrite", "--quiet", "--threads", 1)
 
     def load(self) -> None:  # noqa: D102
-        load_model(self.target)
+        ELIAS.from_pretrained(self.target)
 
 
 class Train(Writer):
@@ -150,7 +150,7 @@ class Train(Writer):
         )  # fmt: skip
 
     def load(self) -> None:  # noqa: D102
-        load_model(self.target)
+        ELIAS.from_pretrained(self.target)
 
 
 class Embed(Writer):

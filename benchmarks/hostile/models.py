@@ -31,10 +31,10 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.hostile.campaign import Outcome, Trial, judged, main
 from learned_index import ELIAS, IndexConfig, LearnedGraphIndex, SearchEngine, TrainingConfig
 from learned_index.encoders.lexical.lsa import LSAEncoder
-from learned_index.engine import EngineConfig
+from learned_index.engine.config import EngineConfig
 from learned_index.errors import InputError, LearnedIndexError, MissingExtraError, ModelFormatError
 from learned_index.persistence import MANIFEST_NAME, write_manifest
-from learned_index.ranking import SparseRanker
+from learned_index.ranking.sparse_ranker import SparseRanker
 
 N_LABELS, DIM = 60, 12
 GROUPS = (

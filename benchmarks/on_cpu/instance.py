@@ -10,7 +10,9 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.index.course import GraphTraining
+from learned_index.index.course import IndexTraining
+from learned_index.index.points import TrainingPoints
+from learned_index.training.loop import Stage, StagePlan
 from learned_index.training.optimisers import Optimisers
 from learned_index.training.processes import Processes
 from learned_index.training.sources import FrozenVectors
@@ -46,24 +48,28 @@ class StageTwo:
         )
         self.inputs = FrozenVectors(vectors_ND)
         self.labels_NL = labels_NL
-        self.training = GraphTraining(
+        self.training = IndexTraining(
             self.index,
-            self.inputs,
-            labels_NL,
-            features=None,
-            measure=None,
-            truth=None,
+            TrainingPoints(self.inputs, labels_NL, None),
+            held_out=None,
             progress=None,
             checkpoint=None,
             processes=Processes(),
         )
-        self.training._prepare("stage 1")
-        self.training._prepare("stage 2")
+        self.training.prepare("stage 1")
+        self.training.prepare("stage 2")
         self.index.train()
-        self.optimisers: Optimisers = self.training._optimisers("stage 2")
+        self.optimisers: Optimisers = self.training.optimisers("stage 2")
         self.optimisers.set_rates(0.5)
+        self.stage = Stage(
+            StagePlan("stage 2", 1, batch, 0.0, 0.0, seed=(seed, 2)),
+            self.training,
+            rows=np.arange(len(vectors_ND)),
+            optimisers=self.optimisers,
+            averaged=[],
+        )
+        self.generator = torch.Generator().manual_seed(seed)
         self._rng = np.random.default_rng(seed)
-        self.done = 0
 
     def draw(self) -> Int64Array:
         """The points of the next batch, ascending as an epoch's are."""
@@ -74,13 +80,13 @@ class StageTwo:
 
     def step(self, rows: Int64Array) -> float:
         """One step as the loop of a stage makes it; return the loss."""
-        loss = self.training._loss(rows, (2, self.done), self.optimisers)
+        loss = self.training.loss(self.stage, rows)
         assert loss is not None
         value = float(loss.detach())
         self.optimisers.zero_grad()
         loss.backward()
         self.optimisers.step(last=False)
-        self.done += 1
+        self.stage.done += 1
         return value
 
 

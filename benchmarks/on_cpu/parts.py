@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from learned_index.inputs.labels import padded_positives
+from learned_index.inputs.positives import padded_positives
 from learned_index.kernels import explore, path_scores, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores
 from learned_index.kernels.loss import fused_losses
@@ -79,20 +79,18 @@ def timed_step(
     index, training, optimisers = stage.index, stage.config, stage.optimisers
     router, graph, clock = index.router, index.graph, Clock(now)
     with clock.of(PARTS[0]):
-        mask_BD = dropout_mask(
-            len(rows), stage.inputs.dim, training.dropout, stage.training._generator
-        )
+        mask_BD = dropout_mask(len(rows), stage.inputs.dim, training.dropout, stage.generator)
         x_BD = stage.inputs.batch(rows, seed=(0,)) * mask_BD
         positives_BP = padded_positives(stage.labels_NL, rows)
     with clock.of("projection"):
-        projected_BD = index._project(x_BD)
+        projected_BD = index.projected(x_BD)
         x_BD = projected_BD.detach().requires_grad_()
     with clock.of("edge weights"):
         weights_CM = graph.weights()
         edges_CM = weights_CM.detach().requires_grad_()
     with clock.of("beam with teacher forcing"):
-        index._teacher = graph.strongest_cluster(weights_CM)
-        teacher_BP = torch.where(positives_BP >= 0, index._teacher[positives_BP.clamp(min=0)], -1)
+        strongest_L = index.strongest_clusters(weights_CM)
+        teacher_BP = torch.where(positives_BP >= 0, strongest_L[positives_BP.clamp(min=0)], -1)
     with clock.of("router"):
         logits_BC = router.logits(x_BD)
     with clock.of("beam with teacher forcing"):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from learned_index import LearnedGraphIndex
-from learned_index.index.device_search import search_on_device
+from learned_index.index.search import Knobs, search_in_torch
 from learned_index.kernels import RowAdamW, kernel_implementation
 from learned_index.kernels.dispatch import Implementation
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups
@@ -42,9 +42,7 @@ def run_search(
         if implementation == "numba":
             index.search(queries, shape.k, beam_width=W, shortlist_size=K)
         else:
-            search_on_device(
-                index, queries, shape.k,
-                beam_width=W, shortlist_size=K, implementation=implementation,
+            search_in_torch(index, queries, Knobs(shape.k, W, K), implementation=implementation,
             )  # fmt: skip
 
     out = []

@@ -16,7 +16,7 @@ import numpy as np
 
 from learned_index.cli.shared.sources import bind, points_for
 from learned_index.data import open_dataset
-from learned_index.elias import ELIAS
+from learned_index.elias.model import ELIAS
 from learned_index.encoders import cached_encode
 from learned_index.system.threads import limit_threads
 from peers.harness import folder_bytes, measure_search, write_outcome

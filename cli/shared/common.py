@@ -31,9 +31,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from learned_index.system.threads import set_threads
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Decorator = Callable[[Callable[..., R]], Callable[..., R]]
+use_threads = set_threads
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -88,6 +91,10 @@ class ProgressHandle:
         """Count ``amount`` more steps as done."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, amount)
+
+    def count(self, done: float, total: float) -> None:
+        """Set the steps that are done, and all: what the library's ``progress`` is called with."""
+        self.update(completed=done, total=total)
 
     def update(
         self,
@@ -190,26 +197,6 @@ def threads_option(function: Callable[..., R]) -> Callable[..., R]:
         callback=_set_threads,
         help="CPU threads to use. Default: all that are available to the process.",
     )(function)
-
-
-def use_threads(threads: int | None) -> int:
-    """Make torch, BLAS and FAISS use ``threads`` CPU threads.
-
-    Args:
-        threads: Number of threads; None uses the CPUs this process may run on.
-
-    Returns:
-        The number set.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    if threads is None:
-        available = getattr(os, "sched_getaffinity", None)
-        threads = len(available(0)) if available is not None else (os.cpu_count() or 1)
-    torch.set_num_threads(threads)
-    threadpool_limits(limits=threads)
-    return threads
 
 
 def error_line(error: BaseException) -> tuple[str, int]:

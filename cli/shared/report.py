@@ -1,40 +1,137 @@
-"""What a run cost and what it ran on, for ``*.report.json`` files."""
+"""What the trainings tell: metrics, ``OUT.report.json``, tables on the screen."""
 
 from __future__ import annotations
 
-import platform
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import click
+from rich.table import Table
+
+from learned_index.cli.shared.common import output_console
+from learned_index.cli.shared.sources import evaluate_shown, model_vectors
+from learned_index.cli.shared.training import Setup
+from learned_index.elias.model import ELIAS
 from learned_index.persistence import atomic_file, write_json
+from learned_index.system.environment import cpu_model, instruction_sets, versions
+from learned_index.system.memory import peak_rss_mb
 
-PACKAGES = (
-    "learned-index", "torch", "numpy", "scipy", "numba", "scikit-learn", "faiss-cpu",
-    "transformers", "sentence-transformers",
-)  # fmt: skip
+TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that influence results."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+def training_metrics(
+    model: ELIAS, setup: Setup, *, evaluate_test: bool, cache: str | None, quiet: bool
+) -> dict[str, dict[str, Any]]:
+    """Metrics by "split, ranking": those of the training, and on the test split if asked."""
+    names = {"without_ranker": "index", "with_ranker": "ranker"}
+    found: dict[str, dict[str, Any]] = {
+        f"validation, {names[name]}": values
+        for name, values in model.report_.get("validation", {}).items()
+    }
+    if evaluate_test:
+        test = setup.folder.read("test")
+        vectors = model_vectors(model, test, cache=cache, quiet=quiet)
+        found["test, index"] = evaluate_shown(
+            model, test, vectors=vectors, query={"score": "index"}, quiet=quiet
+        )
+        if model.ranker_ is not None:
+            found["test, ranker"] = evaluate_shown(model, test, vectors=vectors, quiet=quiet)
     return found
 
 
-def peak_rss_mb() -> float | None:
-    """Largest resident memory of this process so far, in MiB; None where it is unknown."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+def training_summary(
+    out: Path,
+    setup: Setup,
+    model: ELIAS,
+    seconds: dict[str, float],
+    metrics: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """What ``OUT.report.json`` and ``--json`` tell of a training.
+
+    Args:
+        out: Where the model was written.
+        setup: What was asked for.
+        model: The trained model.
+        seconds: Of the steps of the command.
+        metrics: From :func:`training_metrics`.
+    """
+    inside = dict(model.report_["seconds"])
+    return {
+        "model": str(out),
+        "data": str(setup.folder.path),
+        "encoder": setup.encoder_spec,
+        "preset": setup.preset,
+        "n_points": model.n_points,
+        "n_held_out": model.report_["n_held_out"],
+        "n_labels": model.n_labels,
+        "n_models": len(model.members),
+        "n_clusters": model.index.n_clusters,
+        "dim": model.index.dim,
+        **{name: round(value, 3) for name, value in seconds.items()},
+        "train_seconds": round(inside.get("training", 0.0), 3),
+        "step_seconds": {name: round(value, 3) for name, value in inside.items()},
+        "peak_rss_mb": peak_rss_mb(),
+        "metrics": metrics,
+        "calibration": model.report_["calibration"],
+        "ranker": model.report_["ranker"],
+        "index": model.index.config.to_dict(),
+        "training": model.training_config.to_dict(),
+        "ranker_config": model.ranker_config.to_dict(),
+        "elias": model.config.to_dict(),
+        "versions": versions(),
+    }
+
+
+def show_training(summary: dict[str, Any], report: Path) -> None:
+    """Print the summary of a training as tables; ``report`` is where all of it stands."""
+    click.echo(
+        f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
+        f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
+    )
+    times = Table(title="seconds", title_justify="left", show_header=False, box=None)
+    steps = {
+        "reading": summary["read_seconds"],
+        "planning": summary["plan_seconds"],
+        "encoding": summary["encode_seconds"] + summary["step_seconds"].get("encoding", 0.0),
+        **{name: s for name, s in summary["step_seconds"].items() if name != "encoding"},
+        "saving": summary["save_seconds"],
+    }
+    for name, value in steps.items():
+        times.add_row(name, f"{value:8.1f}")
+    output_console().print(times)
+    if summary["metrics"]:
+        table = Table(title="percent", title_justify="left", box=None)
+        table.add_column("")
+        for name in TABLE_METRICS:
+            table.add_column(name, justify="right")
+        for title, values in summary["metrics"].items():
+            table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
+        output_console().print(table)
+    found = summary["calibration"]
+    if found is not None:
+        click.echo(
+            f"calibration: {found['method']}, error {found['calibration_error']:.2f} % "
+            f"(before {found['calibration_error_before']:.2f} %)"
+        )
+    click.echo(f"report: {report}")
+
+
+def metrics_table(values: dict[str, Any], *, title: str) -> Table:
+    """Lay out metrics as a table with one row for each family (P, nDCG, PSP, R)."""
+    families: dict[str, list[tuple[str, float]]] = {}
+    for name, value in values.items():
+        family, at, cutoff = name.partition("@")
+        if at:
+            families.setdefault(family, []).append((cutoff, float(value)))
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
+    for family, items in families.items():
+        table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
+    return table
+
+
+def print_metrics(values: dict[str, Any], *, title: str) -> None:
+    """Print metrics for a person on standard output."""
+    output_console().print(metrics_table(values, title=title))
 
 
 def report_path(model: Path) -> Path:
@@ -47,8 +144,6 @@ def write_report(model: Path, values: dict[str, Any]) -> Path:
 
     It tells the processor and its instructions, on which the model's bytes depend.
     """
-    from learned_index.system.environment import cpu_model, instruction_sets
-
     path = report_path(model)
     machine = {"cpu": cpu_model(), "instructions": instruction_sets()}
     with atomic_file(path) as temporary:

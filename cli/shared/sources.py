@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import scipy.sparse as sp
 
 from learned_index.cli.shared.common import console, progress_bar
+from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
+from learned_index.elias.model import ELIAS
+from learned_index.encoders import cached_encode
+from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
+from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
+from learned_index.encoders.precomputed import PrecomputedEncoder
+from learned_index.encoders.registry import check_length, number_after_colon, parse_encoder
+from learned_index.encoders.vector_files import is_vector_spec
+from learned_index.encoding import check_encoder
 from learned_index.errors import InputError
-
-if TYPE_CHECKING:
-    from learned_index.data import DataFolder, Dataset
-    from learned_index.types import Encoder
+from learned_index.evaluation.evaluate import Query, evaluate
+from learned_index.types import Encoder
 
 API_DOCS = "api-docs"
 
@@ -27,8 +34,6 @@ def resolve_data(data: str, *, quiet: bool = False) -> DataFolder:
     Raises:
         DataFormatError: No such folder, or none in a known format.
     """
-    from learned_index.data import build_api_docs, open_dataset
-
     if data != API_DOCS:
         return open_dataset(data)
     if quiet or not console.is_terminal:
@@ -50,15 +55,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
         InputError: An unknown encoder, or one that cannot read sparse features.
     """
     if has_texts:
-        from learned_index.encoders.registry import parse_encoder
-
         return parse_encoder(spec, seed=seed, precision="auto")
-    from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
-    from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
-    from learned_index.encoders.precomputed import PrecomputedEncoder
-    from learned_index.encoders.registry import check_length, number_after_colon
-    from learned_index.encoders.vector_files import is_vector_spec
-
     check_length(spec)
 
     if spec in ("features", DenseFeatureRowsEncoder.kind):
@@ -80,11 +77,6 @@ def feature_count(dataset: Dataset) -> int | None:
     if dataset.texts is not None or dataset.features is None:
         return None
     return int(dataset.features.shape[1])
-
-
-def plain_points(dataset: Dataset) -> Any:
-    """Return what a full model reads itself: the texts, or the feature rows without texts."""
-    return dataset.texts if dataset.texts is not None else dataset.features
 
 
 def points_for(encoder: Encoder, dataset: Dataset) -> Any:
@@ -130,29 +122,45 @@ def encode_points(
     Raises:
         InputError: The encoder makes sparse vectors.
     """
-    from learned_index.encoders import cached_encode
-
     if sp.issparse(points):
         return encoder.encode(points)
-    if getattr(encoder, "sparse", False):
-        raise InputError(
-            f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
-            "lsa, its dense form"
-        )
+    check_encoder(encoder)
     with progress_bar(what, total=len(points), quiet=quiet) as bar:
-        return cached_encode(
-            encoder,
-            points,
-            cache=cache,
-            progress=lambda done, total: bar.update(completed=done, total=total),
-        )
+        return cached_encode(encoder, points, cache=cache, progress=bar.count)
 
 
-def text_features(train: Dataset, *, quiet: bool = False) -> Any | None:
-    """Sparse features of the training points for the clustering: tf-idf, or what the data bring."""
-    if train.texts is None:
-        return train.features
-    from learned_index.encoders.lexical.tfidf import TfidfEncoder
+def encode_split(encoder: Encoder, dataset: Dataset, *, cache: str | None, quiet: bool) -> Any:
+    """Encode a split through the cache, N x D."""
+    bind(encoder, dataset)
+    return encode_points(
+        encoder,
+        points_for(encoder, dataset),
+        what=f"encoding {dataset.split}",
+        cache=cache,
+        quiet=quiet,
+    )
 
-    with progress_bar("tf-idf", quiet=quiet):
-        return TfidfEncoder().fit(train.texts).encode(train.texts)
+
+def model_vectors(
+    model: ELIAS, dataset: Dataset, *, cache: str | None = None, quiet: bool = False
+) -> Any | None:
+    """Encode a split through the cache; None where the members of a model have own encoders."""
+    if model.has_own_encoders:
+        return None
+    return encode_split(model.encoder, dataset, cache=cache, quiet=quiet)
+
+
+def evaluate_shown(
+    model: ELIAS,
+    dataset: Dataset,
+    *,
+    vectors: Any | None = None,
+    cache: str | None = None,
+    query: Query | None = None,
+    quiet: bool = False,
+) -> dict[str, float | int]:
+    """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
+    if vectors is None and dataset.n_points:
+        vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
+    with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
+        return evaluate(model, dataset, vectors=vectors, query=query, progress=bar.count)

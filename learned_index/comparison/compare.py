@@ -44,7 +44,7 @@ from learned_index.comparison.workspace import Workspace, prepare
 from learned_index.errors import InputError
 from learned_index.metrics import canonical_truth, evaluate
 from learned_index.persistence import scratch_directory
-from learned_index.system.environment import SYSTEM_PACKAGES, describe_environment
+from learned_index.system.environment import describe_environment
 from learned_index.system.threads import available_cpus, limit_threads
 
 CONDITIONS = (
@@ -197,7 +197,7 @@ def _kept_results(
         return None
     truth_NL, conditions = reference.truth_NL, {name: environment[name] for name in CONDITIONS}
     versions = dict(conditions["versions"])
-    systems = {name: versions.pop(name, None) for name in SYSTEM_PACKAGES}
+    systems: dict[str, str | None] = {}
     return KeptResults(
         folder,
         data=data_digest(

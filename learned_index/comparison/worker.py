@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from learned_index.comparison.method import Method, MethodSpec, ModelLoader
-from learned_index.comparison.timing import (
+from learned_index.comparison.workspace import Workspace
+from learned_index.errors import LearnedIndexError
+from learned_index.persistence import read_json, write_json
+from learned_index.system.memory import peak_rss_mb
+from learned_index.system.threads import limit_threads
+from learned_index.system.timing import (
     batch_slices,
     batch_throughput,
     latency_summary,
     median_and_spread,
     single_latencies,
 )
-from learned_index.comparison.workspace import Workspace
-from learned_index.errors import LearnedIndexError
-from learned_index.persistence import read_json, write_json
-from learned_index.system.environment import peak_rss_mb
-from learned_index.system.threads import limit_threads
 
 
 @dataclass(frozen=True, kw_only=True)

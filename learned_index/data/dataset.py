@@ -72,6 +72,11 @@ class Dataset:
         """Number of labels L."""
         return int(self.labels.shape[1])
 
+    @property
+    def points(self) -> Any:
+        """What a full model reads: the texts, or the feature rows of points without texts."""
+        return self.texts if self.texts is not None else self.features
+
     def __len__(self) -> int:
         return self.n_points
 

@@ -9,8 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.data.dataset import Dataset
 from learned_index.data.folder import DataFolder, open_dataset, write_dataset
 from learned_index.errors import InputError
+
+_HELD_OUT_FRACTION = 0.01
+_HELD_OUT_LIMIT = 500
 
 
 def split_folder(
@@ -59,6 +63,40 @@ def split_folder(
     others = [folder.read(name) for name in folder.splits if name != "train"]
     parts = [train.subset(kept), *others, train.subset(held, split=split)]
     return write_dataset(target, parts, format_name=folder.format, overwrite=overwrite)
+
+
+def choose_points(
+    folder: DataFolder, whole: Dataset, holdout: int | None, *, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Choose points to train on, and a dev split or held-out points to measure on.
+
+    Args:
+        folder: The data.
+        whole: Its training split.
+        holdout: Training points to hold out; None: the dev split where there is one, else 1 %
+            of the training points, at most 500; 0: none at all.
+        seed: Seed of the choice.
+
+    Returns:
+        The points to train on, and the points to measure on or None (their split is ``dev``, or
+        ``train`` where they were held out).
+
+    Raises:
+        InputError: Nothing is left to train on.
+    """
+    if holdout is None and "dev" in folder.splits:
+        return whole, folder.read("dev")
+    if holdout is None:
+        holdout = min(_HELD_OUT_LIMIT, int(_HELD_OUT_FRACTION * whole.n_points))
+    if holdout and holdout >= whole.n_points:
+        raise InputError(
+            f"holding out {holdout} points leaves nothing to train on: there are {whole.n_points}"
+        )
+    held = holdout_rows(whole.labels, holdout, seed=seed)
+    if held.size == 0:
+        return whole, None
+    kept = np.setdiff1d(np.arange(whole.n_points), held)
+    return whole.subset(kept), whole.subset(held)
 
 
 def holdout_rows(labels_NL: sp.csr_matrix, size: int, *, seed: int) -> npt.NDArray[np.int64]:

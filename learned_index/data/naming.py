@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
+from learned_index.data.dataset import Dataset
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.inputs.labels import as_label_matrix
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import n_rows
+from learned_index.inputs.vectors import is_tensor
+from learned_index.types import Int64Array
 
 
 def as_vocabulary(vocabulary: Any) -> LabelVocabulary | None:
@@ -89,7 +91,7 @@ def _ids_of_names(
     labels: Any, vocabulary: LabelVocabulary | None
 ) -> tuple[Any, LabelVocabulary | None]:
     """Rows of names as rows of ids; everything else as it is."""
-    if sp.issparse(labels) or isinstance(labels, torch.Tensor | str | bytes | Mapping | Set):
+    if sp.issparse(labels) or is_tensor(labels) or isinstance(labels, str | bytes | Mapping | Set):
         return labels, vocabulary
     if getattr(getattr(labels, "dtype", None), "kind", "O") not in "OUST":
         return labels, vocabulary
@@ -128,3 +130,46 @@ def _names(row: Any, number: int) -> list[str]:
                 "names of all labels, or the ids of all"
             )
     return [str(name) for name in names]
+
+
+def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array, int]:
+    """Number the labels of a data set and of a model together, by key.
+
+    Args:
+        model: The model's labels.
+        data: The data set's labels; they keep their ids.
+
+    Returns:
+        int64, L of the model: the joint id of each of the model's labels (those that the data
+        set does not know get ids behind its own); and the number of joint ids.
+    """
+    if model.keys == data.keys:
+        return np.arange(len(model), dtype=np.int64), len(model)
+    id_of_key = {key: number for number, key in enumerate(data.keys)}
+    joint = np.empty(len(model), dtype=np.int64)
+    size = len(data)
+    for number, key in enumerate(model.keys):
+        joint[number] = id_of_key.get(key, -1)
+        if joint[number] < 0:
+            joint[number] = size
+            size += 1
+    return joint, size
+
+
+def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
+    """Labels of a split under the model's numbers; labels it does not know come behind.
+
+    Raises:
+        InputError: The two share no label.
+    """
+    joint, size = joint_ids(dataset.vocabulary, model)
+    if joint.size == 0 or joint.min() >= len(model):
+        raise InputError(
+            "the model and the data have no label in common; was it trained on other data?"
+        )
+    matrix = sp.csr_matrix(
+        (dataset.labels.data, joint[dataset.labels.indices], dataset.labels.indptr),
+        shape=(dataset.n_points, size),
+    )
+    matrix.sort_indices()
+    return matrix

@@ -1,7 +1,4 @@
-"""The full model: encoder, index and classifiers, ranker, calibration, ensemble."""
+"""The full model: encoder, index and classifiers, ranker, calibration, ensemble.
 
-from learned_index.elias.config import EliasConfig
-from learned_index.elias.model import ELIAS
-from learned_index.elias.saving import load_model
-
-__all__ = ["ELIAS", "EliasConfig", "load_model"]
+Import from the modules: configurations and presets (:mod:`.config`, :mod:`.presets`) need no torch.
+"""

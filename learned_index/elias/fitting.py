@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
+from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import (
     default_features,
     dense_vectors,
@@ -22,22 +23,21 @@ from learned_index.elias.request import HeldOut, check_request, held_out, reques
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
 from learned_index.errors import InputError
-from learned_index.index import LearnedGraphIndex
+from learned_index.index.fit import fit_end_to_end
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
-from learned_index.ranking import Combination, SparseRanker
-from learned_index.training import Progress
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.training.checkpoint import CheckpointOptions
+from learned_index.training.events import Progress
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
-
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
-    from learned_index.training import CheckpointOptions
 
 _CHUNK_ROWS = 4096
 
 
 def fit_model(
-    model: ELIAS,
+    model: EliasParts,
     texts: Any,
     labels: Any,
     *,
@@ -100,7 +100,7 @@ def fit_model(
 
 
 def _sparse_features(
-    model: ELIAS, texts: Any, kept: Int64Array, steps: Steps
+    model: EliasParts, texts: Any, kept: Int64Array, steps: Steps
 ) -> sp.csr_matrix | None:
     config = model.config
     if config.ranker == "none" and config.clustering_features == "none":
@@ -120,7 +120,7 @@ def _sparse_features(
 
 
 def _describe(
-    model: ELIAS,
+    model: EliasParts,
     held: HeldOut,
     vectors: list[Any] | None,
     sparse_NV: sp.csr_matrix | None,
@@ -136,7 +136,7 @@ def _describe(
             held.vectors = _held_vectors(model, held, vectors)
 
 
-def _held_vectors(model: ELIAS, held: HeldOut, vectors: list[Any]) -> list[Any]:
+def _held_vectors(model: EliasParts, held: HeldOut, vectors: list[Any]) -> list[Any]:
     if held.rows is not None:
         return [np.asarray(x[held.rows], dtype=np.float32) for x in vectors]
     return list(model.encode(held.texts))
@@ -146,7 +146,7 @@ def _held_vectors(model: ELIAS, held: HeldOut, vectors: list[Any]) -> list[Any]:
 
 
 def _train_on_vectors(
-    model: ELIAS,
+    model: EliasParts,
     vectors: Any,
     kept_NL: sp.csr_matrix,
     sparse_NV: sp.csr_matrix | None,
@@ -186,15 +186,13 @@ def _train_on_vectors(
 
 
 def _train_with_encoders(
-    model: ELIAS,
+    model: EliasParts,
     texts: Any,
     kept_NL: sp.csr_matrix,
     sparse_NV: sp.csr_matrix | None,
     held: HeldOut | None,
     steps: Steps,
 ) -> None:
-    from learned_index.index.fit import fit_end_to_end
-
     total = model.config.n_models
     members: list[LearnedGraphIndex] = []
     encoders: list[Encoder] = [copy.deepcopy(model.encoder) for _ in range(total - 1)]
@@ -219,12 +217,12 @@ def _train_with_encoders(
     model.members, model.encoders = members, encoders
 
 
-def _new_index(model: ELIAS, number: int) -> LearnedGraphIndex:
+def _new_index(model: EliasParts, number: int) -> LearnedGraphIndex:
     training = replace(model.training_config, seed=model.training_config.seed + number)
     return LearnedGraphIndex(model.index_config, training=training)
 
 
-def _clustering(model: ELIAS, sparse_NV: sp.csr_matrix | None) -> sp.csr_matrix | None:
+def _clustering(model: EliasParts, sparse_NV: sp.csr_matrix | None) -> sp.csr_matrix | None:
     return None if model.config.clustering_features == "none" else sparse_NV
 
 
@@ -232,7 +230,7 @@ def _clustering(model: ELIAS, sparse_NV: sp.csr_matrix | None) -> sp.csr_matrix 
 
 
 def _train_ranker(
-    model: ELIAS,
+    model: EliasParts,
     vectors: list[Any],
     sparse_NV: sp.csr_matrix | None,
     kept_NL: sp.csr_matrix,
@@ -260,7 +258,7 @@ def _train_ranker(
 
 
 def training_shortlists(
-    model: ELIAS, vectors: list[Any], kept_NL: sp.csr_matrix, steps: Steps
+    model: EliasParts, vectors: list[Any], kept_NL: sp.csr_matrix, steps: Steps
 ) -> Int64Array:
     """Search the training points: int64 N x R; rows of points that do not train are all -1."""
     labelled = np.flatnonzero(np.diff(kept_NL.indptr))
@@ -275,7 +273,7 @@ def training_shortlists(
     return shortlist_NK
 
 
-def _describe_parts(model: ELIAS) -> None:
+def _describe_parts(model: EliasParts) -> None:
     ranker, calibrator = model.ranker_, model.calibrator_
     model.report_["ranker"] = (
         None if ranker is None else {"n_weights": ranker.n_weights, "bytes": ranker.nbytes}

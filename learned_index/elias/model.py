@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.holdout import holdout_rows
+from learned_index.data.naming import as_vocabulary
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
-from learned_index.elias.ensemble import Shortlist, merge
-from learned_index.elias.points import Points, dense_vectors
+from learned_index.elias.fitting import fit_model
+from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.engine import EngineConfig, LabelIds, SearchEngine
-from learned_index.errors import InputError, NotFittedError
-from learned_index.index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.ranking import Calibrator, Combination, RankerConfig, SparseRanker
-from learned_index.text_index import check_encoder, trained_index
-from learned_index.training import Progress
-from learned_index.training.checkpoint import claimed
-from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
-
-if TYPE_CHECKING:
-    from learned_index.training import CheckpointOptions
+from learned_index.elias.request import rows_to_hold_out
+from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
+from learned_index.encoding import check_encoder
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
+from learned_index.errors import InputError
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.labels import LabelIds
+from learned_index.persistence import Manifest, Saved
+from learned_index.ranking.config import RankerConfig
+from learned_index.training.checkpoint import CheckpointOptions, claimed
+from learned_index.training.events import Progress
+from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
 Validation = Dataset | tuple[Points, sp.csr_matrix]
-_LEAST_HELD_OUT = 100
 
 
-class ELIAS:
+class ELIAS(EliasParts, Saved):
     """Encoder, learned index and label classifiers, with a ranker and calibrated probabilities.
 
     The index (one, or several with different clusterings whose probabilities are averaged) finds
@@ -48,7 +51,8 @@ class ELIAS:
         index: Configuration of the index, or an index that is fitted on vectors of this encoder
             already: then :meth:`fit` trains ranker and calibrator only.
         training: How the index (and the encoder) is trained.
-        ranker: How the ranker is trained.
+        ranker: How the ranker is trained; ``"none"``: the index alone ranks, and its probabilities
+            are the scores.
         config: What the model consists of.
         features: Makes the sparse features of ranker and clustering; None: tf-idf of texts, the
             rows themselves (weighted by idf, length 1) for sparse features.
@@ -83,62 +87,66 @@ class ELIAS:
         index: IndexConfig | LearnedGraphIndex | None = None,
         *,
         training: TrainingConfig | None = None,
-        ranker: RankerConfig | None = None,
+        ranker: RankerConfig | Literal["none"] | None = None,
         config: EliasConfig | None = None,
         features: Encoder | None = None,
     ) -> None:
-        self.config = EliasConfig.given(config)
+        config = EliasConfig.given(config)
+        if isinstance(ranker, str):
+            config, ranker = replace(config, ranker=ranker), None
+        given = index if isinstance(index, LearnedGraphIndex) else None
+        if given is not None and config.n_models != 1:
+            raise InputError(
+                f"n_models is {config.n_models}, but one fitted index was given; give an "
+                "IndexConfig to train several"
+            )
         check_encoder(encoder)
-        self.encoder = encoder
-        self.encoders: list[Encoder] = [encoder]
-        self.features = features
-        self.ranker_config = RankerConfig.given(ranker)
-        self.given_index: LearnedGraphIndex | None = None
-        self.index_config: IndexConfig
-        if isinstance(index, LearnedGraphIndex):
-            self.given_index = index
-            self.index_config = index.config
-            self.training_config = training or index.training_config
-            if self.config.n_models != 1:
-                raise InputError(
-                    f"n_models is {self.config.n_models}, but one fitted index was given; give an "
-                    "IndexConfig to train several"
-                )
-        else:
-            self.index_config = IndexConfig.given(index)
-            self.training_config = TrainingConfig.given(training)
-        self.members: Sequence[LearnedGraphIndex | SearchEngine] = []
-        self.ranker_: SparseRanker | None = None
-        self.combination = Combination()
-        self.calibrator_: Calibrator | None = None
-        self.vocabulary = LabelVocabulary([])
-        self.label_counts: Int64Array | None = None
-        self.n_points = 0
-        self.report_: dict[str, Any] = {}
+        super().__init__(
+            encoder,
+            config=config,
+            index_config=index.config
+            if isinstance(index, LearnedGraphIndex)
+            else IndexConfig.given(index),
+            training_config=TrainingConfig.given(
+                given.training_config if given is not None and training is None else training
+            ),
+            ranker_config=RankerConfig.given(ranker),
+            features=features,
+        )
+        self.given_index = given
+
+    @classmethod
+    def from_parts(
+        cls,
+        encoder: Encoder,
+        index: LearnedGraphIndex | SearchEngine,
+        vocabulary: LabelVocabulary | Sequence[str],
+        *,
+        label_counts: Int64Array | None = None,
+        n_points: int = 0,
+    ) -> Self:
+        """Put an encoder before an index that is trained already: a model without a ranker.
+
+        Args:
+            encoder: Fitted; the index was trained on its vectors.
+            index: The index, or a search engine made of one.
+            vocabulary: Names of the index's labels.
+            label_counts: int64, L. Training points of each label (for propensities); None:
+                unknown.
+            n_points: Training points in all.
+
+        Raises:
+            InputError: Dimensions or numbers of labels do not fit together.
+        """
+        model = cls(encoder, ranker="none")
+        model.members = [index]
+        names = as_vocabulary(vocabulary)
+        assert names is not None
+        model.vocabulary, model.label_counts, model.n_points = names, label_counts, n_points
+        check_parts(model)
+        return model
 
     # -- what it is -----------------------------------------------------------------------------
-
-    @property
-    def index(self) -> LearnedGraphIndex | SearchEngine:
-        """The index of the first member, or its search engine in a compiled model."""
-        self._require_fitted()
-        return self.members[0]
-
-    @property
-    def n_labels(self) -> int:
-        """Number of labels L."""
-        return self.index.n_labels
-
-    @property
-    def has_own_encoders(self) -> bool:
-        """Whether each member has its own, trained encoder."""
-        return len(self.encoders) > 1
-
-    def _require_fitted(self) -> None:
-        if not self.members:
-            raise NotFittedError(
-                "the model is not trained; call fit(texts, labels) or from_pretrained(...)"
-            )
 
     def __repr__(self) -> str:
         state = f"{len(self.members)} members" if self.members else "not fitted"
@@ -150,10 +158,8 @@ class ELIAS:
         Raises:
             InputError: It is compiled already.
         """
-        self._require_fitted()
-        engines = [trained_index(member).to_engine(config) for member in self.members]
         model = copy.copy(self)
-        model.members = engines
+        model.members = [index.to_engine(config) for index in self.trained_members()]
         return model
 
     # -- training -------------------------------------------------------------------------------
@@ -171,13 +177,7 @@ class ELIAS:
         Returns:
             int64, sorted.
         """
-        config = self.config
-        labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
-        if config.validation_fraction == 0:
-            return np.empty(0, dtype=np.int64)
-        least = min(_LEAST_HELD_OUT, labelled / 10)
-        size = int(min(config.validation_limit, max(least, config.validation_fraction * labelled)))
-        return holdout_rows(labels_NL, size, seed=self.training_config.seed)
+        return rows_to_hold_out(self, labels_NL)
 
     def fit(
         self,
@@ -221,8 +221,6 @@ class ELIAS:
                 configuration that the data cannot serve.
             TrainingInterrupted: ``checkpoint`` asked to stop; the state is saved.
         """
-        from learned_index.elias.fitting import fit_model
-
         with claimed(checkpoint):
             fit_model(
                 self,
@@ -239,24 +237,36 @@ class ELIAS:
 
     # -- prediction -----------------------------------------------------------------------------
 
-    def encode(self, texts: Points) -> list[Float32Array]:
-        """Encode texts: float32 B x D, for each of :attr:`encoders`."""
-        return [dense_vectors(encoder, texts) for encoder in self.encoders]
-
-    def predict(self, texts: Points, k: int = 10) -> list[list[tuple[str, float]]]:
-        """Find the best k labels of each text.
+    def predict(
+        self,
+        texts: Points,
+        k: int = 10,
+        *,
+        allow: LabelIds | Sequence[str] | None = None,
+        deny: LabelIds | Sequence[str] | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Find the best k labels of each text, as names.
 
         Args:
             texts: B texts, or CSR B x F. A blank one has no answer, nor has one without a word
                 (or a feature) that the encoder knows.
             k: Labels wanted.
+            allow: The only labels to find: ids, names, or a mask of L booleans; None: all.
+            deny: Labels not to find; wins over ``allow``.
 
         Returns:
             For each text at most k pairs (label name, ranking score), best first.
         """
-        return self._named(self.search(texts, k))
+        return self._named(self.search(texts, k, allow=allow, deny=deny))
 
-    def predict_proba(self, texts: Points, k: int = 10) -> list[list[tuple[str, float]]]:
+    def predict_proba(
+        self,
+        texts: Points,
+        k: int = 10,
+        *,
+        allow: LabelIds | Sequence[str] | None = None,
+        deny: LabelIds | Sequence[str] | None = None,
+    ) -> list[list[tuple[str, float]]]:
         """Return the labels of :meth:`predict` in the same order, with calibrated probabilities.
 
         The order is that of the ranking score; a probability may be higher than the one before.
@@ -264,7 +274,7 @@ class ELIAS:
         Raises:
             InputError: The model was trained without calibration.
         """
-        return self._named(self.search(texts, k, score="probability"))
+        return self._named(self.search(texts, k, score="probability", allow=allow, deny=deny))
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
         return [
@@ -312,10 +322,10 @@ class ELIAS:
             Ids B x k and scores B x k, padded with -1 and -inf.
 
         Raises:
-            InputError: A single string, k below 1, no calibration for ``"probability"``, or
-                labels allowed or denied in a model that is not compiled.
+            InputError: A single string, k below 1, no calibration for ``"probability"``, labels
+                that do not exist.
         """
-        self._require_fitted()
+        self.require_fitted()
         return predict_points(
             self,
             texts,
@@ -323,72 +333,33 @@ class ELIAS:
             vectors=vectors,
             sparse=sparse,
             score=score,
-            knobs={"beam_width": beam_width, "shortlist_size": shortlist_size},
-            allow=allow,
-            deny=deny,
+            options={
+                "beam_width": beam_width,
+                "shortlist_size": shortlist_size,
+                "allow": allow,
+                "deny": deny,
+            },
         )
-
-    def shortlist(
-        self,
-        vectors: Sequence[Any],
-        width: int,
-        *,
-        members: Sequence[LearnedGraphIndex | SearchEngine] | None = None,
-        beam_width: int | None = None,
-        shortlist_size: int | None = None,
-    ) -> tuple[Shortlist, Shortlist]:
-        """Search all members and average their probabilities.
-
-        Args:
-            vectors: B x D of each encoder.
-            width: Labels wanted in the wide shortlist, at least ``rerank_size``.
-            members: What is searched; None: the model's members.
-            beam_width: Clusters explored; None: the trained value.
-            shortlist_size: Labels scored; None: the trained value.
-
-        Returns:
-            The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
-            does not depend on ``width``.
-        """
-        size = self.config.rerank_size
-        each = size if len(self.members) == 1 else 2 * size
-        results = [
-            member.search(
-                vectors[min(number, len(vectors) - 1)],
-                max(each, width),
-                beam_width=beam_width,
-                shortlist_size=shortlist_size,
-            )
-            for number, member in enumerate(self.members if members is None else members)
-        ]
-        head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
-        return head, head if width <= size else merge(results, max(each, width))
 
     # -- persistence ----------------------------------------------------------------------------
 
-    def save_pretrained(self, directory: Path | str, *, overwrite: bool = False) -> None:
-        """Write the model as one directory: complete, or not at all.
+    def _require_complete(self) -> None:
+        self.require_fitted()
 
-        Args:
-            directory: Where; its parents are made.
-            overwrite: Replace a directory that is there.
-
-        Raises:
-            InputError: It exists and ``overwrite`` is false.
-        """
-        from learned_index.elias.saving import save_model
-
-        self._require_fitted()
-        save_model(self, Path(directory), overwrite=overwrite)
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return write_model(self, folder)
 
     @classmethod
-    def from_pretrained(cls, directory: Path | str) -> Self:
-        """Read what :meth:`save_pretrained` wrote.
-
-        Raises:
-            ModelFormatError: Not such a model, or truncated, edited or newer.
-            MissingExtraError: The package that brings one of its encoders is not installed.
-        """
-        from learned_index.elias.saving import read_model
-
-        return read_model(cls, Path(directory))
+    def _read(cls, manifest: Manifest) -> Self:
+        encoders, members, config = read_members(manifest)
+        first = members[0]
+        trained = first if isinstance(first, LearnedGraphIndex) else None
+        model = cls(
+            encoders[0],
+            None if trained is None else trained.config,
+            training=None if trained is None else trained.training_config,
+            config=config,
+        )
+        model.encoders, model.members = encoders, members
+        read_rest(model, manifest)
+        return model

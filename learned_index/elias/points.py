@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
+from learned_index.encoding import encoder_class, sparse_vectors
 from learned_index.errors import InputError
-from learned_index.text_index import encoder_class, sparse_vectors
 from learned_index.types import Encoder, Float32Array, Int64Array
 
 Points = Sequence[str] | sp.csr_matrix

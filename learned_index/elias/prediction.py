@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
+from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
-from learned_index.engine import LabelIds, SearchEngine
 from learned_index.errors import InputError
-from learned_index.index import LearnedGraphIndex
 from learned_index.inputs.numbers import check_result_size, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
-from learned_index.text_index import restricted
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
-
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
 
 Score = Literal["ranking", "probability", "index"]
 _CHUNK_ROWS = 2048
+"""Queries at a time: [queries x labels] arrays stay small, whatever is asked."""
+
+
+class SearchOptions(TypedDict):
+    """How the members search: the keyword arguments of their ``search``."""
+
+    beam_width: int | None
+    shortlist_size: int | None
+    allow: Any
+    deny: Any
 
 
 def predict_points(
-    model: ELIAS,
+    model: EliasParts,
     texts: Points,
     k: int,
     *,
     vectors: Any | None,
     sparse: sp.csr_matrix | None,
     score: Score,
-    knobs: Mapping[str, int | None],
-    allow: LabelIds | Sequence[str] | None,
-    deny: LabelIds | Sequence[str] | None,
+    options: SearchOptions | None = None,
 ) -> SearchResult:
-    """See :meth:`ELIAS.search`; ``knobs``: ``beam_width`` and ``shortlist_size``."""
+    """See :meth:`ELIAS.search`."""
     rows = n_rows(texts)
     k = whole_number(k, "k")
     check_result_size(k, n_rows=rows, n_labels=model.n_labels)
@@ -48,9 +51,11 @@ def predict_points(
             "this model was trained without calibration; use predict, or train with "
             "calibration and points to hold out"
         )
-    members = [
-        restricted(member, model.vocabulary, allow=allow, deny=deny) for member in model.members
-    ]
+    given: SearchOptions = options or {
+        "beam_width": None, "shortlist_size": None, "allow": None, "deny": None
+    }  # fmt: skip
+    given["allow"] = ids_of(given["allow"], model.vocabulary)
+    given["deny"] = ids_of(given["deny"], model.vocabulary)
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
@@ -65,15 +70,14 @@ def predict_points(
             None if sparse is None else sparse[part],
             k,
             score,
-            members,
-            knobs,
+            given,
         )
     silent = unanswerable_rows(texts, all_vectors)
     ids[silent], scores[silent] = PAD_ID, PAD_SCORE
     return SearchResult(ids, scores)
 
 
-def _given_vectors(model: ELIAS, texts: Points, vectors: Any | None) -> list[Any]:
+def _given_vectors(model: EliasParts, texts: Points, vectors: Any | None) -> list[Any]:
     if n_rows(texts) == 0:
         return [np.empty((0, member.dim), np.float32) for member in model.members[:1]]
     if vectors is None:
@@ -91,16 +95,15 @@ def _given_vectors(model: ELIAS, texts: Points, vectors: Any | None) -> list[Any
 
 
 def _predict_rows(
-    model: ELIAS,
+    model: EliasParts,
     vectors: list[Any],
     sparse: sp.csr_matrix | None,
     k: int,
     score: Score,
-    members: Sequence[LearnedGraphIndex | SearchEngine],
-    knobs: Mapping[str, int | None],
+    options: SearchOptions,
 ) -> tuple[Int64Array, Float32Array]:
     size = model.config.rerank_size
-    head, wide = model.shortlist(vectors, k, members=members, **knobs)
+    head, wide = model.shortlist(vectors, k, **options)
     tail = followed_by(head.ids, wide, k - size) if k > size else None
     q_BK = _margins(model, sparse, vectors[0], head.ids, score)
     rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
@@ -124,7 +127,7 @@ def _predict_rows(
 
 
 def _margins(
-    model: ELIAS, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
+    model: EliasParts, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
 ) -> Float32Array | None:
     """Margins q of the ranker; None where the order is that of the index."""
     if model.ranker_ is None or score == "index":
@@ -133,7 +136,9 @@ def _margins(
     return model.ranker_.score(sparse, x_BD, ids)
 
 
-def _probability(model: ELIAS, shortlist: Shortlist, q_BK: Float32Array | None) -> Float32Array:
+def _probability(
+    model: EliasParts, shortlist: Shortlist, q_BK: Float32Array | None
+) -> Float32Array:
     assert model.calibrator_ is not None and model.label_counts is not None
     q = np.zeros_like(shortlist.p) if q_BK is None else q_BK
     found = model.calibrator_.probability(shortlist.p, q, shortlist.ids, model.label_counts)

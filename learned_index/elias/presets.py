@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 from learned_index.elias.config import EliasConfig
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.ranking import RankerConfig
+from learned_index.ranking.config import RankerConfig
 
 MOST_FEATURES_AS_THEY_ARE = 512
 Command = Literal["train-index", "train"]
@@ -202,29 +202,6 @@ def preset_encoder(name: str, *, n_features: int | None) -> str:
     return "features" if n_features <= MOST_FEATURES_AS_THEY_ARE else "lsa"
 
 
-def preset_configs(
-    name: str,
-    *,
-    index: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-) -> tuple[IndexConfig, TrainingConfig]:
-    """Build the configurations of a preset of ``li train-index``.
-
-    Args:
-        name: A key of :data:`PRESETS`.
-        index: Values of :class:`IndexConfig` that take precedence over the preset's.
-        training: Values of :class:`TrainingConfig` that take precedence over the preset's.
-
-    Raises:
-        InputError: No such preset, or an unknown or unusable value.
-    """
-    preset = _find(name)
-    return (
-        IndexConfig.from_dict({**preset["index"], **(index or {})}),
-        TrainingConfig.from_dict({**preset["training"], **(training or {})}),
-    )
-
-
 def model_configs(
     name: str,
     *,
@@ -234,7 +211,7 @@ def model_configs(
     ranker: Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
 ) -> ModelConfigs:
-    """Build the configurations of a preset of ``li train`` for data of a size.
+    """Build the configurations of a preset for data of a size.
 
     Args:
         name: A key of :data:`PRESETS`.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
+from learned_index.data.holdout import holdout_rows
 from learned_index.data.naming import named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import take
 from learned_index.elias.steps import data_key
 from learned_index.errors import InputError
@@ -19,10 +22,9 @@ from learned_index.index.fit import validation_pair
 from learned_index.inputs.points import n_rows
 from learned_index.types import Int64Array
 
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
-
 logger = logging.getLogger(__name__)
+
+_LEAST_HELD_OUT = 100
 
 
 @dataclass
@@ -41,7 +43,7 @@ class HeldOut:
 
 
 def held_out(
-    model: ELIAS,
+    model: EliasParts,
     texts: Any,
     labels_NL: sp.csr_matrix,
     vocabulary: LabelVocabulary,
@@ -67,7 +69,7 @@ def held_out(
     if validation is None:
         if vectors is not None:
             raise InputError("got validation_embeddings without validation; give both or neither")
-        rows = model.held_out_rows(labels_NL)
+        rows = rows_to_hold_out(model, labels_NL)
         if not len(rows):
             return None
         return HeldOut(take(texts, rows), labels_NL[rows], rows=rows)
@@ -90,8 +92,19 @@ def held_out(
     return HeldOut(points, truth_BL, vectors=None if vectors is None else [vectors])
 
 
+def rows_to_hold_out(model: EliasParts, labels_NL: sp.csr_matrix) -> Int64Array:
+    """See :meth:`ELIAS.held_out_rows`."""
+    config = model.config
+    labelled = int(np.count_nonzero(np.diff(labels_NL.indptr)))
+    if config.validation_fraction == 0:
+        return np.empty(0, dtype=np.int64)
+    least = min(_LEAST_HELD_OUT, labelled / 10)
+    size = int(min(config.validation_limit, max(least, config.validation_fraction * labelled)))
+    return holdout_rows(labels_NL, size, seed=model.training_config.seed)
+
+
 def check_request(
-    model: ELIAS,
+    model: EliasParts,
     labels_NL: sp.csr_matrix,
     held: HeldOut | None,
     *,
@@ -145,7 +158,9 @@ def check_request(
         logger.info("nothing is held out (%s): no validation and no calibration", why)
 
 
-def request_key(model: ELIAS, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None) -> str:
+def request_key(
+    model: EliasParts, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None
+) -> str:
     """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
     settings = {
         "encoder": model.encoder.kind,

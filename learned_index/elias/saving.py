@@ -3,82 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
+from learned_index.elias.parts import EliasParts
+from learned_index.encoding import encoder_class
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index import LearnedGraphIndex
-from learned_index.index.saving import open_index
+from learned_index.index.learned_graph_index import LearnedGraphIndex, open_index
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import (
-    atomic_directory,
-    read_manifest,
-    reading_model,
-    save_arrays,
-    saved_kind,
-    write_manifest,
-)
-from learned_index.ranking import Calibrator, Combination, SparseRanker
-from learned_index.text_index import TextIndex, encoder_class, load_label_counts
+from learned_index.persistence import Manifest, load_arrays, save_arrays
+from learned_index.persistence.contents import require_layout, require_range
+from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.types import Encoder, Int64Array
 
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
-
-Model = TypeVar("Model", bound="ELIAS")
 _COUNTS = "counts.safetensors"
 
 
 def index_directory(model: Path | str) -> Path:
-    """Return where the (first) index of a saved model lies, of either kind of model."""
-    model = Path(model)
-    return model / "index" if (model / "index").is_dir() else model / "member_0" / "index"
+    """Return where the (first) index of a saved model lies."""
+    return Path(model) / "member_0" / "index"
 
 
-def save_model(model: ELIAS, directory: Path, *, overwrite: bool) -> None:
-    """See :meth:`ELIAS.save_pretrained`."""
+def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
+    """Write the parts of a model, and return the rest of it for the manifest (JSON-able)."""
+    for number, member in enumerate(model.members):
+        member.save_pretrained(folder / f"member_{number}" / "index")
+        if model.has_own_encoders:
+            _save_encoder(model.encoders[number], folder / f"member_{number}" / "encoder")
+    if not model.has_own_encoders:
+        _save_encoder(model.encoder, folder / "encoder")
+    # Features that served the clustering alone are not needed for search.
+    features = None if model.ranker_ is None else model.features
+    if features is not None:
+        _save_encoder(features, folder / "features")
+    if model.ranker_ is not None:
+        model.ranker_.save_pretrained(folder / "ranker")
+    if model.calibrator_ is not None:
+        model.calibrator_.save_pretrained(folder / "calibrator")
+    model.vocabulary.save(folder)
+    if model.label_counts is not None:
+        save_arrays(folder / _COUNTS, {"label_counts": model.label_counts.astype(np.int64)})
     report = {name: value for name, value in model.report_.items() if name != "seconds"}
-    with atomic_directory(directory, overwrite=overwrite) as temporary:
-        for number, member in enumerate(model.members):
-            folder = temporary / f"member_{number}"
-            folder.mkdir()
-            member.save_pretrained(folder / "index")
-            if model.has_own_encoders:
-                _save_part(model.encoders[number], folder / "encoder")
-        if not model.has_own_encoders:
-            _save_part(model.encoder, temporary / "encoder")
-        for part, name in (
-            (model.features, "features"),
-            (model.ranker_, "ranker"),
-            (model.calibrator_, "calibrator"),
-        ):
-            if part is not None:
-                _save_part(part, temporary / name)
-        model.vocabulary.save(temporary)
-        assert model.label_counts is not None
-        save_arrays(temporary / _COUNTS, {"label_counts": model.label_counts.astype(np.int64)})
-        write_manifest(
-            temporary,
-            kind=model.kind,
-            config={
-                "model": model.config.to_dict(),
-                "n_points": int(model.n_points),
-                "n_members": len(model.members),
-                "encoders": [encoder.kind for encoder in model.encoders],
-                "features": None if model.features is None else model.features.kind,
-                "has_ranker": model.ranker_ is not None,
-                "has_calibrator": model.calibrator_ is not None,
-                "combination": model.combination.to_dict(),
-                "report": _plain(report),
-            },
-        )
+    return {
+        "model": model.config.to_dict(),
+        "n_points": int(model.n_points),
+        "n_members": len(model.members),
+        "encoders": [encoder.kind for encoder in model.encoders],
+        "features": None if features is None else features.kind,
+        "has_ranker": model.ranker_ is not None,
+        "has_calibrator": model.calibrator_ is not None,
+        "combination": model.combination.to_dict(),
+        "report": _plain(report),
+    }
 
 
-def _save_part(part: Any, folder: Path) -> None:
-    folder.mkdir()
-    part.save_pretrained(folder)
+def _save_encoder(encoder: Encoder, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    encoder.save_pretrained(folder)
 
 
 def _plain(value: Any) -> Any:
@@ -94,75 +81,91 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def read_model(cls: type[Model], directory: Path) -> Model:
-    """See :meth:`ELIAS.from_pretrained`."""
-    manifest = read_manifest(directory, kind=cls.kind)
-    with reading_model(directory, "model"):
-        config = manifest.config
-        own = len(config["encoders"]) > 1
-        if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
-            raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
-        encoders = [
-            encoder_class(kind).from_pretrained(
-                directory / (f"member_{number}" if own else ".") / "encoder"
-            )
-            for number, kind in enumerate(config["encoders"])
-        ]
-        members = [
-            open_index(directory / f"member_{n}" / "index", verify=False)
-            for n in range(whole_number(config["n_members"], "n_members"))
-        ]
-        model = cls(
-            encoders[0],
-            members[0].config if isinstance(members[0], LearnedGraphIndex) else None,
-            training=getattr(members[0], "training_config", None),
-            config=EliasConfig.from_dict(config["model"]),
+class SavedModel(NamedTuple):
+    """Of a saved model: what it is made with.
+
+    Attributes:
+        encoders: One, or one for each member.
+        members: Indexes or engines.
+        config: What the model consists of.
+    """
+
+    encoders: list[Encoder]
+    members: list[LearnedGraphIndex | SearchEngine]
+    config: EliasConfig
+
+
+def read_members(manifest: Manifest) -> SavedModel:
+    """Read encoders, indexes and configuration of a saved model."""
+    directory, config = manifest.directory, manifest.config
+    own = len(config["encoders"]) > 1
+    if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
+        raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
+    encoders = [
+        encoder_class(kind).from_pretrained(
+            directory / (f"member_{number}" if own else ".") / "encoder"
         )
-        model.encoders, model.members = encoders, members
-        if config["features"] is not None:
-            model.features = encoder_class(config["features"]).from_pretrained(
-                directory / "features"
-            )
-        if config["has_ranker"]:
-            model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
-            model.ranker_config = model.ranker_.config
-        model.combination = Combination.from_dict(config["combination"])
-        if config["has_calibrator"]:
-            model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
-        model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
-        model.label_counts = load_label_counts(manifest.file(_COUNTS), len(model.vocabulary))
-        model.n_points = whole_number(config["n_points"], "n_points", low=0)
-        model.report_ = dict(config["report"])
-        _check_fit(model)
-    return model
+        for number, kind in enumerate(config["encoders"])
+    ]
+    members = [
+        open_index(directory / f"member_{number}" / "index", verify=False)
+        for number in range(whole_number(config["n_members"], "n_members"))
+    ]
+    return SavedModel(encoders, members, EliasConfig.from_dict(config["model"]))
 
 
-def _check_fit(model: ELIAS) -> None:
+def read_rest(model: EliasParts, manifest: Manifest) -> None:
+    """Give a model that has its members ranker, calibrator, vocabulary and figures.
+
+    Raises:
+        InputError: The parts do not belong together.
+    """
+    directory, config = manifest.directory, manifest.config
+    if config["features"] is not None:
+        features = encoder_class(config["features"])
+        model.features = features.from_pretrained(directory / "features")
+    if config["has_ranker"]:
+        model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
+        model.ranker_config = model.ranker_.config
+    model.combination = Combination.from_dict(config["combination"])
+    if config["has_calibrator"]:
+        model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
+    model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
+    if _COUNTS in manifest.files:
+        n_labels = len(model.vocabulary)
+        model.label_counts = _label_counts(manifest.file(_COUNTS), n_labels)
+    model.n_points = whole_number(config["n_points"], "n_points", low=0)
+    model.report_ = dict(config["report"])
+    check_parts(model)
+
+
+def _label_counts(path: Path, n_labels: int) -> Int64Array:
+    """Training points of each label, int64 L."""
+    arrays = load_arrays(path)
+    require_layout(arrays, {"label_counts": (np.int64, (n_labels,))})
+    require_range("label_counts", arrays["label_counts"], 0, 1 << 62)
+    return arrays["label_counts"]
+
+
+def check_parts(model: EliasParts) -> None:
     """Raise :class:`InputError` where the parts of a model do not belong together."""
     n_labels = len(model.vocabulary)
     for number, member in enumerate(model.members):
         encoder = model.encoders[number if model.has_own_encoders else 0]
         if encoder.dim != member.dim:
-            raise InputError(f"an encoder makes {encoder.dim} dimensions, its index {member.dim}")
+            raise InputError(
+                f"the encoder makes {encoder.dim}-dimensional vectors, the index expects "
+                f"{member.dim}; use the encoder that the index was trained with"
+            )
         if member.n_labels != n_labels:
-            raise InputError(f"an index has {member.n_labels} labels, the vocabulary {n_labels}")
+            raise InputError(
+                f"the vocabulary names {n_labels} labels, the index has {member.n_labels}"
+            )
     ranker, features = model.ranker_, model.features
     if ranker is not None:
         if features is None or features.dim != ranker.n_features_:
             raise InputError("the ranker and the sparse features do not fit together")
         if ranker.n_labels != n_labels or ranker.dim_ != model.encoders[0].dim:
             raise InputError("the ranker is that of another model")
-
-
-def load_model(directory: Path | str) -> TextIndex | ELIAS:
-    """Load a saved model of either kind: what ``li train-index`` or ``li train`` wrote.
-
-    Raises:
-        ModelFormatError: No such model, or truncated, edited or newer.
-        MissingExtraError: The package that brings its encoder is not installed.
-    """
-    from learned_index.elias.model import ELIAS
-
-    if saved_kind(directory) == ELIAS.kind:
-        return ELIAS.from_pretrained(directory)
-    return TextIndex.from_pretrained(directory)
+        if model.calibrator_ is not None and model.label_counts is None:
+            raise InputError("a calibrated model knows the training points of its labels")

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
-from learned_index.index import LearnedGraphIndex
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.persistence import (
     MANIFEST_NAME,
     atomic_directory,
@@ -35,13 +35,13 @@ from learned_index.persistence import (
     write_json,
     write_manifest,
 )
-from learned_index.ranking import SparseRanker
-from learned_index.training import Progress, TrainingEvent
+from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.processes import is_first_process
 from learned_index.types import Encoder
 
 if TYPE_CHECKING:
-    from learned_index.training import CheckpointOptions
+    from learned_index.training.checkpoint import CheckpointOptions
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +204,7 @@ class Steps:
         """Keep a trained ranker."""
         target = self._finished("ranker")
         if target is not None:
-            with atomic_directory(target, overwrite=True) as temporary:
-                ranker.save_pretrained(temporary)
+            ranker.save_pretrained(target, overwrite=True)
 
     def kept_ranker(self) -> SparseRanker | None:
         """Return the kept ranker; None: there is none."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learned_index.elias.parts import EliasParts
+from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.request import HeldOut
 from learned_index.elias.steps import Steps
 from learned_index.errors import InputError
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
-from learned_index.ranking import Calibrator, Combination
-
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
+from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.combination import Combination
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ _METRIC_WIDTH = 100
 _ENOUGH_TO_COMBINE = 100
 
 
-def validate(model: ELIAS, held: HeldOut, steps: Steps) -> None:
+def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
     """Calibrate on the held-out points and measure on them, with and without the ranker."""
     assert held.vectors is not None and model.label_counts is not None
     with steps.step("calibration"):
@@ -32,8 +31,13 @@ def validate(model: ELIAS, held: HeldOut, steps: Steps) -> None:
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
             name: evaluate(
-                model.search(
-                    held.texts, _METRIC_WIDTH, vectors=held.vectors, sparse=held.sparse, score=score
+                predict_points(
+                    model,
+                    held.texts,
+                    _METRIC_WIDTH,
+                    vectors=held.vectors,
+                    sparse=held.sparse,
+                    score=score,
                 ),
                 held.labels,
                 propensities=propensities,
@@ -42,7 +46,7 @@ def validate(model: ELIAS, held: HeldOut, steps: Steps) -> None:
         }
 
 
-def _calibrate(model: ELIAS, held: HeldOut) -> None:
+def _calibrate(model: EliasParts, held: HeldOut) -> None:
     """Learn the combination of p and q, and the probabilities, from the held-out points."""
     assert held.vectors is not None and model.label_counts is not None
     config = model.config
@@ -68,8 +72,8 @@ def _calibrate(model: ELIAS, held: HeldOut) -> None:
     model.calibrator_ = calibrator
 
 
-def _rankings(model: ELIAS) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [("without_ranker", "index")]
+def _rankings(model: EliasParts) -> list[tuple[str, Score]]:
+    found: list[tuple[str, Score]] = [("without_ranker", "index")]
     if model.ranker_ is not None:
         found.append(("with_ranker", "ranking"))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
-from learned_index.inputs.labels import LabelIds, label_ids, label_mask
+from learned_index.inputs.labels import LabelIds, label_ids, wanted_labels
 from learned_index.kernels.engine_filter import edges_to
 
 MOST_DENIED = 1 / 8
@@ -31,10 +31,7 @@ def restricted_arrays(
     Raises:
         InputError: Ids that do not exist, or a mask of another length.
     """
-    n_ids = int(arrays.label_ids_L.max()) + 1
-    wanted = np.ones(n_ids, bool) if allow is None else label_mask(allow, n_ids, name="allow")
-    if deny is not None:
-        wanted &= ~label_mask(deny, n_ids, name="deny")
+    wanted = wanted_labels(allow, deny, int(arrays.label_ids_L.max()) + 1)
     offsets, labels, weights = edges_to(
         arrays.edge_offsets_C1,
         arrays.edge_labels_E,

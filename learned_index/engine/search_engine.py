@@ -7,10 +7,11 @@ from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 import torch
 
 from learned_index.engine.arrays import EngineArrays
@@ -18,19 +19,17 @@ from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
+from learned_index.engine.mapping import KIND, Source, open_array
+from learned_index.engine.tuning import Tuning, tune
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
 from learned_index.kernels.engine_search import scratch_bytes, search_rows
 from learned_index.kernels.parallel import run_ranges, split_evenly, survive_forks
+from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
 from learned_index.types import DenseMatrix, SearchResult
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
-
-    from learned_index.engine.tuning import Tuning
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PLACES = np.empty(0, np.int32)
@@ -55,7 +54,7 @@ class Work(NamedTuple):
     n_bytes: float
 
 
-class SearchEngine:
+class SearchEngine(Saved):
     """Search of one trained index, laid out for speed; nothing of it can be changed.
 
     Made by :meth:`LearnedGraphIndex.to_engine` or :meth:`from_pretrained`. Labels are found as by
@@ -72,6 +71,8 @@ class SearchEngine:
     Raises:
         InputError: Arrays that do not fit together.
     """
+
+    kind: ClassVar[str] = KIND
 
     def __init__(
         self,
@@ -380,34 +381,38 @@ class SearchEngine:
         See :func:`learned_index.engine.tuning.tune`; ``engine.with_knobs(**tuning.knobs)`` takes
         them over.
         """
-        from learned_index.engine.tuning import tune
-
         return tune(self, queries, truth, recall=recall, k=k)
 
     # -- persistence ----------------------------------------------------------------------------
 
-    def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the engine into a directory: one .npy file for each array, and a manifest.
-
-        Raises:
-            InputError: The directory exists and is not empty, and ``overwrite`` is false.
-        """
-        from learned_index.engine.saving import save_engine
-
-        save_engine(self, Path(directory), overwrite=overwrite)
+    def _write(self, folder: Path) -> dict[str, Any]:
+        for name, array in self.arrays.named().items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        return {
+            "engine": self.config.to_dict(),
+            "constants": self.constants._asdict(),
+            "complete": self.is_partial,
+        }
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, verify: bool = False) -> SearchEngine:
+    def from_pretrained(cls, directory: str | Path, *, verify: bool = False) -> Self:
         """Open what :meth:`save_pretrained` wrote; the arrays are mapped, not read.
 
-        Args:
-            directory: The saved engine.
-            verify: Check the files' checksums too, which reads all of them; sizes, shapes and
-                ids are always checked.
+        Sizes, shapes and ids are checked. Checksums are not unless ``verify`` asks for it: that
+        would read all of the files.
 
         Raises:
             ModelFormatError: Not a saved engine, truncated, edited, or from a newer version.
         """
-        from learned_index.engine.saving import load_engine
+        return super().from_pretrained(directory, verify=verify)
 
-        return load_engine(Path(directory), verify=verify)
+    @classmethod
+    def _read(cls, manifest: Manifest) -> Self:
+        arrays = {name: open_array(manifest.file(f"{name}.npy")) for name in EngineArrays.names()}
+        source = Source(manifest.directory.resolve(), manifest.digest)
+        return cls(
+            EngineArrays(**arrays, source=source),
+            EngineConfig.from_dict(manifest.config["engine"]),
+            Constants(**manifest.config["constants"]),
+            complete=bool(manifest.config["complete"]),
+        )

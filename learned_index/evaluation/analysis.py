@@ -23,7 +23,7 @@ from learned_index.evaluation.edges import (
 from learned_index.types import Int64Array, SearchResult
 
 if TYPE_CHECKING:
-    from learned_index.index import LearnedGraphIndex
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 EDGE_THRESHOLD = 0.25
 """An edge above this weight counts as "the label is in the cluster", unless the caller says."""
@@ -92,6 +92,24 @@ class IndexAnalysis:
                 for graph in self.graphs
             ],
         }
+
+    def histogram_rows(self) -> list[dict[str, Any]]:
+        """Rows for a table: how many edges of each index weigh so much."""
+        rows = []
+        for number, graph in enumerate(self.graphs):
+            bins = graph.distribution
+            for low, high, count in zip(
+                bins.bin_edges[:-1], bins.bin_edges[1:], bins.bin_counts, strict=True
+            ):
+                rows.append(
+                    {
+                        "model": number + 1,
+                        "weight_from": round(float(low), 6),
+                        "weight_to": round(float(high), 6),
+                        "edges": int(count),
+                    }
+                )
+        return rows
 
     def group_rows(self) -> list[dict[str, Any]]:
         """One dictionary for each group, of plain numbers: the rows of a table or a CSV file."""

@@ -1,18 +1,4 @@
-"""The index itself: clustering, cluster-label graph, router, search."""
+"""The index itself: clustering, router, cluster-label graph, training, search.
 
-from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.index.output import IndexOutput
-from learned_index.index.pruning import PruningReport
-from learned_index.index.router import ClusterRouter
-
-__all__ = [
-    "ClusterLabelGraph",
-    "ClusterRouter",
-    "IndexConfig",
-    "IndexOutput",
-    "LearnedGraphIndex",
-    "PruningReport",
-    "TrainingConfig",
-]
+Import from the modules: the configurations (:mod:`.config`) need no torch.
+"""

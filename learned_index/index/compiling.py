@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from learned_index.engine import IndexParts, RegionParts
-
-if TYPE_CHECKING:
-    from learned_index.index.hierarchy import RegionHierarchy
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.engine.building import IndexParts, RegionParts
+from learned_index.index.hierarchy import RegionHierarchy
+from learned_index.index.network import IndexNetwork
 
 
 @torch.no_grad()
-def engine_parts(index: LearnedGraphIndex) -> IndexParts:
+def engine_parts(index: IndexNetwork) -> IndexParts:
     """Vectors, edges and constants of an index, on the CPU.
 
     ``w.(s x + P s x) = (s (I + P)^T w).x`` with the input scale s: the map is handed over so that

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +19,10 @@ from learned_index.index.build.partition import (
     default_n_clusters,
     n_clusters_for,
 )
-from learned_index.index.course import GraphTraining
+from learned_index.index.course import IndexTraining
+from learned_index.index.network import IndexNetwork
+from learned_index.index.points import HeldOutMetrics, TrainingPoints
+from learned_index.index.search import search_index
 from learned_index.inputs.labels import Labels, as_label_matrix
 from learned_index.inputs.points import n_rows
 from learned_index.inputs.vectors import as_vectors, check_finite
@@ -35,11 +38,6 @@ from learned_index.training.sources import (
 )
 from learned_index.types import DenseMatrix
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
-
 __all__ = [
     "build_graph",
     "build_partition",
@@ -51,7 +49,7 @@ __all__ = [
 
 
 def fit_index(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     embeddings: DenseMatrix,
     labels: Labels,
     *,
@@ -73,7 +71,7 @@ def fit_index(
 
 
 def fit_end_to_end(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     encoder: Any,
     texts: Sequence[str],
     labels: Labels,
@@ -176,7 +174,7 @@ def training_device(name: str) -> torch.device:
 
 
 def _fit(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     inputs: TrainingInputs,
     labels_NL: sp.csr_matrix,
     features: sp.csr_matrix | None,
@@ -196,22 +194,21 @@ def _fit(
     index.training_config = index.training_config.resolve_epochs(
         labelled, trained="index" if inputs.encoder is None else "encoder"
     )
-    measure = None
+    metrics = None
     if held_out is not None:
         held_out_vectors, truth = held_out
         propensities = label_propensities(labels_NL)
 
         def measure() -> dict[str, float]:
-            result = index.search(held_out_vectors(), k=100)
+            result = search_index(index, held_out_vectors(), 100)
             return evaluate(result, truth, propensities=propensities)
 
-    GraphTraining(
+        metrics = HeldOutMetrics(measure, truth)
+
+    IndexTraining(
         index,
-        inputs,
-        labels_NL,
-        features=features,
-        measure=measure,
-        truth=held_out[1] if held_out is not None else None,
+        TrainingPoints(inputs, labels_NL, features),
+        held_out=metrics,
         progress=progress,
         checkpoint=checkpoint,
         processes=join_processes(inputs.device),

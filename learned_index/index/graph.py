@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numba
 import numpy as np
@@ -16,9 +17,8 @@ from learned_index.kernels.edges import edge_strengths, edge_weights
 from learned_index.kernels.intrinsics import bits_of_float
 from learned_index.types import Int64Array
 
-if TYPE_CHECKING:
-    from learned_index.index.pruning import PruningReport
-
+Keep: TypeAlias = Literal["reachable", "none"]
+"""What happens to a label that would lose its last edge: it keeps its strongest, or is lost."""
 _LOW_HALF, _HALF = np.uint64(2**32 - 1), np.uint64(32)
 
 
@@ -39,6 +39,42 @@ def _strongest(edge_labels, weights, best, cluster):
     for i in range(cluster.shape[0]):
         cell = best[i]
         cluster[i] = np.int64(_LOW_HALF - (cell & _LOW_HALF)) if cell > 0 else -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningReport:
+    """What one call of :meth:`~learned_index.LearnedGraphIndex.prune` dropped.
+
+    Attributes:
+        threshold: Least weight of an edge that was kept, or None.
+        top_k: Edges kept of each cluster, or None.
+        keep: The rule for labels that would lose their last edge.
+        n_edges_before: Edges before.
+        n_edges: Edges after.
+        weight_share: Sum of the kept weights / sum of all weights, 0 to 1.
+        width_before: Places of a cluster's row (M) before.
+        width: Places of a cluster's row after: the largest number of edges of a cluster.
+        n_rescued: Labels that kept an edge only by the rule.
+        n_unreachable_before: Labels without any edge before.
+        n_unreachable: Labels without any edge after.
+    """
+
+    threshold: float | None
+    top_k: int | None
+    keep: Keep
+    n_edges_before: int
+    n_edges: int
+    weight_share: float
+    width_before: int
+    width: int
+    n_rescued: int
+    n_unreachable_before: int
+    n_unreachable: int
+
+    @property
+    def dropped_share(self) -> float:
+        """Part of the edges that was dropped, 0 to 1."""
+        return 1.0 - self.n_edges / max(1, self.n_edges_before)
 
 
 class ClusterLabelGraph(nn.Module):

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import scipy.sparse as sp
+import torch
+from torch import nn
 
-from learned_index.engine import EngineConfig, SearchEngine, Tuning, tune
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
+from learned_index.engine.tuning import Tuning, tune
+from learned_index.index.build.deepening import build_hierarchy
+from learned_index.index.build.partition import build_graph, build_partition
+from learned_index.index.compiling import engine_parts
+from learned_index.index.fit import fit_index
+from learned_index.index.graph import ClusterLabelGraph, Keep
+from learned_index.index.loss import IndexOutput, index_losses
 from learned_index.index.network import IndexNetwork
-from learned_index.index.pruning import Keep
-from learned_index.inputs.labels import Labels
-from learned_index.inputs.numbers import check_result_size, whole_numbers
-from learned_index.inputs.vectors import as_query_rows
-from learned_index.kernels.search import search_cpu
+from learned_index.index.pruning import prune_graph
+from learned_index.index.router import ClusterRouter
+from learned_index.index.saving import read_into, saved_configs, write_index
+from learned_index.index.search import search_index
+from learned_index.inputs.labels import LabelIds, Labels
+from learned_index.kernels import RowAdamW, RowGradients
+from learned_index.persistence import Manifest, Saved, saved_kind
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
-from learned_index.types import DenseMatrix, SearchResult
+from learned_index.types import DenseMatrix, Int64Array, SearchResult
 
 
-class LearnedGraphIndex(IndexNetwork):
+class LearnedGraphIndex(IndexNetwork, Saved):
     """Search index over labels, learned from (vector, labels) examples.
 
     A query is scored against C clusters (in a deep index: against those that the best regions
@@ -43,6 +57,8 @@ class LearnedGraphIndex(IndexNetwork):
         [0, 1, 2]
     """
 
+    kind: ClassVar[str] = "learned-graph-index"
+
     # -- building -------------------------------------------------------------------------------
 
     def build_partition(
@@ -60,8 +76,6 @@ class LearnedGraphIndex(IndexNetwork):
             clustering_features: Optional CSR N x V (tf-idf) joined with the embeddings for the
                 clustering (the paper's psi).
         """
-        from learned_index.index.fit import build_partition
-
         build_partition(self, embeddings, labels, clustering_features=clustering_features)
         return self
 
@@ -72,8 +86,6 @@ class LearnedGraphIndex(IndexNetwork):
             embeddings: N x D, the training points.
             labels: Their labels.
         """
-        from learned_index.index.fit import build_graph
-
         build_graph(self, embeddings, labels)
         return self
 
@@ -94,9 +106,7 @@ class LearnedGraphIndex(IndexNetwork):
         Raises:
             InputError: Another dimension than the index's, NaN or infinity, no vectors.
         """
-        from learned_index.index.build.deepening import build_hierarchy
-
-        self._require_fitted()
+        self.require_fitted()
         build_hierarchy(self, embeddings, epochs=epochs, batch_size=batch_size)
         return self
 
@@ -132,8 +142,6 @@ class LearnedGraphIndex(IndexNetwork):
                 another training.
             TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
         """
-        from learned_index.index.fit import fit_index
-
         fit_index(
             self,
             embeddings,
@@ -145,6 +153,34 @@ class LearnedGraphIndex(IndexNetwork):
         )
         return self
 
+    # -- losses ---------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        x_BD: torch.Tensor,
+        positives: torch.Tensor | sp.csr_matrix | list[list[int]],
+        *,
+        row_optimiser: RowAdamW | RowGradients | None = None,
+    ) -> IndexOutput:
+        """Losses of a batch, for anyone's training loop.
+
+        Gradients flow into ``x_BD`` (so an encoder can be trained), the projection, the clusters,
+        the edges and the label classifiers.
+
+        Args:
+            x_BD: float32 vectors.
+            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids; or a
+                dense indicator, B x L.
+            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, with
+                Numba or Triton), or collects their gradients (RowGradients), instead of leaving
+                them.
+
+        Returns:
+            The losses and the shortlist. The shortlist holds the beam's labels and, by teacher
+            forcing, those of the cluster with the strongest edge to each positive.
+        """
+        return index_losses(self, x_BD, positives, row_optimiser=row_optimiser)
+
     # -- search ---------------------------------------------------------------------------------
 
     def search(
@@ -154,6 +190,8 @@ class LearnedGraphIndex(IndexNetwork):
         *,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
+        allow: LabelIds | None = None,
+        deny: LabelIds | None = None,
     ) -> SearchResult:
         """Find the best k labels of each query.
 
@@ -166,6 +204,10 @@ class LearnedGraphIndex(IndexNetwork):
             k: Results per query; where fewer labels are reached, rows end in id -1, score -inf.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K; default from the configuration.
+            allow: Ids of the only labels to find, or a mask of L booleans; None: all. While a
+                query finds fewer than k of them, its beam grows.
+            deny: Ids of labels not to find, or a mask; wins over ``allow``. A filter costs a pass
+                over all edges; a :class:`SearchEngine` filters faster.
 
         Returns:
             ids int64 B x k and scores float32 B x k, best first. A score is ``y_hat^e sigmoid(z)``
@@ -173,47 +215,30 @@ class LearnedGraphIndex(IndexNetwork):
 
         Raises:
             InputError: Another dimension than the index's, NaN, infinity or numbers beyond 1e15,
-                a k that is no whole number of at least 1.
+                a k that is no whole number of at least 1, labels that do not exist.
         """
-        self._require_fitted()
-        queries_BD = as_query_rows(queries, dim=self.dim)
-        width = self.config.beam_width if beam_width is None else beam_width
-        size = self.config.shortlist_size if shortlist_size is None else shortlist_size
-        k, width, size = whole_numbers(k=k, beam_width=width, shortlist_size=size)
-        check_result_size(k, n_rows=len(queries_BD), n_labels=self.n_labels)
-        if self.label_bias_L.device.type != "cpu":
-            from learned_index.index.device_search import search_on_device
-
-            return search_on_device(self, queries_BD, k, beam_width=width, shortlist_size=size)
-        width = min(width, self.n_clusters)
-        regions, candidates, share = 0, 0, 1.0
-        if self.hierarchy is not None:
-            regions, candidates = self.hierarchy.widths(width)
-            share = self.hierarchy.coverage_at(candidates)
-        ids, scores = search_cpu(
-            queries_BD,
-            self._arrays(),
-            router_scale=share * self.config.router_scale,
-            path_exponent=self.config.path_exponent,
-            k=k,
-            beam_width=width,
-            shortlist_size=size,
-            region_beam_width=regions,
-            n_candidates=candidates,
-            region_scale=self.config.region_scale,
+        return search_index(
+            self,
+            queries,
+            k,
+            beam_width=beam_width,
+            shortlist_size=shortlist_size,
+            allow=allow,
+            deny=deny,
         )
-        return SearchResult(ids, scores)
 
-    def fixed_tree(self) -> LearnedGraphIndex:
+    def fixed_tree(self) -> Self:
         """The classic partition index: stage-1 clusters and router, the same label classifiers.
 
         Every label hangs from one cluster with weight 1 and is found only if that cluster is in
         the beam. The projection is shared, so only the search differs.
         """
-        from learned_index.index.tree import fixed_tree
-
-        self._require_fitted()
-        return fixed_tree(self)
+        self.require_fitted()
+        router = ClusterRouter(self.n_clusters, self.dim, scale=self.config.router_scale)
+        router.weight_CD = nn.Parameter(self.tree_router_CD, requires_grad=False)
+        cluster_L: Int64Array = self.cluster_of_label_L.cpu().numpy().astype(np.int64)
+        graph = ClusterLabelGraph.from_partition(cluster_L, self.n_clusters)
+        return self.clone(graph=graph.to(self.label_bias_L.device), router=router)
 
     def prune(
         self,
@@ -221,7 +246,7 @@ class LearnedGraphIndex(IndexNetwork):
         threshold: float | None = None,
         top_k: int | None = None,
         keep: Keep = "reachable",
-    ) -> LearnedGraphIndex:
+    ) -> Self:
         """A copy of the index with fewer edges; the edges it keeps weigh what they weighed.
 
         Fewer edges are a faster search and a smaller model. The copy's edges are no longer
@@ -237,10 +262,9 @@ class LearnedGraphIndex(IndexNetwork):
         Raises:
             InputError: Neither is given, or one is out of range.
         """
-        from learned_index.index.pruning import prune
-
-        self._require_fitted()
-        return prune(self, threshold=threshold, top_k=top_k, keep=keep)
+        self.require_fitted()
+        graph, _ = prune_graph(self.graph, threshold=threshold, top_k=top_k, keep=keep)
+        return copy.deepcopy(self.clone(graph=graph))
 
     # -- search engine --------------------------------------------------------------------------
 
@@ -253,9 +277,7 @@ class LearnedGraphIndex(IndexNetwork):
         Args:
             config: Precision of the vectors and default knobs.
         """
-        from learned_index.index.compiling import engine_parts
-
-        self._require_fitted()
+        self.require_fitted()
         return SearchEngine.from_parts(engine_parts(self), config)
 
     def tune(
@@ -280,33 +302,30 @@ class LearnedGraphIndex(IndexNetwork):
         Raises:
             InputError: No queries, a recall out of range, or a truth that does not fit.
         """
-        self._require_fitted()
+        self.require_fitted()
         return tune(self, queries, truth, recall=recall, k=k)
 
     # -- persistence ----------------------------------------------------------------------------
 
-    def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
-        """Write the index into a directory (safetensors and JSON, checksummed, atomic).
+    def _require_complete(self) -> None:
+        self.require_fitted()
 
-        Raises:
-            InputError: The directory exists and is not empty, and ``overwrite`` is false.
-        """
-        from learned_index.index.saving import save_index
-
-        self._require_fitted()
-        save_index(self, Path(directory), overwrite=overwrite)
+    def _write(self, folder: Path) -> dict[str, Any]:
+        return write_index(self, folder)
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> LearnedGraphIndex:
-        """Load what :meth:`save_pretrained` wrote; it answers the same, bit for bit.
+    def _read(cls, manifest: Manifest) -> Self:
+        config, training = saved_configs(manifest)
+        index = cls(config, training=training)
+        read_into(index, manifest)
+        return index.eval()
 
-        Args:
-            directory: The saved index.
-            verify: Check the files' checksums.
 
-        Raises:
-            ModelFormatError: Not a saved index, truncated, edited, or from a newer version.
-        """
-        from learned_index.index.saving import load_index
+def open_index(directory: str | Path, *, verify: bool = True) -> LearnedGraphIndex | SearchEngine:
+    """Open a saved index, or a search engine that was made of one.
 
-        return load_index(Path(directory), verify=verify)
+    Raises:
+        ModelFormatError: Neither, or truncated, edited or newer.
+    """
+    saved = SearchEngine if saved_kind(directory) == SearchEngine.kind else LearnedGraphIndex
+    return saved.from_pretrained(directory, verify=verify)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import scipy.sparse as sp
 import torch
@@ -16,38 +16,61 @@ from learned_index.index.hierarchy import (
     region_targets,
 )
 from learned_index.index.level import walk_edges
-from learned_index.index.output import IndexOutput
-from learned_index.inputs.labels import as_positives
+from learned_index.index.network import IndexNetwork
+from learned_index.inputs.positives import as_positives
 from learned_index.kernels import RowAdamW, RowGradients, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores, distinct
 from learned_index.kernels.dispatch import choose
 from learned_index.kernels.loss import fused_losses
 from learned_index.training.losses import classification_loss, shortlist_loss
 
-if TYPE_CHECKING:
-    from learned_index.index.network import IndexNetwork
+
+@dataclass(frozen=True)
+class IndexOutput:
+    """What a training step needs from the index.
+
+    Attributes:
+        loss: ``classification_loss + lambda * shortlist_loss``, and of a deep index
+            ``+ mu * region_loss``; scalar with gradients.
+        classification_loss: L_c, scalar.
+        shortlist_loss: L_s, scalar.
+        region_loss: cross-entropy of the regions, scalar; None for a flat index.
+        label_ids_BK: int64 shortlist, -1 at pads; the reached positives stand first.
+        path_scores_BK: y_hat in [0, 1], 0 at pads.
+        logits_BK: z = w_l . x + b_l, 0 at pads.
+        positive_BK: bool.
+    """
+
+    loss: torch.Tensor
+    classification_loss: torch.Tensor
+    shortlist_loss: torch.Tensor
+    region_loss: torch.Tensor | None
+    label_ids_BK: torch.Tensor
+    path_scores_BK: torch.Tensor
+    logits_BK: torch.Tensor
+    positive_BK: torch.Tensor
 
 
 def index_losses(
     index: IndexNetwork,
     x_BD: torch.Tensor,
     positives: torch.Tensor | sp.csr_matrix | list[list[int]],
-    row_optimiser: RowAdamW | RowGradients | None,
+    *,
+    row_optimiser: RowAdamW | RowGradients | None = None,
 ) -> IndexOutput:
     """See :meth:`LearnedGraphIndex.forward`."""
+    index.require_fitted()
+    index.drop_search_arrays()  # a step follows, after which they would be old
     training = index.training_config
     if x_BD.ndim != 2 or x_BD.shape[1] != index.dim:
         raise InputError(f"x_BD has shape {tuple(x_BD.shape)}, expected B x {index.dim}")
     positives_BP = as_positives(positives, n_labels=index.n_labels).to(x_BD.device)
     if len(positives_BP) != len(x_BD):
         raise InputError(f"got {len(x_BD)} vectors and positives of {len(positives_BP)} points")
-    x_BD = index._project(x_BD)
+    x_BD = index.projected(x_BD)
     edges_CM = index.graph.weights()
-    if index._teacher is None or index.graph.edge_logits_CM is not None:
-        index._teacher = index.graph.strongest_cluster(edges_CM)
-    teacher_BP = torch.where(
-        positives_BP >= 0, index._teacher.to(x_BD.device)[positives_BP.clamp(min=0)], -1
-    )
+    strongest_L = index.strongest_clusters(edges_CM)
+    teacher_BP = torch.where(positives_BP >= 0, strongest_L[positives_BP.clamp(min=0)], -1)
     clusters_BW, scores_BW, region_loss = _explored_clusters(index, x_BD, teacher_BP)
     size = training.training_shortlist_size or index.config.shortlist_size
     walk = walk_edges(

@@ -7,7 +7,6 @@ import pickle
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import nn
 
@@ -15,11 +14,8 @@ from learned_index.errors import NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import HierarchyShape, RegionHierarchy
-from learned_index.index.loss import index_losses
-from learned_index.index.output import IndexOutput
 from learned_index.index.router import ClusterRouter
 from learned_index.inputs.vectors import as_query_rows
-from learned_index.kernels import RowAdamW, RowGradients
 from learned_index.kernels.parallel import survive_forks
 from learned_index.kernels.search import SearchArrays
 from learned_index.types import DenseMatrix, Float32Array
@@ -28,7 +24,8 @@ from learned_index.types import DenseMatrix, Float32Array
 class IndexNetwork(nn.Module):
     """Parameters of a learned index and what is computed from them in torch.
 
-    :class:`~learned_index.LearnedGraphIndex` builds, fits, searches and saves it.
+    What is done with a network takes one and returns parts, so that it needs to know no other
+    class; :class:`~learned_index.LearnedGraphIndex` puts it together.
 
     Args:
         config: Shape and constants.
@@ -65,36 +62,37 @@ class IndexNetwork(nn.Module):
         self.training_config = TrainingConfig.given(training)
         self._dim: int | None = None
         self._search_arrays: SearchArrays | None = None
-        self._teacher: torch.Tensor | None = None
+        self._strongest_L: torch.Tensor | None = None
 
     # -- shape ----------------------------------------------------------------------------------
 
     @property
     def dim(self) -> int:
         """Dimension D of the vectors the index takes."""
-        self._require_fitted()
+        self.require_fitted()
         assert self._dim is not None
         return self._dim
 
     @property
     def n_labels(self) -> int:
         """Number of labels L."""
-        self._require_fitted()
+        self.require_fitted()
         return int(self.label_bias_L.shape[0])
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters C."""
-        self._require_fitted()
+        self.require_fitted()
         return int(self.router.weight_CD.shape[0])
 
     @property
     def is_graph_learned(self) -> bool:
         """True once the edges are learned (stage 2); false while the partition is fixed."""
-        self._require_fitted()
+        self.require_fitted()
         return self.graph.edge_logits_CM is not None or self.graph.edge_weights_CM is not None
 
-    def _require_fitted(self) -> None:
+    def require_fitted(self) -> None:
+        """Raise :class:`NotFittedError` where there are no parameters yet."""
         if self._dim is None:
             raise NotFittedError(
                 "the index has no labels yet; call fit(embeddings, labels), "
@@ -102,19 +100,19 @@ class IndexNetwork(nn.Module):
             )
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._forget()
+        self.parameters_changed()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
         """See :meth:`torch.nn.Module.load_state_dict`."""
-        self._forget()
+        self.parameters_changed()
         return super().load_state_dict(*arguments, **options)
 
     # -- copies ---------------------------------------------------------------------------------
 
     def _own(self) -> dict[str, Any]:
         """The attributes without what is derived from the parameters."""
-        return self.__dict__ | {"_search_arrays": None, "_teacher": None}
+        return self.__dict__ | {"_search_arrays": None, "_strongest_L": None}
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: everything by value.
@@ -133,6 +131,22 @@ class IndexNetwork(nn.Module):
         """An index with the same parameters, which it shares."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self._own())
+        # Of its own are the tables of what belongs to it, not the parameters: a part that is put
+        # into the twin must not come into this one.
+        for table in ("_parameters", "_buffers", "_modules"):
+            twin.__dict__[table] = dict(self.__dict__[table])
+        return twin
+
+    def clone(self, *, graph: ClusterLabelGraph, router: ClusterRouter | None = None) -> Self:
+        """An index with another graph, and another router if one is given: these lead to labels.
+
+        It is flat where it gets a router: regions lead to the clusters of their own router only.
+        All else, and so the parameters, is shared.
+        """
+        twin = copy.copy(self)
+        twin.graph = graph
+        if router is not None:
+            twin.router, twin.hierarchy = router, None
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -140,10 +154,14 @@ class IndexNetwork(nn.Module):
         twin.__dict__.update(copy.deepcopy(self._own(), memo))
         return twin
 
-    def _forget(self) -> None:
-        """Drop what is derived from the parameters."""
+    def drop_search_arrays(self) -> None:
+        """Make the arrays for the search anew when it is called next."""
         self._search_arrays = None
-        self._teacher = None
+
+    def parameters_changed(self) -> None:
+        """Drop what is derived from the parameters; whoever writes into them calls it."""
+        self._search_arrays = None
+        self._strongest_L = None
 
     def allocate(
         self,
@@ -178,37 +196,10 @@ class IndexNetwork(nn.Module):
         self.register_buffer("input_scale", torch.ones(()))
         self.graph = ClusterLabelGraph.from_partition(np.arange(n_labels) % n_clusters, n_clusters)
 
-    # -- losses and scores ----------------------------------------------------------------------
+    # -- scores -----------------------------------------------------------------------
 
-    def forward(
-        self,
-        x_BD: torch.Tensor,
-        positives: torch.Tensor | sp.csr_matrix | list[list[int]],
-        *,
-        row_optimiser: RowAdamW | RowGradients | None = None,
-    ) -> IndexOutput:
-        """Losses of a batch, for anyone's training loop.
-
-        Gradients flow into ``x_BD`` (so an encoder can be trained), the projection, the clusters,
-        the edges and the label classifiers.
-
-        Args:
-            x_BD: float32 vectors.
-            positives: int64 B x P label ids padded with -1; or CSR B x L; or lists of ids; or a
-                dense indicator, B x L.
-            row_optimiser: Updates the label classifiers during the backward pass (RowAdamW, with
-                Numba or Triton), or collects their gradients (RowGradients), instead of leaving
-                them.
-
-        Returns:
-            The losses and the shortlist. The shortlist holds the beam's labels and, by teacher
-            forcing, those of the cluster with the strongest edge to each positive.
-        """
-        self._require_fitted()
-        self._search_arrays = None
-        return index_losses(self, x_BD, positives, row_optimiser)
-
-    def _project(self, x_BD: torch.Tensor) -> torch.Tensor:
+    def projected(self, x_BD: torch.Tensor) -> torch.Tensor:
+        """``x + P x`` of scaled x, float32 B x D; differentiable."""
         x_BD = x_BD * self.input_scale
         return x_BD if self.projection is None else x_BD + self.projection(x_BD)
 
@@ -230,9 +221,21 @@ class IndexNetwork(nn.Module):
             return self.router.beam(x_BD, beam_width)
         return self.hierarchy.beam(self.router, x_BD, beam_width, implementation=implementation)
 
+    @torch.no_grad()
+    def strongest_clusters(self, edges_CM: torch.Tensor) -> torch.Tensor:
+        """For each label the cluster with its strongest edge, int64 L: teacher forcing's beam.
+
+        Args:
+            edges_CM: ``graph.weights()``.
+        """
+        # Edges without logits are not trained, so their strongest ones stay.
+        if self._strongest_L is None or self.graph.edge_logits_CM is not None:
+            self._strongest_L = self.graph.strongest_cluster(edges_CM)
+        return self._strongest_L.to(edges_CM.device)
+
     def label_classifiers(self) -> tuple[Float32Array, Float32Array]:
         """The vectors that the index ranks with: float32 (weights L x D, bias L)."""
-        self._require_fitted()
+        self.require_fitted()
         return (
             self.label_weight_LD.detach().cpu().numpy(),
             self.label_bias_L.detach().cpu().numpy(),
@@ -243,13 +246,14 @@ class IndexNetwork(nn.Module):
         """Queries as the label classifiers see them: ``x + P x`` of scaled x, float32 B x D."""
         rows = as_query_rows(queries, dim=self.dim)
         device = self.label_bias_L.device
-        projected: Float32Array = self._project(torch.tensor(rows, device=device)).cpu().numpy()
+        projected: Float32Array = self.projected(torch.tensor(rows, device=device)).cpu().numpy()
         return projected
 
     # -- as arrays ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _arrays(self) -> SearchArrays:
+    def search_arrays(self) -> SearchArrays:
+        """The parameters as the compiled search reads them; made once until they change."""
         if self._search_arrays is None:
             projection = (
                 np.empty((0, self.dim), np.float32)

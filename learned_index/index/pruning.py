@@ -7,62 +7,17 @@ weights, and so other answers.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
 
 from learned_index.errors import InputError
-from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.router import ClusterRouter
+from learned_index.index.graph import ClusterLabelGraph, Keep, PruningReport
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.types import Float32Array, Int64Array
 
-if TYPE_CHECKING:
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
-
-Keep: TypeAlias = Literal["reachable", "none"]
-"""What happens to a label that would lose its last edge: it keeps its strongest, or is lost."""
 _Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruningReport:
-    """What one call of :meth:`~learned_index.LearnedGraphIndex.prune` dropped.
-
-    Attributes:
-        threshold: Least weight of an edge that was kept, or None.
-        top_k: Edges kept of each cluster, or None.
-        keep: The rule for labels that would lose their last edge.
-        n_edges_before: Edges before.
-        n_edges: Edges after.
-        weight_share: Sum of the kept weights / sum of all weights, 0 to 1.
-        width_before: Places of a cluster's row (M) before.
-        width: Places of a cluster's row after: the largest number of edges of a cluster.
-        n_rescued: Labels that kept an edge only by the rule.
-        n_unreachable_before: Labels without any edge before.
-        n_unreachable: Labels without any edge after.
-    """
-
-    threshold: float | None
-    top_k: int | None
-    keep: Keep
-    n_edges_before: int
-    n_edges: int
-    weight_share: float
-    width_before: int
-    width: int
-    n_rescued: int
-    n_unreachable_before: int
-    n_unreachable: int
-
-    @property
-    def dropped_share(self) -> float:
-        """Part of the edges that was dropped, 0 to 1."""
-        return 1.0 - self.n_edges / max(1, self.n_edges_before)
 
 
 def prune_graph(
@@ -124,34 +79,6 @@ def prune_graph(
     )
     pruned.pruning = report
     return pruned.to(graph.edge_labels_CM.device), report
-
-
-def prune(
-    index: LearnedGraphIndex, *, threshold: float | None, top_k: int | None, keep: Keep
-) -> LearnedGraphIndex:
-    """See :meth:`LearnedGraphIndex.prune`."""
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
-
-    graph, _ = prune_graph(index.graph, threshold=threshold, top_k=top_k, keep=keep)
-    pruned = LearnedGraphIndex(index.config, training=index.training_config)
-    pruned._dim = index.dim
-    pruned.projection = None
-    if index.projection is not None:
-        pruned.projection = nn.Linear(index.dim, index.dim, bias=False)
-        pruned.projection.weight = _copy(index.projection.weight)
-    pruned.router = ClusterRouter(1, index.dim, scale=index.config.router_scale)
-    pruned.router.weight_CD = _copy(index.router.weight_CD)
-    pruned.hierarchy = copy.deepcopy(index.hierarchy)
-    pruned.label_weight_LD = _copy(index.label_weight_LD)
-    pruned.label_bias_L = _copy(index.label_bias_L)
-    for name in ("cluster_of_label_L", "tree_router_CD", "input_scale"):
-        pruned.register_buffer(name, getattr(index, name).detach().clone())
-    pruned.graph = graph
-    return pruned.train(index.training)
-
-
-def _copy(parameter: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
 
 
 def _labels_in(labels: Int64Array, n_labels: int) -> _Mask:

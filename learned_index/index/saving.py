@@ -4,100 +4,77 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from learned_index.engine import SearchEngine
-from learned_index.engine.mapping import KIND as ENGINE_KIND
-from learned_index.engine.saving import load_engine
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.graph import ClusterLabelGraph, PruningReport
 from learned_index.index.hierarchy import HierarchyShape
-from learned_index.index.pruning import PruningReport
+from learned_index.index.network import IndexNetwork
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.persistence import (
-    atomic_directory,
-    load_arrays,
-    read_manifest,
-    reading_model,
-    save_arrays,
-    saved_kind,
-    write_manifest,
-)
+from learned_index.persistence import Manifest, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
     require_layout,
     require_range,
 )
 
-if TYPE_CHECKING:
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
-
-KIND = "learned-graph-index"
 _ARRAYS = "index.safetensors"
 _SCALARS = ("input_scale", "hierarchy.coverage")
 
 
-def save_index(index: LearnedGraphIndex, directory: Path, *, overwrite: bool) -> None:
-    """See :meth:`LearnedGraphIndex.save_pretrained`."""
+def write_index(index: IndexNetwork, folder: Path) -> dict[str, Any]:
+    """Write the arrays of an index, and return the rest of it for the manifest (JSON-able)."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in index.state_dict().items()}
     for name, array in arrays.items():
         if array.dtype == np.float32 and name not in _SCALARS:
             what = f"{name} of the index, whose training diverged,"
             require_range(what, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    save_arrays(folder / _ARRAYS, arrays)
     pruning = index.graph.pruning
-    with atomic_directory(directory, overwrite=overwrite) as temporary:
-        save_arrays(temporary / _ARRAYS, arrays)
-        write_manifest(
-            temporary,
-            kind=KIND,
-            config={
-                "index": index.config.to_dict(),
-                "training": index.training_config.to_dict(),
-                "dim": index.dim,
-                "n_labels": index.n_labels,
-                "n_clusters": index.n_clusters,
-                "edge_scale": index.graph.scale,
-                "hierarchy": describe_hierarchy(index),
-                "pruning": None if pruning is None else asdict(pruning),
-            },
-        )
+    return {
+        "index": index.config.to_dict(),
+        "training": index.training_config.to_dict(),
+        "dim": index.dim,
+        "n_labels": index.n_labels,
+        "n_clusters": index.n_clusters,
+        "edge_scale": index.graph.scale,
+        "hierarchy": describe_hierarchy(index),
+        "pruning": None if pruning is None else asdict(pruning),
+    }
 
 
-def load_index(directory: Path, *, verify: bool) -> LearnedGraphIndex:
-    """See :meth:`LearnedGraphIndex.from_pretrained`."""
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
+def saved_configs(manifest: Manifest) -> tuple[IndexConfig, TrainingConfig]:
+    """The configurations with which the index of a manifest is made."""
+    config = manifest.config
+    return IndexConfig.from_dict(config["index"]), TrainingConfig.from_dict(config["training"])
 
-    manifest = read_manifest(directory, kind=KIND, verify=verify)
+
+def read_into(index: IndexNetwork, manifest: Manifest) -> None:
+    """Give an index that was made with :func:`saved_configs` the saved parameters."""
+    config = manifest.config
     arrays = load_arrays(manifest.file(_ARRAYS))
-    with reading_model(directory, "index"):
-        config = manifest.config
-        index = LearnedGraphIndex(
-            IndexConfig.from_dict(config["index"]),
-            training=TrainingConfig.from_dict(config["training"]),
-        )
-        dim, n_labels, n_clusters = (
-            whole_number(config[name], name) for name in ("dim", "n_labels", "n_clusters")
-        )
-        restore_index(
-            index,
-            {name: torch.from_numpy(array) for name, array in arrays.items()},
-            dim=dim,
-            n_labels=n_labels,
-            n_clusters=n_clusters,
-            edge_scale=real_number(config["edge_scale"], "edge_scale", low=0.0, high=1e9),
-            hierarchy=config.get("hierarchy"),
-        )
-        if config.get("pruning") is not None:
-            index.graph.pruning = PruningReport(**config["pruning"])
-    return index.eval()
+    dim, n_labels, n_clusters = (
+        whole_number(config[name], name) for name in ("dim", "n_labels", "n_clusters")
+    )
+    restore_index(
+        index,
+        {name: torch.from_numpy(array) for name, array in arrays.items()},
+        dim=dim,
+        n_labels=n_labels,
+        n_clusters=n_clusters,
+        edge_scale=real_number(config["edge_scale"], "edge_scale", low=0.0, high=1e9),
+        hierarchy=config.get("hierarchy"),
+    )
+    if config.get("pruning") is not None:
+        index.graph.pruning = PruningReport(**config["pruning"])
 
 
 def restore_index(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     tensors: dict[str, torch.Tensor],
     *,
     dim: int,
@@ -146,7 +123,7 @@ def restore_index(
     index.load_state_dict(tensors)
 
 
-def describe_hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | None:
+def describe_hierarchy(index: IndexNetwork) -> dict[str, Any] | None:
     """JSON-able facts from which the hierarchy is allocated again; None for a flat index."""
     if index.hierarchy is None:
         return None
@@ -230,14 +207,3 @@ def _graph(
         edge_weights_CM=weights,
         scale=scale,
     )
-
-
-def open_index(directory: Path, *, verify: bool = True) -> LearnedGraphIndex | SearchEngine:
-    """Open a saved index, or a search engine that was made of one.
-
-    Raises:
-        ModelFormatError: Neither, or truncated, edited or newer.
-    """
-    if saved_kind(directory) == ENGINE_KIND:
-        return load_engine(directory, verify=verify)
-    return load_index(directory, verify=verify)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.errors import InputError
 
@@ -16,23 +16,33 @@ comes out would be infinity or NaN. Compiled searches check for it too."""
 _CHUNK_ROWS = 8192
 
 
+def is_tensor(values: Any) -> bool:
+    """Whether it is a tensor of torch; whoever has one has imported torch already."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def is_sparse_tensor(values: Any) -> bool:
+    """Whether it is a tensor in any other layout than the dense one."""
+    return is_tensor(values) and str(values.layout) != "torch.strided"
+
+
 def as_array(values: Any, *, name: str) -> Any:
     """An array from an array, tensor, data frame or nested lists; arrays are not copied.
 
     Raises:
         InputError: It cannot be made an array: sparse, ragged, masked entries.
     """
-    if sp.issparse(values) or (
-        isinstance(values, torch.Tensor) and values.layout is not torch.strided
-    ):
+    if sp.issparse(values) or is_sparse_tensor(values):
         raise InputError(
             f"{name} are a sparse matrix, expected a dense array; reduce it first, e.g. with the "
             "lsa encoder"
         )
     try:
-        if isinstance(values, torch.Tensor):
+        if is_tensor(values):
             values = values.detach().cpu()
-            return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+            # NumPy has no bfloat16; float32 holds its numbers exactly.
+            return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
         if isinstance(values, np.ma.MaskedArray):
             if np.ma.is_masked(values):
                 raise InputError(

@@ -26,10 +26,13 @@ from learned_index.persistence.layout import (
 )
 from learned_index.persistence.locks import path_lock
 from learned_index.persistence.recovery import recover
+from learned_index.persistence.saved import Saved
+from learned_index.persistence.tables import write_csv
 
 __all__ = [
     "MANIFEST_NAME",
     "Manifest",
+    "Saved",
     "atomic_directory",
     "atomic_file",
     "check_replaceable",
@@ -46,6 +49,7 @@ __all__ = [
     "saved_kind",
     "scratch_directory",
     "sweep_directory",
+    "write_csv",
     "write_json",
     "write_manifest",
     "writing",

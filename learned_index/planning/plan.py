@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
+from learned_index.elias.parts import EliasParts
 from learned_index.index.fit import default_edges_per_cluster, default_n_clusters
 from learned_index.index.hierarchy import default_edges_per_region, hierarchy_shape
 from learned_index.inputs.points import n_rows
-
-if TYPE_CHECKING:
-    from learned_index.elias.model import ELIAS
 
 FLOAT = 4
 ENTRY = 8
@@ -113,7 +111,7 @@ class Plan:
     disk_bytes: int
 
 
-def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "cpu") -> Plan:
+def make_plan(model: EliasParts, shape: DataShape, *, trained: bool, device: str = "cpu") -> Plan:
     """Estimate parameters, memory and disk of a training.
 
     Args:
@@ -179,7 +177,7 @@ def make_plan(model: ELIAS, shape: DataShape, *, trained: bool, device: str = "c
 
 
 def _memory(
-    model: ELIAS, shape: DataShape, *, dim: int, C: int, M: int, trained: bool, weights: int
+    model: EliasParts, shape: DataShape, *, dim: int, C: int, M: int, trained: bool, weights: int
 ) -> dict[str, int]:
     config, training = model.config, model.training_config
     N, L, R = shape.n_points, shape.n_labels, config.rerank_size
@@ -217,7 +215,7 @@ def _tokens_bytes(shape: DataShape) -> int:
     return int(16 * shape.n_points * shape.terms)
 
 
-def _activations(model: ELIAS, shape: DataShape, trained: bool) -> int:
+def _activations(model: EliasParts, shape: DataShape, trained: bool) -> int:
     """Activations of a transformer for one batch (Korthikanti et al. 2022, section 4).
 
     A layer keeps about ``B T H (34 + 5 a T / H)`` bytes in half precision (T tokens, hidden size
@@ -274,7 +272,7 @@ def _fitted_bytes(encoder: Any, shape: DataShape) -> int:
     return 4 * FLOAT * encoder_parameters(encoder, shape)  # the decomposition works on copies
 
 
-def ranker_weights(model: ELIAS, shape: DataShape) -> int:
+def ranker_weights(model: EliasParts, shape: DataShape) -> int:
     """Sparse weights that the ranker will keep.
 
     A label is trained on its points and on those that shortlist it; their different terms follow

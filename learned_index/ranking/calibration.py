@@ -14,14 +14,7 @@ import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import MOST_SEED, whole_number
-from learned_index.persistence import (
-    load_arrays,
-    read_manifest,
-    reading_model,
-    save_arrays,
-    write_manifest,
-    writing,
-)
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
@@ -31,7 +24,7 @@ _ARRAYS = "calibration.safetensors"
 _FOLDS = 5
 
 
-class Calibrator:
+class Calibrator(Saved):
     """Turns (p, q) of shortlisted labels into calibrated probabilities.
 
     Args:
@@ -129,31 +122,23 @@ class Calibrator:
         out[inside] = METHODS[self.method_].predict(self._arrays, features)
         return out
 
-    def save_pretrained(self, directory: Path) -> None:
-        """Write the calibrator into an existing empty directory (safetensors and JSON)."""
+    def _require_complete(self) -> None:
         if self.method_ is None:
             raise NotFittedError("the calibrator is not fitted, so there is nothing to save")
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        save_arrays(folder / _ARRAYS, self._arrays)
         config = {"method": self.method, "seed": self.seed, "report": self.report_}
-        with writing(directory):
-            save_arrays(directory / _ARRAYS, self._arrays)
-            write_manifest(directory, kind=self.kind, config={**config, "chosen": self.method_})
+        return {**config, "chosen": self.method_}
 
     @classmethod
-    def from_pretrained(cls, directory: Path, *, verify: bool = True) -> Self:
-        """Read what :meth:`save_pretrained` wrote.
-
-        Raises:
-            ModelFormatError: Not a calibrator, truncated or edited.
-        """
-        manifest = read_manifest(directory, kind=cls.kind, verify=verify)
-        arrays = load_arrays(manifest.file(_ARRAYS))
-        with reading_model(directory, "calibrator"):
-            config = manifest.config
-            calibrator = cls(config["method"], seed=whole_number(config["seed"], "seed", low=0))
-            calibrator.method_ = str(config["chosen"])
-            calibrator.report_ = dict(config["report"])
-            calibrator._arrays = arrays
-            METHODS[calibrator.method_].check(arrays)
+    def _read(cls, manifest: Manifest) -> Self:
+        arrays, config = load_arrays(manifest.file(_ARRAYS)), manifest.config
+        calibrator = cls(config["method"], seed=whole_number(config["seed"], "seed", low=0))
+        calibrator.method_ = str(config["chosen"])
+        calibrator.report_ = dict(config["report"])
+        calibrator._arrays = arrays
+        METHODS[calibrator.method_].check(arrays)
         return calibrator
 
 

@@ -16,14 +16,7 @@ from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
 from learned_index.kernels.dual_descent import score_rows, train_labels
 from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
-from learned_index.persistence import (
-    load_arrays,
-    read_manifest,
-    reading_model,
-    save_arrays,
-    write_manifest,
-    writing,
-)
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
     require_layout,
@@ -41,7 +34,7 @@ _CHUNK_WORK = 400_000
 """(label, point) pairs per piece of work: small enough that threads end together."""
 
 
-class SparseRanker:
+class SparseRanker(Saved):
     """Linear classifiers on [sparse, dense] features, evaluated for shortlisted labels only.
 
     Each label's classifier (L2-regularised squared hinge, solved by dual coordinate descent) sees
@@ -237,33 +230,24 @@ class SparseRanker:
             "bias_L": self._bias_L,
         }
 
-    def save_pretrained(self, directory: Path) -> None:
-        """Write the ranker into an existing empty directory (safetensors and JSON)."""
-        config = {**self.config.to_dict(), "n_features": self.n_features_}
-        with writing(directory):
-            save_arrays(directory / _ARRAYS, self._arrays())
-            write_manifest(directory, kind=self.kind, config=config)
+    def _require_complete(self) -> None:
+        self._require_fitted()
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        save_arrays(folder / _ARRAYS, self._arrays())
+        return {**self.config.to_dict(), "n_features": self.n_features_}
 
     @classmethod
-    def from_pretrained(cls, directory: Path, *, verify: bool = True) -> Self:
-        """Read what :meth:`save_pretrained` wrote.
-
-        Raises:
-            ModelFormatError: Not a ranker, truncated or edited.
-        """
-        manifest = read_manifest(directory, kind=cls.kind, verify=verify)
-        arrays = load_arrays(manifest.file(_ARRAYS))
-        with reading_model(directory, "ranker"):
-            config = dict(manifest.config)
-            n_features = whole_number(config["n_features"], "n_features", low=0)
-            del config["n_features"]
-            ranker = cls(RankerConfig.from_dict(config))
-            ranker.n_features_ = n_features
-            ranker._label_indptr, ranker._features = arrays["label_indptr"], arrays["features"]
-            ranker._values, ranker._bias_L = arrays["values"], arrays["bias_L"]
-            ranker._weight_LD = arrays["weight_LD"]
-            ranker.dim_ = int(ranker._weight_LD.shape[1])
-            ranker._check_arrays()
+    def _read(cls, manifest: Manifest) -> Self:
+        arrays, config = load_arrays(manifest.file(_ARRAYS)), dict(manifest.config)
+        n_features = whole_number(config.pop("n_features"), "n_features", low=0)
+        ranker = cls(RankerConfig.from_dict(config))
+        ranker.n_features_ = n_features
+        ranker._label_indptr, ranker._features = arrays["label_indptr"], arrays["features"]
+        ranker._values, ranker._bias_L = arrays["values"], arrays["bias_L"]
+        ranker._weight_LD = arrays["weight_LD"]
+        ranker.dim_ = int(ranker._weight_LD.shape[1])
+        ranker._check_arrays()
         return ranker
 
     def _check_arrays(self) -> None:

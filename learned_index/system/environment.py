@@ -1,52 +1,38 @@
-"""What a measurement ran on: processor, packages, date; and this process's peak memory."""
+"""What a measurement ran on: processor, packages, date."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import platform
-import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from numba.core.registry import cpu_target
-from threadpoolctl import threadpool_info
-
 from learned_index.system.threads import available_cpus
 
 PACKAGES = (
-    "learned-index",
-    "faiss-cpu",
-    "hnswlib",
-    "libpecos",
-    "lorann",
-    "numba",
-    "numpy",
-    "omikuji",
-    "scann",
-    "scikit-learn",
-    "scipy",
-    "torch",
-    "usearch",
+    *("learned-index", "torch", "numpy", "scipy", "numba", "scikit-learn", "faiss-cpu"),
+    *("transformers", "sentence-transformers"),
 )
-
-SYSTEM_PACKAGES = ("libpecos", "omikuji")
-"""Those of them that only the whole systems use: no other measurement depends on them."""
-
-
+"""What the results of this package may depend on, whatever is measured."""
 _VECTOR_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512vnni")
+
+
+def versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of Python, of :data:`PACKAGES` and of ``more``, where installed."""
+    found = {"python": platform.python_version()}
+    for name in (*PACKAGES, *more):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def describe_environment() -> dict[str, Any]:
     """Return date (UTC), platform, CPU model, usable CPUs, load and package versions."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -54,7 +40,7 @@ def describe_environment() -> dict[str, Any]:
         "instructions": instruction_sets(),
         "cpus": available_cpus(),
         "load_average": load_average(),
-        "versions": versions,
+        "versions": versions(),
     }
 
 
@@ -76,6 +62,10 @@ def instruction_sets() -> dict[str, Any]:
         it may use; ``torch``: the branch of torch's own loops (MKL, which multiplies its matrices,
         chooses by the processor's maker and does not tell); ``blas``: kernels of each BLAS loaded.
     """
+    import torch
+    from numba.core.registry import cpu_target
+    from threadpoolctl import threadpool_info
+
     _, name, features = cpu_target.target_context.codegen().magic_tuple()
     has = [word for word in _VECTOR_INSTRUCTIONS if f"+{word}" in features.split(",")]
     return {
@@ -99,23 +89,3 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
         return None
-
-
-def peak_rss_mb() -> float | None:
-    """Return the largest resident memory of this process so far, in MiB; None if unknown.
-
-    On Linux from ``VmHWM``: ``ru_maxrss`` of a child begins at its parent's resident memory at
-    the time it was started, so a small child of a large parent would look large.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**10
-    except (OSError, UnicodeDecodeError):
-        pass
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -22,11 +22,12 @@ EXTRA_OF = {
 """The extra of learned-index that brings a top-level module."""
 
 
-def require(module: str) -> ModuleType:
+def require(module: str, *, extra: str | None = None) -> ModuleType:
     """Import a module of an optional package.
 
     Args:
         module: Its full name, such as ``"sklearn.utils.extmath"``.
+        extra: What brings it; None: as :data:`EXTRA_OF` says.
 
     Raises:
         MissingExtraError: Its package is not installed; names the pip command.
@@ -34,21 +35,24 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise missing_extra(error, module) from error
+        raise missing_extra(error, module, extra=extra) from error
 
 
-def missing_extra(error: ModuleNotFoundError, wanted: str) -> Exception:
+def missing_extra(
+    error: ModuleNotFoundError, wanted: str, *, extra: str | None = None
+) -> Exception:
     """Return the error that names the pip command for a module that is not there.
 
     Args:
         error: Of the import.
         wanted: What was to be imported, in words or as a module's name.
+        extra: What brings it; None: as :data:`EXTRA_OF` says.
 
     Returns:
         ``error`` itself where no extra of this package brings the module: then the installation
         is damaged, and its own message says more.
     """
-    extra = EXTRA_OF.get((error.name or "").partition(".")[0])
+    extra = extra or EXTRA_OF.get((error.name or "").partition(".")[0])
     if extra is None:
         return error
     return MissingExtraError(

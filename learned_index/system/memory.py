@@ -1,12 +1,11 @@
-"""Memory that is free on this machine."""
+"""Memory: what is free on this machine, what this process has and had."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
-
-import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -21,14 +20,9 @@ def free_memory() -> int | None:
 
 
 def _system() -> int | None:
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        pass
-    else:
-        available = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-        if available:
-            return int(available.group(1)) * 1024
+    available = _kilobytes("/proc/meminfo", "MemAvailable")
+    if available is not None:
+        return available * 1024
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -50,8 +44,18 @@ def _control_group() -> int | None:
     return None
 
 
+def _kilobytes(file: str, name: str) -> int | None:
+    """A line ``name: 123 kB`` of a file below /proc; None where there is none."""
+    try:
+        text = Path(file).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):  # not on Linux
+        return None
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
 def resident_bytes() -> int:
-    """Bytes of main memory that this process has now; 0 where that is unknown."""
+    """Bytes of main memory that this process has now, mapped files included; 0 where unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -59,9 +63,33 @@ def resident_bytes() -> int:
         return 0
 
 
+def peak_rss_mb() -> float | None:
+    """Return the largest resident memory of this process so far, in MiB; None if unknown.
+
+    On Linux from ``VmHWM``: ``ru_maxrss`` of a child begins at its parent's resident memory at
+    the time it was started, so a small child of a large parent would look large.
+    """
+    peak = _kilobytes("/proc/self/status", "VmHWM")
+    if peak is not None:
+        return peak / 2**10
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 2**20 if sys.platform == "darwin" else used / 2**10
+
+
 def free_device_memory(device: str) -> int | None:
     """Bytes that are free on a GPU; None without one."""
+    import torch
+
     if not device.startswith("cuda") or not torch.cuda.is_available():
         return None
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     return int(free)
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for a person."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**29 else f"{count / 2**20:.1f} MiB"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from learned_index.errors import InputError
+
+_asked: int | None = None
+"""What :func:`limit_threads` was told last; for processes without torch, which else keeps it."""
 
 
 @contextmanager
@@ -18,23 +22,66 @@ def limit_threads(threads: int) -> Iterator[None]:
     Raises:
         InputError: ``threads`` is below 1.
     """
-    import faiss
-    from threadpoolctl import threadpool_limits
-
+    global _asked
     if threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
-    before_torch, before_faiss = torch.get_num_threads(), faiss.omp_get_max_threads()
-    with threadpool_limits(limits=threads):
-        torch.set_num_threads(threads)
-        faiss.omp_set_num_threads(threads)
+    torch, faiss, pools = (_installed(name) for name in ("torch", "faiss", "threadpoolctl"))
+    before, asked_before = (torch and torch.get_num_threads()), _asked
+    faiss_before = faiss and faiss.omp_get_max_threads()
+    with ExitStack() as stack:
+        if pools is not None:
+            stack.enter_context(pools.threadpool_limits(limits=threads))
+        _set(torch, faiss, threads)
+        _asked = threads
         try:
             yield
         finally:
-            faiss.omp_set_num_threads(before_faiss)
-            torch.set_num_threads(before_torch)
+            _asked = asked_before
+            _set(None, faiss, faiss_before)
+            _set(torch, None, before)
+
+
+def set_threads(threads: int | None) -> int:
+    """Make torch, BLAS and FAISS use ``threads`` CPU threads from now on.
+
+    Args:
+        threads: Number of threads; None uses the CPUs this process may run on.
+
+    Returns:
+        The number set.
+    """
+    threads = available_cpus() if threads is None else threads
+    _set(_installed("torch"), None, threads)
+    pools = _installed("threadpoolctl")
+    if pools is not None:
+        pools.threadpool_limits(limits=threads)
+    return threads
+
+
+def current_threads() -> int:
+    """Return how many threads a computation may use now: as many as torch would."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    return _asked or available_cpus()
 
 
 def available_cpus() -> int:
     """Return how many CPUs this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+
+
+def _installed(name: str) -> Any:
+    """Return a library that may not be there: what is not installed has no threads to set."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _set(torch: Any, faiss: Any, threads: Any) -> None:
+    if torch is not None:
+        torch.set_num_threads(threads)
+    if faiss is not None:
+        faiss.omp_set_num_threads(threads)

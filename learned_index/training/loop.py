@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,19 +20,6 @@ from learned_index.training.selection import BestEpoch
 from learned_index.types import Int64Array
 
 _SECONDS_BETWEEN_EVENTS = 0.25
-
-
-class BatchLoss(Protocol):
-    """Forward pass of a model."""
-
-    def __call__(self, rows: Int64Array, step: int) -> torch.Tensor | None:
-        """This process's part of the mean loss of a batch; None if it has no rows of it.
-
-        Args:
-            rows: The batch's points, ascending.
-            step: Steps of the stage that have ended.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,48 +43,68 @@ class StagePlan:
     seed: Sequence[int]
 
 
+class StageTraining(Protocol):
+    """What a stage trains; :class:`~learned_index.index.course.IndexTraining` is one."""
+
+    def loss(self, stage: Stage, rows: Int64Array) -> torch.Tensor | None:
+        """This process's part of the mean loss of a batch; None if it has no rows of it.
+
+        Its backward pass may update label classifiers.
+
+        Args:
+            stage: The stage; ``stage.done`` of its steps have ended.
+            rows: The batch's points, ascending.
+        """
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Metrics after an epoch; they go into the event. Collective over the processes."""
+        ...
+
+    def stop_asked(self) -> bool:
+        """Asked after each step; what one process is told, all take into account."""
+        ...
+
+    def pause(self, stage: Stage, *, epoch_ended: bool, stop: bool) -> None:
+        """Called after each step; may save the state, or raise."""
+        ...
+
+
 class Stage:
     """A stage that is being run.
 
     Args:
         plan: Lengths and seeds.
+        training: What is trained: its losses, its metrics, what it does between steps.
         rows: int64, the points to train on.
-        loss: The loss of a batch; its backward pass may update label classifiers.
         optimisers: Update the parameters.
         averaged: Tensors that take part in weight averaging and in the choice of the best epoch.
-        best: Early stopping, if asked for; needs ``validate``.
+        best: Early stopping, if asked for.
         progress: Called a few times a second.
-        validate: Called after each epoch; its metrics go into the event. Collective over the
-            processes: process 0 measures, all get the same.
-        pause: Called after each step with whether an epoch has ended; may save, or raise.
-        stop_asked: Asked after each step; what one process is told, all take into account.
 
     Attributes:
+        optimisers: As given.
         done: Steps that have ended.
     """
 
     def __init__(
         self,
         plan: StagePlan,
+        training: StageTraining,
         *,
         rows: Int64Array,
-        loss: BatchLoss,
         optimisers: Optimisers,
         averaged: list[torch.Tensor],
         best: BestEpoch | None = None,
         progress: Progress | None = None,
-        validate: Callable[[], dict[str, float]] | None = None,
-        pause: Callable[[Stage, bool, bool], None] | None = None,
-        stop_asked: Callable[[], bool] | None = None,
     ) -> None:
         self.plan = plan
         self._order = EpochOrder(rows, plan.seed)
         self._steps_per_epoch = -(-len(rows) // plan.batch_size)
         self._n_steps = self._steps_per_epoch * plan.epochs
-        self._loss, self._optimisers = loss, optimisers
+        self._training, self.optimisers = training, optimisers
         self._average, self._best = WeightAverage(averaged), best
-        self._progress, self._validate = progress, validate
-        self._pause, self._stop_asked = pause, stop_asked
+        self._progress = progress
         self.done = 0
         self._since, self._total, self._last_event = 0, 0.0, time.monotonic()
         self._mean: float | None = None
@@ -105,7 +112,7 @@ class Stage:
     @property
     def is_settled(self) -> bool:
         """Whether :meth:`state` says all: no gradients wait for their update."""
-        return self._optimisers.is_settled
+        return self.optimisers.is_settled
 
     @property
     def _is_over(self) -> bool:
@@ -116,7 +123,7 @@ class Stage:
 
         Raises:
             LearnedIndexError: The loss became NaN or infinite.
-            TrainingInterrupted: From ``pause``.
+            TrainingInterrupted: From :meth:`StageTraining.pause`.
         """
         while not self._is_over:
             epoch, skip = divmod(self.done, self._steps_per_epoch)
@@ -127,19 +134,18 @@ class Stage:
                     stop = self._step(rows, last=last)
                     if last:
                         self._end_epoch(epoch + 1)
-                    if self._pause is not None:
-                        self._pause(self, last, stop)
+                    self._training.pause(self, epoch_ended=last, stop=stop)
         self._finish()
 
     def _step(self, rows: Int64Array, *, last: bool) -> bool:
-        plan, optimisers = self.plan, self._optimisers
+        plan, optimisers = self.plan, self.optimisers
         optimisers.set_rates(warmup_linear_decay(self.done, self._n_steps, plan.warmup_fraction))
-        loss = self._loss(rows, self.done)
+        loss = self._training.loss(self, rows)
         value = 0.0 if loss is None else float(loss.detach())
         optimisers.zero_grad()
         if loss is not None and np.isfinite(value):
             loss.backward()  # type: ignore[no-untyped-call]
-        stop = self._stop_asked is not None and self._stop_asked()
+        stop = self._training.stop_asked()
         value, stop = optimisers.share(value, stop)
         if not np.isfinite(value):
             raise LearnedIndexError(
@@ -160,7 +166,7 @@ class Stage:
     def _end_epoch(self, epoch: int) -> None:
         if self._best is None and self.done >= self._n_steps:
             return  # the averaged weights are measured instead
-        metrics = self._validate() if self._validate is not None else {}
+        metrics = self._training.validate()
         if self._best is not None:
             self._best.update(self._best.of(metrics))
         self._tell(epoch, metrics)
@@ -175,7 +181,7 @@ class Stage:
             best.restore()
             return
         self._average.apply()
-        metrics = self._validate() if self._validate is not None else {}
+        metrics = self._training.validate()
         if best is not None and best.of(metrics) < best.value:
             best.restore()
             return
@@ -194,7 +200,7 @@ class Stage:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Tensors from which :meth:`load` continues bit-equal; after a step that is settled."""
-        parts = {"optimisers": self._optimisers.state(), "average": self._average.state()}
+        parts = {"optimisers": self.optimisers.state(), "average": self._average.state()}
         if self._best is not None:
             parts["best"] = self._best.state()
         out = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
@@ -211,7 +217,7 @@ class Stage:
             return {k[len(name) + 1 :]: t for k, t in state.items() if k.startswith(name + ".")}
 
         with reading_model("the checkpoint", "state of this training", remedy="remove it"):
-            self._optimisers.load(part("optimisers"))
+            self.optimisers.load(part("optimisers"))
             self._average.load(part("average"))
             if self._best is not None:
                 self._best.load(part("best"))

@@ -20,12 +20,12 @@ from benchmarks.ablation.measurements import (
 )
 from benchmarks.ablation.shared import AblationData
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.elias import EliasConfig
+from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import ModelConfigs
 from learned_index.encoders import BagOfWordsEncoder, LSAEncoder, TfidfEncoder
 from learned_index.errors import InputError
 from learned_index.metrics import evaluate, label_propensities
-from learned_index.ranking import RankerConfig
+from learned_index.ranking.config import RankerConfig
 from learned_index.types import SearchResult
 
 CONFIGS = ModelConfigs(
@@ -108,7 +108,7 @@ def test_a_store_keeps_what_it_was_given_and_forgets_what_was_damaged(tmp_path):
     (path,) = (tmp_path / "store").iterdir()
     again = MeasurementStore(tmp_path / "store")
     assert again.get({"a": 1}) == value and again.n_found == 1
-    for broken in ("", "{", "[]", '{"measurement": {"metrics": {"P@1": "x"}}}'):
+    for broken in ("", "{", "[]", '{"value": {"metrics": {"P@1": "x"}}}'):
         path.write_text(broken)
         assert MeasurementStore(tmp_path / "store").get({"a": 1}) is None
 
@@ -231,7 +231,7 @@ def test_a_damaged_or_half_lost_directory_mends_itself(data, tmp_path, monkeypat
     assert counter.n == 1
     # a measurement is lost
     for path in (tmp_path / "measurements").iterdir():
-        if json.loads(path.read_text())["description"]["step"] == "stage1":
+        if json.loads(path.read_text())["value"]["description"]["step"] == "stage1":
             path.unlink()
     again = make(data, tmp_path).build_up(["stage1", "stage2"])
     assert [row["metrics"] for row in again] == [row["metrics"] for row in rows]

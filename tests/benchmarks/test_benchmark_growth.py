@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learned_index.comparison.timing import single_latencies
+from learned_index.system.timing import single_latencies
 
 
 @pytest.fixture(scope="module")

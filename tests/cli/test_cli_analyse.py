@@ -13,11 +13,12 @@ from conftest import tiny_dataset
 from learned_index import TextIndex, TrainingConfig
 from learned_index.cli import main
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.encoders import LSAEncoder
 from learned_index.evaluation import analyse_index
 from learned_index.evaluation.plots import plot_analysis
-from learned_index.index import IndexConfig
+from learned_index.index.config import IndexConfig
 
 INDEX = IndexConfig(n_clusters=5, beam_width=2, edges_per_cluster=15)
 TRAINING = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=1)

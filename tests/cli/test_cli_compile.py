@@ -11,7 +11,7 @@ from conftest import tiny_dataset
 
 from learned_index import ELIAS, SearchEngine, TextIndex
 from learned_index.data import write_dataset
-from learned_index.elias import load_model
+from learned_index.elias.model import ELIAS
 from learned_index.errors import InputError
 
 QUICK = ["--encoder", "lsa:16", "--batch-size", "32", "--stage1-epochs", "3"]
@@ -28,7 +28,7 @@ def models(request, text_folder: Path, tmp_path_factory) -> tuple[Path, Path]:
 
 
 def test_a_compiled_model_answers_like_the_model(models):
-    trained, fast = (load_model(path) for path in models)
+    trained, fast = (ELIAS.from_pretrained(path) for path in models)
     assert isinstance(fast, ELIAS | TextIndex) and isinstance(fast.index, SearchEngine)
     texts = tiny_dataset("test", 40, seed=2).texts
     expected, found = trained.search(texts, 3), fast.search(texts, 3)
@@ -51,7 +51,7 @@ def test_metrics_and_info_of_a_compiled_model(models, text_folder):
 
 
 def test_lists_of_labels(models, tmp_path):
-    fast = load_model(models[1])
+    fast = ELIAS.from_pretrained(models[1])
     query = tiny_dataset("test", 1, seed=2).texts[0]
     best = json.loads(ok("search", models[1], query, "-k", 3, "--json"))[0]["results"]
     names = tmp_path / "names"
@@ -74,7 +74,7 @@ def test_tuning(models, text_folder, tmp_path):
     report = json.loads(ok(*arguments))
     assert report["tuning"]["recall"] >= 0.9
     assert report["engine"]["beam_width"] == report["tuning"]["beam_width"]
-    assert load_model(tmp_path / "tuned").index.config.to_dict() == report["engine"]
+    assert ELIAS.from_pretrained(tmp_path / "tuned").index.config.to_dict() == report["engine"]
     files = [path for path in (tmp_path / "tuned").rglob("*") if path.is_file()]
     assert report["model_bytes"] == sum(path.stat().st_size for path in files)
 

@@ -17,7 +17,7 @@ from learned_index.elias.steps import Steps, discard_progress
 from learned_index.encoders import PrecomputedEncoder
 from learned_index.errors import BusyError, InputError, StorageError, TrainingInterrupted
 from learned_index.persistence import path_lock
-from learned_index.training import CheckpointOptions
+from learned_index.training.checkpoint import CheckpointOptions
 
 
 @contextmanager

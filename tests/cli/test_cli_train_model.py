@@ -22,10 +22,11 @@ from learned_index.cli.main import COMMANDS
 from learned_index.cli.shared import signals
 from learned_index.cli.shared.signals import SignalStop
 from learned_index.data import write_dataset
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.elias.presets import PRESETS, model_configs, preset_configs, preset_names
 from learned_index.errors import InputError
-from learned_index.ranking import RankerConfig
+from learned_index.ranking.config import RankerConfig
 
 QUICK = ["--encoder", "lsa:16", "--batch-size", "32", "--stage1-epochs", "2"]
 QUICK += ["--stage2-epochs", "2", "--n-clusters", "6", "--validation-fraction", "0.1"]

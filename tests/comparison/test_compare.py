@@ -27,7 +27,8 @@ from learned_index.comparison import (
 from learned_index.comparison.compare import MEASUREMENTS
 from learned_index.comparison.plot import plot_comparison
 from learned_index.errors import InputError
-from learned_index.system.environment import cpu_model, describe_environment, peak_rss_mb
+from learned_index.system.environment import cpu_model, describe_environment
+from learned_index.system.memory import peak_rss_mb
 from learned_index.system.threads import limit_threads
 
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import tiny_dataset
 from elias_cases import fitted, new_model, queries
 
-from learned_index.elias import ELIAS
 from learned_index.elias.ensemble import merge
+from learned_index.elias.model import ELIAS
 from learned_index.errors import InputError, NotFittedError
 
 

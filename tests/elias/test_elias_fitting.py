@@ -13,7 +13,8 @@ from elias_cases import N_POINTS, QUICK, fitted, new_model, queries, train_data
 
 from learned_index import TextIndex
 from learned_index.data import holdout_rows, without_labels
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder

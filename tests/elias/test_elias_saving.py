@@ -12,7 +12,7 @@ from cli_cases import files
 from elias_cases import fitted, new_model, queries, train_data
 
 from learned_index import TextIndex
-from learned_index.elias import ELIAS, load_model
+from learned_index.elias.model import ELIAS
 from learned_index.elias.saving import index_directory
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.encoders.lexical.lsa import LSAEncoder
@@ -22,8 +22,8 @@ from learned_index.errors import (
     ModelFormatError,
     TrainingInterrupted,
 )
-from learned_index.index import LearnedGraphIndex
-from learned_index.training import CheckpointOptions
+from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.training.checkpoint import CheckpointOptions
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +71,18 @@ def test_a_shared_encoder_is_stored_once_and_nothing_is_pickled(saved: Path) -> 
 
 
 def test_either_kind_of_model_is_loaded_by_its_manifest(saved: Path, tmp_path: Path) -> None:
-    assert isinstance(load_model(saved), ELIAS)
+    assert isinstance(ELIAS.from_pretrained(saved), ELIAS)
     train = train_data()
     TextIndex.fit(train.texts, train.labels, encoder=LSAEncoder(dim=8)).save_pretrained(
         tmp_path / "i"
     )
-    assert isinstance(load_model(tmp_path / "i"), TextIndex)
+    assert isinstance(ELIAS.from_pretrained(tmp_path / "i"), TextIndex)
     for path in (saved, tmp_path / "i"):
         LearnedGraphIndex.from_pretrained(index_directory(path))
     with pytest.raises(ModelFormatError):
-        load_model(tmp_path / "missing")
+        ELIAS.from_pretrained(tmp_path / "missing")
     with pytest.raises(ModelFormatError):
-        load_model(tmp_path)
+        ELIAS.from_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="expected a 'elias'"):
         ELIAS.from_pretrained(tmp_path / "i")
 

@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 from elias_cases import QUICK, train_data
 
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder, FeatureRowsEncoder
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder

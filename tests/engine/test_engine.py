@@ -12,7 +12,9 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.engine import EngineConfig, SearchEngine, tune
+from learned_index.engine.config import EngineConfig
+from learned_index.engine.search_engine import SearchEngine
+from learned_index.engine.tuning import tune
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.labels import label_mask
 

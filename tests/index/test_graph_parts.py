@@ -8,7 +8,8 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError
-from learned_index.index import ClusterLabelGraph, ClusterRouter
+from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.router import ClusterRouter
 from learned_index.kernels.beam import best_clusters
 
 

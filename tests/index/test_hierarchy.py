@@ -14,8 +14,8 @@ import torch
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.index.build.partition import default_n_clusters
-from learned_index.index.device_search import search_on_device
 from learned_index.index.hierarchy import DEEP_FROM_CLUSTERS, hierarchy_shape
+from learned_index.index.search import Knobs, search_in_torch
 from learned_index.kernels.routing import max_merge, take_best
 from learned_index.training.checkpoint import CheckpointOptions
 
@@ -135,7 +135,7 @@ def test_the_beam_is_that_of_the_definition(deep, queries, beam_width):
 def test_compiled_search_equals_plain_torch_search(deep, queries, beam_width):
     X, _ = queries
     fast = deep.search(X, k=8, beam_width=beam_width)
-    slow = search_on_device(deep, X, 8, beam_width=beam_width, shortlist_size=60)
+    slow = search_in_torch(deep, X, Knobs(8, beam_width, 60))
     agree = (fast.ids == slow.ids).all(axis=1)
     assert agree.mean() > 0.95
     np.testing.assert_allclose(fast.scores[agree], slow.scores[agree], rtol=1e-4)
@@ -146,7 +146,7 @@ def test_with_all_clusters_as_beam_a_deep_index_answers_as_a_flat_one(deep, quer
     deep.save_pretrained(tmp_path / "m")
     flat = LearnedGraphIndex.from_pretrained(tmp_path / "m")
     flat.hierarchy = None
-    flat._forget()
+    flat.parameters_changed()
     one, two = (index.search(X, k=10, beam_width=C) for index in (deep, flat))
     np.testing.assert_allclose(one.scores, two.scores, rtol=1e-5)
     assert (one.ids == two.ids).mean() > 0.99
@@ -178,10 +178,10 @@ def test_regions_that_reach_too_few_clusters_give_padded_rows_not_errors(deep, q
     labels = index.hierarchy.graph.edge_labels_CM
     labels[:] = -1
     labels[0, 0] = 5  # one region leads to one cluster, the others nowhere
-    index._forget()
+    index.parameters_changed()
     X, _ = queries
     fast = index.search(X, k=50)
-    slow = search_on_device(index, X, 50, beam_width=4, shortlist_size=60)
+    slow = search_in_torch(index, X, Knobs(50, 4, 60))
     np.testing.assert_array_equal((fast.ids >= 0).sum(axis=1), (slow.ids >= 0).sum(axis=1))
     assert np.isneginf(fast.scores[fast.ids < 0]).all()
     reached = set(index.graph.edge_labels_CM[5].tolist())

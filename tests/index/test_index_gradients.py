@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.index.device_search import search_on_device
+from learned_index.index.search import Knobs, search_in_torch
 
 
 def small_index(*, shortlist_size=9, projection="residual", routing="flat", seed=0):
@@ -214,7 +214,7 @@ def test_compiled_search_equals_plain_torch_search(projection, size, routing):
     queries = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
     for width in (1, 3, 5):
         fast = index.search(queries, k=6, beam_width=width, shortlist_size=size)
-        slow = search_on_device(index, queries, 6, beam_width=width, shortlist_size=size)
+        slow = search_in_torch(index, queries, Knobs(6, width, size))
         np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-4, atol=1e-6)
         assert (fast.ids == slow.ids).mean() > 0.97  # the rest: ties within rounding
 
@@ -225,9 +225,9 @@ def test_equal_scores_come_in_ascending_order_of_id():
         index.label_weight_LD.zero_()
         index.label_bias_L.fill_(0.5)
         index.graph.edge_logits_CM.zero_()
-    index._forget()
+    index.parameters_changed()
     queries = np.random.default_rng(5).normal(size=(5, 6)).astype(np.float32)
-    slow = search_on_device(index, queries, 24, beam_width=5, shortlist_size=24)
+    slow = search_in_torch(index, queries, Knobs(24, 5, 24))
     for ids, scores in zip(slow.ids, slow.scores, strict=True):
         found = ids[ids >= 0]
         assert len(set(found.tolist())) == len(found) > 10

@@ -14,7 +14,7 @@ import pytest
 from index_cases import QUICK, SMALL, planted
 
 import learned_index.index.saving as saving
-from learned_index import LearnedGraphIndex
+from learned_index import LearnedGraphIndex, persistence
 from learned_index.errors import InputError, ModelFormatError
 
 
@@ -92,7 +92,7 @@ def flip_a_byte(directory):
         (lambda d: (d / "manifest.json").write_text("[1]"), "not written by this package"),
         (lambda d: edit_manifest(d, kind="tree"), "holds a 'tree'"),
         (lambda d: edit_manifest(d, format_version=99), "upgrade"),
-        (lambda d: edit_manifest(d, config={}), "does not hold a whole index"),
+        (lambda d: edit_manifest(d, config={}), "does not hold a whole learned graph index"),
         (lambda d: edit_manifest(d, files={"../../etc/passwd": {}}), "outside the directory"),
     ],
 )
@@ -106,11 +106,11 @@ def test_damaged_models_are_refused(fitted, tmp_path, damage, message):
 def test_label_ids_out_of_range_in_a_file_are_refused(fitted, tmp_path):
     directory = tmp_path / "model"
     fitted.save_pretrained(directory)
-    arrays = saving.load_arrays(directory / "index.safetensors")
+    arrays = persistence.load_arrays(directory / "index.safetensors")
     arrays["graph.edge_labels_CM"][0, 0] = 10**6
-    saving.save_arrays(directory / "index.safetensors", arrays)
+    persistence.save_arrays(directory / "index.safetensors", arrays)
     manifest = json.loads((directory / "manifest.json").read_text())
-    saving.write_manifest(directory, kind=saving.KIND, config=manifest["config"])
+    persistence.write_manifest(directory, kind=LearnedGraphIndex.kind, config=manifest["config"])
     with pytest.raises(ModelFormatError, match="expected -1 to"):
         LearnedGraphIndex.from_pretrained(directory)
 

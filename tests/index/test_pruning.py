@@ -11,9 +11,9 @@ import torch
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index.device_search import search_on_device
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.pruning import prune_graph
+from learned_index.index.search import Knobs, search_in_torch
 from learned_index.persistence import load_arrays, save_arrays, write_manifest
 
 N, L, D = 600, 60, 12
@@ -171,7 +171,7 @@ def test_both_searches_agree_on_a_pruned_index(fitted, queries):
     pruned = fitted.prune(top_k=4, keep="none")
     assert pruned.graph.edge_labels_CM.shape == (8, 4)
     fast = pruned.search(queries, k=15)
-    slow = search_on_device(pruned, queries, 15, beam_width=3, shortlist_size=2000)
+    slow = search_in_torch(pruned, queries, Knobs(15, 3, 2000))
     np.testing.assert_array_equal(fast.ids, slow.ids)
     np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-5)
 

@@ -19,12 +19,13 @@ from learned_index import (
 )
 from learned_index.comparison import evaluate
 from learned_index.errors import InputError
-from learned_index.inputs.labels import as_label_matrix, as_positives, label_ids, label_mask
+from learned_index.inputs.labels import as_label_matrix, label_ids, label_mask
 from learned_index.inputs.matrices import canonical_features, canonical_labels
 from learned_index.inputs.numbers import check_result_size, real_number, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.inputs.positives import as_positives
 from learned_index.inputs.vectors import as_float32_rows, as_query_rows, as_vectors
-from learned_index.ranking import SparseRanker
+from learned_index.ranking.sparse_ranker import SparseRanker
 
 N, L, D = 60, 6, 8
 IDS = [[i % L] for i in range(N)]

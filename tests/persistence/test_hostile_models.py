@@ -25,7 +25,7 @@ from learned_index import (
     TextIndex,
     TrainingConfig,
 )
-from learned_index.elias import load_model
+from learned_index.elias.model import ELIAS
 from learned_index.encoders import BagOfWordsEncoder, LSAEncoder, TfidfEncoder, load_encoder
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.errors import (
@@ -34,10 +34,11 @@ from learned_index.errors import (
     ModelFormatError,
     TrainingInterrupted,
 )
-from learned_index.index.saving import open_index
+from learned_index.index.learned_graph_index import open_index
 from learned_index.persistence import load_arrays, read_json, save_arrays
-from learned_index.ranking import Calibrator, SparseRanker
-from learned_index.training import CheckpointOptions
+from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.training.checkpoint import CheckpointOptions
 
 QUICK = TrainingConfig(stage1_epochs=1, stage2_epochs=1, batch_size=16)
 TEXTS = sample_texts(60)

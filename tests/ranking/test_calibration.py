@@ -10,14 +10,10 @@ import pytest
 from sklearn import metrics, tree
 
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.ranking import (
-    Calibrator,
-    Combination,
-    calibration_error,
-    log_loss,
-    reliability_bins,
-)
+from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.calibration_methods import METHODS
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 
 B, K, L = 400, 20, 60
 

@@ -13,7 +13,8 @@ import torch
 from sklearn.svm import LinearSVC
 
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.ranking import RankerConfig, SparseRanker
+from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.sparse_ranker import SparseRanker
 
 N, V, D, L = 120, 40, 6, 9
 

@@ -29,8 +29,8 @@ from learned_index.encoders.transformer.models import TransformerEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.index import course
 from learned_index.persistence import atomic
-from learned_index.training import CheckpointOptions, StopFlag
 from learned_index.training import checkpoint as checkpoint_module
+from learned_index.training.checkpoint import CheckpointOptions, StopFlag
 
 STEPS = 7  # of an epoch: 200 points in batches of 32
 
@@ -186,7 +186,7 @@ def test_a_state_is_there_as_soon_as_the_labels_are_clustered(tmp_path, monkeypa
     def fail(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(course.GraphTraining, "_loss", fail)
+    monkeypatch.setattr(course.IndexTraining, "loss", fail)
     with pytest.raises(KeyboardInterrupt):
         fit_frozen(checkpoint=CheckpointOptions(tmp_path))
     assert len(list(tmp_path.iterdir())) == 1

@@ -114,7 +114,7 @@ def test_the_first_clustering_sees_features_alone_the_second_both(monkeypatch):
 def test_only_the_encoder_goes_on_from_the_warm_up(monkeypatch):
     texts, Y = text_points()
     encoder, starts = bow(texts), []
-    original = course.GraphTraining._run_stage
+    original = course.IndexTraining._run_stage
 
     def watch(self, name, *arguments):
         weights = encoder.bag.weight.detach().clone()
@@ -122,7 +122,7 @@ def test_only_the_encoder_goes_on_from_the_warm_up(monkeypatch):
         assert name == "stage 2" or (self._row_optimiser.steps == 0)
         original(self, name, *arguments)
 
-    monkeypatch.setattr(course.GraphTraining, "_run_stage", watch)
+    monkeypatch.setattr(course.IndexTraining, "_run_stage", watch)
     fit_texts(encoder, points=(texts, Y))
     (warm, before, _), (stage_1, after, index), _ = starts
     assert (warm, stage_1) == ("warm-up", "stage 1")

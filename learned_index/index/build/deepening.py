@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from learned_index.index.network import IndexNetwork
 from learned_index.errors import InputError
 from learned_index.index.hierarchy import RegionHierarchy, hierarchy_shape, region_targets
 from learned_index.index.build.partition import count_region_visits
@@ -23,14 +24,12 @@ from learned_index.training.batches import EpochOrder
 from learned_index.training.schedule import warmup_linear_decay
 from learned_index.types import DenseMatrix
 
-if TYPE_CHECKING:
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def build_hierarchy(
-    index: LearnedGraphIndex, embeddings: DenseMatrix, *, epochs: int, batch_size: int | None
+    index: IndexNetwork, embeddings: DenseMatrix, *, epochs: int, batch_size: int | None
 ) -> None:
     """See :meth:`LearnedGraphIndex.build_hierarchy`."""
     epochs = whole_number(epochs, "epochs", low=0)
@@ -55,10 +54,10 @@ def build_hierarchy(
     learnable_region_edges(index, count_region_visits(index, vectors))
     _train(index, vectors, epochs=epochs, batch_size=batch_size or training.batch_size)
     measure_coverage(index, vectors)
-    index._forget()
+    index.parameters_changed()
 
 
-def _train(index: LearnedGraphIndex, vectors: Any, *, epochs: int, batch_size: int) -> None:
+def _train(index: IndexNetwork, vectors: Any, *, epochs: int, batch_size: int) -> None:
     """Cross-entropy to the beams that the index's own routing gives; nothing else moves."""
     hierarchy, training = index.hierarchy, index.training_config
     assert hierarchy is not None and hierarchy.graph.edge_logits_CM is not None
@@ -81,7 +80,7 @@ def _train(index: LearnedGraphIndex, vectors: Any, *, epochs: int, batch_size: i
                 group["lr"] = peak * factor
             batch = as_float32_rows(vectors[rows])
             with torch.no_grad():
-                x_BD = index._project(torch.tensor(batch, device=device))
+                x_BD = index.projected(torch.tensor(batch, device=device))
                 scores_BW, clusters_BW = index.router.beam(x_BD, width)
                 none_BP = clusters_BW[:, :0]
                 targets_BW = region_targets(clusters_BW, scores_BW, none_BP)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from learned_index.index.network import IndexNetwork
 from learned_index.errors import InputError
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.build.clustering import (
@@ -24,10 +25,7 @@ from learned_index.inputs.matrices import canonical_features
 from learned_index.inputs.vectors import as_vectors, check_finite
 from learned_index.types import DenseMatrix
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
+from collections.abc import Iterator
 
 _CHUNK_ROWS = 8192
 _SCORED_AT_ONCE = 1 << 26
@@ -70,7 +68,7 @@ def checked_features(features: sp.csr_matrix | None, n_points: int) -> sp.csr_ma
 
 
 def build_partition(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     embeddings: DenseMatrix,
     labels: Labels,
     *,
@@ -97,7 +95,7 @@ def n_clusters_for(config: IndexConfig, n_labels: int) -> int:
 
 
 def partition_labels(
-    index: LearnedGraphIndex,
+    index: IndexNetwork,
     vectors: Any,
     labels_NL: sp.csr_matrix,
     features: sp.csr_matrix | None,
@@ -177,19 +175,19 @@ def _initial_bias(training: TrainingConfig, labels_NL: sp.csr_matrix) -> float:
 
 
 @torch.no_grad()
-def remember_tree(index: LearnedGraphIndex) -> None:
+def remember_tree(index: IndexNetwork) -> None:
     """Keep the present router as that of the fixed tree."""
     index.tree_router_CD = index.router.weight_CD.detach().clone()
 
 
-def build_graph(index: LearnedGraphIndex, embeddings: DenseMatrix, labels: Labels) -> None:
+def build_graph(index: IndexNetwork, embeddings: DenseMatrix, labels: Labels) -> None:
     """See :meth:`LearnedGraphIndex.build_graph`."""
     vectors, labels_NL = checked(embeddings, labels, index.n_labels, index.dim)
     learnable_graph(index, vectors, labels_NL)
 
 
 @torch.no_grad()
-def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_matrix) -> None:
+def learnable_graph(index: IndexNetwork, vectors: Any, labels_NL: sp.csr_matrix) -> None:
     """Put edges with logits in the place of the index's partition."""
     config, training = index.config, index.training_config
     n_clusters, n_labels = index.n_clusters, index.n_labels
@@ -213,11 +211,11 @@ def learnable_graph(index: LearnedGraphIndex, vectors: Any, labels_NL: sp.csr_ma
     ).to(device)
     if hierarchy is not None:
         learnable_region_edges(index, counts_SC.tocsr())
-    index._forget()
+    index.parameters_changed()
 
 
 @torch.no_grad()
-def count_region_visits(index: LearnedGraphIndex, vectors: Any) -> sp.csr_matrix:
+def count_region_visits(index: IndexNetwork, vectors: Any) -> sp.csr_matrix:
     """How much the points that visit cluster c visit region s, CSR S x C."""
     hierarchy = index.hierarchy
     assert hierarchy is not None
@@ -228,7 +226,7 @@ def count_region_visits(index: LearnedGraphIndex, vectors: Any) -> sp.csr_matrix
 
 
 def _beams(
-    index: LearnedGraphIndex, vectors: Any
+    index: IndexNetwork, vectors: Any
 ) -> Iterator[tuple[int, torch.Tensor, sp.csr_matrix]]:
     """First row, projected rows and scores of their beams (CSR) of one chunk after another."""
     device, n_clusters = index.label_bias_L.device, index.n_clusters
@@ -236,7 +234,7 @@ def _beams(
     step = int(np.clip(_SCORED_AT_ONCE // n_clusters, 256, _CHUNK_ROWS))
     for start in range(0, len(vectors), step):
         rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
-        x_BD = index._project(torch.from_numpy(rows).to(device))
+        x_BD = index.projected(torch.from_numpy(rows).to(device))
         yield start, x_BD, _visits(*_build_beam(index, x_BD, width), n_clusters)
 
 
@@ -245,7 +243,7 @@ def _region_visits(hierarchy: RegionHierarchy, x_BD: torch.Tensor) -> sp.csr_mat
 
 
 def _build_beam(
-    index: LearnedGraphIndex, x_BD: torch.Tensor, width: int
+    index: IndexNetwork, x_BD: torch.Tensor, width: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The beam from all clusters; where there are too many, from a wide choice of them."""
     hierarchy = index.hierarchy

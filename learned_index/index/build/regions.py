@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from learned_index.index.network import IndexNetwork
+from learned_index.types import Float32Array
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.build.clustering import balanced_partition
 from learned_index.index.hierarchy import default_edges_per_region
@@ -15,13 +17,10 @@ from learned_index.index.hierarchy import default_edges_per_region
 _MEASURED = 4096
 _CHUNK_ROWS = 512
 
-if TYPE_CHECKING:
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
-    from learned_index.types import Float32Array
 
 
 @torch.no_grad()
-def partition_clusters(index: LearnedGraphIndex, directions_CD: Float32Array) -> None:
+def partition_clusters(index: IndexNetwork, directions_CD: Float32Array) -> None:
     """Cut the clusters of a deep index into regions: every cluster hangs from its one region.
 
     Args:
@@ -43,7 +42,7 @@ def partition_clusters(index: LearnedGraphIndex, directions_CD: Float32Array) ->
 
 
 @torch.no_grad()
-def learnable_region_edges(index: LearnedGraphIndex, counts_SC: sp.csr_matrix) -> None:
+def learnable_region_edges(index: IndexNetwork, counts_SC: sp.csr_matrix) -> None:
     """Put edges with logits in the place of the partition of the clusters.
 
     Args:
@@ -67,7 +66,7 @@ def learnable_region_edges(index: LearnedGraphIndex, counts_SC: sp.csr_matrix) -
 
 
 @torch.no_grad()
-def measure_coverage(index: LearnedGraphIndex, vectors: Any) -> None:
+def measure_coverage(index: IndexNetwork, vectors: Any) -> None:
     """Measure :attr:`RegionHierarchy.coverage` on some of the vectors, evenly chosen."""
     hierarchy = index.hierarchy
     assert hierarchy is not None
@@ -75,7 +74,7 @@ def measure_coverage(index: LearnedGraphIndex, vectors: Any) -> None:
     total = 0.0
     for start in range(0, len(chosen), _CHUNK_ROWS):
         rows = np.array(vectors[chosen[start : start + _CHUNK_ROWS]], dtype=np.float32, order="C")
-        x_BD = index._project(torch.from_numpy(rows).to(hierarchy.coverage.device))
+        x_BD = index.projected(torch.from_numpy(rows).to(hierarchy.coverage.device))
         ids_BK = hierarchy.candidates(x_BD, hierarchy.W0, hierarchy.K0)
         softmax_BC = torch.softmax(index.router.logits(x_BD), dim=1)
         held_BK = softmax_BC.gather(1, ids_BK.clamp(min=0)).masked_fill(ids_BK < 0, 0.0)

@@ -1,0 +1,150 @@
+"""The parts of a full model, and what is computed from several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.config import EliasConfig
+from learned_index.elias.ensemble import Shortlist, merge
+from learned_index.elias.points import Points, dense_vectors
+from learned_index.engine.search_engine import SearchEngine
+from learned_index.errors import InputError, NotFittedError
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.labels import LabelIds
+from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.types import Encoder, Float32Array, Int64Array, SearchResult
+
+
+class EliasParts:
+    """What :class:`~learned_index.ELIAS` consists of.
+
+    What is done with a model takes its parts, so that it needs to know no other class.
+
+    Args:
+        encoder: Makes dense vectors.
+        config: What the model consists of.
+        index_config: Shape and constants of the indexes.
+        training_config: How they, and the encoder, are trained.
+        ranker_config: How the ranker is trained.
+        features: Makes the sparse features of ranker and clustering; None: chosen by the points.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        config: EliasConfig,
+        index_config: IndexConfig,
+        training_config: TrainingConfig,
+        ranker_config: RankerConfig,
+        features: Encoder | None = None,
+    ) -> None:
+        self.config = config
+        self.index_config = index_config
+        self.training_config = training_config
+        self.ranker_config = ranker_config
+        self.encoder = encoder
+        self.encoders: list[Encoder] = [encoder]
+        self.features = features
+        self.given_index: LearnedGraphIndex | None = None
+        self.members: Sequence[LearnedGraphIndex | SearchEngine] = []
+        self.ranker_: SparseRanker | None = None
+        self.combination = Combination()
+        self.calibrator_: Calibrator | None = None
+        self.vocabulary = LabelVocabulary([])
+        self.label_counts: Int64Array | None = None
+        self.n_points = 0
+        self.report_: dict[str, Any] = {}
+
+    @property
+    def index(self) -> LearnedGraphIndex | SearchEngine:
+        """The index of the first member, or its search engine in a compiled model."""
+        self.require_fitted()
+        return self.members[0]
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels L."""
+        return self.index.n_labels
+
+    @property
+    def has_own_encoders(self) -> bool:
+        """Whether each member has its own, trained encoder."""
+        return len(self.encoders) > 1
+
+    def require_fitted(self) -> None:
+        """Raise :class:`NotFittedError` where there is no index yet."""
+        if not self.members:
+            raise NotFittedError(
+                "the model is not trained; call fit(texts, labels) or from_pretrained(directory)"
+            )
+
+    def trained_members(self) -> list[LearnedGraphIndex]:
+        """The indexes, which must not be engines.
+
+        Raises:
+            InputError: The model is compiled.
+        """
+        self.require_fitted()
+        found = [member for member in self.members if isinstance(member, LearnedGraphIndex)]
+        if len(found) < len(self.members):
+            raise InputError(
+                "the model is compiled: its index is a search engine, which can be searched only; "
+                "use the model that it was compiled from"
+            )
+        return found
+
+    def engines(self) -> list[SearchEngine]:
+        """The search engines of a compiled model; none of another one."""
+        return [member for member in self.members if isinstance(member, SearchEngine)]
+
+    def encode(self, texts: Points) -> list[Float32Array]:
+        """Encode texts: float32 B x D, for each of :attr:`encoders`."""
+        return [dense_vectors(encoder, texts) for encoder in self.encoders]
+
+    def shortlist(
+        self,
+        vectors: Sequence[Any],
+        width: int,
+        *,
+        beam_width: int | None = None,
+        shortlist_size: int | None = None,
+        allow: LabelIds | None = None,
+        deny: LabelIds | None = None,
+    ) -> tuple[Shortlist, Shortlist]:
+        """Search all members and average their probabilities.
+
+        Args:
+            vectors: B x D of each encoder.
+            width: Labels wanted in the wide shortlist, at least ``rerank_size``.
+            beam_width: Clusters explored; None: the trained value.
+            shortlist_size: Labels scored; None: the trained value.
+            allow: The only labels to find, ids or a mask; None: all.
+            deny: Labels not to find, ids or a mask.
+
+        Returns:
+            The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
+            does not depend on ``width``.
+        """
+        size = self.config.rerank_size
+        # Of an ensemble each member finds more: a label counts as 0 where it is not found.
+        each = size if len(self.members) == 1 else 2 * size
+        results = [
+            member.search(
+                vectors[min(number, len(vectors) - 1)],
+                max(each, width),
+                beam_width=beam_width,
+                shortlist_size=shortlist_size,
+                allow=allow,
+                deny=deny,
+            )
+            for number, member in enumerate(self.members)
+        ]
+        head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
+        return head, head if width <= size else merge(results, max(each, width))

@@ -1,0 +1,122 @@
+"""A model measured on a split of data: every metric, under the labels of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.data.dataset import Dataset
+from learned_index.data.naming import joint_ids
+from learned_index.elias.model import ELIAS
+from learned_index.elias.prediction import Score
+from learned_index.errors import InputError
+from learned_index.inputs.points import n_rows
+from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
+from learned_index.metrics import evaluate as metrics_of
+from learned_index.types import SearchResult
+
+_BATCH = 1024
+
+
+class Query(TypedDict, total=False):
+    """How a model is asked: keyword arguments of :meth:`ELIAS.search`."""
+
+    beam_width: int | None
+    shortlist_size: int | None
+    score: Score
+
+
+def search_points(
+    model: ELIAS,
+    points: Any,
+    k: int,
+    *,
+    vectors: Any | None = None,
+    query: Query | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SearchResult:
+    """Search many points in batches.
+
+    Args:
+        model: The model.
+        points: N texts or rows of sparse features.
+        k: Labels wanted.
+        vectors: N x D vectors of the points, where they are known already.
+        query: How the model is asked.
+        progress: Called with the points that are done and all.
+
+    Returns:
+        Ids and scores, N x k.
+    """
+    total = n_rows(points)
+    if vectors is not None and len(vectors) != total:
+        raise InputError(f"got {len(vectors)} vectors for {total} points; expected as many")
+    ids, scores = np.empty((total, k), np.int64), np.empty((total, k), np.float32)
+    for start in range(0, total, _BATCH):
+        part = slice(start, min(start + _BATCH, total))
+        known = None if vectors is None else vectors[part]
+        ids[part], scores[part] = model.search(points[part], k, vectors=known, **(query or {}))
+        if progress is not None:
+            progress(part.stop, total)
+    return SearchResult(ids, scores)
+
+
+def evaluate(
+    model: ELIAS,
+    dataset: Dataset,
+    *,
+    vectors: Any | None = None,
+    query: Query | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float | int]:
+    """All metrics of a model on one split, in percent.
+
+    Labels that the model was never trained on stay in the truth: each is a miss that no answer
+    can reach. Propensities come from the model's training counts.
+
+    Args:
+        model: The model.
+        dataset: The split; its labels may be numbered otherwise than the model's: they are matched
+            by key.
+        vectors: N x D vectors of the points; None: encode them.
+        query: How the model is asked.
+        progress: Called with the points that are done and all.
+
+    Returns:
+        The metrics, ``n_points``, and ``n_unseen_labels``: labels of these points that the
+        model was never trained on.
+
+    Raises:
+        InputError: The split has no points, or the two share no label.
+    """
+    if dataset.n_points == 0:
+        raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
+    joint, size = joint_ids(model.vocabulary, dataset.vocabulary)
+    if joint.size and joint.min() >= len(dataset.vocabulary):
+        raise InputError(
+            "the model and the data have no label in common; was it trained on other data? "
+            f"(model: {model.vocabulary.keys[0]!r} ..., data: {dataset.vocabulary.keys[0]!r} ...)"
+        )
+    k = max(RECALL_CUTOFFS)
+    result = search_points(
+        model, dataset.points, k, vectors=vectors, query=query, progress=progress
+    )
+    ids = np.where(result.ids < 0, -1, joint[np.maximum(result.ids, 0)])
+    truth = sp.csr_matrix(
+        (dataset.labels.data, dataset.labels.indices, dataset.labels.indptr),
+        shape=(dataset.n_points, size),
+    )
+    counts = np.zeros(size, dtype=np.int64)
+    if model.label_counts is not None:
+        counts[joint] = model.label_counts
+    propensities = np.ones(size)  # a model that does not know its counts
+    if counts.any() and model.n_points:
+        propensities = propensities_from_counts(counts, n_points=model.n_points)
+    values: dict[str, float | int] = dict(metrics_of(ids, truth, propensities=propensities))
+    values["n_points"] = dataset.n_points
+    used = np.flatnonzero(np.bincount(truth.indices, minlength=size))
+    values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
+    return values

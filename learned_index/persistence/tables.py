@@ -1,0 +1,22 @@
+"""Tables for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from learned_index.persistence.atomic import atomic_file
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of plain values as CSV; missing values are empty; it appears when it is whole."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
