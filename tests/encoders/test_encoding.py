@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from encoder_models import make_bert, make_sentence_transformer
 from learned_index.encoders import CallableEncoder, LSAEncoder, TfidfEncoder, load_encoder
 from learned_index.encoding import as_encoder, check_encoder, dense_vectors, encoder_class
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
-from learned_index.system.extras import require
+from learned_index.system.extras import EXTRA_OF, require
 
 
 def lengths(texts: list[str]) -> np.ndarray:
@@ -101,15 +103,34 @@ def test_classes_are_found_by_their_kind() -> None:
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, extra in (("sklearn", "text"), ("transformers", "text"), ("torch", "train")):
+    for module, extra in (("sklearn", "train"), ("transformers", "text"), ("torch", "train")):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(MissingExtraError, match=rf"pip install 'learned-index\[{extra}\]'"):
             require(module)
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
-    with pytest.raises(MissingExtraError, match=r"learned-index\[text\]"):
+    with pytest.raises(MissingExtraError, match=r"learned-index\[train\]"):
         TfidfEncoder().fit(TEXTS)
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         require("no_such_module")  # no extra brings it
+
+
+def test_every_extra_brings_what_it_is_named_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"]
+
+    def brings(extra: str) -> set[str]:
+        found = set()
+        for requirement in extras[extra]:
+            name, _, others = re.match(r"([\w-]+)(\[([\w,-]+)\])?", requirement).groups()
+            found.add(name)
+            for other in others.split(",") if name == "learned-index" else ():
+                found |= brings(other)
+        return found
+
+    packages = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+    for module, extra in EXTRA_OF.items():
+        if module != "huggingface_hub":  # transformers brings it
+            assert packages.get(module, module.replace("_", "-")) in brings(extra), module
 
 
 def test_lexical_encoders_need_no_torch_of_their_own() -> None:
