@@ -61,6 +61,16 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
     return checked
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        InputError: Names the choices.
+    """
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
 def normalise_rows(x_BD: Float32Array) -> Float32Array:
     """Scale each row to Euclidean length 1, zero rows stay zero.
 
@@ -234,7 +244,7 @@ class EncoderBase(Saved, ABC):
         """
         return {}
 
-    def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:  # noqa: B027
+    def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
         """Take back what :meth:`_arrays` gave, from a directory with the other files.
 
         Raises:

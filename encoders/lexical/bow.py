@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
+from learned_index.encoders.base import EncoderBase, check_choice, check_texts, digest_arrays
 from learned_index.encoders.lexical.lsa import truncated_svd
 from learned_index.encoders.lexical.tfidf import (
     WORDS,
@@ -96,14 +96,10 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         **terms: Unpack[WordOptions],
     ) -> None:
         super().__init__()
-        for name, value, choices in (
-            ("vocabulary", vocabulary, ("fitted", "hashed")),
-            ("init", init, ("svd", "random")),
-            ("gradient", gradient, ("dense", "sparse")),
-            ("normalise", normalise, ("l2", "none")),
-        ):
-            if value not in choices:
-                raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        check_choice("vocabulary", vocabulary, ("fitted", "hashed"))
+        check_choice("init", init, ("svd", "random"))
+        check_choice("gradient", gradient, ("dense", "sparse"))
+        check_choice("normalise", normalise, ("l2", "none"))
         self._settings: dict[str, Any] = {
             "dim": whole_number(dim, "dim"),
             "vocabulary": vocabulary,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.encoders.base import EncoderBase
+from learned_index.encoders.base import EncoderBase, check_choice
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.matrices import canonical_features
 from learned_index.types import Float32Array
@@ -38,8 +38,7 @@ class FeatureRowsEncoder(EncoderBase):
     sparse: ClassVar[bool] = True
 
     def __init__(self, *, weighting: Weighting = "idf") -> None:
-        if weighting not in ("idf", "none"):
-            raise InputError(f"weighting is {weighting!r}, expected 'idf' or 'none'")
+        check_choice("weighting", weighting, ("idf", "none"))
         self.weighting: Weighting = weighting
         self._weight_F: Float32Array | None = None
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learned_index.encoders.base import EncoderBase, check_texts, digest
+from learned_index.encoders.base import EncoderBase, check_choice, check_texts, digest
 from learned_index.encoders.chunked_file import Progress, tell
 from learned_index.encoders.transformer.devices import (
     AnyPrecision,
@@ -366,13 +366,3 @@ class NetworkEncoder(nn.Module, EncoderBase):
                 "them, or train again"
             )
         return encoder
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices.
-
-    Raises:
-        InputError: Names the choices.
-    """
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
