@@ -208,15 +208,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
     def encode_tokens(
         self, tokens: sp.csr_matrix, *, out: Float32Array | None = None
     ) -> Float32Array:
-        """Encode what :meth:`tokenize_all` gave, without gradients.
-
-        Args:
-            tokens: N x V CSR.
-            out: N x D float32 to write into, may be memory-mapped.
-
-        Returns:
-            N x D float32.
-        """
+        """Encode what :meth:`tokenize_all` gave, without gradients: N x D float32, into ``out``."""
         vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
         with torch.no_grad():
             for start in range(0, len(vectors), CHUNK_ROWS):

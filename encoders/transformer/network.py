@@ -48,6 +48,7 @@ from learned_index.types import Float32Array, Int64Array
 SaveWeights = Literal["auto", "copy", "reference"]
 MODEL_FOLDER = "model"
 TEXTS_AT_A_TIME = 8192
+"""Tokenised in one call: enough for the tokeniser's threads, and few lists in memory at once."""
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -250,16 +251,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
     def encode_tokens(
         self, tokens: Any, *, out: Float32Array | None = None, progress: Progress | None = None
     ) -> Float32Array:
-        """Encode what :meth:`tokenize_all` gave, in evaluation mode without gradients.
-
-        Args:
-            tokens: N texts.
-            out: N x D float32 to write into, may be memory-mapped.
-            progress: Called as ``progress(done, total)`` after each batch.
-
-        Returns:
-            N x D float32.
-        """
+        """Encode what :meth:`tokenize_all` gave as :meth:`encode` does, N x D, into ``out``."""
         order = np.argsort(-tokens.counts, kind="stable")
         vectors_ND = np.zeros((len(order), self.dim), np.float32) if out is None else out
         was_training = self.training
@@ -267,20 +259,20 @@ class NetworkEncoder(nn.Module, EncoderBase):
         try:
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
-                vectors_ND[chosen] = self.run(self.collate(tokens, chosen))
+                vectors_ND[chosen] = self._step(self.collate(tokens, chosen))
                 tell(progress, start + len(chosen), len(order))
         finally:
             self.train(was_training)
         return vectors_ND
 
-    def run(self, features: Features) -> Float32Array:
-        """One step without gradients, at the encoder's precision: features to B x D float32."""
-        device = self.device
-        autocast = torch.autocast(
-            device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        )
-        with torch.inference_mode(), autocast:
-            x_BD = self.forward(self._to_device(features))
+    def _step(self, features: Features) -> Float32Array:
+        """Encode one batch without gradients, at the encoder's precision."""
+        is_half = self.precision == "bfloat16"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_half),
+        ):
+            x_BD = self.forward(features)
         array: Float32Array = x_BD.float().cpu().numpy()
         return array
 
