@@ -6,12 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+import synthetic as synthetic_module
+from synthetic import asymmetric_instance, unit_rows, write_instance
 
-from learned_index.cli.data import data
 from learned_index.data import open_dataset
-from learned_index.data import synthetic as synthetic_module
-from learned_index.data.synthetic import asymmetric_instance, unit_rows, write_instance
 from learned_index.errors import InputError
 
 SIZE = {"n_labels": 3000, "dim": 128}
@@ -164,11 +162,11 @@ def test_a_written_folder_reads_as_data(tmp_path):
         write_instance(instance, tmp_path / "data")
 
 
-def test_the_command_writes_a_folder(tmp_path):
-    arguments = ["build", "synthetic", "--labels", "60", "--dim", "8", "--out", tmp_path / "out"]
-    result = CliRunner().invoke(data, [*map(str, arguments), "--queries", "9", "--points", "70"])
-    assert result.exit_code == 0, result.output
+def test_the_command_writes_a_folder(tmp_path, monkeypatch):
+    arguments = ["--labels", "60", "--dim", "8", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["synthetic", *arguments, "--queries", "9", "--points", "70"])
+    synthetic_module.main()
     folder = open_dataset(tmp_path / "out")
     assert folder.read("test").n_points == 9 and folder.read("train").n_points == 70
-    again = CliRunner().invoke(data, [*map(str, arguments)])
-    assert again.exit_code == 2 and "not empty" in again.output
+    with pytest.raises(InputError, match="not empty"):
+        synthetic_module.main()

@@ -1,5 +1,7 @@
 """Synthetic instances in which queries are not like labels: documents against classifiers.
 
+    python benchmarks/synthetic.py --labels 131072 --dim 384 --out synthetic
+
 Documents are draws from a hierarchical mixture: topics hold subtopics, subtopics hold labels, and a
 document is the mean of its labels' directions with noise. Classifiers are what training makes of
 the documents: not their centroids, but directions that tell a label from its siblings, longer for
@@ -12,6 +14,7 @@ cosine 0.44, its 100th at 0.22, where the nearest document is at 0.58).
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -357,3 +360,39 @@ def _blocks(n_rows: int, dim: int) -> Iterator[slice]:
     step = max(1, BLOCK_FLOATS // dim)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def main() -> None:
+    """Write an instance as a data folder."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--labels", type=int, required=True, help="labels L")
+    parser.add_argument("--dim", type=int, required=True, help="dimension D")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--points", type=int, help="training points (default: 2 L)")
+    parser.add_argument("--queries", type=int, default=2000, help="test points")
+    parser.add_argument("--labels-per-point", type=float, default=3.0, help="on average")
+    parser.add_argument(
+        "--asymmetry",
+        type=float,
+        default=1.0,
+        help="0: label classifiers are the centroids of their points; 1: as far from them as those "
+        "of a trained index",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
+    parser.add_argument("--force", action="store_true", help="replace the folder if it exists")
+    chosen = parser.parse_args()
+    instance = asymmetric_instance(
+        chosen.labels,
+        chosen.dim,
+        n_points=chosen.points,
+        n_queries=chosen.queries,
+        asymmetry=chosen.asymmetry,
+        labels_per_point=chosen.labels_per_point,
+        seed=chosen.seed,
+    )
+    folder = write_instance(instance, chosen.out, overwrite=chosen.force)
+    print(f"{folder.path}: {', '.join(folder.splits)}")
+
+
+if __name__ == "__main__":
+    main()
