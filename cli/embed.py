@@ -18,12 +18,9 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.output import claim
-from learned_index.cli.shared.sources import resolve_data
-from learned_index.data.formats.lines import iter_lines
-from learned_index.encoders.embed import EmbeddedSplits, check_out, fitted_encoder
-from learned_index.encoders.vector_files import SPLITS
 from learned_index.errors import InputError
+
+SPLITS = ("train", "dev", "test")
 
 
 def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
@@ -40,6 +37,9 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
     Raises:
         InputError: The data have no texts, or a split asked for is missing.
     """
+    from learned_index.cli.shared.sources import resolve_data
+    from learned_index.data.formats.lines import iter_lines
+
     path = Path(data)
     if path.is_file():
         if len(splits) > 1:
@@ -111,6 +111,9 @@ def embed(
     encoders are cached by the content of encoder and texts ($LEARNED_INDEX_CACHE names the
     directory, or is "off").
     """
+    from learned_index.cli.shared.output import claim
+    from learned_index.encoders.embed import EmbeddedSplits, check_out, fitted_encoder
+
     claim(out)
     use_threads(threads)
     texts = read_texts(data, splits)

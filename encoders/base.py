@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -23,6 +22,7 @@ from learned_index.persistence import (
     write_json,
 )
 from learned_index.persistence.contents import load_finite_arrays
+from learned_index.persistence.digest import bytes_digest, digest
 from learned_index.persistence.saved import Saved
 from learned_index.types import Embeddings, Float32Array
 
@@ -87,20 +87,16 @@ def normalise_rows(x_BD: Float32Array) -> Float32Array:
     return (wide / np.where(norm_B > 0, norm_B, 1.0)).astype(np.float32)
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of JSON-able data, in hexadecimal."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """SHA-256 of named arrays: names, types, shapes and bytes."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        sha.update(array.reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()
+
+    def chunks() -> Iterator[Any]:
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            yield json.dumps([name, array.dtype.str, list(array.shape)]).encode()
+            yield array.reshape(-1).view(np.uint8).data
+
+    return bytes_digest(chunks())
 
 
 class EncoderBase(Saved, ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from learned_index.encoders.chunked_file import (
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
 from learned_index.encoding import dense_vectors
+from learned_index.persistence.digest import bytes_digest
 from learned_index.system.cache import cache_directory
 from learned_index.types import Embeddings, Encoder, Float32Array
 
@@ -119,7 +119,7 @@ def _from_file(
 ) -> Float32Array:
     """Return the vectors of the cache's file for encoder and texts, which is made if need be."""
     content = f"{encoder.fingerprint()}\n{texts_digest(texts)}"
-    path = folder / f"{hashlib.sha256(content.encode()).hexdigest()}.npy"
+    path = folder / f"{bytes_digest([content.encode()])}.npy"
     vectors = whole_vectors(path, (len(texts), encoder.dim))
     if vectors is not None:
         tell(progress, len(texts), len(texts))

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, check_texts, digest
+from learned_index.encoders.base import EncoderBase, check_texts
 from learned_index.encoders.chunked_file import check_block
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import whole_number
+from learned_index.persistence.digest import digest
 from learned_index.types import Float32Array
 
 NOTE_FILE = "README.txt"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -18,6 +17,7 @@ import numpy as np
 from learned_index.errors import BusyError, InputError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import path_lock, read_json, write_json, writing
+from learned_index.persistence.digest import bytes_digest
 from learned_index.persistence.names import hidden, real_path
 from learned_index.types import Float32Array
 
@@ -34,12 +34,9 @@ Progress = Callable[[int, int], None]
 
 def texts_digest(texts: Sequence[str]) -> str:
     """SHA-256 of texts, their number and their order."""
-    sha = hashlib.sha256()
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        sha.update(len(raw).to_bytes(8, "little"))
-        sha.update(raw)
-    return sha.hexdigest()
+    rows = (text.encode("utf-8", "surrogatepass") for text in texts)
+    # With their lengths: else two texts could be cut in another place and count as the same.
+    return bytes_digest(part for row in rows for part in (len(row).to_bytes(8, "little"), row))
 
 
 def npy_header(n_rows: int, dim: int) -> bytes:
@@ -230,7 +227,7 @@ def write_vectors(
     """
     chunk_size = whole_number(chunk_size, "chunk size")
     job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
-    key = hashlib.sha256(job.encode()).hexdigest()[:16]
+    key = bytes_digest([job.encode()])[:16]
     path = real_path(path)
     header, row_bytes = npy_header(len(texts), dim), 4 * dim
     with writing(path):

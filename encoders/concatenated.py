@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, digest, load_encoder, normalise_rows
+from learned_index.encoders.base import EncoderBase, load_encoder, normalise_rows
 from learned_index.encoding import dense_vectors, sparse_vectors
 from learned_index.errors import InputError
+from learned_index.persistence.digest import digest
 from learned_index.types import Float32Array
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, check_texts, digest
+from learned_index.encoders.base import EncoderBase, check_texts
 from learned_index.encoders.chunked_file import texts_digest
 from learned_index.encoders.vector_files import SPLITS, read_vectors, split_file
 from learned_index.errors import InputError, NotFittedError
+from learned_index.persistence.digest import bytes_digest, digest, file_digest
 from learned_index.types import Float32Array
 
 
@@ -145,19 +145,11 @@ class PrecomputedEncoder(EncoderBase):
     def _config(self) -> dict[str, Any]:
         return {"path": str(Path(self.path).expanduser().absolute()), "dim": self._dim}
 
-    def _content_digest(self) -> str:
-        sha = hashlib.sha256()
-        for split in SPLITS:
-            path = self._file(split)
-            if path is None:
-                continue
-            with path.open("rb") as file:
-                sha.update(f"{split}:{hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
-        return sha.hexdigest()
-
     def fingerprint(self) -> str:
         """SHA-256 of the files' content."""
-        return digest([self.kind, self._content_digest()])
+        files = [(split, self._file(split)) for split in SPLITS]
+        content = bytes_digest(f"{s}:{file_digest(file)}".encode() for s, file in files if file)
+        return digest([self.kind, content])
 
     def _save_into(self, directory: Path) -> None:
         """Nothing but the configuration is stored."""

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.encoders.base import EncoderBase, check_texts, digest, digest_arrays
+from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import read_json, write_json
+from learned_index.persistence.digest import digest
 from learned_index.system.extras import require
 from learned_index.types import Float32Array
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from learned_index.errors import InputError
+from learned_index.persistence.digest import bytes_digest
 
 Precision = Literal["float32", "bfloat16"]
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
@@ -64,9 +65,10 @@ def choose_precision(precision: AnyPrecision, device: torch.device) -> Precision
 
 def state_digest(module: nn.Module) -> str:
     """SHA-256 of a module's parameters and buffers."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        sha.update(raw.numpy().data)
-    return sha.hexdigest()
+
+    def chunks() -> Iterator[Any]:
+        for name, tensor in sorted(module.state_dict().items()):
+            yield json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
+            yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+    return bytes_digest(chunks())

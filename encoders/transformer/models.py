@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Literal, Unpack
 import numpy as np
 from torch import Tensor, nn
 
-from learned_index.encoders.base import check_choice, check_texts, digest
+from learned_index.encoders.base import check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
 from learned_index.encoders.transformer.hub import MINILM
 from learned_index.encoders.transformer.network import NetworkEncoder, NetworkOptions
 from learned_index.encoders.transformer.tokens import Features
 from learned_index.errors import InputError
+from learned_index.persistence.digest import digest
 from learned_index.system.extras import require
 from learned_index.types import Float32Array, Int64Array
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learned_index.encoders.base import EncoderBase, check_choice, check_texts, digest
+from learned_index.encoders.base import EncoderBase, check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
 from learned_index.encoders.transformer.devices import (
     AnyPrecision,
@@ -29,7 +29,6 @@ from learned_index.encoders.transformer.hub import (
     MINILM_PACKAGE,
     check_minilm,
     check_safe,
-    file_sha256,
     packaged_minilm,
     quiet_loading,
     resolve_model,
@@ -43,6 +42,7 @@ from learned_index.encoders.transformer.tokens import (
 )
 from learned_index.errors import InputError, LearnedIndexError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
+from learned_index.persistence.digest import digest, file_digest
 from learned_index.types import Float32Array, Int64Array
 
 SaveWeights = Literal["auto", "copy", "reference"]
@@ -321,7 +321,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
             reference |= {
                 "package": MINILM_PACKAGE,
                 "version": importlib.metadata.version(MINILM_PACKAGE),
-                "model.safetensors": file_sha256(packaged_minilm() / "model.safetensors"),
+                "model.safetensors": file_digest(packaged_minilm() / "model.safetensors"),
             }
         return reference
 

