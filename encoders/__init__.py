@@ -1,5 +1,17 @@
 """Encoders: texts to vectors, behind one protocol.
 
+====================  =======================================================================
+``base``              what all share: checked texts, saving and loading, the fingerprint
+``registry``          descriptions such as ``"lsa:256"``
+``lexical``           tf-idf, LSA, bag of words; rows of sparse features
+``transformer``       pretrained networks
+``concatenated``      several encoders side by side
+``precomputed``       vectors from files (``vector_files``)
+``callable``          a function of one's own
+``chunked_file``      texts to vectors in chunks, into a file that a later run goes on with
+``cache``, ``embed``  the cache of vectors; ``li embed``
+====================  =======================================================================
+
 Example:
     >>> from learned_index.encoders import parse_encoder
     >>> encoder = parse_encoder("lsa:2").fit(["a red fox", "a blue sky", "the red sky"])

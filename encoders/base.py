@@ -52,7 +52,7 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
                 f"text {row} is a {type(text).__name__} ({text!r:.40}), expected a string; "
                 "replace missing texts by the empty string"
             )
-        if not text.isascii():
+        if not text.isascii():  # nearly all texts are, and that is known without a look
             try:
                 text.encode()
             except UnicodeEncodeError:
@@ -181,6 +181,7 @@ class EncoderBase(Saved, ABC):
             checked,
             Path(path),
             dim=self.dim,
+            # Bytes are continued only by a run that would have begun with the same ones.
             run_key=digest([self.fingerprint(), self.rounding_key()]),
             chunk_size=chunk_size,
             progress=progress,

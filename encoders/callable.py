@@ -75,7 +75,12 @@ class CallableEncoder(EncoderBase):
         Raises:
             NotFittedError: Before the first call.
         """
-        return self._learned(self._dim)
+        if self._dim is None:
+            raise NotFittedError(
+                "how many dimensions a function gives is known after its first call; call "
+                "fit(train_texts) first, or give CallableEncoder(function, dim=...)"
+            )
+        return self._dim
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Encode one text, to learn the number of dimensions."""

@@ -91,7 +91,7 @@ class ConcatenatedEncoder(EncoderBase):
     def bind(self, texts: Sequence[str], split: str) -> Self:
         """Pass the texts of a split on to the parts."""
         for part in self.encoders:
-            if isinstance(part, EncoderBase):
+            if isinstance(part, EncoderBase):  # the protocol of others has no bind
                 part.bind(texts, split)
         return self
 

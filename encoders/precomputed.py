@@ -129,7 +129,7 @@ class PrecomputedEncoder(EncoderBase):
             )
         for known, known_digest, vectors in self._splits.values():
             if len(known) == len(checked) and texts_digest(checked) == known_digest:
-                return vectors
+                return vectors  # by position, so that texts that occur twice keep their own rows
         rows = np.zeros((len(checked), self._dim), dtype=np.float32)
         for number, text in enumerate(checked):
             if text not in self._row_of:

@@ -181,6 +181,7 @@ def weighted_rows(rows_BF: sp.csr_matrix, idf_F: Float32Array) -> sp.csr_matrix:
     """Multiply by the idf and scale each row to length 1."""
     weighted = rows_BF.copy()
     weighted.data = weighted.data * idf_F[weighted.indices]
+    # By bincount, entry after entry in each row: the bits do not depend on the other rows.
     squares = np.square(weighted.data, dtype=np.float64)
     row_of_entry = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     norm_B = np.sqrt(np.bincount(row_of_entry, weights=squares, minlength=weighted.shape[0]))

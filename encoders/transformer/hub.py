@@ -79,6 +79,7 @@ def check_minilm(directory: Path, stored: dict[str, Any]) -> None:
 def _hub_reachable() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return False
+    # Behind a proxy it is the proxy that looks names up, so not finding one here says nothing.
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
         return True
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or ""
@@ -115,7 +116,7 @@ def resolve_model(name: str) -> Path:
     if folder.is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1:
         raise InputError(f"the model folder {name} does not exist; check the path")
     snapshot_download = require("huggingface_hub").snapshot_download
-    with suppress(Exception):
+    with suppress(Exception):  # the library has many ways to say that it is not in its cache
         cached = Path(snapshot_download(name, local_files_only=True))
         if model_format(cached) is not None and any(cached.rglob("*.safetensors")):
             return cached

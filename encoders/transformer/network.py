@@ -126,6 +126,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         self.model = self._load(model)
         self.eval()
         self._max_length = self._limited(max_length)
+        # Digesting reads all weights, so it is left out where they will be copied anyway.
         may_refer = save_weights == "reference" or self.name == MINILM
         self._loaded_digest = state_digest(self.model) if may_refer else None
 
@@ -252,6 +253,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         self, tokens: Any, *, out: Float32Array | None = None, progress: Progress | None = None
     ) -> Float32Array:
         """Encode what :meth:`tokenize_all` gave as :meth:`encode` does, N x D, into ``out``."""
+        # The longest first: if the memory does not suffice, it shows in the first batch.
         order = np.argsort(-tokens.counts, kind="stable")
         vectors_ND = np.zeros((len(order), self.dim), np.float32) if out is None else out
         was_training = self.training

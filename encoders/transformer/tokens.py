@@ -37,7 +37,7 @@ def token_lists(tokenizer: Any, texts: list[str], max_length: int) -> list[dict[
     rows = []
     for row in range(len(texts)):
         tokens = {name: list(values[row]) for name, values in encoded.items()}
-        if not tokens["input_ids"]:
+        if not tokens["input_ids"]:  # attention over nothing would give NaN
             tokens = {name: [0] for name in tokens} | {"input_ids": [pad_id(tokenizer)]}
         rows.append(tokens)
     return rows
@@ -110,6 +110,7 @@ class Tokens(NamedTuple):
         for row in rows:
             names = names or list(row)
             for name in names:
+                # Half the memory of int64, which is for batches alone; no vocabulary needs more.
                 parts.setdefault(name, []).append(np.asarray(row[name], np.int32))
             lengths.append(len(row["input_ids"]))
         return cls(
