@@ -26,14 +26,12 @@ def engine_and_queries(chosen: argparse.Namespace) -> tuple[SearchEngine, np.nda
     Raises:
         SystemExit: The members of the model have encoders of their own.
     """
-    from learned_index.cli.shared.measure import model_vectors
-    from learned_index.cli.shared.sources import resolve_data
+    from learned_index.cli.shared.sources import model_vectors, resolve_data
     from learned_index.elias.model import ELIAS
-    from learned_index.text_index import trained_index
 
     model = ELIAS.from_pretrained(chosen.model)
     vectors = model_vectors(model, resolve_data(chosen.data).read(chosen.split))
     if vectors is None:
         raise SystemExit("the members of this model have encoders of their own")
-    engine = trained_index(model.index).to_engine(EngineConfig(precision=chosen.precision))
+    engine = model.trained_members()[0].to_engine(EngineConfig(precision=chosen.precision))
     return engine, np.ascontiguousarray(vectors[: chosen.queries], np.float32)

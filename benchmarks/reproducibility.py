@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from learned_index.data import open_dataset
-from learned_index.text_index import TextIndex
+from learned_index.elias.model import ELIAS
 
 
 def digest(directory: Path) -> str:
@@ -79,10 +79,10 @@ def main() -> None:
             differences[worst] <= 0.2,
             f"(largest difference: {worst} {differences[worst]:.2f})",
         )
-        model = TextIndex.from_pretrained(models["a"])
+        model = ELIAS.from_pretrained(models["a"])
         texts = open_dataset(arguments.data).read("test").texts
         assert texts is not None
-        queries = model.encode(texts[:500])
+        (queries,) = model.encode(texts[:500])
         torch.set_num_threads(1)
         one = model.index.search(queries, k=100)
         single = [model.index.search(q[None], k=100) for q in queries]

@@ -23,7 +23,7 @@ import torch
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines.ova import OneVsAll
 from learned_index.data import open_dataset
-from learned_index.elias.presets import preset_configs
+from learned_index.elias.presets import model_configs
 from learned_index.encoders import TfidfEncoder, cached_encode, parse_encoder
 from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence import atomic_file
@@ -57,7 +57,10 @@ def main() -> None:
     queries = cached_encode(encoder, test.texts, split="test")
     features = TfidfEncoder().fit(train.texts).encode(train.texts)
     propensities = label_propensities(train.labels)
-    index_config, training = preset_configs(arguments.preset, training={"seed": arguments.seed})
+    configs = model_configs(
+        arguments.preset, n_labels=train.n_labels, training={"seed": arguments.seed}
+    )
+    index_config, training = configs.index, configs.training
     training = training.resolve_epochs(len(train.texts))
     rows: list[dict[str, Any]] = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learned_index import LabelVocabulary, LearnedGraphIndex, TextIndex, TrainingConfig
+from learned_index import ELIAS, LearnedGraphIndex, TrainingConfig
 from learned_index.encoders.lexical.lsa import LSAEncoder
 
 
@@ -41,17 +41,13 @@ def with_texts(directory: Path) -> None:
         "soup": ["simmer the broth with onions", "stir the hot broth and add salt"],
         "salad": ["wash the lettuce and slice tomatoes", "toss the leaves with oil and vinegar"],
     }
-    names = list(recipes)
-    texts = [text for name in names for text in recipes[name]] * 20
-    labels = [[names.index(name)] for name in names for _ in recipes[name]] * 20
-    model = TextIndex.fit(
-        texts, labels, encoder=LSAEncoder(dim=8), vocabulary=LabelVocabulary(names)
-    )
+    texts = [text for known in recipes.values() for text in known] * 20
+    labels = [name for name, known in recipes.items() for _ in known] * 20
+    model = ELIAS(LSAEncoder(dim=8), ranker="none").fit(texts, labels)
     model.save_pretrained(directory / "recipes")
-    for question in ("how long does dough rise", "slice a tomato"):
-        ((name, score), *_) = TextIndex.from_pretrained(directory / "recipes").search(
-            [question], k=1
-        )[0]
+    questions = ["how long does dough rise", "slice a tomato"]
+    answers = ELIAS.from_pretrained(directory / "recipes").predict(questions, k=1)
+    for question, ((name, score),) in zip(questions, answers, strict=True):
         print(f"{question!r} -> {name} ({score:.2f})")
 
 

@@ -13,6 +13,10 @@ from learned_index.types import Encoder
 
 QUICK = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=2, warm_epochs=1)
 N_POINTS = 300
+INDEX_ALONE = EliasConfig(
+    calibration="none", validation_fraction=0.0, train_encoder="no", clustering_features="none"
+)
+"""With ``ranker="none"``: an encoder before an index, and nothing else."""
 
 
 def train_data() -> Dataset:
@@ -37,4 +41,17 @@ def fitted(encoder: Encoder | None = None, *, fit: dict | None = None, **config)
     train = train_data()
     return new_model(encoder, **config).fit(
         train.texts, train.labels, vocabulary=train.vocabulary, **(fit or {})
+    )
+
+
+def without_ranker(
+    encoder: Encoder | None = None,
+    index: IndexConfig | None = None,
+    *,
+    training: TrainingConfig = QUICK,
+    config: EliasConfig = INDEX_ALONE,
+) -> ELIAS:
+    """A model of encoder and index alone, not fitted."""
+    return ELIAS(
+        encoder or LSAEncoder(dim=16), index, training=training, ranker="none", config=config
     )

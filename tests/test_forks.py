@@ -16,13 +16,13 @@ import numba
 import numpy as np
 import pytest
 import torch
-from elias_cases import fitted
+from elias_cases import fitted, without_ranker
 from elias_cases import queries as texts
 from index_cases import QUICK, SMALL, planted
 
-from learned_index import LearnedGraphIndex, SearchEngine, TextIndex
+from learned_index import LearnedGraphIndex, SearchEngine
 from learned_index.encoders.lexical.lsa import LSAEncoder
-from learned_index.kernels import forks
+from learned_index.kernels.machine import forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 X, Y = planted()
@@ -73,16 +73,16 @@ def searches(kind, index, model):
     if kind == "engine":
         engine = index.to_engine()
         return lambda: engine.search(X[:100], 5)
-    if kind == "text":
+    if kind == "without ranker":
         data = [f"{'bread oven' if i % 2 else 'rain wind'} {i}" for i in range(60)]
         labels = [[i % 2] for i in range(60)]
-        text_index = TextIndex.fit(data, labels, encoder=LSAEncoder(dim=4), training_config=QUICK)
-        return lambda: text_index.search(data, 2)
+        alone = without_ranker(LSAEncoder(dim=4), training=QUICK).fit(data, labels)
+        return lambda: alone.search(data, 2)
     whole = model if kind == "model" else model.to_engine()
     return lambda: whole.search(texts(), 5)
 
 
-@pytest.mark.parametrize("kind", ["index", "engine", "model", "compiled", "text"])
+@pytest.mark.parametrize("kind", ["index", "engine", "model", "compiled", "without ranker"])
 def test_a_forked_child_and_its_child_answer_as_the_parent(kind, index, model):
     search = searches(kind, index, model)
     torch.randn(2000, 500).exp_().sum()  # OpenMP's threads wait for work
@@ -152,7 +152,7 @@ def test_a_fork_waits_for_a_thread_that_compiles(index):
 
 
 def test_a_pool_that_is_being_made_locks_no_child(index):
-    from learned_index.kernels import parallel
+    from learned_index.kernels.machine import parallel
 
     index.search(X[:100], 5)
     with parallel._pools_lock:
@@ -234,7 +234,7 @@ def test_an_engine_that_is_opened_prepares_for_forks(index, tmp_path):
     index.to_engine().save_pretrained(tmp_path / "engine")
     code = (
         "import sys; from learned_index import SearchEngine; "
-        "from learned_index.kernels import forks; assert not forks._registered; "
+        "from learned_index.kernels.machine import forks; assert not forks._registered; "
         "SearchEngine.from_pretrained(sys.argv[1]); assert forks._registered"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "engine"], check=True)

@@ -187,8 +187,9 @@ def ablate(
     from benchmarks.ablation.ablation import Ablation
     from benchmarks.ablation.report import make_report, print_tables, write_files
     from benchmarks.ablation.shared import STEPS
-    from learned_index.cli.shared.pipeline import check_labels, claim
+    from learned_index.cli.shared.output import claim
     from learned_index.cli.shared.sources import feature_count, resolve_data
+    from learned_index.cli.shared.training import check_labels, training_progress
     from learned_index.elias.presets import model_configs
 
     wanted = [step for step in STEPS if step in steps]
@@ -215,8 +216,6 @@ def ablate(
     out.mkdir(parents=True, exist_ok=True)
     claim(out)
     with progress_bar("ablation", quiet=quiet) as bar:
-        from learned_index.cli.shared.pipeline import training_progress
-
         show = training_progress(bar)
 
         def tell(what: str, event: Any) -> None:

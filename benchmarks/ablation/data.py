@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+import numpy as np
+
+from benchmarks.ablation.shared import AblationData
 from learned_index.cli.shared.common import progress_bar
+from learned_index.cli.shared.sources import bind, encode_points, make_encoder, points_for
+from learned_index.data import DataFolder, Dataset
+from learned_index.data.holdout import choose_points
+from learned_index.data.naming import renumbered
+from learned_index.elias.model import ELIAS
+from learned_index.elias.points import default_features, fit_encoder, take
+from learned_index.elias.presets import ModelConfigs
 from learned_index.errors import InputError
-
-if TYPE_CHECKING:
-    from benchmarks.ablation.shared import AblationData
-    from learned_index.data import DataFolder, Dataset
-    from learned_index.elias.presets import ModelConfigs
-    from learned_index.types import Encoder
+from learned_index.types import Encoder
 
 HOLDOUT_FRACTION = 0.1
 HOLDOUT_LIMIT = 2000
@@ -21,17 +26,17 @@ def ablation_splits(
     folder: DataFolder, split: str, holdout: int | None, *, seed: int
 ) -> tuple[Dataset, Dataset, Dataset]:
     """The whole training split, the points to train on, and those to measure on."""
-    from learned_index.cli.shared.pipeline import choose_points
-
+    whole = folder.read("train")
+    if whole.texts is None and whole.ids is None:
+        # Names that stored vectors are found by, also in a part of the split.
+        whole = replace(whole, ids=[f"train {row}" for row in range(whole.n_points)])
     if split == "test":
-        whole, train, _ = choose_points(folder, 0, seed=seed)
         if "test" not in folder.splits:
             raise InputError(f"{folder.path} has no test split for --split test")
-        return whole, train, folder.read("test")
+        return whole, whole, folder.read("test")
     if holdout is None and "dev" not in folder.splits:
-        n_points = folder.read("train").n_points
-        holdout = max(1, min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * n_points)))
-    whole, train, queries = choose_points(folder, holdout, seed=seed)
+        holdout = max(1, min(HOLDOUT_LIMIT, int(HOLDOUT_FRACTION * whole.n_points)))
+    train, queries = choose_points(folder, whole, holdout, seed=seed)
     if queries is None or queries.n_points == 0:
         raise InputError(
             f"{folder.path} has no dev split, and no training point can be held out without taking "
@@ -51,20 +56,6 @@ def encoded_data(
     quiet: bool,
 ) -> tuple[Encoder, AblationData]:
     """Fit the encoder on the points that are not held out, and encode once for all rows."""
-    import numpy as np
-
-    from benchmarks.ablation.shared import AblationData
-    from learned_index.cli.shared.measure import renumbered
-    from learned_index.cli.shared.sources import (
-        bind,
-        encode_points,
-        make_encoder,
-        plain_points,
-        points_for,
-    )
-    from learned_index.elias.model import ELIAS
-    from learned_index.elias.points import default_features, fit_encoder, take
-
     has_texts = train.texts is not None
     encoder = make_encoder(spec, has_texts=has_texts, seed=configs.training.seed)
     held = ELIAS(
@@ -83,14 +74,14 @@ def encoded_data(
     features = None
     if configs.model.clustering_features == "tfidf":
         with progress_bar("sparse features", quiet=quiet):
-            maker = default_features(plain_points(train))
-            fit_encoder(maker, take(plain_points(train), kept), whole_split=plain_points(train))
-            features = maker.encode(plain_points(train))
+            maker = default_features(train.points)
+            fit_encoder(maker, take(train.points, kept), whole_split=train.points)
+            features = maker.encode(train.points)
     return encoder, AblationData(
-        points=plain_points(train),
+        points=train.points,
         labels_NL=train.labels,
         vectors_ND=vectors,
-        queries=plain_points(queries),
+        queries=queries.points,
         query_vectors=query_vectors,
         truth=renumbered(train.vocabulary, queries),
         features_NV=features,

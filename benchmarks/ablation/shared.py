@@ -24,13 +24,13 @@ from learned_index.elias.points import (
     take,
 )
 from learned_index.elias.presets import ModelConfigs
+from learned_index.encoding import encoder_class
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import blank_rows
 from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.persistence import atomic_directory, remove_directory
-from learned_index.text_index import encoder_class
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 

@@ -172,8 +172,8 @@ def _ask_model(model: ELIAS) -> list[bytes]:
 OPEN_AND_ASK: dict[str, tuple[Callable[..., Any], Callable[[Any], list[bytes]]]] = {
     "index": (LearnedGraphIndex.from_pretrained, _ask_index),
     "engine": (SearchEngine.from_pretrained, _ask_vectors),
-    "ranker": (SparseRanker.load, _ask_ranker),
-    "full": (ELIAS.load, _ask_model),
+    "ranker": (SparseRanker.from_pretrained, _ask_ranker),
+    "full": (ELIAS.from_pretrained, _ask_model),
 }
 
 

@@ -27,6 +27,7 @@ from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.numbers import shown
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
 from learned_index.training.checkpoint import CheckpointOptions, claimed
@@ -136,12 +137,25 @@ class ELIAS(EliasParts, Saved):
             n_points: Training points in all.
 
         Raises:
-            InputError: Dimensions or numbers of labels do not fit together.
+            InputError: Something is not what it is called; dimensions or numbers of labels do not
+                fit together.
+            NotFittedError: The index is not trained.
         """
-        model = cls(encoder, ranker="none")
-        model.members = [index]
+        if not isinstance(index, LearnedGraphIndex | SearchEngine):
+            raise InputError(
+                f"got {shown(index)} for an index, expected a LearnedGraphIndex or a SearchEngine"
+            )
         names = as_vocabulary(vocabulary)
-        assert names is not None
+        if names is None:
+            raise InputError("the vocabulary is None, expected the names of the index's labels")
+        trained = index if isinstance(index, LearnedGraphIndex) else None
+        model = cls(
+            encoder,
+            None if trained is None else trained.config,
+            training=None if trained is None else trained.training_config,
+            ranker="none",
+        )
+        model.members = [index]
         model.vocabulary, model.label_counts, model.n_points = names, label_counts, n_points
         check_parts(model)
         return model

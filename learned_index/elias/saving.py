@@ -161,6 +161,12 @@ def check_parts(model: EliasParts) -> None:
             raise InputError(
                 f"the vocabulary names {n_labels} labels, the index has {member.n_labels}"
             )
+    counts = model.label_counts
+    if counts is not None and np.shape(counts) != (n_labels,):
+        raise InputError(
+            f"label_counts has the shape {np.shape(counts)}, expected one for each of the "
+            f"{n_labels} labels"
+        )
     ranker, features = model.ranker_, model.features
     if ranker is not None:
         if features is None or features.dim != ranker.n_features_:

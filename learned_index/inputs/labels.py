@@ -193,7 +193,7 @@ def _label_id(value: Any, row: int) -> int:
             pass
     hint = ""
     if isinstance(value, str):
-        hint = "; names are for ELIAS and TextIndex, LabelVocabulary.ids makes ids of them"
+        hint = "; names are for ELIAS, LabelVocabulary.ids makes ids of them"
     elif value is None:
         hint = "; write [] for a point without labels"
     raise InputError(

@@ -1,4 +1,4 @@
-"""li analyse from end to end, on a text index and on a full model."""
+"""li analyse from end to end, on a model without ranker and on a full one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import tiny_dataset
+from elias_cases import without_ranker
 
-from learned_index import TextIndex, TrainingConfig
+from learned_index import TrainingConfig
 from learned_index.cli import main
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
 from learned_index.encoders import LSAEncoder
-from learned_index.evaluation import analyse_index
+from learned_index.evaluation.analysis import analyse_index
 from learned_index.evaluation.plots import plot_analysis
 from learned_index.index.config import IndexConfig
 
@@ -29,10 +30,9 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("analyse")
     train, test = tiny_dataset("train", 200, seed=0), tiny_dataset("test", 50, seed=1)
     write_dataset(root / "data", [train, test], format_name="text")
-    model = TextIndex.fit(
-        train.texts, train.labels, encoder=LSAEncoder(dim=8), vocabulary=train.vocabulary,
-        index_config=INDEX, training_config=TRAINING,
-    )  # fmt: skip
+    model = without_ranker(LSAEncoder(dim=8), INDEX, training=TRAINING).fit(
+        train.texts, train.labels, vocabulary=train.vocabulary
+    )
     model.save_pretrained(root / "model")
     full = ELIAS(LSAEncoder(dim=8), INDEX, training=TRAINING, config=EliasConfig(n_models=2)).fit(
         train.texts, train.labels, vocabulary=train.vocabulary
@@ -53,7 +53,7 @@ def test_json_is_what_the_function_says(folder):
     result = li(folder, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    model, test = TextIndex.from_pretrained(folder / "model"), tiny_dataset("test", 50, seed=1)
+    model, test = ELIAS.from_pretrained(folder / "model"), tiny_dataset("test", 50, seed=1)
     expected = analyse_index(
         model.index, model.search(test.texts, 100), test.labels, model.label_counts
     ).to_dict()
@@ -129,7 +129,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(folder, tmp_path, arguments,
 
 
 def test_a_model_without_counts_is_refused(folder, tmp_path):
-    model = TextIndex.from_pretrained(folder / "model")
+    model = ELIAS.from_pretrained(folder / "model")
     model.label_counts = None
     model.save_pretrained(tmp_path / "model")
     result = li(folder, "--model", tmp_path / "model")
@@ -137,7 +137,7 @@ def test_a_model_without_counts_is_refused(folder, tmp_path):
 
 
 def test_a_group_that_nothing_asks_for_is_drawn(folder, tmp_path):
-    model = TextIndex.from_pretrained(folder / "model")
+    model = ELIAS.from_pretrained(folder / "model")
     truth = tiny_dataset("test", 1, seed=1).labels
     found = analyse_index(
         model.index, np.tile(np.arange(30), (1, 1)), truth, model.label_counts, k=30

@@ -140,7 +140,7 @@ MEASURED = """
 import json, resource, sys
 import numpy as np, scipy.sparse as sp
 from learned_index import IndexConfig, TrainingConfig
-from learned_index.elias import ELIAS, EliasConfig
+from learned_index import ELIAS, EliasConfig
 from learned_index.system.memory import resident_bytes
 from learned_index.planning.plan import DataShape, make_plan
 from learned_index.encoders.lexical.lsa import LSAEncoder

@@ -12,7 +12,7 @@ import pytest
 from cli_cases import LI, QUICK, files, li, ok, refused
 from conftest import tiny_dataset
 
-from learned_index import TextIndex
+from learned_index import ELIAS
 from learned_index.cli.search import read_labels
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.errors import DataFormatError
@@ -34,11 +34,11 @@ def test_search_json_is_what_the_api_says(text_model: Path) -> None:
     queries = ["piano melody", "", "größe sort list"]
     answers = json.loads(ok("search", text_model, *queries, "-k", 3, "--json"))
     assert [answer["query"] for answer in answers] == queries
-    loaded = TextIndex.from_pretrained(text_model)
+    loaded = ELIAS.from_pretrained(text_model)
     expected = [
         [{"label": n, "key": loaded.vocabulary.keys[loaded.vocabulary.id(n)], "score": s}
          for n, s in row]
-        for row in loaded.search(queries, 3)
+        for row in loaded.predict(queries, 3)
     ]  # fmt: skip
     assert [answer["results"] for answer in answers] == expected
     assert answers[1]["results"] == []
@@ -146,7 +146,7 @@ def test_evaluate_against_a_count_by_hand(text_model: Path, text_folder: Path) -
     assert list(values)[: len(metric_names())] == metric_names()
     assert values["n_points"] == 40
     test = tiny_dataset("test", 40, seed=2)
-    found = TextIndex.from_pretrained(text_model).search(test.texts, 100)
+    found = ELIAS.from_pretrained(text_model).predict(test.texts, 100)
     truth = [set(test.label_names(row)) for row in range(40)]
     hits = [[name in truth[row] for name, _ in found[row]] for row in range(40)]
     assert values["P@1"] == pytest.approx(100 * np.mean([h[0] for h in hits]))
@@ -235,7 +235,7 @@ def test_errors_that_nobody_expected_name_the_way_to_the_traceback(
     def broken(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(TextIndex, "load", broken)
+    monkeypatch.setattr(ELIAS, "from_pretrained", broken)
     result = li("search", text_model, "x")
     assert result.exit_code == 1
     assert "LI_TRACEBACK" in result.stderr

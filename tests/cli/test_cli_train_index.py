@@ -17,7 +17,7 @@ import pytest
 from cli_cases import LI, QUICK, files, ok, refused, started
 from conftest import tiny_dataset
 
-from learned_index import TextIndex
+from learned_index import ELIAS
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.metrics import metric_names
 
@@ -30,7 +30,7 @@ def test_trained_model_and_report(text_model: Path, text_folder: Path) -> None:
     assert report["metrics"]["dev"]["P@1"] > 80
     assert report["training"]["stage1_epochs"] == 3
     assert report["threads"] == 1
-    assert TextIndex.from_pretrained(text_model).index.n_labels == 30
+    assert ELIAS.from_pretrained(text_model).index.n_labels == 30
     assert sorted(path.name for path in text_model.parent.iterdir()) == [
         "model",
         "model.report.json",
@@ -97,7 +97,7 @@ def test_overwrite_replaces_a_model(text_model: Path, text_folder: Path, tmp_pat
     shutil.copytree(text_model, tmp_path / "m")
     ok("train-index", "--data", text_folder, "--out", tmp_path / "m", "--overwrite", "--seed", 9,
        *QUICK)  # fmt: skip
-    assert TextIndex.from_pretrained(tmp_path / "m").index.training_config.seed == 9
+    assert ELIAS.from_pretrained(tmp_path / "m").index.training_config.seed == 9
 
 
 def test_precomputed_vectors_with_holdout(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_full_disk(
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ([] if where == "index" else ["m"]), "whole, or not at all"
     if left:
-        TextIndex.from_pretrained(tmp_path / "m")
+        ELIAS.from_pretrained(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from click.testing import CliRunner
+from elias_cases import without_ranker
 
-from learned_index import ELIAS, IndexConfig, LabelVocabulary, TextIndex, TrainingConfig
+from learned_index import ELIAS, IndexConfig, LabelVocabulary, TrainingConfig
 from learned_index.cli import main
 from learned_index.data.naming import as_vocabulary, named_label_matrix
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
@@ -26,15 +27,9 @@ QUICK = TrainingConfig(stage1_epochs=2, stage2_epochs=2, batch_size=16)
 QUERIES = ["steel load", "tax court", "bird nest"]
 
 
-def text_index(labels: Any, vocabulary: Any = None, **more: Any) -> TextIndex:
-    return TextIndex.fit(
-        TEXTS,
-        labels,
-        encoder=LSAEncoder(dim=4),
-        vocabulary=vocabulary,
-        training_config=QUICK,
-        **more,
-    )
+def index_alone(labels: Any, vocabulary: Any = None, **more: Any) -> ELIAS:
+    model = without_ranker(LSAEncoder(dim=4), training=QUICK)
+    return model.fit(TEXTS, labels, vocabulary=vocabulary, **more)
 
 
 def full_model(labels: Any, vocabulary: Any = None, **more: Any) -> ELIAS:
@@ -42,14 +37,13 @@ def full_model(labels: Any, vocabulary: Any = None, **more: Any) -> ELIAS:
     return model.fit(TEXTS, labels, vocabulary=vocabulary, **more)
 
 
-def best(model: TextIndex | ELIAS) -> list[str]:
-    rows = model.search(QUERIES, 1) if isinstance(model, TextIndex) else model.predict(QUERIES, 1)
-    return [row[0][0] for row in rows]
+def best(model: ELIAS) -> list[str]:
+    return [row[0][0] for row in model.predict(QUERIES, 1)]
 
 
 @pytest.fixture(scope="module")
-def named() -> TextIndex:
-    return text_index(NAMED)
+def named() -> ELIAS:
+    return index_alone(NAMED)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +84,14 @@ def test_a_name_is_no_list_of_letters_and_a_number_as_text_is_a_name() -> None:
     assert list(names) == ["10", "2.9"] and matrix.indices.tolist() == [0, 1, 0]
 
 
-def test_names_are_learned(named: TextIndex, full: ELIAS) -> None:
+def test_names_are_learned(named: ELIAS, full: ELIAS) -> None:
     assert best(named) == best(full) == NAMES
-    assert best(text_index(IDS, NAMES)) == NAMES
+    assert best(index_alone(IDS, NAMES)) == NAMES
     assert named.label_counts is not None and named.label_counts.tolist() == [20, 20, 20]
 
 
 def test_an_indicator_and_names_of_its_columns() -> None:
-    assert best(text_index(np.eye(3, dtype=int)[np.array(IDS)[:, 0]], NAMES)) == NAMES
+    assert best(index_alone(np.eye(3, dtype=int)[np.array(IDS)[:, 0]], NAMES)) == NAMES
 
 
 def test_validation_may_be_named() -> None:
@@ -125,7 +119,7 @@ def test_validation_may_be_named() -> None:
 )
 def test_what_does_not_fit_is_refused_before_training(labels, vocabulary, message) -> None:
     events: list[object] = []
-    for fit in (text_index, full_model):
+    for fit in (index_alone, full_model):
         with pytest.raises(InputError, match=message):
             fit(labels, vocabulary, progress=events.append)
     assert not events
@@ -151,13 +145,13 @@ def test_validation_is_checked_before_training(more: dict[str, Any], message: st
 def test_what_cannot_be_trained_is_refused_before_anything_is_fitted() -> None:
     encoder = LSAEncoder(dim=4)
     with pytest.raises(InputError, match="n_clusters is 9"):
-        TextIndex.fit(TEXTS, IDS, encoder=encoder, index_config=IndexConfig(n_clusters=9))
+        without_ranker(encoder, IndexConfig(n_clusters=9)).fit(TEXTS, IDS)
     with pytest.raises(InputError, match="n_clusters is 9"):
         ELIAS(encoder, IndexConfig(n_clusters=9)).fit(TEXTS, IDS)
     assert encoder.dim == 4  # not fitted: three topics give fewer dimensions
     with pytest.raises(InputError, match="sparse vectors"):
-        TextIndex.fit(TEXTS, IDS, encoder=TfidfEncoder())
-    for make in (lambda e: ELIAS(e), lambda e: TextIndex.fit(TEXTS, IDS, encoder=e)):
+        without_ranker(TfidfEncoder()).fit(TEXTS, IDS)
+    for make in (ELIAS, without_ranker):
         with pytest.raises(InputError, match="for an encoder, expected an object with fit"):
             make("lsa")
     with pytest.raises(InputError, match="expected a EliasConfig"):
@@ -172,12 +166,17 @@ def test_vocabularies_of_a_string_or_of_nothing() -> None:
         LabelVocabulary(["a", None])  # type: ignore[list-item]
 
 
-def test_labels_to_find_may_be_named(named: TextIndex, full: ELIAS) -> None:
-    for model in (named.to_engine(), full.to_engine()):
+def test_labels_to_find_may_be_named(named: ELIAS, full: ELIAS) -> None:
+    for model in (named, named.to_engine(), full, full.to_engine()):
         found = model.search(["tax court"], 3, allow=["law", "bio"]).ids[0]
         assert set(model.vocabulary.names(found)) == {"law", "bio", ""}
         found = model.search(["tax court"], 3, deny={"law"}).ids[0]
         assert "law" not in model.vocabulary.names(found)
+        for ask in (model.predict, *([model.predict_proba] if model.calibrator_ else [])):
+            (row,) = ask(["tax court"], 3, allow=["law", "bio"])
+            assert {name for name, _ in row} == {"law", "bio"}
+            (row,) = ask(["tax court"], 3, allow=["law", "bio"], deny=["law"])
+            assert {name for name, _ in row} == {"bio"}
         with pytest.raises(InputError, match="no label is called 'tax'"):
             model.search(["tax court"], 3, deny=["tax"])
 
@@ -185,7 +184,7 @@ def test_labels_to_find_may_be_named(named: TextIndex, full: ELIAS) -> None:
 # -- texts that say nothing ------------------------------------------------------------------------
 
 
-def test_a_text_without_a_known_word_has_no_answer(named: TextIndex, full: ELIAS) -> None:
+def test_a_text_without_a_known_word_has_no_answer(named: ELIAS, full: ELIAS) -> None:
     texts = ["tax court", "qqqq zzzz", " ", "tax zzzz"]
     for model in (named, named.to_engine(), full, full.to_engine()):
         result = model.search(texts, 2)
@@ -202,7 +201,7 @@ def test_the_same_with_vectors_at_hand_and_with_a_trained_encoder(full: ELIAS) -
     assert [len(row) for row in model.predict(texts, 2)] == [2, 0]
 
 
-def test_the_command_says_which_text_it_knows_no_word_of(named: TextIndex, tmp_path) -> None:
+def test_the_command_says_which_text_it_knows_no_word_of(named: ELIAS, tmp_path) -> None:
     named.save_pretrained(tmp_path / "model")
     done = CliRunner().invoke(main, ["search", str(tmp_path / "model"), "qqqq", "tax court", ""])
     assert done.exit_code == 0
@@ -211,7 +210,7 @@ def test_the_command_says_which_text_it_knows_no_word_of(named: TextIndex, tmp_p
 
 
 @pytest.mark.parametrize("k", [0, 2.0, "3", True, 2**70])
-def test_k_of_a_model(k: Any, named: TextIndex, full: ELIAS) -> None:
+def test_k_of_a_model(k: Any, named: ELIAS, full: ELIAS) -> None:
     for model in (named, full, full.to_engine()):
         for texts in (QUERIES, []):
             with pytest.raises(InputError, match="k is"):

@@ -9,9 +9,8 @@ import pytest
 import scipy.sparse as sp
 from cli_cases import files
 from conftest import tiny_dataset
-from elias_cases import N_POINTS, QUICK, fitted, new_model, queries, train_data
+from elias_cases import N_POINTS, QUICK, fitted, new_model, queries, train_data, without_ranker
 
-from learned_index import TextIndex
 from learned_index.data import holdout_rows, without_labels
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
@@ -83,9 +82,7 @@ def test_embeddings_of_the_same_encoder_give_the_same_model(model: ELIAS, tmp_pa
 
 def test_a_fitted_index_is_taken_as_it_is() -> None:
     train = train_data()
-    base = TextIndex.fit(
-        train.texts, train.labels, encoder=LSAEncoder(dim=16), training_config=QUICK
-    )
+    base = without_ranker().fit(train.texts, train.labels)
     before = {n: t.clone() for n, t in base.index.state_dict().items()}
     model = ELIAS(base.encoder, base.index, config=EliasConfig(validation_fraction=0.1))
     model.fit(train.texts, train.labels)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_cases import files
-from elias_cases import fitted, new_model, queries, train_data
+from elias_cases import fitted, new_model, queries, train_data, without_ranker
 
-from learned_index import TextIndex
 from learned_index.elias.model import ELIAS
 from learned_index.elias.saving import index_directory
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
@@ -70,13 +69,13 @@ def test_a_shared_encoder_is_stored_once_and_nothing_is_pickled(saved: Path) -> 
     assert str(saved.parent).encode() not in b"".join(names.values())
 
 
-def test_either_kind_of_model_is_loaded_by_its_manifest(saved: Path, tmp_path: Path) -> None:
-    assert isinstance(ELIAS.from_pretrained(saved), ELIAS)
+def test_a_model_and_its_index_are_told_apart_by_their_manifests(
+    saved: Path, tmp_path: Path
+) -> None:
+    assert ELIAS.from_pretrained(saved).ranker_ is not None
     train = train_data()
-    TextIndex.fit(train.texts, train.labels, encoder=LSAEncoder(dim=8)).save_pretrained(
-        tmp_path / "i"
-    )
-    assert isinstance(ELIAS.from_pretrained(tmp_path / "i"), TextIndex)
+    without_ranker(LSAEncoder(dim=8)).fit(train.texts, train.labels).save_pretrained(tmp_path / "i")
+    assert ELIAS.from_pretrained(tmp_path / "i").ranker_ is None
     for path in (saved, tmp_path / "i"):
         LearnedGraphIndex.from_pretrained(index_directory(path))
     with pytest.raises(ModelFormatError):
@@ -84,7 +83,9 @@ def test_either_kind_of_model_is_loaded_by_its_manifest(saved: Path, tmp_path: P
     with pytest.raises(ModelFormatError):
         ELIAS.from_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="expected a 'elias'"):
-        ELIAS.from_pretrained(tmp_path / "i")
+        ELIAS.from_pretrained(index_directory(tmp_path / "i"))
+    with pytest.raises(ModelFormatError, match="expected a 'index'"):
+        LearnedGraphIndex.from_pretrained(saved)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,8 @@ def test_an_interrupted_save_leaves_the_old_model(
     def fail(*_args, **_kwargs) -> None:
         raise interruption
 
-    monkeypatch.setattr(type(getattr(model, part)), "save", fail)
+    method = "save" if part == "vocabulary" else "save_pretrained"
+    monkeypatch.setattr(type(getattr(model, part)), method, fail)
     with pytest.raises(type(interruption)):
         model.save_pretrained(target, overwrite=True)
     with pytest.raises(type(interruption)):

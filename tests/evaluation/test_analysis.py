@@ -10,14 +10,12 @@ import scipy.sparse as sp
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError
-from learned_index.evaluation import (
-    analyse_index,
+from learned_index.evaluation.analysis import analyse_index
+from learned_index.evaluation.deciles import frequency_groups, mean_by_group, recall_by_group
+from learned_index.evaluation.edges import (
     clusters_per_label,
     edge_distribution,
-    frequency_groups,
-    mean_by_group,
     partition_overlap,
-    recall_by_group,
 )
 
 

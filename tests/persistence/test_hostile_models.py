@@ -22,10 +22,8 @@ from learned_index import (
     LabelVocabulary,
     LearnedGraphIndex,
     SearchEngine,
-    TextIndex,
     TrainingConfig,
 )
-from learned_index.elias.model import ELIAS
 from learned_index.encoders import BagOfWordsEncoder, LSAEncoder, TfidfEncoder, load_encoder
 from learned_index.encoders.concatenated import ConcatenatedEncoder
 from learned_index.errors import (
@@ -59,13 +57,12 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "index": lambda folder: LearnedGraphIndex.from_pretrained(folder),
     "engine": lambda folder: SearchEngine.from_pretrained(folder),
     "either index": open_index,
-    "text index": TextIndex.load,
-    "elias": ELIAS.load,
-    "any model": load_model,
-    "ranker": SparseRanker.load,
-    "calibrator": Calibrator.load,
+    "without ranker": ELIAS.from_pretrained,
+    "elias": ELIAS.from_pretrained,
+    "ranker": SparseRanker.from_pretrained,
+    "calibrator": Calibrator.from_pretrained,
     "lsa": load_encoder,
-    "tfidf": TfidfEncoder.load,
+    "tfidf": TfidfEncoder.from_pretrained,
     "bow": load_encoder,
     "joined": load_encoder,
     "checkpoint": lambda folder: resume(folder.parent),
@@ -83,12 +80,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index.save_pretrained(root / "index")
     index.to_engine().save_pretrained(root / "engine")
     shutil.copytree(root / "engine", root / "either index")
-    vocabulary = LabelVocabulary.numbered(6)
-    TextIndex(lsa, index, vocabulary, label_counts=np.full(6, 10), n_points=60).save_pretrained(
-        root / "text index"
+    parts = ELIAS.from_parts(
+        lsa, index, LabelVocabulary.numbered(6), label_counts=np.full(6, 10), n_points=60
     )
+    parts.save_pretrained(root / "without ranker")
     fitted().save_pretrained(root / "elias")
-    shutil.copytree(root / "elias", root / "any model")
     shutil.copytree(root / "elias" / "ranker", root / "ranker")
     shutil.copytree(root / "elias" / "calibrator", root / "calibrator")
     lsa.save_pretrained(root / "lsa")
@@ -323,9 +319,7 @@ def edited(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{path} = {value!r}", json.dumps(changed)
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in ROOTS if kind not in ("either index", "any model")]
-)
+@pytest.mark.parametrize("kind", [kind for kind in ROOTS if kind != "either index"])
 def test_odd_values_anywhere_in_signed_json_give_no_other_error(saved, tmp_path, kind):
     """Checksums are right again; a value may be harmless, or the model is refused."""
     # Another package might bring an encoder called "x"; a checkpoint may be of another training.
@@ -364,7 +358,7 @@ def test_odd_values_anywhere_in_signed_json_give_no_other_error(saved, tmp_path,
         b"a\xed\xa0\x80",
     ],
 )
-@pytest.mark.parametrize("kind", ["text index", "elias"])
+@pytest.mark.parametrize("kind", ["without ranker", "elias"])
 def test_a_vocabulary_that_does_not_fit_is_refused(saved, tmp_path, kind, content):
     folder = copied(saved, kind, tmp_path)
     (folder / "labels.txt").write_bytes(content)

@@ -145,7 +145,7 @@ def test_it_goes_on_in_another_process(tmp_path, unbroken_frozen):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from training_cases import fit_frozen\n"
-        "from learned_index.training import CheckpointOptions\n"
+        "from learned_index.training.checkpoint import CheckpointOptions\n"
         "index = fit_frozen(checkpoint=CheckpointOptions(sys.argv[2]))\n"
         "index.save_pretrained(sys.argv[3])\n"
     )
