@@ -70,7 +70,7 @@ def evaluate(
     """
     from learned_index.cli.shared import report, sources
     from learned_index.elias.model import ELIAS
-    from learned_index.encoders.precomputed import read_vectors
+    from learned_index.encoders.vector_files import read_vectors
 
     use_threads(threads)
     loaded = ELIAS.from_pretrained(model)
