@@ -138,9 +138,7 @@ class ComparisonSettings(Config):
         high=1.0,
     )
     threads: int | None = parameter(None, "for building and batches; all. Single queries: one")
-    batch_size: int = parameter(
-        256, "queries per batch; single ones are always timed"
-    )
+    batch_size: int = parameter(256, "queries per batch; single ones are always timed")
     latency_queries: int = parameter(200, "single queries timed in each repetition, at least")
     repeats: int = parameter(3, "repetitions of every timing; medians are reported")
     # Batches are timed for at least a third of it and hardly more than twice.
