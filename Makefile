@@ -42,7 +42,7 @@ $(VENV)/bin/python: | check-python
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): $(INSTALL_INPUTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[all]'
 	@touch $@
 
 $(DEV_STAMP): $(INSTALL_INPUTS) | $(VENV)/bin/python

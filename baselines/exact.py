@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from learned_index.baselines.base import (
-    Baseline,
-    as_float32,
-    check_k,
-    padded,
-    require_built,
-    shared_tensor,
-    topk_rows,
-)
-from learned_index.errors import InputError
-from learned_index.types import DenseMatrix, Float32Array, SearchResult
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import as_float32
+from learned_index.comparison.method import Ids, Inputs, Method
+from learned_index.system.extras import require
+from learned_index.types import DenseMatrix, Float32Array
 
 SCAN_BATCH = 16
 """Below this many queries one pass over the items in FAISS beats a matrix product."""
@@ -27,7 +22,37 @@ BLOCK_FLOATS = 2**24
 """Scores held at a time (64 MB)."""
 
 
-class ExactSearch(Baseline):
+class _Scan(Method):
+    """A search that reads every item."""
+
+    inputs: ClassVar[Inputs] = "classifiers"
+
+    def build(self, *data: DenseMatrix) -> None:
+        """Take the items, L x E; a C-contiguous float32 array is used in place."""
+        self._index = as_float32(data[0], what="items")
+
+    @property
+    def dim(self) -> int:
+        """Columns of the items, E."""
+        self.require_built()
+        return int(self._index.shape[1])
+
+    def checked_queries(self, queries: Any) -> Float32Array:
+        """Return the queries as float32."""
+        return as_float32(queries, what="queries", dim=self.dim)
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return one setting: there is nothing to set."""
+        return [{}]
+
+    def disk_bytes(self) -> int:
+        """Return the bytes of the float32 items."""
+        self.require_built()
+        return int(self._index.nbytes)
+
+
+@register("exact", summary="every label classifier in float32", default=True)
+class ExactSearch(_Scan):
     """Score every item in float32 (no query-time knob).
 
     A few queries go through FAISS's scan, which reads the items once at memory speed; a batch is a
@@ -36,57 +61,27 @@ class ExactSearch(Baseline):
     batch of 256. The two sum in different order, so scores agree to rounding.
     """
 
-    method = "exact"
-    inputs = "classifiers"
+    def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
+        items_LE: Float32Array = self._index
+        if len(items_LE) == 0:
+            return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
+        if len(rows) < SCAN_BATCH:
+            faiss = require("faiss", extra="compare")
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._items_LE: Float32Array | None = None
-
-    def build(self, items_LE: DenseMatrix) -> None:
-        """Take the items, L x E; a C-contiguous float32 array is used in place."""
-        self._items_LE = as_float32(items_LE, what="items")
-
-    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
-        """Return the k items of largest inner product."""
-        _no_arguments(self.name, query_arguments)
-        require_built(self._items_LE, self.name)
-        assert self._items_LE is not None
-        k = check_k(k)
-        queries_BE = as_float32(queries, what="queries", dim=self._items_LE.shape[1])
-        if len(queries_BE) == 0 or len(self._items_LE) == 0:
-            return _nothing(len(queries_BE), k)
-        if len(queries_BE) < SCAN_BATCH:
-            import faiss
-
-            width = min(k, len(self._items_LE))
-            scores_BK, ids_BK = faiss.knn(
-                queries_BE, self._items_LE, width, metric=faiss.METRIC_INNER_PRODUCT
-            )
-            return padded(ids_BK, scores_BK, k)
-        items = shared_tensor(self._items_LE)
+            width = min(k, len(items_LE))
+            scores, ids = faiss.knn(rows, items_LE, width, metric=faiss.METRIC_INNER_PRODUCT)
+            return ids, scores
+        items = shared_tensor(items_LE)
         step = max(SCAN_BATCH, BLOCK_FLOATS // len(items))
         parts = [
-            topk_rows((torch.from_numpy(queries_BE[i : i + step]) @ items.T).numpy(), k)
-            for i in range(0, len(queries_BE), step)
+            best_columns(torch.from_numpy(rows[i : i + step]) @ items.T, k)
+            for i in range(0, len(rows), step)
         ]
-        return SearchResult(
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-        )
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return one setting: there is nothing to set."""
-        return [{}]
-
-    def disk_bytes(self) -> int:
-        """Return the bytes of the float32 items."""
-        require_built(self._items_LE, self.name)
-        assert self._items_LE is not None
-        return int(self._items_LE.nbytes)
+        return np.concatenate([ids for ids, _ in parts]), np.concatenate([s for _, s in parts])
 
 
-class Int8ExactSearch(Baseline):
+@register("exact-int8", summary="every label classifier in 8 bits, the best again", default=True)
+class Int8ExactSearch(_Scan):
     """Score every item with 8-bit codes, then the best ``rescore * k`` of them in float32.
 
     Items and queries are scaled row by row to [-127, 127] and rounded; the integer product is
@@ -96,60 +91,30 @@ class Int8ExactSearch(Baseline):
     product of the codes, which gives the same integers up to E = 1040.
     """
 
-    method = "exact-int8"
-    inputs = "classifiers"
+    arguments: ClassVar[dict[str, type]] = {"rescore": float}
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._items_LE: Float32Array | None = None
-        self._codes_LE: torch.Tensor | None = None
-        self._scale_L: torch.Tensor | None = None
-        self._integer_product = False
-
-    def build(self, items_LE: DenseMatrix) -> None:
+    def build(self, *data: DenseMatrix) -> None:
         """Quantise the items, L x E; the float32 originals are kept for the second pass."""
-        self._items_LE = as_float32(items_LE, what="items")
-        codes_LE, scale_L = _quantise(self._items_LE)
+        super().build(*data)
+        codes_LE, scale_L = _quantise(self._index)
         self._codes_LE, self._scale_L = torch.from_numpy(codes_LE), torch.from_numpy(scale_L)
         self._integer_product = _int_mm_works()
 
-    def search(
-        self, queries: DenseMatrix, k: int, *, rescore: float = 2.0, **query_arguments: Any
-    ) -> SearchResult:
-        """Return the k best of the ``rescore * k`` items whose codes score best.
-
-        Args:
-            queries: B x E.
-            k: Results wanted.
-            rescore: At least 1; candidates of the int8 scan for each result.
-            query_arguments: None are known; any is refused.
-        """
-        _no_arguments(self.name, query_arguments)
-        require_built(self._items_LE, self.name)
-        assert self._items_LE is not None
-        k = check_k(k)
-        if not rescore >= 1:
-            raise InputError(f"rescore must be at least 1, got {rescore!r}")
-        queries_BE = as_float32(queries, what="queries", dim=self._items_LE.shape[1])
-        n_items = len(self._items_LE)
-        result = _nothing(len(queries_BE), k)
-        width = min(n_items, int(np.ceil(rescore * k)))
-        if width == 0:
-            return result
+    def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
+        n_items = len(self._index)
+        width = min(n_items, int(np.ceil(arguments.get("rescore", 2.0) * k)))
+        ids_BK = np.full((len(rows), min(k, n_items)), -1, dtype=np.int64)
+        scores_BK = np.empty(ids_BK.shape, dtype=np.float32)
         # The integers and their scaled floats: two blocks of scores at a time.
-        step = max(1, min(64, BLOCK_FLOATS // n_items))
-        for start in range(0, len(queries_BE), step):
-            block_BE = queries_BE[start : start + step]
+        step = max(1, min(64, BLOCK_FLOATS // max(n_items, 1)))
+        for start in range(0, len(rows) if width else 0, step):
+            block_BE = rows[start : start + step]
             candidates_BR = torch.topk(self._scan(block_BE), width, dim=1, sorted=False)[1].numpy()
-            gathered_BRE = self._items_LE[candidates_BR]
+            gathered_BRE = self._index[candidates_BR]
             exact_BR = np.matmul(gathered_BRE, block_BE[:, :, None])[:, :, 0]
-            best = topk_rows(exact_BR, k)
-            found = best.ids >= 0
-            result.ids[start : start + step] = np.where(
-                found, np.take_along_axis(candidates_BR, np.maximum(best.ids, 0), axis=1), -1
-            )
-            result.scores[start : start + step] = best.scores
-        return result
+            places, scores_BK[start : start + step] = best_columns(torch.from_numpy(exact_BR), k)
+            ids_BK[start : start + step] = np.take_along_axis(candidates_BR, places, axis=1)
+        return ids_BK, scores_BK
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``rescore``."""
@@ -157,15 +122,11 @@ class Int8ExactSearch(Baseline):
 
     def disk_bytes(self) -> int:
         """Return the bytes of codes, scales and the float32 items for the second pass."""
-        require_built(self._codes_LE, self.name)
-        assert self._codes_LE is not None and self._items_LE is not None
-        n_items, dim = self._items_LE.shape
-        codes_and_scales: int = n_items * dim + 4 * n_items
-        return codes_and_scales + int(self._items_LE.nbytes)
+        items_bytes, n_items = super().disk_bytes(), len(self._index)
+        return items_bytes + n_items * self.dim + 4 * n_items
 
     def _scan(self, queries_BE: Float32Array) -> torch.Tensor:
         """Return B x L approximate scores, each row up to a positive factor."""
-        assert self._codes_LE is not None and self._scale_L is not None
         codes_BE = torch.from_numpy(_quantise(queries_BE)[0])
         if not self._integer_product:
             return (codes_BE.float() @ self._codes_LE.float().T) * self._scale_L
@@ -202,10 +163,20 @@ def _int_mm_works() -> bool:
     return bool(np.array_equal(product, expected) and np.array_equal(single, expected[:, :1]))
 
 
-def _nothing(n_queries: int, k: int) -> SearchResult:
-    return padded(np.empty((n_queries, 0), np.int64), np.empty((n_queries, 0), np.float32), k)
+def best_columns(scores_BL: torch.Tensor, k: int) -> tuple[Ids, Float32Array]:
+    """Return the best k columns (all, where L < k) of each row and their scores, best first.
+
+    ``torch.topk`` selects about three times as fast as ``numpy.argpartition``.
+    """
+    values, places = torch.topk(scores_BL, min(k, scores_BL.shape[1]), dim=1, sorted=True)
+    return places.numpy(), values.numpy()
 
 
-def _no_arguments(name: str, query_arguments: dict[str, Any]) -> None:
-    if query_arguments:
-        raise InputError(f"{name} does not know the query arguments {sorted(query_arguments)}")
+def shared_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a tensor over the array's memory, also for a file mapped read-only.
+
+    torch warns about such arrays; the callers only read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)

@@ -4,70 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.baselines.base import BoundSearch, require_built
-from learned_index.baselines.package_search import (
-    Metric,
-    PackageSearch,
-    batch_threads,
-    import_package,
-)
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch
+from learned_index.comparison.method import BoundSearch
+from learned_index.config import parameter, seed_parameter
+from learned_index.system.threads import current_threads
 from learned_index.types import Float32Array
 
-EF_SEARCH = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
 
-
-class HnswlibSearch(PackageSearch):
+@register("hnswlib", summary="a graph (hnswlib)", package="hnswlib")
+class HnswlibSearch(VectorSearch):
     """hnswlib (Malkov and Yashunin, TPAMI 2018); the knob is ``ef_search``.
 
-    hnswlib raises where fewer than k items are found; here such rows are padded.
-
-    Args:
-        links: M, links of a node.
-        ef_construction: Candidates examined for each node while building.
-        metric: See :class:`~learned_index.baselines.package_search.PackageSearch`.
-        seed: Of the levels. Two builds on more than one thread differ all the same.
-        name: The method as the user wrote it.
+    hnswlib raises where fewer than k items are found; here such rows are padded. Two builds on
+    more than one thread differ whatever the seed.
     """
 
-    method = "hnswlib"
-    arguments = ("ef_search",)
+    arguments: ClassVar[dict[str, type]] = {"ef_search": int}
 
-    def __init__(
-        self,
-        *,
-        links: int = 32,
-        ef_construction: int = 200,
-        metric: Metric = "reduced",
-        seed: int = 0,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(metric=metric, name=name)
-        self.links, self.ef_construction, self.seed = links, ef_construction, seed
+    links: int = parameter(32, "M, links of a node")
+    ef_construction: int = parameter(200, "candidates examined for each node while building")
+    metric: Metric = parameter("reduced", METRIC_HELP)
+    seed: int = seed_parameter("of the nodes' levels")
 
     def _build(self, items_LE: Float32Array) -> Any:
-        hnswlib = import_package("hnswlib")
         space = "l2" if self.metric == "reduced" else "ip"
-        index = hnswlib.Index(space=space, dim=items_LE.shape[1])
+        index = self.package("hnswlib").Index(space=space, dim=items_LE.shape[1])
         index.init_index(
             max_elements=max(len(items_LE), 1),
             ef_construction=self.ef_construction,
             M=self.links,
             random_seed=self.seed,
         )
-        index.add_items(items_LE, num_threads=batch_threads())
+        index.add_items(items_LE, num_threads=current_threads())
         return index
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knob."""
-        assert self._items_LE is not None
-        width = min(k, len(self._items_LE))
-        self._index.set_ef(max(query_arguments.get("ef_search", 2 * k), 1))
-        search, threads = self._index.knn_query, batch_threads()
+        width, search, threads = self.width(k), self._index.knn_query, current_threads()
+        self._index.set_ef(query_arguments.get("ef_search", 2 * k))
 
         def found(rows: Float32Array, n_threads: int) -> Any:
             try:
@@ -79,15 +58,11 @@ class HnswlibSearch(PackageSearch):
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``ef_search`` (below k it means k)."""
-        return [{"ef_search": value} for value in EF_SEARCH]
+        values = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
+        return [{"ef_search": value} for value in values]
 
-    def disk_bytes(self) -> int:
-        """Return the size of the file that hnswlib writes."""
-        require_built(self._index, self.name)
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "index.hnsw"
-            self._index.save_index(str(path))
-            return path.stat().st_size
+    def _save(self, folder: Path) -> None:
+        self._index.save_index(str(folder / "index.hnsw"))
 
 
 def _fewer(search: Any, rows: Float32Array, k: int) -> tuple[Any, Any]:

@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
-from learned_index.baselines.base import Baseline, as_float32, check_k, padded, require_built
 from learned_index.baselines.exact import ExactSearch
-from learned_index.errors import InputError
-from learned_index.inputs.matrices import canonical_labels
-from learned_index.types import DenseMatrix, Float32Array, SearchResult
+from learned_index.baselines.points import (
+    PointSystem,
+    best_of_sparse,
+    neighbour_votes,
+    training_labels,
+)
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import as_float32
+from learned_index.comparison.method import BoundSearch, Ids, Inputs, Method
+from learned_index.config import parameter
+from learned_index.types import DenseMatrix, Float32Array
+
+NEIGHBOURS = 20
+"""Training points that vote unless told otherwise."""
 
 
-class NeighbourVotes(Baseline):
+@register("knn", summary="votes of the nearest training vectors", default=True)
+class NeighbourVotes(Method):
     """k-nearest-neighbour classifier: cosine similarity, exact search, similarity-weighted votes.
 
     A label's score is the sum of the cosines of those among the ``neighbours`` most similar
     training points that have it. It searches training points, not label classifiers.
     """
 
-    method = "knn"
-    inputs = "training"
+    inputs: ClassVar[Inputs] = "training"
+    arguments: ClassVar[dict[str, type]] = {"neighbours": int}
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._points: ExactSearch | None = None
-        self._labels_NL: sp.csr_matrix | None = None
+    def build(self, *data: Any) -> None:
+        """Normalise and keep the training points, N x D, and their labels, N x L."""
+        points_ND = _normalised(as_float32(data[0], what="embeddings"))
+        self._labels_NL = training_labels(data[1], n_points=len(points_ND))
+        self._index = ExactSearch(name=self.name)
+        self._index.build(points_ND)
 
-    def build(self, embeddings_ND: DenseMatrix, labels_NL: sp.csr_matrix) -> None:
-        """Normalise and keep the training points and their labels."""
-        points_ND = _normalised(as_float32(embeddings_ND, what="embeddings"))
-        self._labels_NL = training_labels(labels_NL, n_points=len(points_ND))
-        self._points = ExactSearch(name=self.name)
-        self._points.build(points_ND)
+    def checked_queries(self, queries: DenseMatrix) -> Float32Array:
+        """Return the queries as float32."""
+        return as_float32(queries, what="queries", dim=self._index.dim)
 
-    def search(
-        self, queries: DenseMatrix, k: int, *, neighbours: int = 20, **query_arguments: Any
-    ) -> SearchResult:
-        """Return the k labels with most votes; rows are padded where fewer labels got any.
-
-        Args:
-            queries: B x D.
-            k: Labels wanted.
-            neighbours: Training points that vote.
-            query_arguments: None are known; any is refused.
-        """
-        require_built(self._points, self.name)
-        assert self._points is not None and self._labels_NL is not None
-        if query_arguments:
-            names = sorted(query_arguments)
-            raise InputError(f"{self.name} does not know the query arguments {names}")
-        k = check_k(k)
-        queries_BD = as_float32(queries, what="queries")
-        found = self._points.search(_normalised(queries_BD), neighbours)
-        votes_BL = neighbour_votes(found, self._labels_NL)
-        return best_of_sparse(votes_BL, k)
+    def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
+        neighbours = arguments.get("neighbours", NEIGHBOURS)
+        found = self._index.search(_normalised(rows), neighbours)
+        return best_of_sparse(neighbour_votes(found.ids, found.scores, self._labels_NL), k)
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``neighbours``."""
@@ -65,66 +60,66 @@ class NeighbourVotes(Baseline):
 
     def disk_bytes(self) -> int:
         """Return the bytes of the training vectors and of the CSR label matrix."""
-        require_built(self._points, self.name)
-        assert self._points is not None and self._labels_NL is not None
+        self.require_built()
         arrays = (self._labels_NL.indices, self._labels_NL.indptr)
-        return self._points.disk_bytes() + sum(int(array.nbytes) for array in arrays)
+        return int(self._index.disk_bytes()) + sum(int(array.nbytes) for array in arrays)
 
 
-def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
-    """Return the training labels as canonical CSR of ones, whatever order they came in.
+@register("tfidf-knn", summary="votes of the nearest training points by words")
+class TfidfNeighbours(PointSystem):
+    """The same votes over sparse features: for texts the nearest neighbours by tf-idf.
 
-    Raises:
-        InputError: No sparse matrix, or not one row for each point.
+    scipy multiplies sparse matrices on one thread.
     """
-    labels = canonical_labels(labels_NL)
-    if labels.shape[0] != n_points:
-        raise InputError(
-            f"labels must be a sparse matrix of {n_points} rows, one for each point, got "
-            f"{labels.shape[0]}"
-        )
-    return labels
 
+    arguments: ClassVar[dict[str, type]] = {"neighbours": int}
 
-def neighbour_votes(found: SearchResult, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
-    """Sum the similarities of the neighbours that have a label.
-
-    Args:
-        found: Neighbours (rows of ``labels_NL``) and similarities of B queries, padded.
-        labels_NL: Their labels, canonical CSR of ones.
-
-    Returns:
-        CSR, B x L.
-    """
-    n_queries = len(found.ids)
-    kept = found.ids >= 0
-    counts = kept.sum(axis=1)
-    weights = sp.csr_matrix(
-        (
-            # A tiny floor keeps labels of dissimilar neighbours in the list, behind all others.
-            np.maximum(found.scores[kept], np.float32(1e-6)),
-            found.ids[kept],
-            np.concatenate([[0], np.cumsum(counts)]),
-        ),
-        shape=(n_queries, labels_NL.shape[0]),
+    weights: Literal["none", "idf"] = parameter(
+        "none", "idf: weigh columns; for features that the data bring, without which it is worse"
     )
-    return sp.csr_matrix(weights @ labels_NL)
 
+    def _train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> Any:
+        # Columns stand for training points: the product with the queries is then row by row.
+        counts_F = np.bincount(x_NF.indices, minlength=x_NF.shape[1])
+        idf_F = (np.log((1 + x_NF.shape[0]) / (1 + counts_F)) + 1).astype(np.float32)
+        self._idf_F = idf_F if self.weights == "idf" else np.ones_like(idf_F)
+        self._labels_NL = y_NL
+        return self.prepare_queries(x_NF).T.tocsr()
 
-def best_of_sparse(votes_BL: sp.csr_matrix, k: int) -> SearchResult:
-    """Return the k largest stored values of each row, ties by smaller label id."""
-    counts_B = np.diff(votes_BL.indptr)
-    rows_T = np.repeat(np.arange(votes_BL.shape[0]), counts_B)
-    order_T = np.lexsort((votes_BL.indices, -votes_BL.data, rows_T))
-    place_T = np.arange(order_T.size) - votes_BL.indptr[:-1][rows_T]
-    kept_T = place_T < k
-    result = padded(
-        np.full((votes_BL.shape[0], 0), -1), np.empty((votes_BL.shape[0], 0), np.float32), k
-    )
-    # `rows_T` is sorted, so after the stable ordering row r still owns the same slice.
-    result.ids[rows_T[kept_T], place_T[kept_T]] = votes_BL.indices[order_T][kept_T]
-    result.scores[rows_T[kept_T], place_T[kept_T]] = votes_BL.data[order_T][kept_T]
-    return result
+    def prepare_queries(self, queries: sp.csr_matrix) -> sp.csr_matrix:
+        """Weigh the columns and scale the rows to length 1; empty rows stay empty."""
+        if self.weights == "none":
+            return queries
+        rows = sp.csr_matrix(queries, dtype=np.float32, copy=True)
+        rows.data *= self._idf_F[rows.indices]
+        norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+        counts = np.diff(rows.indptr)
+        rows.data /= np.repeat(np.maximum(norms, 1e-12), counts).astype(np.float32)
+        return rows
+
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
+        """Fix the neighbours."""
+        neighbours = query_arguments.get("neighbours", NEIGHBOURS)
+
+        def search(rows: sp.csr_matrix) -> tuple[Ids, Float32Array]:
+            cosines = torch.from_numpy((rows @ self._index).toarray())
+            values, places = torch.topk(cosines, min(neighbours, cosines.shape[1]), dim=1)
+            # A point without a word in common is no neighbour.
+            ids = np.where(values.numpy() > 0, places.numpy(), -1)
+            return best_of_sparse(neighbour_votes(ids, values.numpy(), self._labels_NL), k)
+
+        return BoundSearch(search, search)
+
+    def _ranked(self, answer: Any) -> tuple[Ids, Float32Array]:
+        return answer  # type: ignore[no-any-return]
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return the sweep of ``neighbours``."""
+        return [{"neighbours": n} for n in (5, 10, 20, 50, 100, 200)]
+
+    def _save(self, folder: Path) -> None:
+        for name, matrix in (("points", self._index), ("labels", self._labels_NL)):
+            sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
 
 
 def _normalised(matrix_ND: Float32Array) -> Float32Array:

@@ -4,63 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.baselines.base import BoundSearch, Inputs, as_float32, require_built
-from learned_index.baselines.package_search import (
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import (
+    METRIC_HELP,
     Metric,
-    PackageSearch,
-    batch_threads,
-    import_package,
+    VectorSearch,
+    as_float32,
+    widened,
 )
+from learned_index.comparison.method import BoundSearch, Inputs
+from learned_index.config import parameter
 from learned_index.errors import InputError
+from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, Float32Array
 
 LEAST_DIM = 64
 """LoRANN refuses fewer dimensions; the items then get columns of zeros."""
+MOST_QUERIES = 2**18
+"""Training queries that the regression is fitted to at most."""
 
 
-class LorannSearch(PackageSearch):
+@register("lorann", summary="clusters and reduced-rank regression (LoRANN)", package="lorann")
+class LorannSearch(VectorSearch):
     """LoRANN (Jaasaari et al., NeurIPS 2024, arXiv 2410.18926).
 
     The knobs are ``clusters`` searched and ``rerank``, the candidates scored in float32.
-
-    Args:
-        n_clusters: Clusters; None takes the power of two next to sqrt(L).
-        global_dim: Dimension after the global reduction, a multiple of 32; None follows the
-            package's advice (128 from 200 dimensions, 256 above 1000).
-        bits: Bits of the regression matrices: 4, 8, or 0 for float32.
-        rank: Rank of the regression matrices: 16, 32 or 64.
-        metric: See :class:`~learned_index.baselines.package_search.PackageSearch`.
-        name: The method as the user wrote it.
     """
 
-    method = "lorann"
-    arguments = ("clusters", "rerank")
-    _training_queries: Float32Array | None = None
+    arguments: ClassVar[dict[str, type]] = {"clusters": int, "rerank": int}
 
-    def __init__(
-        self,
-        *,
-        n_clusters: int | None = None,
-        global_dim: int | None = None,
-        bits: int = 8,
-        rank: int = 32,
-        metric: Metric = "inner-product",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(metric=metric, name=name)
-        if bits not in (0, 4, 8) or rank not in (16, 32, 64):
-            raise InputError(f"bits must be 0, 4 or 8 and rank 16, 32 or 64, got {bits} and {rank}")
-        self.n_clusters, self.global_dim, self.bits, self.rank = n_clusters, global_dim, bits, rank
-        self._clusters = 1
+    n_clusters: int | None = parameter(None, "clusters; the power of two next to sqrt(L)")
+    # The package's advice: 128 from 200 dimensions, 256 above 1000.
+    global_dim: int | None = parameter(None, "dimension after the global reduction")
+    bits: int = parameter(8, "bits of the regression matrices: 4, 8, or 0 for float32", low=0)
+    rank: int = parameter(32, "rank of the regression matrices: 16, 32 or 64")
+    metric: Metric = parameter("inner-product", METRIC_HELP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._training_queries: Float32Array | None = None
+        if self.bits not in (0, 4, 8) or self.rank not in (16, 32, 64):
+            raise InputError(
+                f"bits must be 0, 4 or 8 and rank 16, 32 or 64, got {self.bits} and {self.rank}"
+            )
 
     def _build(self, items_LE: Float32Array) -> Any:
-        lorann = import_package("lorann")
-        items_LE = _widened(items_LE)
+        lorann = self.package("lorann")
+        items_LE = widened(items_LE, least=LEAST_DIM)
         n_items, dim = items_LE.shape
         self._clusters = self.n_clusters or 2 ** round(np.log2(max(n_items, 1) ** 0.5))
         index = lorann.LorannIndex(
@@ -73,26 +67,25 @@ class LorannSearch(PackageSearch):
             distance=lorann.L2 if self.metric == "reduced" else lorann.IP,
             copy=True,  # not the mapped file: the candidates are read from it
         )
-        index.build(n_threads=batch_threads(), training_queries=self._training_queries)
+        index.build(n_threads=current_threads(), training_queries=self._training_queries)
         return index
 
-    def prepare_queries(self, queries_BE: Float32Array) -> Float32Array:
+    def prepare_queries(self, queries: Float32Array) -> Float32Array:
         """Add the norm coordinate and the columns of zeros that the items have."""
-        return _widened(super().prepare_queries(queries_BE))
+        return widened(super().prepare_queries(queries), least=LEAST_DIM)
 
-    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+    def split_queries(self, prepared: Float32Array) -> list[Any]:
         """Return vectors."""
-        return list(prepared_BE)
+        return list(prepared)
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs."""
         clusters = min(query_arguments.get("clusters", 8), self._clusters)
-        assert self._items_LE is not None
-        width = min(k, len(self._items_LE))
+        width = self.width(k)
         # With no more candidates than results the package leaves these without order.
         rerank = max(query_arguments.get("rerank", 2 * k), width + 1)
         # The package's own class only asks whether it was built and passes these on.
-        search, threads = self._index.index.search, batch_threads()
+        search, threads = self._index.index.search, current_threads()
         return BoundSearch(
             lambda row: search(row, width, clusters, rerank, False, 1),
             lambda rows: search(rows, width, clusters, rerank, False, threads),
@@ -110,34 +103,20 @@ class LorannSearch(PackageSearch):
             if rerank <= 400 * value
         ]
 
-    def disk_bytes(self) -> int:
-        """Return the size of the file that LoRANN writes."""
-        require_built(self._index, self.name)
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "index.lorann"
-            self._index.save(str(path))
-            return path.stat().st_size
+    def _save(self, folder: Path) -> None:
+        self._index.save(str(folder / "index.lorann"))
 
 
+@register("lorann-queries", summary="LoRANN fitted to training queries", package="lorann")
 class QueryTrainedLorannSearch(LorannSearch):
-    """LoRANN fitted to training queries: its remedy where queries are not like items.
+    """LoRANN fitted to training queries: its remedy where queries are not like items."""
 
-    Arguments as :class:`LorannSearch`.
-    """
-
-    method = "lorann-queries"
     inputs: ClassVar[Inputs] = "classifiers+queries"
-    sample: ClassVar[int] = 2**18
-    """Training queries used at most."""
 
-    def build(self, items_LE: DenseMatrix, queries_NE: DenseMatrix) -> None:  # type: ignore[override]
-        """Build the index over the items from training queries.
-
-        Args:
-            items_LE: L x E.
-            queries_NE: N x E.
-        """
-        queries_NE = as_float32(queries_NE[: self.sample], what="training queries")
+    def build(self, *data: DenseMatrix) -> None:
+        """Build the index over the items, L x E, from training queries, N x E."""
+        items_LE, queries_NE = data
+        queries_NE = as_float32(queries_NE[:MOST_QUERIES], what="training queries")
         self._training_queries = self.prepare_queries(queries_NE)
         super().build(items_LE)
 
@@ -146,8 +125,3 @@ def _reduced_dim(dim: int) -> int:
     if dim < 200:
         return dim // 32 * 32
     return 128 if dim <= 1000 else 256
-
-
-def _widened(matrix_RE: Float32Array) -> Float32Array:
-    missing = max(0, LEAST_DIM - matrix_RE.shape[1])
-    return np.pad(matrix_RE, ((0, 0), (0, missing))) if missing else matrix_RE

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.baselines.base import Baseline, as_float32, require_built
 from learned_index.baselines.exact import ExactSearch
-from learned_index.baselines.knn import training_labels
 from learned_index.baselines.ova_step import Step, check_memory, label_centroids
+from learned_index.baselines.points import training_labels
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import as_float32
+from learned_index.comparison.method import Ids, Inputs, Method
+from learned_index.config import parameter, seed_parameter
 from learned_index.errors import InputError
-from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.types import DenseMatrix, Float32Array, Int64Array, SearchResult
+from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 logger = logging.getLogger(__name__)
-
-Projection: TypeAlias = Literal["none", "residual"]
 
 
 class TrainablePoints(Protocol):
@@ -56,27 +56,14 @@ class TrainablePoints(Protocol):
         ...
 
 
-class OneVsAll(Baseline):
+@register("ova", summary="one-vs-all, trained here")
+class OneVsAll(Method):
     """All labels trained with binary cross-entropy on dense batch x L products.
 
     The gradients are written out by hand into three buffers that every step uses again (scores
     B x L, gradient L x D, one for the batch), so a step is three matrix products, one pass of the
-    sigmoid and one of AdamW.
-
-    Args:
-        epochs: Passes over the training points.
-        batch_size: Points per step.
-        learning_rate: Peak rate of AdamW for classifiers and biases.
-        projection_learning_rate: Peak rate for P.
-        weight_decay: Decoupled decay of W and P; biases are not decayed.
-        warmup: Share of the steps in which the rate rises linearly; it falls linearly to 0 after.
-        projection: ``"residual"`` learns ``x + P x`` with P zero at the start, ``"none"`` does not.
-        centroid_scale: Norm of the warm start ``w_l``, the label's centroid; 0 starts at zero.
-        initial_bias: Bias of every label at the start.
-        dropout: Part of the input's elements set to zero while training.
-        memory_limit: Bytes that the training may take; None: most of what is free.
-        seed: Seed of shuffling and dropout.
-        name: The method as the user wrote it.
+    sigmoid and one of AdamW. Classifiers, biases and P have AdamW's rates apart; biases are not
+    decayed.
 
     Example:
         >>> from learned_index.encoders import BagOfWordsEncoder
@@ -92,53 +79,40 @@ class OneVsAll(Baseline):
         [0, 1]
     """
 
-    method = "ova"
-    inputs = "training"
+    inputs: ClassVar[Inputs] = "training"
 
-    def __init__(
-        self,
-        *,
-        epochs: int = 14,
-        batch_size: int = 256,
-        learning_rate: float = 0.03,
-        projection_learning_rate: float = 0.001,
-        weight_decay: float = 0.0,
-        warmup: float = 0.1,
-        projection: Projection = "residual",
-        centroid_scale: float = 10.0,
-        initial_bias: float = -8.0,
-        dropout: float = 0.0,
-        memory_limit: int | None = None,
-        seed: int = 0,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name=name)
-        if projection not in ("none", "residual"):
-            raise InputError(f"projection must be 'none' or 'residual', got {projection!r}")
-        self.epochs = whole_number(epochs, "epochs")
-        self.batch_size = whole_number(batch_size, "batch_size")
-        self.learning_rate = real_number(learning_rate, "learning_rate", low=0.0)
-        self.projection_learning_rate = projection_learning_rate
-        self.weight_decay = weight_decay
-        self.warmup = real_number(warmup, "warmup", low=0.0, high=1.0)
-        self.projection = projection
-        self.centroid_scale = centroid_scale
-        self.initial_bias = initial_bias
-        self.dropout = real_number(dropout, "dropout", low=0.0, below=1.0)
-        self.memory_limit = memory_limit
-        self.seed = whole_number(seed, "seed", low=0)
+    epochs: int = parameter(14, "passes over the training points")
+    batch_size: int = parameter(256, "points per step")
+    learning_rate: float = parameter(0.03, "peak rate of classifiers and biases", low=0.0)
+    projection_learning_rate: float = parameter(0.001, "peak rate of P", low=0.0)
+    weight_decay: float = parameter(0.0, "decoupled decay of W and P", low=0.0)
+    warmup: float = parameter(0.1, "share of the steps in which the rate rises", low=0.0, high=1.0)
+    projection: Literal["none", "residual"] = parameter(
+        "residual", "x + P x with P zero at the start, or x"
+    )
+    # A label starts as its own nearest-centroid classifier; 10 is the index's label_init_scale.
+    centroid_scale: float = parameter(10.0, "norm of the warm start of w_l; 0: at zero", low=0.0)
+    initial_bias: float = parameter(-8.0, "bias of every label at the start")
+    dropout: float = parameter(0.0, "part of the input set to zero", low=0.0, below=1.0)
+    memory_limit: int | None = parameter(
+        None, "bytes that the training may take; most of what is free", high=2**62
+    )
+    seed: int = seed_parameter("of shuffling and dropout")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._weights_LD: torch.Tensor | None = None
         self._bias_L: torch.Tensor | None = None
         self._projection_DD: torch.Tensor | None = None
-        self._scorer: ExactSearch | None = None
 
-    def build(self, embeddings_ND: DenseMatrix, labels_NL: sp.csr_matrix) -> None:
+    def build(self, *data: Any) -> None:
         """Train on embeddings (memory-mapped ones are read batch by batch) and their labels.
 
         Raises:
             InputError: Shapes do not fit, a batch holds NaN or infinity, or it does not fit into
                 the memory.
         """
+        embeddings_ND, labels_NL = data
         if getattr(embeddings_ND, "ndim", 0) != 2 or len(embeddings_ND) == 0:
             shape = getattr(embeddings_ND, "shape", None)
             raise InputError(f"embeddings must be a non-empty N x D matrix, got {shape}")
@@ -211,23 +185,23 @@ class OneVsAll(Baseline):
 
     def _finish(self) -> None:
         assert self._weights_LD is not None and self._bias_L is not None
-        self._scorer = ExactSearch(name=self.name)
-        self._scorer.build(torch.cat([self._weights_LD, self._bias_L[:, None]], dim=1).cpu())
+        self._index = ExactSearch(name=self.name)
+        self._index.build(torch.cat([self._weights_LD, self._bias_L[:, None]], dim=1).cpu())
         self._weights_LD = self._bias_L = None  # the scorer holds them now
         if self._projection_DD is not None:
             self._projection_DD = self._projection_DD.detach().cpu()
             self._projection_DD.grad = None
 
-    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
-        """Return the k labels of largest score ``w_l (x + P x) + b_l``, all labels scored."""
-        require_built(self._scorer, self.name)
-        assert self._scorer is not None
-        queries_BD = as_float32(queries, what="queries", dim=self._scorer_dim())
-        items_BE = np.ones((len(queries_BD), queries_BD.shape[1] + 1), dtype=np.float32)
-        items_BE[:, :-1] = queries_BD
+    def checked_queries(self, queries: DenseMatrix) -> Float32Array:
+        """Return the queries as float32."""
+        return as_float32(queries, what="queries", dim=self._index.dim - 1)
+
+    def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
+        items_BE = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
+        items_BE[:, :-1] = rows
         if self._projection_DD is not None:
-            items_BE[:, :-1] += queries_BD @ self._projection_DD.numpy().T
-        return self._scorer.search(items_BE, k, **query_arguments)
+            items_BE[:, :-1] += rows @ self._projection_DD.numpy().T
+        return self._index.search(items_BE, k)  # type: ignore[no-any-return]
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return one setting: there is nothing to set."""
@@ -235,14 +209,9 @@ class OneVsAll(Baseline):
 
     def disk_bytes(self) -> int:
         """Return the bytes of W, b and P in float32."""
-        require_built(self._scorer, self.name)
-        assert self._scorer is not None
+        self.require_built()
         projection = self._projection_DD
-        return self._scorer.disk_bytes() + (0 if projection is None else 4 * projection.numel())
-
-    def _scorer_dim(self) -> int:
-        assert self._scorer is not None and self._scorer._items_LE is not None
-        return int(self._scorer._items_LE.shape[1]) - 1
+        return int(self._index.disk_bytes()) + (0 if projection is None else 4 * projection.numel())
 
     def _train(
         self,
@@ -251,39 +220,40 @@ class OneVsAll(Baseline):
         encoder_groups: Sequence[dict[str, Any]],
     ) -> None:
         assert self._weights_LD is not None and self._bias_L is not None
-        n_points = labels.shape[0]
-        optimiser, schedule, n_steps = self._optimiser(
-            -(-n_points // self.batch_size), encoder_groups
-        )
-        generator = np.random.default_rng(self.seed)
+        batches = -(-labels.shape[0] // self.batch_size)
+        optimiser, schedule, n_steps = self._optimiser(batches, encoder_groups)
+        encoder_parameters = [p for group in encoder_groups for p in group["params"]]
         drops = torch.Generator().manual_seed(self.seed)
         step = Step(self._weights_LD, self._bias_L, self._projection_DD, self.batch_size)
-        done = 0
         loss = float("nan")
-        for epoch in range(self.epochs):
+        for done, rows_B in enumerate(self._batches(labels.shape[0])):
+            x_BD = batch(rows_B, done)
+            if self.dropout:
+                keep = 1.0 - self.dropout
+                mask = torch.empty(x_BD.shape).bernoulli_(keep, generator=drops)
+                x_BD = x_BD * (mask / keep).to(x_BD.device)
+            for part in encoder_parameters:
+                part.grad = None
+            # The loss costs a pass over all scores; the gradients do not need it.
+            value = step.gradients(x_BD, labels[rows_B], with_loss=done % 20 == 0)
+            loss = value if value is not None else loss
+            if done == 0:
+                _check_dense(encoder_parameters)
+            optimiser.step()
+            schedule.step()
+            text = f"epoch {done // batches + 1} of {self.epochs}, loss {loss:.2f}"
+            if self.progress is not None:
+                self.progress(done + 1, n_steps, text)
+        logger.debug("one-vs-all: %d epochs, loss %.4f", self.epochs, loss)
+
+    def _batches(self, n_points: int) -> Iterator[Int64Array]:
+        """Rows of the batches of all epochs."""
+        generator = np.random.default_rng(self.seed)
+        for _ in range(self.epochs):
             order_N = generator.permutation(n_points)
             for start in range(0, n_points, self.batch_size):
                 # Sorted rows make reads from a memory-mapped file sequential.
-                rows_B = np.sort(order_N[start : start + self.batch_size])
-                x_BD = batch(rows_B, done)
-                if self.dropout:
-                    keep = 1.0 - self.dropout
-                    mask = torch.empty(x_BD.shape).bernoulli_(keep, generator=drops)
-                    x_BD = x_BD * (mask / keep).to(x_BD.device)
-                for group in encoder_groups:
-                    for parameter in group["params"]:
-                        parameter.grad = None
-                value = step.gradients(x_BD, labels[rows_B], with_loss=done % 20 == 0)
-                loss = value if value is not None else loss
-                if done == 0:
-                    _check_dense(encoder_groups)
-                optimiser.step()
-                schedule.step()
-                done += 1
-                if self.progress is not None:
-                    text = f"epoch {epoch + 1} of {self.epochs}, loss {loss:.2f}"
-                    self.progress(done / n_steps, text)
-            logger.debug("one-vs-all epoch %d of %d: loss %.4f", epoch + 1, self.epochs, loss)
+                yield np.sort(order_N[start : start + self.batch_size])
 
     def _optimiser(
         self, steps_per_epoch: int, encoder_groups: Sequence[dict[str, Any]]
@@ -320,11 +290,9 @@ def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
         yield rows, as_float32(vectors_ND[rows], what="embeddings")
 
 
-def _check_dense(encoder_groups: Sequence[dict[str, Any]]) -> None:
-    for group in encoder_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                raise InputError(
-                    "the encoder has a table with sparse gradients, which AdamW cannot take; make "
-                    "it with gradient='dense'"
-                )
+def _check_dense(encoder_parameters: Sequence[torch.nn.Parameter]) -> None:
+    if any(p.grad is not None and p.grad.is_sparse for p in encoder_parameters):
+        raise InputError(
+            "the encoder has a table with sparse gradients, which AdamW cannot take; make it with "
+            "gradient='dense'"
+        )

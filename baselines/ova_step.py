@@ -6,13 +6,13 @@ Legend: see :mod:`learned_index.types`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError
+from learned_index.system.memory import free_device_memory, free_memory
 from learned_index.types import Float32Array
 
 _USABLE = 0.9
@@ -94,18 +94,6 @@ def required_bytes(n_labels: int, dim: int, batch_size: int) -> int:
     return 4 * (4 * (n_labels * (dim + 1) + dim * dim) + batch_size * n_labels)
 
 
-def available_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a device now; None where the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not on Linux
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(found[0]) if found else None
-
-
 def check_memory(
     n_labels: int, dim: int, batch_size: int, *, device: torch.device, limit: int | None
 ) -> None:
@@ -123,7 +111,7 @@ def check_memory(
     """
     needed = required_bytes(n_labels, dim, batch_size)
     if limit is None:
-        free = available_bytes(device)
+        free = free_device_memory(str(device)) if device.type == "cuda" else free_memory()
         limit = None if free is None else int(_USABLE * free)
     if limit is not None and needed > limit:
         raise InputError(

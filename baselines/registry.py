@@ -13,117 +13,136 @@ After a colon the text goes on over commas until the next method begins. No gues
 method begins with a lower-case letter and holds no ``=`` before its colon, every part of a factory
 string begins with an upper-case one.
 
-Another package adds a method with :func:`register`.
+A method is one file beside this one with a class under :func:`register`; help, options, versions in
+the report and the pip command of an error follow from that. Another package registers its own.
 """
 
 from __future__ import annotations
 
-import inspect
+import functools
+import importlib
+import pkgutil
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
-from learned_index.baselines.base import Baseline, Inputs
+from learned_index.comparison.method import About, Method, MethodSpec
 from learned_index.errors import InputError
 
-_KNOWN: dict[str, type[Baseline]] = {}
-_TEXT_OPTIONS: dict[str, str] = {}
+_KNOWN: dict[str, type[Method]] = {}
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _SPEC = re.compile(r"(?P<method>[a-z][a-z0-9_-]*)(?::(?P<colon>.*)|\((?P<parentheses>.*)\))?")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
 
-DEFAULT_BASELINES = "engine,exact,exact-int8,hnsw,ivf,tree,knn"
-"""What ``li compare`` measures unless told otherwise: everything but the training of one-vs-all."""
+Adapter = TypeVar("Adapter", bound=type[Method])
 
 
-@dataclass(frozen=True, kw_only=True)
-class BaselineSpec:
-    """A method asked for, not yet made: small enough to hand to another process.
+def register(
+    name: str,
+    *,
+    summary: str,
+    package: str | None = None,
+    install: str | None = None,
+    text_option: str | None = None,
+    default: bool = False,
+) -> Callable[[Adapter], Adapter]:
+    """Make a class of methods known under a name.
 
-    Attributes:
-        name: As the user wrote it; names the rows of the report.
-        adapter: Class of the method.
-        options: Build arguments, keyword arguments of the class.
-    """
-
-    name: str
-    adapter: type[Baseline]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def method(self) -> str:
-        """Name of the method without its factory string."""
-        return self.adapter.method
-
-    @property
-    def inputs(self) -> Inputs:
-        """What the method's ``build`` receives."""
-        return self.adapter.inputs
-
-    def create(self, **overrides: Any) -> Baseline:
-        """Make the adapter; ``overrides`` win over the options."""
-        return self.adapter(name=self.name, **{**self.options, **overrides})
-
-    def with_options(self, **options: Any) -> BaselineSpec:
-        """Return a copy with more build arguments."""
-        return BaselineSpec(
-            name=self.name, adapter=self.adapter, options={**self.options, **options}
-        )
-
-
-def register(adapter: type[Baseline], *, text_option: str | None = None) -> type[Baseline]:
-    """Make a method known to :func:`parse_baselines`.
+    The class must be importable by name: each method is measured in a process of its own.
 
     Args:
-        adapter: Class with ``method`` and ``inputs``. It must be importable by name: each method
-            is measured in a process of its own.
+        name: Name on the command line.
+        summary: A line for the help.
+        package: Distribution that it needs, whose version stands in the report.
+        install: How to get that, where ``pip install PACKAGE`` is not the answer.
         text_option: The build argument that a text after the colon without ``=`` is given to.
+        default: Measure it unless other methods are named.
 
     Raises:
         InputError: The name is taken, or could not be told from a factory string.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", adapter.method):
-        raise InputError(
-            f"a method's name is lower-case letters, digits, - and _, got {adapter.method!r}"
-        )
-    if _KNOWN.get(adapter.method, adapter) is not adapter:
-        raise InputError(f"the method {adapter.method!r} is registered already")
-    _KNOWN[adapter.method] = adapter
-    if text_option is not None:
-        _TEXT_OPTIONS[adapter.method] = text_option
-    return adapter
+    if not _NAME.fullmatch(name):
+        raise InputError(f"a method's name is lower-case letters, digits, - and _, got {name!r}")
+
+    def known(adapter: Adapter) -> Adapter:
+        other = _KNOWN.get(name)
+        if other is not None and other.__qualname__ != adapter.__qualname__:
+            raise InputError(f"the method {name!r} is registered already")
+        adapter.method = name
+        adapter.about = About(summary, package, install, text_option, default)
+        _KNOWN[name] = adapter
+        return adapter
+
+    return known
+
+
+def methods() -> dict[str, type[Method]]:
+    """Return all methods by name: those of this package, and what else was registered."""
+    _import_all()
+    return dict(sorted(_KNOWN.items()))
+
+
+@functools.cache
+def _import_all() -> None:
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"learned_index.baselines.{module.name}")
 
 
 def known_methods() -> list[str]:
     """Return the names of all methods."""
-    return list(_KNOWN)
+    return list(methods())
 
 
-def parse_baselines(text: str | Iterable[str]) -> list[BaselineSpec]:
+def default_baselines() -> str:
+    """Return what ``li compare`` measures unless told otherwise, as a list to parse."""
+    return ",".join(name for name, adapter in methods().items() if adapter.about.default)
+
+
+def options_of(adapter: type[Method]) -> dict[str, str]:
+    """Return the build arguments of a method that are options, each with its help."""
+    return {
+        each.name: f"{each.metadata['help']}; default: {each.default}"
+        for each in fields(adapter)
+        if each.name not in ("name", adapter.about.text_option)
+    }
+
+
+def parse_baselines(
+    text: str | Iterable[str], *, python: Mapping[str, str] | None = None
+) -> list[MethodSpec]:
     """Parse the methods that a user asks for.
 
     Args:
         text: A list as described in this module, or several of them.
+        python: Interpreters of other environments by the name of a method, or of a method as it
+            is written in the list; they measure it.
 
     Returns:
         One specification for each method, in the order written.
 
     Raises:
-        InputError: A name is unknown or appears twice, parentheses do not match, or a method that
-            takes no factory string got one.
+        InputError: A name is unknown or appears twice, parentheses do not match, a method that
+            takes no factory string got one, or an interpreter is for a method that is not there.
 
     Example:
         >>> [spec.name for spec in parse_baselines("hnsw,ivf:IVF512,Flat,tree")]
         ['hnsw', 'ivf:IVF512,Flat', 'tree']
     """
     lists = [text] if isinstance(text, str) else list(text)
-    specs = [_parse_one(part) for one in lists for part in _split(one)]
+    elsewhere = dict(python or {})
+    specs = [_parse_one(part, elsewhere) for one in lists for part in _split(one)]
     if not specs:
-        raise InputError(f"no method is named; known are {', '.join(_KNOWN)}")
+        raise InputError(f"no method is named; known are {', '.join(known_methods())}")
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"the method {name!r} is named twice; each row needs its own name")
+    unused = set(elsewhere) - {*names, *(spec.method for spec in specs)}
+    if unused:
+        raise InputError(f"an interpreter is given for {', '.join(sorted(unused))}, which is not "
+                         f"measured; methods are {', '.join(names)}")  # fmt: skip
     return specs
 
 
@@ -144,72 +163,68 @@ def _split(text: str) -> list[str]:
     if depth:
         raise InputError(f"a parenthesis is opened but not closed in {text!r}")
     parts.append(current)
-    methods: list[str] = []
+    found: list[str] = []
     for part in (part.strip() for part in parts):
         if not part:
             raise InputError(f"there is an empty name between commas in {text!r}")
-        is_option = _OPTION.match(part) is not None
-        if part[0].islower() and not is_option:
-            methods.append(part)
-        elif methods and ":" in methods[-1]:
-            methods[-1] += f",{part}"
+        if part[0].islower() and not _OPTION.match(part):
+            found.append(part)
+        elif found and ":" in found[-1]:
+            found[-1] += f",{part}"
         else:
             raise InputError(
-                f"{part!r} is no method; known are {', '.join(_KNOWN)}; a factory string or an "
-                "option follows its method and a colon, e.g. ivf:IVF512,Flat or hnswlib:links=48"
+                f"{part!r} is no method; known are {', '.join(known_methods())}; a factory string "
+                "or an option follows its method and a colon, e.g. ivf:IVF512,Flat or "
+                "hnswlib:links=48"
             )
-    return methods
+    return found
 
 
-def _parse_one(text: str) -> BaselineSpec:
+def _parse_one(text: str, python: Mapping[str, str]) -> MethodSpec:
+    known = methods()
     match = _SPEC.fullmatch(text)
     method = match["method"] if match else text
-    if match is None or method not in _KNOWN:
-        raise InputError(f"unknown method {method!r}; known are {', '.join(_KNOWN)}")
+    if match is None or method not in known:
+        raise InputError(f"unknown method {method!r}; known are {', '.join(known)}")
+    adapter, interpreter = known[method], python.get(text, python.get(method))
     given = match["colon"] if match["colon"] is not None else match["parentheses"]
     if given is None:
-        return BaselineSpec(name=text, adapter=_KNOWN[method])
+        return MethodSpec(name=text, adapter=adapter, python=interpreter)
     if not given.strip():
         raise InputError(f"{text!r} names no factory string; leave out the colon for the default")
     parts = [part.strip() for part in given.split(",")]
-    options = dict(_option(method, part) for part in parts if _OPTION.match(part))
+    options = dict(_option(adapter, part) for part in parts if _OPTION.match(part))
     free = ",".join(part for part in parts if not _OPTION.match(part))
-    if free and method not in _TEXT_OPTIONS:
-        takers = ", ".join(sorted(_TEXT_OPTIONS))
+    text_option = adapter.about.text_option
+    if free and text_option is None:
+        takers = ", ".join(name for name, other in known.items() if other.about.text_option)
         raise InputError(f"{method} takes no factory string, got {text!r}; those that do: {takers}")
     if free:
-        options[_TEXT_OPTIONS[method]] = free
-    spec = BaselineSpec(name=text, adapter=_KNOWN[method], options=options)
-    spec.create()  # refuses a factory string of another method now, not after an hour
+        options[str(text_option)] = free
+    spec = MethodSpec(name=text, adapter=adapter, options=options, python=interpreter)
+    try:
+        spec.create()  # refuses wrong values now, not after an hour
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
     return spec
 
 
-def _option(method: str, part: str) -> tuple[str, Any]:
-    """Read ``name=value``, a build argument of the method.
+def _option(adapter: type[Method], part: str) -> tuple[str, Any]:
+    """Read ``name=value``, a build argument of the method; its class checks the value.
 
     Raises:
-        InputError: The method has no such argument, or the value is of another type.
+        InputError: The method has no such argument.
     """
     name, _, text = part.partition("=")
-    known = {
-        key: parameter
-        for key, parameter in inspect.signature(_KNOWN[method].__init__).parameters.items()
-        if key not in ("self", "name", _TEXT_OPTIONS.get(method))
-    }
+    known = options_of(adapter)
     if name not in known:
         names = ", ".join(known) or "none"
-        raise InputError(f"{method} has no option {name!r}; it has: {names}")
-    default = known[name].default
-    value: Any = text
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        break
-    kinds: Any = (int, float) if isinstance(default, float) else type(default)
-    if default is not None and not isinstance(value, kinds):
-        raise InputError(
-            f"the option {name} of {method} is {text!r}, expected a value such as {default!r}"
-        )
-    return name, value
+        raise InputError(f"{adapter.method} has no option {name!r}; it has: {names}")
+    kinds = get_type_hints(adapter)[name]
+    if kinds is not str:
+        for kind in (int, float):
+            try:
+                return name, kind(text)
+            except ValueError:
+                continue
+    return name, text

@@ -4,58 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from learned_index.baselines.base import BoundSearch, require_built
-from learned_index.baselines.package_search import PackageSearch, batch_threads, import_package
-from learned_index.errors import InputError
-from learned_index.persistence import directory_bytes
+from learned_index.baselines.registry import register
+from learned_index.baselines.vectors import VectorSearch
+from learned_index.comparison.method import BoundSearch
+from learned_index.config import parameter
+from learned_index.system.threads import current_threads
 from learned_index.types import Float32Array
 
 SMALLEST = 16
 """A product code has 16 centres; fewer items than that cannot train one."""
 
 
-class ScannSearch(PackageSearch):
+@register("scann", summary="partitions and product codes (ScaNN)", package="scann")
+class ScannSearch(VectorSearch):
     """ScaNN (Guo et al., ICML 2020, arXiv 1908.10396; SOAR: Sun et al., NeurIPS 2023).
 
     The knobs are ``leaves`` searched and ``reorder``, the candidates scored in float32. The Python
     interface of the package needs no TensorFlow.
-
-    Args:
-        n_leaves: Partitions; None takes the power of two next to 2 sqrt(L).
-        block: Dimensions that one 4-bit code stands for.
-        threshold: Anisotropic quantisation threshold, 0.2 in the package's examples.
-        soar: Weight of the second, orthogonal assignment of each item; 0 assigns each once.
-        name: The method as the user wrote it.
     """
 
-    method = "scann"
-    arguments = ("leaves", "reorder")
+    arguments: ClassVar[dict[str, type]] = {"leaves": int, "reorder": int}
 
-    def __init__(
-        self,
-        *,
-        n_leaves: int | None = None,
-        block: int = 2,
-        threshold: float = 0.2,
-        soar: float = 1.5,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(metric="inner-product", name=name)
-        if block < 1 or soar < 0:
-            raise InputError(f"block must be positive and soar not negative, got {block}, {soar}")
-        self.n_leaves, self.block, self.threshold, self.soar = n_leaves, block, threshold, soar
-        self._leaves = 1
+    n_leaves: int | None = parameter(None, "partitions; the power of two next to 2 sqrt(L)")
+    block: int = parameter(2, "dimensions that one 4-bit code stands for")
+    # 0.2 stands in the package's own examples.
+    threshold: float = parameter(0.2, "anisotropic quantisation threshold")
+    soar: float = parameter(1.5, "weight of each item's second assignment; 0: one each", low=0.0)
+    metric: Literal["inner-product"] = parameter("inner-product", "the package's own")
 
     def _build(self, items_LE: Float32Array) -> Any:
-        scann = import_package("scann.scann_ops.py.scann_ops_pybind", distribution="scann")
+        scann = self.package("scann.scann_ops.py.scann_ops_pybind")
         n_items = len(items_LE)
-        self._leaves = self.n_leaves or 2 ** round(np.log2(max(2 * n_items**0.5, 1)))
-        self._leaves = max(1, min(self._leaves, n_items // 4))
+        wanted = self.n_leaves or 2 ** round(np.log2(max(2 * n_items**0.5, 1)))
+        self._leaves = max(1, min(wanted, n_items // 4))
         builder = scann.builder(items_LE, min(100, n_items), "dot_product")
         if n_items < SMALLEST:
             return builder.score_brute_force().build()
@@ -70,24 +55,23 @@ class ScannSearch(PackageSearch):
         return (
             builder.score_ah(self.block, anisotropic_quantization_threshold=self.threshold)
             .reorder(min(200, n_items))
-            .set_n_training_threads(batch_threads())
+            .set_n_training_threads(current_threads())
             .build()
         )
 
-    def split_queries(self, prepared_BE: Float32Array) -> list[Any]:
+    def split_queries(self, prepared: Float32Array) -> list[Any]:
         """Return vectors."""
-        return list(prepared_BE)
+        return list(prepared)
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs."""
-        assert self._items_LE is not None
-        width = min(k, len(self._items_LE))
+        width, n_items = self.width(k), len(self._items_LE)
         leaves = min(query_arguments.get("leaves", 8), self._leaves)
-        reorder = min(max(query_arguments.get("reorder", 2 * k), width), len(self._items_LE))
-        if len(self._items_LE) < SMALLEST:
+        reorder = min(max(query_arguments.get("reorder", 2 * k), width), n_items)
+        if n_items < SMALLEST:
             leaves = reorder = -1  # brute force has neither
         # The package's own class only passes these on, and renumbers where there are names.
-        native, threads = self._index.searcher, batch_threads()
+        native, threads = self._index.searcher, current_threads()
         if threads > 1:
             self._index.set_num_threads(threads)
 
@@ -112,9 +96,5 @@ class ScannSearch(PackageSearch):
             if reorder <= 400 * value
         ]
 
-    def disk_bytes(self) -> int:
-        """Return the size of the files that ScaNN writes."""
-        require_built(self._index, self.name)
-        with TemporaryDirectory() as folder:
-            self._index.serialize(folder)
-            return directory_bytes(Path(folder))
+    def _save(self, folder: Path) -> None:
+        self._index.serialize(str(folder))

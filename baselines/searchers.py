@@ -1,47 +1,42 @@
-"""The learned index and its fixed tree, as methods of the comparison."""
+"""What was trained here, as methods of the comparison: index, fixed tree, engine, whole model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal
 
-from learned_index.baselines.base import Baseline, BoundSearch, require_built
+from learned_index.baselines.registry import register
+from learned_index.comparison.method import BoundSearch, Inputs, Method, ModelQueries
+from learned_index.config import parameter
+from learned_index.engine.config import EngineConfig
 from learned_index.errors import InputError
-from learned_index.persistence import directory_bytes
-from learned_index.types import DenseMatrix, Searcher, SearchResult
+from learned_index.types import SearchResult
 
 BEAM_WIDTHS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 100)
 SHORTLIST_SIZES = (100, 150, 200, 300, 500, 1000, 2000)
-Variant: TypeAlias = Literal["int8", "float16", "float32", "classifiers"]
 
 
-class LearnedSearch(Baseline):
+@register("learned", summary="the index; always measured")
+class LearnedSearch(Method):
     """A learned index that is trained already; the knob is ``beam_width``."""
 
-    method = "learned"
-    inputs = "model"
+    inputs: ClassVar[Inputs] = "index"
 
-    def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self._searcher: Searcher | None = None
+    def build(self, *data: Any) -> None:
+        """Take the index, a Searcher: its training is not repeated."""
+        (self._index,) = data
 
-    def build(self, searcher: Searcher) -> None:
-        """Take the index: its training is not repeated."""
-        self._searcher = searcher
-
-    def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
+    def search(self, queries: Any, k: int, **query_arguments: Any) -> SearchResult:
         """Search the index; the arguments are those of its ``search``."""
-        require_built(self._searcher, self.name)
-        assert self._searcher is not None
-        return self._searcher.search(queries, k, **query_arguments)
+        self.require_built()
+        found: SearchResult = self._index.search(queries, k, **query_arguments)
+        return found
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the arguments: what is left is the searcher's own ``search``."""
-        require_built(self._searcher, self.name)
-        assert self._searcher is not None
-        search = self._searcher.search
+        self.require_built()
+        search = self._index.search
         return BoundSearch(
             lambda row: search(row, k, **query_arguments),
             lambda rows: search(rows, k, **query_arguments).ids,
@@ -49,9 +44,9 @@ class LearnedSearch(Baseline):
 
     def beam_widths(self) -> list[int]:
         """Return the beam widths to measure, up to the number of clusters."""
-        n_clusters = getattr(self._searcher, "n_clusters", None)
+        n_clusters = getattr(self._index, "n_clusters", None)
         if n_clusters is None:
-            config = getattr(self._searcher, "config", None)
+            config = getattr(self._index, "config", None)
             n_clusters = getattr(config, "n_clusters", None)
         largest = int(n_clusters) if n_clusters else max(BEAM_WIDTHS)
         widths = [width for width in BEAM_WIDTHS if width < largest]
@@ -65,81 +60,68 @@ class LearnedSearch(Baseline):
 
     def disk_bytes(self) -> int | None:
         """Return the size of the saved index; None for a searcher that cannot be saved."""
-        save = getattr(self._searcher, "save_pretrained", None) or getattr(
-            self._searcher, "save", None
-        )
-        if save is None:
-            return None
-        with TemporaryDirectory() as folder:
-            target = Path(folder) / "index"
-            save(target)
-            return directory_bytes(target)
+        return super().disk_bytes() if hasattr(self._index, "save_pretrained") else None
+
+    def _save(self, folder: Path) -> None:
+        self._index.save_pretrained(folder / "index")
+
+    def made(self, searcher: Any, call: str) -> Any:
+        """Return what a method of the index makes.
+
+        Raises:
+            InputError: It has no such method.
+        """
+        make = getattr(searcher, call, None)
+        if make is None:
+            raise InputError(
+                f"{type(searcher).__name__} has no {call}(); leave the method {self.method!r} out"
+            )
+        return make
 
 
+@register("tree", summary="the fixed partition of stage 1, the same classifiers", default=True)
 class TreeSearch(LearnedSearch):
     """The fixed tree: the index's stage-1 partition and router, its final label classifiers."""
 
-    method = "tree"
-
-    def build(self, searcher: Any) -> None:
+    def build(self, *data: Any) -> None:
         """Take the fixed tree of the index.
 
         Raises:
             InputError: The searcher has no ``fixed_tree``.
         """
-        fixed_tree = getattr(searcher, "fixed_tree", None)
-        if fixed_tree is None:
-            raise InputError(
-                f"{type(searcher).__name__} has no fixed_tree(); leave the method 'tree' out"
-            )
-        super().build(fixed_tree())
+        super().build(self.made(data[0], "fixed_tree")())
 
 
+@register("engine", summary="the index's search engine, int8", text_option="variant", default=True)
 class EngineSearch(LearnedSearch):
     """The search engine that a trained index is turned into; ``beam_width`` x ``shortlist_size``.
 
-    Building times :meth:`to_engine` of the index, not its training.
-
-    Args:
-        variant: A precision of the label vectors, or ``classifiers``: labels ranked by their
-            classifiers alone, as by the vector searches. None leaves the engine's defaults.
-        name: The method as the user wrote it.
+    Building times :meth:`to_engine` of the index, not its training. The variant ``classifiers``
+    ranks labels by their classifiers alone, as the vector searches do; None leaves the defaults.
     """
 
-    method = "engine"
+    variant: Literal["int8", "float16", "float32", "classifiers"] | None = parameter(
+        None, "precision of the label vectors, or classifiers"
+    )
 
-    def __init__(self, variant: Variant | None = None, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        if variant not in (None, *get_args(Variant)):
-            raise InputError(
-                f"the engine's variant is one of {', '.join(get_args(Variant))}, got {variant!r}"
-            )
-        self.variant = variant
-
-    def build(self, searcher: Any) -> None:
+    def build(self, *data: Any) -> None:
         """Make the engine of the index.
 
         Raises:
             InputError: The searcher has no ``to_engine``.
         """
-        to_engine = getattr(searcher, "to_engine", None)
-        if to_engine is None:
-            raise InputError(
-                f"{type(searcher).__name__} has no to_engine(); leave the method 'engine' out"
-            )
+        to_engine = self.made(data[0], "to_engine")
         if self.variant is None:
             super().build(to_engine())
-            return
-        from learned_index.engine.config import EngineConfig
-
-        if self.variant == "classifiers":
+        elif self.variant == "classifiers":
+            # A long walk: what the path alone would end early, the classifiers may rank first.
             super().build(to_engine(EngineConfig(ranking="classifiers", walk_factor=1000)))
         else:
             super().build(to_engine(EngineConfig(precision=self.variant)))
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return pairs of ``beam_width`` and ``shortlist_size``, no longer than a beam can fill."""
-        n_labels = getattr(self._searcher, "n_labels", None) or max(SHORTLIST_SIZES)
+        n_labels = getattr(self._index, "n_labels", None) or max(SHORTLIST_SIZES)
         sizes = [size for size in SHORTLIST_SIZES if size < n_labels]
         if n_labels <= max(SHORTLIST_SIZES):
             sizes.append(int(n_labels))
@@ -149,3 +131,39 @@ class EngineSearch(LearnedSearch):
             for size in sizes
             if size <= 400 * width or size == sizes[0]
         ]
+
+
+@register("model", summary="the whole model, its ranker with it", default=True)
+class ModelSearch(LearnedSearch):
+    """The saved model as it was trained: all members, ranker, ranking score.
+
+    Vectors and sparse features are given, as they are to the others; what is timed is the rest.
+    """
+
+    inputs: ClassVar[Inputs] = "model"
+
+    beam_width: int | None = parameter(None, "clusters explored; the trained value")
+    shortlist_size: int | None = parameter(None, "labels scored; the trained value")
+
+    def search(self, queries: ModelQueries, k: int, **query_arguments: Any) -> SearchResult:
+        """Search with vectors and features of the queries."""
+        self.require_built()
+        # Only what there is: a model without a ranker takes no sparse features.
+        more = {} if queries.features is None else {"sparse": queries.features}
+        found: SearchResult = self._index.search(
+            queries.points,
+            k,
+            vectors=list(queries.vectors) if len(queries.vectors) > 1 else queries.vectors[0],
+            beam_width=self.beam_width,
+            shortlist_size=self.shortlist_size,
+            **more,
+        )
+        return found
+
+    def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
+        """Return ``search``, which does nothing but call the model's own."""
+        return BoundSearch(lambda row: self.search(row, k), lambda rows: self.search(rows, k).ids)
+
+    def query_grid(self) -> Sequence[dict[str, Any]]:
+        """Return one setting, the one that was trained or asked for."""
+        return [{}]

@@ -38,9 +38,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from synthetic import SyntheticInstance, asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.data.synthetic import SyntheticInstance, asymmetric_instance
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.persistence import atomic_file
 from learned_index.system.environment import describe_environment

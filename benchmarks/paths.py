@@ -26,7 +26,7 @@ from loading import add_model_arguments, engine_and_queries
 from threads import batch_throughput
 
 from learned_index.engine.search_engine import SearchEngine
-from learned_index.kernels.intrinsics import PORTABLE
+from learned_index.kernels.machine.byte_dots import PORTABLE
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads

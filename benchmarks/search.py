@@ -29,10 +29,10 @@ from growth import build
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines import parse_baselines
+from learned_index.cli.compare import compare as command
+from learned_index.cli.compare import show
 from learned_index.comparison import (
-    Comparison,
     ComparisonData,
-    ComparisonEvent,
     ComparisonSettings,
     compare,
     label_propensities,
@@ -112,22 +112,11 @@ def shape_of(text: str, parser: argparse.ArgumentParser) -> tuple[int, int]:
 
 def compare_model(chosen: argparse.Namespace) -> int:
     """Run `li compare` on a saved model with all rivals."""
-    from learned_index.cli.compare import compare as command
-
-    options: dict[str, Any] = {
-        "--model": chosen.model,
-        "--data": chosen.data,
-        "--out": chosen.out,
-        "--baselines": chosen.methods,
-        "--max-queries": chosen.max_queries,
-        "--threads": chosen.threads,
-        "--batch-size": chosen.batch_size,
-        "--repeats": chosen.repeats,
-        "--timing-seconds": chosen.timing_seconds,
-    }
-    words = [str(part) for pair in options.items() for part in pair]
-    result = command.main(words, standalone_mode=False)
-    return int(result or 0)
+    same = ("model", "data", "out", "max_queries", "threads", "batch_size", "repeats")
+    words = ["--baselines", chosen.methods, "--timing-seconds", str(chosen.timing_seconds)]
+    for name in same:
+        words += [f"--{name.replace('_', '-')}", str(getattr(chosen, name))]
+    return int(command.main(words, standalone_mode=False) or 0)
 
 
 def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> int:
@@ -154,9 +143,8 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
         labels_NL=instance.labels_NL,
     )
 
-    def show(event: ComparisonEvent) -> None:
-        text = f"{event.number + 1}/{event.n_methods} {event.method}: {event.text}"
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    def tell(done: float, total: float, text: str = "") -> None:
+        print(f"\r\033[K{done:.1f}/{total:.0f} {text}", end="", file=sys.stderr, flush=True)
 
     result = compare(
         parse_baselines(chosen.methods),
@@ -172,11 +160,11 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
         known_build_s={"learned": seconds, "tree": None},
         workspace_parent=chosen.out,
         results=chosen.out / "methods",
-        progress=show if sys.stderr.isatty() else None,
+        progress=tell if sys.stderr.isatty() else None,
     )
     result.environment.update(synthetic=trained)
     write_comparison(result, chosen.out)
-    show_tables(result)
+    show(result, chosen.out)
     return 1 if result.failed else 0
 
 
@@ -213,21 +201,6 @@ def train_index(
     with atomic_file(record) as temporary:
         temporary.write_text(json.dumps({"made": made, "seconds": seconds}, indent=1))
     return seconds
-
-
-def show_tables(result: Comparison) -> None:
-    """Print both tables as `li compare` does, and what failed."""
-    from learned_index.cli.shared.common import output_console
-    from learned_index.cli.shared.compare_tables import comparison_table, operating_table
-
-    console = output_console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(comparison_table(result))
-    console.print(operating_table(result))
-    for row in result.rows:
-        if row["error"] is not None:
-            print(f"{row['method']} failed: {row['error']}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.data.formats.lines import fail, iter_lines
-from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 
 READ_BYTES = 1 << 16
@@ -57,12 +55,14 @@ def _decode(line: bytes, number: int) -> str:
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
-def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
+def read_labels(file: Path, vocabulary: Any) -> list[int]:
     """Read label keys or names, one a line, as ids.
 
     Raises:
         DataFormatError: The file cannot be read, or a line names no label.
     """
+    from learned_index.data.formats.lines import fail, iter_lines
+
     by_name: dict[str, list[int]] = {}
     for label, key in enumerate(vocabulary.keys):
         for name in {key, vocabulary.name(label)}:

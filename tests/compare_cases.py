@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.baselines import BaselineSpec
 from learned_index.comparison import (
     ComparisonData,
     ComparisonSettings,
     label_propensities,
 )
+from learned_index.comparison.method import MethodSpec
 from learned_index.types import SearchResult
 
 N_LABELS, DIM = 250, 8
@@ -62,7 +62,7 @@ class FakeLoader:
 
 
 def spec_of(adapter):
-    return BaselineSpec(name=adapter.method, adapter=adapter)
+    return MethodSpec(name=adapter.method, adapter=adapter)
 
 
 def make_data(n_queries=60, n_labels=N_LABELS):

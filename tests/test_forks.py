@@ -22,7 +22,7 @@ from index_cases import QUICK, SMALL, planted
 
 from learned_index import LearnedGraphIndex, SearchEngine
 from learned_index.encoders.lexical.lsa import LSAEncoder
-from learned_index.kernels import forks
+from learned_index.kernels.machine import forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 X, Y = planted()
@@ -152,7 +152,7 @@ def test_a_fork_waits_for_a_thread_that_compiles(index):
 
 
 def test_a_pool_that_is_being_made_locks_no_child(index):
-    from learned_index.kernels import parallel
+    from learned_index.kernels.machine import parallel
 
     index.search(X[:100], 5)
     with parallel._pools_lock:
@@ -234,7 +234,7 @@ def test_an_engine_that_is_opened_prepares_for_forks(index, tmp_path):
     index.to_engine().save_pretrained(tmp_path / "engine")
     code = (
         "import sys; from learned_index import SearchEngine; "
-        "from learned_index.kernels import forks; assert not forks._registered; "
+        "from learned_index.kernels.machine import forks; assert not forks._registered; "
         "SearchEngine.from_pretrained(sys.argv[1]); assert forks._registered"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "engine"], check=True)

@@ -11,6 +11,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,8 +56,11 @@ def test_no_folder_is_installed_under_a_name_that_others_own() -> None:
 
 def test_constraints_pin_every_direct_dependency() -> None:
     table = project()["project"]
-    wanted = table["dependencies"] + table["optional-dependencies"]["dev"]
-    names = {spec.partition(">")[0].strip() for spec in wanted}
+    extras = table["optional-dependencies"]
+    wanted = [*table["dependencies"], *extras["dev"]]
+    for name in ("train", "text", "minilm", "compare", "report"):
+        wanted += extras[name]
+    names = {spec.partition(">")[0].strip() for spec in wanted if "[" not in spec}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0] for line in lines if "==" in line and line[0] != "#"}
     assert pinned == names
@@ -157,3 +161,96 @@ def test_every_entry_point_can_be_loaded(installed: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     declared = project()["project"]["entry-points"]["learned_index.encoders"]
     assert sorted(set(done.stdout.split())) == sorted(declared)
+
+
+def test_all_holds_every_extra_that_the_main_job_needs() -> None:
+    extras = project()["project"]["optional-dependencies"]
+    assert extras["all"] == ["learned-index[train,text,minilm,compare,report]"]
+    assert "learned-index[all]" in extras["dev"]
+
+
+SERVE = """
+import importlib.abc, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ImportError(name + " is not among the core dependencies")
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from learned_index import SearchEngine
+engine = SearchEngine.from_pretrained(sys.argv[1])
+rows = np.load(sys.argv[2])
+result = engine.search(rows, 5, deny=[0])
+np.savez(sys.argv[3], ids=result.ids, scores=result.scores)
+engine.restrict(allow=[1, 2, 3]).search(rows[0], 2)
+"""
+NOT_CORE = ("torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib")
+
+
+def test_an_engine_is_served_with_the_core_dependencies(tmp_path: Path) -> None:
+    from index_cases import QUICK, SMALL, planted
+
+    from learned_index import LearnedGraphIndex
+
+    vectors, labels = planted()[:2]
+    engine = LearnedGraphIndex(SMALL, training=QUICK).fit(vectors, labels).to_engine()
+    engine.save_pretrained(tmp_path / "engine")
+    rows = np.ascontiguousarray(vectors[:20], dtype=np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    code = SERVE.replace("{refused}", repr(NOT_CORE))
+    names = [str(tmp_path / name) for name in ("engine", "rows.npy", "out.npz")]
+    done = run([sys.executable, "-c", code, *names], tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = engine.search(rows, 5, deny=[0])
+    with np.load(tmp_path / "out.npz") as found:
+        np.testing.assert_array_equal(found["ids"], expected.ids)
+        np.testing.assert_array_equal(found["scores"], expected.scores)
+
+
+COMMANDS = (
+    "data", "embed", "train-index", "train", "plan", "search", "evaluate", "compile", "compare",
+    "analyse", "info",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_no_heavy_package(command: str, tmp_path: Path) -> None:
+    """That keeps it under half a second, on any machine."""
+    code = (
+        "import sys\nfrom learned_index.cli import main\n"
+        f"try: main([{command!r}, '--help'])\nexcept SystemExit: pass\n"
+        f"print([name for name in {(*NOT_CORE, 'numba')!r} if name in sys.modules])\n"
+    )
+    done = run([sys.executable, "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_types_are_seen_in_an_editable_install(tmp_path: Path) -> None:
+    """In strict mode: the folders lie elsewhere than their import names say."""
+    home = tmp_path / "env"
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(home)
+    source = tmp_path / "source"
+    settings = project()["tool"]["setuptools"]
+    for folder in {"learned_index", *settings["package-dir"].values()}:
+        shutil.copytree(ROOT / folder, source / folder)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
+    command += ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    command += ["--config-settings", "editable_mode=strict", "-e", str(source)]
+    done = run(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = (
+        "from learned_index import LearnedGraphIndex\n"
+        "from learned_index.encoders.lexical.lsa import LSAEncoder\n"
+        "LearnedGraphIndex().search(k='three')\n"
+        "wrong: int = LSAEncoder(dim=3).fit(['a'])\n"
+    )
+    (tmp_path / "use.py").write_text(code, encoding="utf-8")
+    check = [sys.executable, "-m", "mypy", "--python-executable", str(home / "bin" / "python")]
+    done = run([*check, "--ignore-missing-imports", "use.py"], tmp_path)
+    assert 'incompatible type "str"; expected "int"' in done.stdout, done.stdout
+    assert "LSAEncoder" in done.stdout

@@ -13,7 +13,7 @@ import pytest
 from index_cases import QUICK, SMALL, planted
 
 from learned_index import EngineConfig, IndexConfig, LearnedGraphIndex
-from learned_index.kernels.intrinsics import PORTABLE, has_vnni
+from learned_index.kernels.machine.byte_dots import PORTABLE, has_vnni
 from learned_index.system.environment import describe_environment, instruction_sets
 
 X, Y = planted()
@@ -22,13 +22,13 @@ import json, sys
 import numpy as np, torch
 from learned_index import SearchEngine
 from learned_index.system.environment import instruction_sets
-from learned_index.kernels import intrinsics
+from learned_index.kernels.machine import byte_dots
 torch.set_num_threads(1)
 folder, queries = sys.argv[1], np.load(sys.argv[1] + "/queries.npy")
 for name in sys.argv[2:]:
     engine = SearchEngine.from_pretrained(f"{folder}/{name}")
     np.savez(f"{folder}/{name}.npz", **engine.search(queries, 20)._asdict())
-assert intrinsics.dot_u8_s8 is intrinsics.dot_u8_s8_plain
+assert byte_dots.dot_u8_s8 is byte_dots.dot_u8_s8_plain
 print(json.dumps(instruction_sets()))
 """
 
@@ -45,7 +45,7 @@ def portable(*command: object) -> str:
 LOGITS = """
 import hashlib
 import numpy as np
-from learned_index.kernels.engine_logits import group_logits, row_logits
+from learned_index.kernels.engine.logits import group_logits, row_logits
 rng = np.random.default_rng(0)
 rows = rng.integers(0, 256, (31, 128)).astype(np.uint8)
 codes = rng.integers(-127, 128, (3, 128)).astype(np.int8)
@@ -92,8 +92,9 @@ def test_the_kernel_tests_pass_on_the_portable_path():
 @pytest.mark.slow
 def test_the_cache_keeps_the_paths_apart(tmp_path: Path):
     code = (
-        "import numpy as np; from learned_index.kernels.dense import rows_dot, _rows_dot as f; "
-        "rows_dot(np.ones((2, 8), 'f4'), np.ones(8, 'f4')); print(len(f.stats.cache_hits))"
+        "import numpy as np; from learned_index.kernels.machine import dense; "
+        "dense.rows_dot(np.ones((2, 8), 'f4'), np.ones(8, 'f4')); "
+        "print(len(dense._rows_dot.stats.cache_hits))"
     )
     native = {k: v for k, v in os.environ.items() if k not in PORTABLE}
     hits = []

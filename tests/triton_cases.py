@@ -10,22 +10,17 @@ import os
 import numpy as np
 import pytest
 import torch
-from test_index_gradients import small_index
+from index_cases import small_index
 
 from learned_index.errors import InputError
 from learned_index.index.search import Knobs, search_in_torch
-from learned_index.kernels import (
-    RowAdamW,
-    RowGradients,
-    explore,
-    kernel_implementation,
-    path_scores,
-    score_labels,
-)
-from learned_index.kernels.loss import fused_losses
-from learned_index.kernels.triton.segments import group_by_key
-from learned_index.kernels.triton.select import select_largest
-from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.losses import both_losses
+from learned_index.kernels.machine.dispatch import kernel_implementation
+from learned_index.kernels.machine.segments import group_by_key
+from learned_index.kernels.select.cuda import select_largest
+from learned_index.kernels.update import RowAdamW, RowGradients
+from learned_index.kernels.walk import explore, path_scores
 from learned_index.training.optimisers import LabelClassifiers, Optimisers
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -144,20 +139,20 @@ def test_walk_finds_what_plain_torch_finds(size, force, ties):
         assert (found.n_positives_B <= 1).all()
 
 
-def use_blocks_of_16(monkeypatch, module):
+def use_blocks_of_16(monkeypatch, operation):
     """So that small cases need several blocks, as large ones do."""
-    monkeypatch.setattr(f"learned_index.kernels.triton.{module}.block_of", lambda n, largest: 16)
+    monkeypatch.setattr(f"learned_index.kernels.{operation}.cuda.block_of", lambda n, largest: 16)
 
 
 def test_walk_in_blocks_and_turns_finds_the_same_and_leaves_nothing_behind(monkeypatch):
-    from learned_index.kernels.triton import explore as module
+    from learned_index.kernels.walk import cuda as module
 
     clusters, scores, labels, weights, positives = graph_case(7, B=5, P=20)
     arguments = {"n_labels": 40, "shortlist_size": 6, "positives_BP": positives,
                  "force_positives": True, "implementation": "triton"}  # fmt: skip
     together = explore(clusters, scores, labels, weights, **arguments)
     assert int(together.n_positives_B.max()) > 3
-    use_blocks_of_16(monkeypatch, "explore")
+    use_blocks_of_16(monkeypatch, "walk")
     monkeypatch.setattr(module, "_SCRATCH_BYTES", 2 * 8 * 53)  # two rows a turn
     in_turns = explore(clusters, scores, labels, weights, **arguments)
     for one, other in zip(together, in_turns, strict=True):
@@ -179,7 +174,7 @@ def test_walk_ignores_paths_that_are_not_a_number():
 
 @pytest.mark.parametrize(("B", "W"), [(4, 5), (20, 18)])
 def test_path_scores_and_gradients_equal_plain_torch(B, W, monkeypatch):
-    use_blocks_of_16(monkeypatch, "paths")
+    use_blocks_of_16(monkeypatch, "walk")
     clusters, scores, labels, weights, positives = graph_case(1, B=B, W=W, C=20, M=7, L=70)
     clusters[1:-1], scores[1:-1] = clusters[1], scores[1]  # edges that the queries share
     shortlist = explore(clusters, scores, labels, weights, n_labels=70, shortlist_size=60,
@@ -361,20 +356,12 @@ def loss_case(K=70):
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, 0.05)])
 def test_losses_and_gradients_equal_plain_torch(weights, monkeypatch):
-    use_blocks_of_16(monkeypatch, "loss")
+    use_blocks_of_16(monkeypatch, "losses")
     logits, paths, n_positives, n_valid = loss_case()
     results = []
-    for fused in (True, False):
+    for implementation in ("triton", "torch"):
         leaves = [t.clone().requires_grad_() for t in (logits, paths)]
-        if fused:
-            both = fused_losses(*leaves, n_positives, n_valid, implementation="triton")
-        else:
-            columns = torch.arange(logits.shape[1], device=DEVICE)[None]
-            positive = columns < n_positives[:, None]
-            both = (
-                classification_loss(*leaves, positive, columns < n_valid[:, None]),
-                shortlist_loss(leaves[1], positive),
-            )
+        both = both_losses(*leaves, n_positives, n_valid, implementation=implementation)
         loss = weights[0] * both[0] + weights[1] * both[1]
         results.append([*both, *torch.autograd.grad(loss, leaves)])
     for got, want in zip(*results, strict=True):

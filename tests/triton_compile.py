@@ -21,7 +21,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-import learned_index.kernels.triton as package
+import learned_index.kernels as package
 
 # Types of the arguments by name; a kernel's own entries come first.
 TYPES = {
@@ -74,8 +74,10 @@ CASES = [
 def kernels() -> dict[str, triton.JITFunction]:
     """Every function called ``*_kernel`` in the package."""
     found = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not info.name.endswith(".cuda"):
+            continue
+        module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             if name.endswith("_kernel") and isinstance(value, triton.JITFunction):
                 found[name] = value

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from learned_index.kernels.parallel import run_ranges, split_evenly
+from learned_index.kernels.machine.parallel import run_ranges, split_evenly
 from on_cpu.instance import StageTwo
 from on_cpu.parts import PARTS, Seen
 

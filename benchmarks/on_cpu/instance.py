@@ -94,7 +94,7 @@ def synthetic_stage(
     *, labels: int, dim: int, points: int, batch: int, shortlist_size: int, beam_width: int
 ) -> StageTwo:
     """Stage 2 on the asymmetric synthetic instance."""
-    from learned_index.data.synthetic import asymmetric_instance
+    from synthetic import asymmetric_instance
 
     instance = asymmetric_instance(labels, dim, n_points=points, n_queries=1)
     return StageTwo(

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import torch
 
 from learned_index.inputs.positives import padded_positives
-from learned_index.kernels import explore, path_scores, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores
-from learned_index.kernels.loss import fused_losses
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.losses import both_losses
+from learned_index.kernels.walk import explore, path_scores
 from learned_index.training.batches import dropout_mask
 from learned_index.types import Int64Array
 from on_cpu.instance import StageTwo
@@ -117,7 +118,7 @@ def timed_step(
         )  # fmt: skip
         logits_BK = scored_BK.detach().requires_grad_()
     with clock.of("losses"):
-        both = fused_losses(logits_BK, path_BK, shortlist.n_positives_B, shortlist.n_valid_B)
+        both = both_losses(logits_BK, path_BK, shortlist.n_positives_B, shortlist.n_valid_B)
         loss = both[0] + training.shortlist_loss_weight * both[1]
         value = float(loss.detach())
         loss.backward()

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 
 from learned_index import LearnedGraphIndex
-from learned_index.kernels import RowAdamW, RowGradients, explore, path_scores, score_labels
 from learned_index.kernels.beam import best_clusters
-from learned_index.kernels.dispatch import Implementation, choose
-from learned_index.kernels.loss import fused_losses
-from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.losses import both_losses, classification_loss, shortlist_loss
+from learned_index.kernels.machine.dispatch import Implementation, choose
+from learned_index.kernels.update import RowAdamW, RowGradients
+from learned_index.kernels.walk import explore, path_scores
 from on_device.data import Shape, make_positives, make_queries
 from on_device.measure import Rates, timed
 
@@ -97,7 +98,7 @@ def make_operations(
     def select(name: str) -> Any:
         if name == "torch":
             return values.topk(min(K, values.shape[1]), dim=1, sorted=False)
-        from learned_index.kernels.triton.select import select_largest
+        from learned_index.kernels.select.cuda import select_largest
 
         out = torch.empty((B, K), dtype=torch.int32, device=device)
         return select_largest(values, none_taken, out)
@@ -143,7 +144,7 @@ def make_operations(
             total = classification_loss(z, y, positive, ids >= 0) + shortlist_loss(y, positive)
         else:
             n_valid = (ids >= 0).sum(1)
-            both = fused_losses(z, y, shortlist.n_positives_B, n_valid, implementation=name)
+            both = both_losses(z, y, shortlist.n_positives_B, n_valid, implementation=name)
             total = both[0] + both[1]
         return torch.autograd.grad(total, (z, y))
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from learned_index import LearnedGraphIndex
 from learned_index.index.search import Knobs, search_in_torch
-from learned_index.kernels import RowAdamW, kernel_implementation
-from learned_index.kernels.dispatch import Implementation
+from learned_index.kernels.machine.dispatch import Implementation, kernel_implementation
+from learned_index.kernels.update import RowAdamW
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups
 from on_device.data import Shape, make_positives, make_queries
 from on_device.measure import Rates, timed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from learned_index.comparison import Comparison
+from learned_index.comparison.data import Comparison
+from learned_index.comparison.measure import setting_text
 
 COLUMNS = (
     # Heading, key of the row, format, divisor.
@@ -28,17 +29,11 @@ COLUMNS = (
 
 def comparison_table(result: Comparison) -> Table:
     """Lay out the rows of a comparison, each method at the setting chosen for it."""
-    from rich.markup import escape
-
-    from learned_index.comparison.report import setting_text
-
     environment = result.environment
-    systems = ""
-    if environment["n_features"] is not None:
-        systems = (
-            " pecos and omikuji rank by themselves (exact 100: -); their features of words are "
-            "made before the clock starts, as vectors are for the others."
-        )
+    own = " Methods without exact 100 rank by themselves; vectors and features of words are made "
+    own += "before the clock starts"
+    if environment.get("encode_ms") is not None:
+        own += f" (for the model {environment['encode_ms']:.2f} ms a query, in a batch)"
     table = Table(
         title=f"{environment['n_labels']:,} labels, {environment['n_queries']:,} queries; single "
         f"queries on one thread, batches of {environment['batch_size']} on "
@@ -46,7 +41,7 @@ def comparison_table(result: Comparison) -> Table:
         caption=f"Each method at its fastest setting with {100 * environment['target_recall']:g}% "
         f"of the best R@100 ({environment['best_recall']:.2f}); ! at its best: not reached. Exact "
         f"search over the same classifiers: {environment['exact_recall']:.2f}. Metrics in "
-        "percent; exact 100: recall of the exact 100 best classifiers." + systems,
+        "percent; exact 100: recall of the exact 100 best classifiers." + own + ".",
         title_justify="left",
         caption_justify="left",
     )
@@ -68,10 +63,6 @@ def comparison_table(result: Comparison) -> Table:
 
 def operating_table(result: Comparison) -> Table:
     """Lay out the cheapest setting of each method for each target."""
-    from rich.markup import escape
-
-    from learned_index.comparison.report import setting_text
-
     environment = result.environment
     reference = escape(environment["reference"])
     table = Table(

@@ -1,12 +1,8 @@
-"""Metrics, the comparison harness, reports."""
+"""The comparison harness and its reports, and the metrics it uses."""
 
 from learned_index.comparison.compare import compare
-from learned_index.comparison.comparison import (
-    Comparison,
-    ComparisonData,
-    ComparisonEvent,
-    ComparisonSettings,
-)
+from learned_index.comparison.data import Comparison, ComparisonData, ComparisonSettings
+from learned_index.comparison.method import Method, MethodSpec, ModelQueries
 from learned_index.comparison.operating import (
     Target,
     best_point,
@@ -31,8 +27,10 @@ from learned_index.metrics import (
 __all__ = [
     "Comparison",
     "ComparisonData",
-    "ComparisonEvent",
     "ComparisonSettings",
+    "Method",
+    "MethodSpec",
+    "ModelQueries",
     "Target",
     "best_point",
     "compare",

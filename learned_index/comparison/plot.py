@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from learned_index.comparison.comparison import Comparison
+from learned_index.comparison.data import Comparison
 from learned_index.comparison.operating import (
     COSTS,
     NEIGHBOUR_RECALL,
@@ -14,6 +14,7 @@ from learned_index.comparison.operating import (
     pareto_front,
 )
 from learned_index.persistence import atomic_file
+from learned_index.system.extras import require
 
 # Distinguishable with colour-blind eyes (Okabe and Ito), and by marker.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -31,28 +32,45 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     that search those. Settings off the front are faint dots. In the upper row the setting shown in
     the table is ringed; the dashed line is the recall asked for. The PNG appears when it is whole.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 9), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    backend = require("matplotlib.backends.backend_agg", extra="report")
+    figures = require("matplotlib.figure", extra="report")
+    figure = figures.Figure(figsize=(12, 9), dpi=150, layout="constrained")
+    backend.FigureCanvasAgg(figure)  # a file needs no display
     panels = figure.subplots(2, 2, sharex="col")
-    environment = comparison.environment
-    loads: tuple[Load, ...] = ("single", "batch")
     for number, row in enumerate(comparison.rows):
         if row["error"] is not None:
             continue
-        ours = row["method"].startswith(("learned", "engine"))
-        style = {
-            "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "zorder": 5 if ours else 3,
-            "linewidth": 2.2 if ours else 1.4,
-        }
         points = [point for point in comparison.curves if point["method"] == row["method"]]
-        for line, load in enumerate(loads):
+        for line, load in enumerate(COSTS):
             for column, metric in enumerate((TARGET_METRIC, NEIGHBOUR_RECALL)):
+                style = _style(number, row["method"])
                 _draw(panels[line, column], points, row, metric=metric, load=load, style=style)
+    _label(panels, comparison)
+    environment = comparison.environment
+    figure.suptitle(
+        f"{environment['n_labels']:,} labels, {environment['n_queries']:,} queries, "
+        f"k = {environment['k']}; lower right is better"
+    )
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside right center", frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _style(number: int, method: str) -> dict[str, Any]:
+    ours = method.startswith(("learned", "engine", "model"))
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "zorder": 5 if ours else 3,
+        "linewidth": 2.2 if ours else 1.4,
+    }
+
+
+def _label(panels: Any, comparison: Comparison) -> None:
+    """Write titles and axes, and mark the recall asked for."""
+    environment = comparison.environment
     target = environment["target_recall"] * environment["best_recall"]
     recalls = [point[TARGET_METRIC] for point in comparison.curves]
     title = f"dashed: {100 * environment['target_recall']:g}% of the best recall"
@@ -74,15 +92,6 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
         axes.margins(0.05)
     for axes in panels[:, 0]:
         axes.axvline(target, linestyle="--", linewidth=1, color="#555555")
-    figure.suptitle(
-        f"{environment['n_labels']:,} labels, {environment['n_queries']:,} queries, "
-        f"k = {environment['k']}; lower right is better"
-    )
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, names, loc="outside right center", frameon=False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def _draw(

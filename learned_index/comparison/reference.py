@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.comparison.workspace import Workspace, exact_neighbours
+from learned_index.comparison.workspace import Workspace
 from learned_index.metrics import evaluate, neighbour_recall, scores_of
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 DEPTH = 100
 """Labels asked for in every search: the deepest metric is at 100."""
@@ -39,7 +41,30 @@ class Reference:
         wide[:, : ids.shape[1]] = ids
         self.metrics = evaluate(wide, truth_NL, propensities=propensities)
 
-    def neighbours(self, ids_NK: npt.NDArray[np.int64]) -> float:
+    def neighbours(self, ids_NK: Int64Array) -> float:
         """Return the neighbour recall of ids found over the classifiers."""
         found = scores_of(ids_NK, self.queries_NE, self.items_LE)
         return neighbour_recall(found, self.scores_NK, k=DEPTH)
+
+
+def exact_neighbours(
+    queries_NE: Float32Array, items_LE: Float32Array, k: int, *, block_floats: int = 2**24
+) -> tuple[Int64Array, Float32Array]:
+    """Return ids and scores of the k items with the largest inner products, best first.
+
+    Fewer than k items give fewer columns.
+    """
+    import torch
+
+    width = min(k, len(items_LE))
+    with warnings.catch_warnings():  # about a file mapped read-only, which is only read here
+        warnings.simplefilter("ignore", UserWarning)
+        items = torch.from_numpy(np.ascontiguousarray(items_LE))
+    step = max(1, block_floats // max(len(items_LE), 1))
+    ids = np.empty((len(queries_NE), width), dtype=np.int64)
+    scores = np.empty((len(queries_NE), width), dtype=np.float32)
+    for start in range(0, len(queries_NE), step):
+        block = torch.from_numpy(np.ascontiguousarray(queries_NE[start : start + step]))
+        values, places = torch.topk(block @ items.T, width, dim=1)
+        ids[start : start + step], scores[start : start + step] = places.numpy(), values.numpy()
+    return ids, scores

@@ -9,7 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from learned_index.comparison.comparison import MEASUREMENTS, Comparison
+from learned_index.comparison.data import MEASUREMENTS, Comparison
+from learned_index.comparison.measure import setting_text
+from learned_index.comparison.plot import plot_comparison
 from learned_index.persistence import atomic_file, write_json
 
 CSV_COLUMNS = ("method", "setting", *MEASUREMENTS, "reached_target", "error")
@@ -19,11 +21,6 @@ OPERATING_COLUMNS = (
     *("single_ms", "single_times", "single_spread", "single_recall", "single_setting"),
     *("batch_ms", "batch_times", "batch_spread", "batch_recall", "batch_setting"),
 )
-
-
-def setting_text(query_arguments: dict[str, Any]) -> str:
-    """Return query arguments as a few words, e.g. ``"nprobe=16"``."""
-    return " ".join(f"{key}={value}" for key, value in query_arguments.items())
 
 
 def write_comparison_json(comparison: Comparison, path: Path) -> None:
@@ -45,8 +42,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         The files: ``compare.json`` (everything), ``compare.csv`` (one line a method),
         ``pareto.csv``, ``operating.csv`` and ``compare.png``.
     """
-    from learned_index.comparison.plot import plot_comparison
-
     names = ("compare.json", "compare.csv", "pareto.csv", "operating.csv", "compare.png")
     paths = [folder / name for name in names]
     write_comparison_json(comparison, paths[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,20 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
-from learned_index.comparison.method import OVER_CLASSIFIERS, ClassifierModel, MethodInputs
+from learned_index.comparison.data import ComparisonData
+from learned_index.comparison.method import (
+    OVER_CLASSIFIERS,
+    ClassifierModel,
+    Inputs,
+    ModelQueries,
+)
 from learned_index.errors import InputError
-from learned_index.types import DenseMatrix, Float32Array, Int64Array
+from learned_index.persistence import read_json, write_json
+from learned_index.types import Float32Array
 
+# Several packages fall back to code without vector instructions, ten times as slow, where the
+# dimension is odd.
 LIFTED_MULTIPLE = 32
 
 
@@ -51,11 +58,46 @@ class Workspace:
         """Tell whether there is an array or a sparse matrix of this name."""
         return any(self._path(name, suffix).exists() for suffix in (".npy", ".npz"))
 
-    def queries(self, inputs: MethodInputs) -> Any:
-        """Return the queries that methods of a kind get: dense, or CSR."""
+    def save_model_queries(self, queries: ModelQueries) -> None:
+        """Write the test points as a whole model takes them."""
+        for number, x_ND in enumerate(queries.vectors):
+            self.save(f"model_vectors{number}", np.asarray(x_ND))
+        if queries.features is not None:
+            self.save_sparse("model_features", queries.features)
+        if sp.issparse(queries.points):
+            self.save_sparse("model_points", queries.points)
+        else:
+            write_json(self._path("model_points", ".json"), list(queries.points))
+
+    def load_model_queries(self) -> ModelQueries:
+        """Read them; vectors are copied, as no user would map them from a file."""
+        names = sorted(path.stem for path in self.folder.glob("model_vectors*.npy"))
+        sparse = self.has("model_points")
+        return ModelQueries(
+            self.load_sparse("model_points")
+            if sparse
+            else read_json(self._path("model_points", ".json")),
+            tuple(np.array(self.load(name)) for name in names),
+            self.load_sparse("model_features") if self.has("model_features") else None,
+        )
+
+    def queries(self, inputs: Inputs) -> Any:
+        """Return the queries that methods of a kind get: dense, CSR, or those of a model."""
         if inputs == "points":
             return self.load_sparse("query_features")
+        if inputs == "model":
+            return self.load_model_queries()
         return np.array(self.load("lifted" if inputs in OVER_CLASSIFIERS else "queries"))
+
+    def training_data(self, inputs: Inputs) -> tuple[Any, ...]:
+        """Return what methods of a kind are built from, unless that is the model."""
+        if inputs == "classifiers":
+            return (self.load("items"),)
+        if inputs == "classifiers+queries":
+            return (self.load("items"), self.load("train_lifted"))
+        if inputs == "training":
+            return (self.load("train_embeddings"), self.load_sparse("train_labels"))
+        return (self.load_sparse("train_features"), self.load_sparse("train_labels"))
 
     def _path(self, name: str, suffix: str = ".npy") -> Path:
         return self.folder / f"{name}{suffix}"
@@ -63,13 +105,9 @@ class Workspace:
 
 def prepare(
     workspace: Workspace,
-    *,
     model: ClassifierModel,
-    queries_ND: DenseMatrix,
-    embeddings_ND: DenseMatrix | None,
-    labels_NL: sp.csr_matrix | None,
-    features_NF: sp.csr_matrix | None = None,
-    query_features_NF: sp.csr_matrix | None = None,
+    data: ComparisonData,
+    *,
     with_training_queries: bool = False,
 ) -> None:
     """Write what the methods need: queries, items, training data.
@@ -77,31 +115,46 @@ def prepare(
     A search over the label classifiers needs no projection per query: where ``project(x)`` is
     ``x A + c``, the score ``project(x) . w + b`` is ``x . (A w) + (b + c . w)``. So the items are
     ``[A w_l, b_l + c . w_l]`` and the queries ``[x, 1]``, both made before any clock starts and
-    padded with zeros to a multiple of 32: several packages fall back to code without vector
-    instructions, ten times as slow, where the dimension is odd. A model whose projection is not
-    affine has its queries projected beforehand.
+    padded with zeros to a multiple of 32. A model whose projection is not affine has its queries
+    projected beforehand.
 
     Args:
         workspace: Where to write.
         model: The trained index.
-        queries_ND: Test vectors.
-        embeddings_ND: Training vectors, or None.
-        labels_NL: Labels of the training points, or None.
-        features_NF: Sparse features of the training points, or None.
-        query_features_NF: Those of the test points, or None.
+        data: Queries and training data.
         with_training_queries: Write the training vectors as queries over the items, too.
+
+    Raises:
+        InputError: The label classifiers have other shapes than L x D and L.
     """
-    queries = np.ascontiguousarray(to_numpy(queries_ND), dtype=np.float32)
+    queries = np.ascontiguousarray(to_numpy(data.queries_ND), dtype=np.float32)
     workspace.save("queries", queries)
-    if embeddings_ND is not None and labels_NL is not None:
-        workspace.save("train_embeddings", np.asarray(to_numpy(embeddings_ND)))
+    if data.embeddings_ND is not None and data.labels_NL is not None:
+        workspace.save("train_embeddings", np.asarray(to_numpy(data.embeddings_ND)))
     for name, matrix in (
-        ("train_labels", labels_NL),
-        ("train_features", features_NF),
-        ("query_features", query_features_NF),
+        ("train_labels", data.labels_NL),
+        ("train_features", data.features_NF),
+        ("query_features", data.query_features_NF),
     ):
         if matrix is not None:
             workspace.save_sparse(name, matrix)
+    if data.model_queries is not None:
+        workspace.save_model_queries(data.model_queries)
+    projected = np.asarray(to_numpy(model.project(queries)), dtype=np.float32)
+    affine = affine_map(model.project, queries, projected)
+    workspace.save("items", _items(model, affine))
+    workspace.save("lifted", lifted(queries if affine is not None else projected))
+    if with_training_queries:
+        rows = np.asarray(to_numpy(data.embeddings_ND), dtype=np.float32)
+        if affine is None:
+            rows = np.asarray(to_numpy(model.project(rows)), dtype=np.float32)
+        workspace.save("train_lifted", lifted(rows))
+
+
+def _items(
+    model: ClassifierModel, affine: tuple[Float32Array, Float32Array] | None
+) -> Float32Array:
+    """Return the label classifiers as items, an affine projection folded in."""
     weights_LD, bias_L = (
         np.asarray(to_numpy(part), dtype=np.float32) for part in model.label_classifiers()
     )
@@ -110,24 +163,15 @@ def prepare(
             f"label classifiers have shapes {weights_LD.shape} and {bias_L.shape}, expected L x D "
             "and L"
         )
-    projected = np.asarray(to_numpy(model.project(queries)), dtype=np.float32)
-    affine = affine_map(model.project, queries, projected)
     if affine is None:
-        items_LE = lifted(weights_LD, last=bias_L)
-    else:
-        matrix_DD, offset_D = affine
-        identity = np.array_equal(matrix_DD, np.eye(*matrix_DD.shape))
-        items_LE = lifted(
-            weights_LD if identity else weights_LD @ matrix_DD.T,
-            last=bias_L + weights_LD @ offset_D,
-        )
-    workspace.save("items", items_LE)
-    workspace.save("lifted", lifted(queries if affine is not None else projected))
-    if with_training_queries:
-        rows = np.asarray(to_numpy(embeddings_ND), dtype=np.float32)
-        if affine is None:
-            rows = np.asarray(to_numpy(model.project(rows)), dtype=np.float32)
-        workspace.save("train_lifted", lifted(rows))
+        return lifted(weights_LD, last=bias_L)
+    matrix_DD, offset_D = affine
+    # Without a projection the items keep the very bits of the classifiers.
+    identity = np.array_equal(matrix_DD, np.eye(*matrix_DD.shape))
+    return lifted(
+        weights_LD if identity else weights_LD @ matrix_DD.T,
+        last=bias_L + weights_LD @ offset_D,
+    )
 
 
 def lifted(vectors_ND: Float32Array, *, last: Float32Array | float = 1.0) -> Float32Array:
@@ -152,27 +196,6 @@ def affine_map(
     return (matrix, offset) if error <= tolerable else None
 
 
-def exact_neighbours(
-    queries_NE: Float32Array, items_LE: Float32Array, k: int, *, block_floats: int = 2**24
-) -> tuple[Int64Array, Float32Array]:
-    """Return ids and scores of the k items with the largest inner products, best first.
-
-    Fewer than k items give fewer columns.
-    """
-    width = min(k, len(items_LE))
-    with warnings.catch_warnings():  # about a file mapped read-only, which is only read here
-        warnings.simplefilter("ignore", UserWarning)
-        items = torch.from_numpy(np.ascontiguousarray(items_LE))
-    step = max(1, block_floats // max(len(items_LE), 1))
-    ids = np.empty((len(queries_NE), width), dtype=np.int64)
-    scores = np.empty((len(queries_NE), width), dtype=np.float32)
-    for start in range(0, len(queries_NE), step):
-        block = torch.from_numpy(np.ascontiguousarray(queries_NE[start : start + step]))
-        values, places = torch.topk(block @ items.T, width, dim=1)
-        ids[start : start + step], scores[start : start + step] = places.numpy(), values.numpy()
-    return ids, scores
-
-
 def to_numpy(matrix: Any) -> Any:
     """Return a tensor as an array; arrays are returned as they are."""
-    return matrix.detach().cpu().numpy() if isinstance(matrix, torch.Tensor) else matrix
+    return matrix.detach().cpu().numpy() if hasattr(matrix, "detach") else matrix

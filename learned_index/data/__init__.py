@@ -13,11 +13,6 @@ from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats.base import FormatName
 from learned_index.data.holdout import holdout_rows, split_folder, without_labels
-from learned_index.data.synthetic import (
-    SyntheticInstance,
-    asymmetric_instance,
-    write_instance,
-)
 from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.inputs.labels import labels_from_lists
@@ -31,9 +26,7 @@ __all__ = [
     "FormatName",
     "LabelVocabulary",
     "SplitName",
-    "SyntheticInstance",
     "ValidationReport",
-    "asymmetric_instance",
     "build_api_docs",
     "canonical_features",
     "canonical_labels",
@@ -46,5 +39,4 @@ __all__ = [
     "validate",
     "without_labels",
     "write_dataset",
-    "write_instance",
 ]

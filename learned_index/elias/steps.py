@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import time
@@ -11,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import nn
@@ -35,13 +32,12 @@ from learned_index.persistence import (
     write_json,
     write_manifest,
 )
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.processes import is_first_process
 from learned_index.types import Encoder
-
-if TYPE_CHECKING:
-    from learned_index.training.checkpoint import CheckpointOptions
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +56,7 @@ def data_key(texts: Any, labels_NL: sp.csr_matrix, settings: Any) -> str:
         labels_NL: CSR N x L.
         settings: JSON-able.
     """
-    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for matrix in (labels_NL, *([texts] if sp.issparse(texts) else [])):
-        for array in (matrix.indptr, matrix.indices, matrix.data):
-            sha.update(np.ascontiguousarray(array).view(np.uint8).data)
-    if not sp.issparse(texts):
-        for text in texts:
-            sha.update(len(text).to_bytes(8, "little") + text.encode("utf-8", "surrogatepass"))
-    return sha.hexdigest()
+    return digest([settings, data_digest(labels_NL, texts)])
 
 
 class Steps:

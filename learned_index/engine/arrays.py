@@ -12,9 +12,9 @@ import numpy.typing as npt
 from learned_index.engine.config import Precision
 from learned_index.engine.mapping import Source
 from learned_index.errors import InputError
-from learned_index.inputs.vectors import LARGEST
-from learned_index.kernels import engine_search as kernel
-from learned_index.kernels.intrinsics import LANE_BYTES
+from learned_index.inputs.numbers import LARGEST
+from learned_index.kernels.engine import handle as kernel
+from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.persistence.contents import (
     require_distinct,
     require_layout,
@@ -246,7 +246,7 @@ class EngineArrays:
         self, *, dim: int, precision: Precision, routing: tuple[int, int, int]
     ) -> npt.NDArray[np.int64]:
         """Sizes and addresses, in the order of the constants of
-        :mod:`learned_index.kernels.engine_search`.
+        :mod:`learned_index.kernels.engine.handle`.
 
         The arrays must outlive it.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.inputs.labels import LabelIds, label_ids, wanted_labels
-from learned_index.kernels.engine_filter import edges_to
+from learned_index.kernels.engine.filter import edges_to
 
 MOST_DENIED = 1 / 8
 """Share of the labels up to which a deny-list is left to the search; with more the edges that lead

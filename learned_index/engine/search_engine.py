@@ -24,9 +24,10 @@ from learned_index.engine.tuning import Tuning, tune
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
-from learned_index.kernels.engine_search import NO_BUDGET as _NO_BUDGET
-from learned_index.kernels.engine_search import scratch_bytes, search_rows
-from learned_index.kernels.parallel import run_ranges, split_evenly, survive_forks
+from learned_index.kernels.engine.scratch import scratch_bytes
+from learned_index.kernels.engine.search import NO_BUDGET as _NO_BUDGET
+from learned_index.kernels.engine.search import search_rows
+from learned_index.kernels.machine.parallel import run_ranges, split_evenly, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
 from learned_index.types import DenseMatrix, SearchResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,8 @@ from learned_index.evaluation.edges import (
     edge_distribution,
     partition_overlap,
 )
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.types import Int64Array, SearchResult
-
-if TYPE_CHECKING:
-    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 EDGE_THRESHOLD = 0.25
 """An edge above this weight counts as "the label is in the cluster", unless the caller says."""

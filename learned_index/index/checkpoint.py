@@ -12,12 +12,11 @@ from learned_index.index.network import IndexNetwork
 from learned_index.index.points import TrainingPoints
 from learned_index.index.saving import describe_hierarchy, restore_index
 from learned_index.persistence import reading_model
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.training.checkpoint import (
     CheckpointFiles,
     CheckpointOptions,
     TrainingState,
-    digest_arrays,
-    digest_of,
     digest_tensors,
 )
 from learned_index.training.loop import Stage
@@ -62,19 +61,19 @@ class IndexCheckpoint:
         points, training = self._points, self._index.training_config
         labels, features = points.labels_NL, points.features_NV
         out = {
-            "the configuration of the index": digest_of(self._index.config.to_dict()),
-            "the training configuration": digest_of(training.to_dict()),
+            "the configuration of the index": digest(self._index.config.to_dict()),
+            "the training configuration": digest(training.to_dict()),
             "the points": points.inputs.digest(),
-            "the labels": digest_arrays(
+            "the labels": data_digest(
                 np.asarray(labels.shape), labels.indptr.astype(np.int64), labels.indices
             ),
         }
         if features is not None:
             csr = features.tocsr()
-            out["the clustering features"] = digest_arrays(csr.indptr, csr.indices, csr.data)
+            out["the clustering features"] = data_digest(csr.indptr, csr.indices, csr.data)
         if truth is not None and training.early_stopping_metric is not None:
             csr = sp.csr_matrix(truth)
-            out["the validation labels"] = digest_arrays(csr.indptr, csr.indices)
+            out["the validation labels"] = data_digest(csr.indptr, csr.indices)
         return out
 
     def save(self, stage: Stage) -> None:

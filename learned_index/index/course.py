@@ -20,7 +20,7 @@ from learned_index.index.loss import index_losses, scores_all_clusters
 from learned_index.index.network import IndexNetwork
 from learned_index.index.points import HeldOutMetrics, TrainingPoints
 from learned_index.inputs.positives import padded_positives
-from learned_index.kernels import RowAdamW
+from learned_index.kernels.update import RowAdamW
 from learned_index.metrics import metric_names
 from learned_index.persistence import reading_model
 from learned_index.training.batches import dropout_mask

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -13,32 +12,11 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError
-from learned_index.kernels.edges import edge_strengths, edge_weights
-from learned_index.kernels.intrinsics import bits_of_float
+from learned_index.kernels.edges import edge_strengths, edge_weights, strongest_clusters
 from learned_index.types import Int64Array
 
 Keep: TypeAlias = Literal["reachable", "none"]
 """What happens to a label that would lose its last edge: it keeps its strongest, or is lost."""
-_LOW_HALF, _HALF = np.uint64(2**32 - 1), np.uint64(32)
-
-
-@numba.njit(nogil=True, cache=True)
-def _strongest(edge_labels, weights, best, cluster):
-    """Clusters of the labels' strongest edges, the lowest of equal ones, -1 for no edge.
-
-    A cell of ``best``, 0 before, holds the bits of a weight above the cluster's number, counted
-    from the last: the larger number is the better edge, and no branch depends on the data. Pads
-    lead to the cell beyond the labels.
-    """
-    beyond = np.uint32(best.shape[0] - 1)
-    for c in range(np.uint64(edge_labels.shape[0])):
-        for m in range(np.uint64(edge_labels.shape[1])):
-            label = min(np.uint32(edge_labels[c, m]), beyond)
-            bits = np.uint64(np.uint32(bits_of_float(weights[c, m])))
-            best[label] = max(best[label], (bits << _HALF) | (_LOW_HALF - c))
-    for i in range(cluster.shape[0]):
-        cell = best[i]
-        cluster[i] = np.int64(_LOW_HALF - (cell & _LOW_HALF)) if cell > 0 else -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,26 +183,7 @@ class ClusterLabelGraph(nn.Module):
     def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
         """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""
         weights = (self.weights() if weights_CM is None else weights_CM).detach()
-        if weights.device.type != "cpu":
-            return self._strongest_torch(weights)
-        best = np.zeros(self.n_labels + 1, np.uint64)
-        cluster = np.empty(self.n_labels, np.int64)
-        _strongest(self.edge_labels_CM.numpy(), weights.numpy(), best, cluster)
-        return torch.from_numpy(cluster)
-
-    def _strongest_torch(self, weights_CM: torch.Tensor) -> torch.Tensor:
-        """Plain torch version for other devices: of equal edges the lowest cluster's."""
-        C, M = weights_CM.shape
-        present = (self.edge_labels_CM >= 0).reshape(-1)
-        labels = self.edge_labels_CM.reshape(-1)[present].long()
-        weights = weights_CM.reshape(-1)[present]
-        clusters = torch.arange(C, device=weights.device).repeat_interleave(M)[present]
-        best = weights.new_full((self.n_labels,), -1.0)
-        best.scatter_reduce_(0, labels, weights, "amax")
-        wins = weights == best[labels]
-        first = torch.full((self.n_labels,), C, device=weights.device)
-        first.scatter_reduce_(0, labels[wins], clusters[wins], "amin")
-        return torch.where(first == C, -1, first)
+        return strongest_clusters(self.edge_labels_CM, weights, self.n_labels)
 
 
 def _attach_orphans(

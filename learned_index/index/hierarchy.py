@@ -21,9 +21,10 @@ from learned_index.index.config import IndexConfig
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.level import Walk, walk_edges
 from learned_index.index.router import ClusterRouter
-from learned_index.kernels import explore, score_labels
 from learned_index.kernels.beam import best_clusters
-from learned_index.kernels.routing import routing_coverage, routing_widths
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.search.routing import routing_coverage, routing_widths
+from learned_index.kernels.walk import explore
 from learned_index.types import Float32Array
 
 DENSE_CLUSTERS = 32768

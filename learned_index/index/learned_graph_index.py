@@ -26,7 +26,7 @@ from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
 from learned_index.index.search import search_index
 from learned_index.inputs.labels import LabelIds, Labels
-from learned_index.kernels import RowAdamW, RowGradients
+from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress

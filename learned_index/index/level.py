@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from learned_index.index.graph import ClusterLabelGraph
-from learned_index.kernels import explore, path_scores
+from learned_index.kernels.walk import explore, path_scores
 
 
 class Walk(NamedTuple):

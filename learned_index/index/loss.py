@@ -18,11 +18,10 @@ from learned_index.index.hierarchy import (
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork
 from learned_index.inputs.positives import as_positives
-from learned_index.kernels import RowAdamW, RowGradients, score_labels
 from learned_index.kernels.beam import best_clusters, cluster_scores, distinct
-from learned_index.kernels.dispatch import choose
-from learned_index.kernels.loss import fused_losses
-from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.losses import both_losses
+from learned_index.kernels.update import RowAdamW, RowGradients
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,9 @@ def index_losses(
     logits_BK = score_labels(
         x_BD, index.label_weight_LD, index.label_bias_L, walk.ids_BK, optimiser=row_optimiser
     )
-    if choose(x_BD.device) != "torch":
-        classification, shortlisting = fused_losses(
-            logits_BK, walk.path_BK, walk.n_positives_B, walk.n_valid_B
-        )
-    else:
-        classification = classification_loss(
-            logits_BK, walk.path_BK, walk.positive_BK, walk.valid_BK
-        )
-        shortlisting = shortlist_loss(walk.path_BK, walk.positive_BK)
+    classification, shortlisting = both_losses(
+        logits_BK, walk.path_BK, walk.n_positives_B, walk.n_valid_B
+    )
     loss = classification + training.shortlist_loss_weight * shortlisting
     if region_loss is not None:
         loss = loss + training.region_loss_weight * region_loss

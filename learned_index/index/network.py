@@ -16,7 +16,7 @@ from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import HierarchyShape, RegionHierarchy
 from learned_index.index.router import ClusterRouter
 from learned_index.inputs.vectors import as_query_rows
-from learned_index.kernels.parallel import survive_forks
+from learned_index.kernels.machine.parallel import survive_forks
 from learned_index.kernels.search import SearchArrays
 from learned_index.types import DenseMatrix, Float32Array
 

@@ -12,9 +12,11 @@ from learned_index.index.network import IndexNetwork
 from learned_index.inputs.labels import LabelIds, wanted_labels
 from learned_index.inputs.numbers import check_result_size, whole_numbers
 from learned_index.inputs.vectors import as_query_rows
-from learned_index.kernels import explore, path_scores, score_labels
-from learned_index.kernels.dispatch import choose
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.machine.dispatch import choose
 from learned_index.kernels.search import search_cpu
+from learned_index.kernels.select.plain import best_in_order
+from learned_index.kernels.walk import explore, path_scores
 from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
 
 _SCRATCH_ELEMENTS = 1 << 28
@@ -169,7 +171,7 @@ def search_in_torch(
         )
         probability_BK = path_BK**network.config.path_exponent * torch.sigmoid(logits_BK)
         stop = start + len(rows)
-        ids[start:stop, :found], scores[start:stop, :found] = _best(
+        ids[start:stop, :found], scores[start:stop, :found] = best_in_order(
             probability_BK, shortlist.label_ids_BK, found
         )
     return SearchResult(ids.cpu().numpy(), scores.cpu().numpy())
@@ -181,20 +183,3 @@ def _queries_at_a_time(network: IndexNetwork, *, width: int, size: int, in_torch
         n_edges = network.graph.edge_labels_CM.shape[1]
         per_query = max(per_query, network.n_labels, width * n_edges)
     return max(1, _SCRATCH_ELEMENTS // per_query)
-
-
-def _best(
-    scores_BK: torch.Tensor, ids_BK: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k best, best first, and of equal scores the smaller ids first.
-
-    One selection over 64-bit keys that are all different: the bits of the score (floats that are
-    not negative are ordered as their bits) above the id counted from the end.
-    """
-    bits = scores_BK.float().view(torch.int32).long()
-    last = (1 << 32) - 1
-    key = torch.where(ids_BK < 0, -1, (bits << 32) | (last - ids_BK))
-    top = key.topk(k, dim=1).values
-    missing = top < 0
-    scores = (top >> 32).int().view(torch.float32).masked_fill(missing, PAD_SCORE)
-    return (last - (top & last)).masked_fill(missing, PAD_ID), scores

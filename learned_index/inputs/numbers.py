@@ -10,6 +10,9 @@ MOST = 2**31 - 1
 """Largest whole number unless an argument says otherwise: compiled code counts in 32 bits."""
 MOST_SEED = 2**62
 """Largest seed; some are counted up from there."""
+LARGEST = 1e15
+"""Vectors with an entry beyond it are refused: their squares and products leave the range of
+float32, and what comes out would be infinity or NaN. Compiled searches check for it too."""
 _SHOWN = 60
 _MOST_PADDING = 1 << 28
 """Numbers of a result that may be nothing but padding."""

@@ -9,10 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.inputs.numbers import LARGEST
 
-LARGEST = 1e15
-"""Numbers beyond it are refused: their squares and products leave the range of float32, and what
-comes out would be infinity or NaN. Compiled searches check for it too."""
 _CHUNK_ROWS = 8192
 
 

@@ -10,8 +10,6 @@ directory, with the sizes and checksums that they have, or it is refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from learned_index.errors import ModelFormatError
+from learned_index.persistence.digest import digest, file_digest
 from learned_index.persistence.failures import reading_model
-from learned_index.persistence.files import open_regular, read_json, write_json
+from learned_index.persistence.files import read_json, write_json
 from learned_index.persistence.recovery import recover
 
 MANIFEST_NAME = "manifest.json"
@@ -66,8 +65,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, and so of every file's checksum: equal for equal models only."""
-        contents = [self.kind, self.format_version, self.config, self.files]
-        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+        return digest([self.kind, self.format_version, self.config, self.files])
 
 
 def directory_bytes(directory: Path) -> int:
@@ -75,17 +73,12 @@ def directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_manifest(directory: Path, *, kind: str, config: Mapping[str, Any]) -> None:
     """Write ``manifest.json`` for all files that ``directory`` now holds."""
     files = {
         path.relative_to(directory).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": file_digest(path),
         }
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path != directory / MANIFEST_NAME
@@ -226,7 +219,7 @@ def _check_file(path: Path, root: str, expected: Mapping[str, Any], *, verify: b
             f"{path} has {size} bytes, expected {expected['bytes']}: it is truncated or was "
             "edited; copy the model again"
         )
-    if verify and _sha256(path) != expected["sha256"]:
+    if verify and file_digest(path) != expected["sha256"]:
         raise ModelFormatError(
             f"{path} does not match its checksum: it was edited or damaged; copy the model again"
         )

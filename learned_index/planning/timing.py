@@ -18,7 +18,7 @@ from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import hierarchy_shape
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
-from learned_index.kernels import RowAdamW
+from learned_index.kernels.update import RowAdamW
 from learned_index.planning.plan import Plan
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.system.timing import seconds_of

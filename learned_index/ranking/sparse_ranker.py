@@ -14,8 +14,7 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.matrices import canonical_features, canonical_labels
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
-from learned_index.kernels.dual_descent import score_rows, train_labels
-from learned_index.kernels.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -24,6 +23,7 @@ from learned_index.persistence.contents import (
     require_range,
 )
 from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.dual_descent import score_rows, train_labels
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]

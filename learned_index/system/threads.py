@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from learned_index.errors import InputError
@@ -59,11 +59,28 @@ def set_threads(threads: int | None) -> int:
 
 
 def current_threads() -> int:
-    """Return how many threads a computation may use now: as many as torch would."""
-    torch = sys.modules.get("torch")
+    """Return how many threads a computation may use now: as many as torch would.
+
+    Without torch (a search engine needs none) what :func:`limit_threads` or ``OMP_NUM_THREADS``
+    says, which torch reads too, else all CPUs of this process.
+    """
+    torch = loaded_torch()
     if torch is not None:
         return int(torch.get_num_threads())
-    return _asked or available_cpus()
+    if _asked is not None:
+        return _asked
+    with suppress(ValueError):  # a list of counts, one a level of nesting: the first is ours
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
+    return available_cpus()
+
+
+def loaded_torch() -> Any:
+    """Return the module torch where something has imported it, else None; never imports it.
+
+    None also while another thread is about to import it.
+    """
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "get_num_threads") else None
 
 
 def available_cpus() -> int:

@@ -6,8 +6,6 @@ manifest with checksums), written under another name and renamed; the one before
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import time
@@ -34,6 +32,7 @@ from learned_index.persistence import (
     write_manifest,
     writing,
 )
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.training.processes import is_first_process
 
 logger = logging.getLogger(__name__)
@@ -251,23 +250,8 @@ def _is_ours(path: Path) -> bool:
     return path.is_dir() and (not any(path.iterdir()) or (path / MANIFEST_NAME).is_file())
 
 
-def digest_of(value: Any) -> str:
-    """SHA-256 of JSON-able data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def digest_arrays(*arrays: np.ndarray[Any, Any]) -> str:
-    """SHA-256 of arrays: types, shapes and values."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        array = np.ascontiguousarray(array)
-        sha.update(f"{array.dtype.str}{array.shape}".encode())
-        sha.update(array.reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()
-
-
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 of named tensors."""
     names = sorted(tensors)
     arrays = (tensors[name].detach().cpu().numpy() for name in names)
-    return digest_of(names) + digest_arrays(*arrays)
+    return digest(names) + data_digest(*arrays)

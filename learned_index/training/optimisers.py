@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from learned_index.errors import ModelFormatError
-from learned_index.kernels import RowAdamW, RowGradients
-from learned_index.kernels.dispatch import choose
+from learned_index.kernels.machine.dispatch import choose
+from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.training.processes import Processes
 
 Group = dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError
-from learned_index.training.checkpoint import digest_arrays
+from learned_index.persistence.digest import data_digest
 from learned_index.types import Int64Array, TokenisesOnce
 
 _BYTES_IN_MEMORY = 2**31
@@ -79,11 +78,7 @@ class FrozenVectors:
 
     def digest(self) -> str:
         """SHA-256 of shape, type and all values."""
-        sha = hashlib.sha256(f"{self._vectors.dtype.str}{self._vectors.shape}".encode())
-        for start in range(0, self.n_points, _CHUNK_ROWS):
-            chunk = np.ascontiguousarray(self._vectors[start : start + _CHUNK_ROWS])
-            sha.update(chunk.reshape(-1).view(np.uint8).data)
-        return sha.hexdigest()
+        return data_digest(self._vectors)
 
 
 class EncoderInputs:
@@ -147,7 +142,7 @@ class EncoderInputs:
 
     def digest(self) -> str:
         """SHA-256 of the tokens: of the texts as the encoder sees them."""
-        return digest_arrays(*_parts(self._tokens))
+        return data_digest(*_parts(self._tokens))
 
 
 def _parts(tokens: Any) -> list[np.ndarray[Any, Any]]:

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from learned_index.baselines import (
-    EngineSearch,
-    ExactSearch,
-    HnswSearch,
-    Int8ExactSearch,
-    IvfSearch,
-    LearnedSearch,
-    TreeSearch,
-)
 from learned_index.baselines import exact as exact_module
+from learned_index.baselines.exact import ExactSearch, Int8ExactSearch
+from learned_index.baselines.faiss_index import HnswSearch, IvfSearch
+from learned_index.baselines.searchers import EngineSearch, LearnedSearch, TreeSearch
 from learned_index.errors import InputError, NotFittedError
 from learned_index.types import SearchResult
 
@@ -223,9 +217,9 @@ def test_any_factory_string(method, factory):
 
 def test_wrong_factory_strings_are_refused():
     with pytest.raises(InputError, match="HNSW32"):
-        HnswSearch("IVF4,Flat")
+        HnswSearch(factory="IVF4,Flat")
     with pytest.raises(InputError, match="IVF512"):
-        IvfSearch("HNSW32")
+        IvfSearch(factory="HNSW32")
     with pytest.raises(InputError, match="'IVF8,Nonsense'"):
         built(IvfSearch, factory="IVF8,Nonsense")
     with pytest.raises(InputError, match="PQ5"):  # 13 dimensions do not divide by 5
@@ -308,11 +302,9 @@ class FakeEngine(FakeIndex):
         ids = np.full((len(queries), k), 1000 * beam_width + shortlist_size)
         return SearchResult(ids, np.zeros(ids.shape, np.float32))
 
-    def save(self, directory, overwrite=False):
+    def save_pretrained(self, directory, overwrite=False):
         directory.mkdir()
         (directory / "a.npy").write_bytes(b"x" * 77)
-
-    save_pretrained = None
 
 
 class FakeCompiled(FakeIndex):
@@ -340,15 +332,15 @@ def test_the_engine_is_made_from_the_index_and_swept_over_two_knobs():
 
 @pytest.mark.parametrize("precision", ["int8", "float16", "float32"])
 def test_the_precision_reaches_the_engine(precision):
-    EngineSearch(precision).build(FakeCompiled())
+    EngineSearch(variant=precision).build(FakeCompiled())
     assert FakeCompiled.configs[-1].precision == precision
 
 
 def test_the_engine_may_rank_by_the_classifiers_alone():
-    EngineSearch("classifiers").build(FakeCompiled())
+    EngineSearch(variant="classifiers").build(FakeCompiled())
     assert FakeCompiled.configs[-1].ranking == "classifiers"
     with pytest.raises(InputError, match="variant"):
-        EngineSearch("int4")
+        EngineSearch(variant="int4")
 
 
 def test_an_index_without_an_engine_is_refused():

@@ -7,14 +7,14 @@ import pickle  # only to check that a specification can be handed to another pro
 import pytest
 
 from learned_index.baselines import (
-    DEFAULT_BASELINES,
-    ExactSearch,
-    HnswSearch,
-    IvfSearch,
+    default_baselines,
     known_methods,
+    methods,
     parse_baselines,
     register,
 )
+from learned_index.baselines.exact import ExactSearch
+from learned_index.baselines.faiss_index import HnswSearch, IvfSearch
 from learned_index.errors import InputError
 
 
@@ -51,7 +51,7 @@ def test_the_factory_string_reaches_the_method():
     [
         ("", "empty name"),
         ("hnsw,,tree", "empty name"),
-        ("hsnw", "unknown method 'hsnw'; known are exact"),
+        ("hsnw", "unknown method 'hsnw'; known are engine, exact"),
         ("tree,Flat", "'Flat' is no method"),
         ("IVF512,Flat", "'IVF512' is no method"),
         ("tree:Flat", "takes no factory string"),
@@ -77,7 +77,7 @@ def test_no_list_at_all():
 def test_all_promised_methods_are_there():
     promised = {"learned", "exact", "exact-int8", "hnsw", "ivf", "tree", "knn", "ova"}
     assert promised <= set(known_methods())
-    parse_baselines(DEFAULT_BASELINES)
+    parse_baselines(default_baselines())
 
 
 def test_options_are_added_without_changing_the_original():
@@ -97,21 +97,18 @@ def test_other_packages_can_add_methods():
     from learned_index.baselines import registry
 
     class Mine(ExactSearch):
-        method = "mine"
+        pass
 
     class AlsoMine(ExactSearch):
-        method = "mine"
+        pass
 
-    class Shouting(ExactSearch):
-        method = "IVF"
-
-    register(Mine)
+    register("mine", summary="mine")(Mine)
     try:
         assert isinstance(parse_baselines("tree,mine")[1].create(), Mine)
         with pytest.raises(InputError, match="registered already"):
-            register(AlsoMine)
+            register("mine", summary="also mine")(AlsoMine)
     finally:
         registry._KNOWN.pop("mine")
     with pytest.raises(InputError, match="lower-case"):
-        register(Shouting)
-    assert register(IvfSearch, text_option="factory") is IvfSearch
+        register("IVF", summary="shouting")
+    assert methods()["ivf"] is IvfSearch

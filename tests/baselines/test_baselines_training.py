@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from learned_index.baselines import NeighbourVotes, OneVsAll
+from learned_index.baselines.knn import NeighbourVotes, TfidfNeighbours
+from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.ova_step import Step
 from learned_index.errors import InputError, NotFittedError
 
@@ -125,6 +126,24 @@ def test_wrong_input_is_refused(method):
         adapter.search(points[:, :5], 3)
 
 
+def test_votes_by_words_equal_those_over_the_same_vectors():
+    points, labels = make_data(120, dim=20)
+    values = np.where(points > 0.15, points, 0)
+    values[:, 0] = 0.2  # no row is empty
+    idf = np.log(121 / (1 + (values > 0).sum(axis=0))) + 1
+    for weights, scaled in (("none", values), ("idf", values * idf)):
+        scaled = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        rows = sp.csr_matrix((scaled if weights == "none" else values).astype(np.float32))
+        adapter, dense = TfidfNeighbours(weights=weights), NeighbourVotes()
+        adapter.build(rows, labels)
+        dense.build(scaled, labels)
+        np.testing.assert_allclose(adapter.prepare_queries(rows).toarray(), scaled, rtol=1e-5)
+        found = adapter.search(rows[:30], 10, neighbours=7)
+        expected = dense.search(scaled[:30], 10, neighbours=7)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+        assert np.mean(found.ids == expected.ids) > 0.95 and adapter.disk_bytes() > 100
+
+
 def test_hand_written_gradients_equal_autograd():
     generator = torch.Generator().manual_seed(0)
     points, labels = make_data(16, 5, 9)
@@ -170,7 +189,7 @@ def test_one_vs_all_is_reproducible_and_reads_memory_mapped_float16(tmp_path):
     answers = []
     for source in (half.astype(np.float32), mapped):
         adapter = OneVsAll(epochs=2)
-        adapter.fit(source, labels)
+        adapter.build(source, labels)
         answers.append(adapter.search(points, 10))
     np.testing.assert_array_equal(answers[0].scores, answers[1].scores)
     other = OneVsAll(epochs=2, seed=1)
@@ -191,7 +210,7 @@ def test_progress_is_told():
     points, labels = make_data(100)
     adapter = OneVsAll(epochs=3, batch_size=50)
     told = []
-    adapter.progress = lambda share, text: told.append((share, text))
+    adapter.progress = lambda done, total, text="": told.append((done / total, text))
     adapter.build(points, labels)
     assert len(told) == 6 and told[-1][0] == 1.0 and "epoch 3 of 3" in told[-1][1]
     assert [share for share, _ in told] == sorted(share for share, _ in told)

@@ -13,7 +13,7 @@ from torch import nn
 
 from learned_index.baselines import ova
 from learned_index.baselines.ova import OneVsAll
-from learned_index.baselines.ova_step import Step, available_bytes, required_bytes
+from learned_index.baselines.ova_step import Step, required_bytes
 from learned_index.encoders import BagOfWordsEncoder
 from learned_index.errors import InputError
 from learned_index.metrics import evaluate
@@ -107,7 +107,7 @@ def test_it_is_reproducible_and_tells_progress():
     for seed in (0, 0, 1):
         encoder = bag(train.texts)
         model = OneVsAll(epochs=2, batch_size=32, dropout=0.2, seed=seed)
-        model.progress = lambda share, text: told.append(share)
+        model.progress = lambda done, total, text="": told.append(done / total)
         model.fit_end_to_end(
             EncoderInputs(encoder, train.texts), train.labels, encoder_groups=groups_of(encoder)
         )
@@ -149,8 +149,6 @@ def test_required_bytes_are_those_of_the_arrays():
     step = Step(weights, bias, matrix, 16)
     parameters = sum(4 * part.numel() for part in (weights, bias, matrix))
     assert required_bytes(50, 8, 16) == 4 * parameters + 4 * step.scores_BL.numel()
-    free = available_bytes(torch.device("cpu"))
-    assert free is None or free > 2**20
 
 
 def test_sparse_gradients_are_refused():

@@ -10,18 +10,14 @@ import numpy as np
 import pytest
 from test_baselines import brute_force, make_items, make_queries
 
-from learned_index.baselines import (
-    HnswlibSearch,
-    IvfProductSearch,
-    IvfScalarSearch,
-    LorannSearch,
-    QueryTrainedLorannSearch,
-    ScannSearch,
-    UsearchSearch,
-    parse_baselines,
-)
-from learned_index.baselines.package_search import exact_order
-from learned_index.baselines.reduction import NormCoordinate
+from learned_index.baselines import parse_baselines
+from learned_index.baselines.faiss_index import IvfProductSearch, IvfScalarSearch
+from learned_index.baselines.hnswlib_index import HnswlibSearch
+from learned_index.baselines.lorann_index import LorannSearch, QueryTrainedLorannSearch
+from learned_index.baselines.scann_index import ScannSearch
+from learned_index.baselines.usearch_index import UsearchSearch
+from learned_index.baselines.vectors import NormCoordinate, exact_order
+from learned_index.comparison.method import padded
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.system.threads import limit_threads
 
@@ -198,13 +194,13 @@ def test_options_stand_in_lists():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hnswlib:link=48", "no option 'link'; it has: links, ef_construction, metric, seed"),
-        ("hnswlib:links=many", "'many', expected a value such as 32"),
-        ("hnswlib:metric=cosine", "'reduced' or 'inner-product'"),
+        ("hnswlib:link=48", "no option 'link'; it has: metric, links, ef_construction, seed"),
+        ("hnswlib:links=many", "'many', expected a whole number"),
+        ("hnswlib:metric=cosine", "metric is 'cosine', expected 'reduced' or 'inner-product'"),
         ("hnswlib:HNSW32", "takes no factory string"),
         ("lorann:bits=5", "bits must be 0, 4 or 8"),
-        ("usearch:dtype=f64", "dtype must be"),
-        ("engine:int4", "int8, float16, float32"),
+        ("usearch:dtype=f64", "dtype is 'f64', expected 'f32'"),
+        ("engine:int4", "variant is 'int4', expected 'int8', 'float16'"),
         ("links=48", "'links=48' is no method"),
     ],
 )
@@ -246,7 +242,7 @@ def test_the_norm_coordinate_turns_products_into_distances():
 
 def test_exact_order_scores_and_pads():
     items, queries = SMALL
-    result = exact_order(np.array([[3, -1, 9, 5]]), queries[:1], items, 6)
+    result = padded(*exact_order(np.array([[3, -1, 9, 5]]), queries[:1], items), 6)
     scores = items[[3, 9, 5]] @ queries[0]
     assert result.ids[0].tolist() == [*np.array([3, 9, 5])[np.argsort(-scores)], -1, -1, -1]
     np.testing.assert_allclose(result.scores[0, :3], np.sort(scores)[::-1], rtol=1e-5)

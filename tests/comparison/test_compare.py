@@ -13,7 +13,9 @@ import pytest
 import torch
 from compare_cases import DIM, N_LABELS, FakeLoader, FakeModel, make_data, quick, row_of, spec_of
 
-from learned_index.baselines import ExactSearch, LearnedSearch, parse_baselines
+from learned_index.baselines import parse_baselines
+from learned_index.baselines.exact import ExactSearch
+from learned_index.baselines.searchers import LearnedSearch
 from learned_index.comparison import (
     ComparisonData,
     ComparisonSettings,
@@ -24,7 +26,7 @@ from learned_index.comparison import (
     write_comparison_csv,
     write_comparison_json,
 )
-from learned_index.comparison.compare import MEASUREMENTS
+from learned_index.comparison.data import MEASUREMENTS
 from learned_index.comparison.plot import plot_comparison
 from learned_index.errors import InputError
 from learned_index.system.environment import cpu_model, describe_environment
@@ -93,7 +95,8 @@ def everything():
     with limit_threads(1):
         result = compare(
             specs, FakeLoader(), make_data(), settings=quick(),
-            known_build_s={"learned": 12.5, "tree": None}, progress=events.append,
+            known_build_s={"learned": 12.5, "tree": None},
+            progress=lambda *event: events.append(event),
         )  # fmt: skip
     return result, events
 
@@ -157,11 +160,10 @@ def test_the_environment_names_what_was_measured_and_how(everything):
 
 def test_progress_never_goes_back(everything):
     _, events = everything
-    order = [(event.number, event.share) for event in events]
-    assert order == sorted(order)
-    assert {event.n_methods for event in events} == {8}
-    assert any("epoch" in event.text for event in events if event.method == "ova")
-    assert any("beam_width=3" in event.text for event in events)
+    done = [event[0] for event in events]
+    assert done == sorted(done) and {total for _, total, _ in events} == {8}
+    assert any("epoch" in text for _, _, text in events if text.startswith("ova: "))
+    assert any("beam_width=3" in text for _, _, text in events)
 
 
 def test_a_failed_method_has_a_row_with_the_reason_and_the_rest_goes_on():
@@ -189,7 +191,7 @@ def test_methods_run_in_their_own_processes(capfd):
     events = []
     specs = [spec_of(KilledSearch), spec_of(HungrySearch), spec_of(LearnedSearch)]
     result = compare(
-        specs, FakeLoader(), make_data(), progress=events.append,
+        specs, FakeLoader(), make_data(), progress=lambda *event: events.append(event),
         settings=quick(isolation="process"),
     )  # fmt: skip
     killed, hungry, learned = result.rows
@@ -197,7 +199,7 @@ def test_methods_run_in_their_own_processes(capfd):
     assert learned["error"] is None and learned["P@1"] > 0
     assert hungry["peak_rss_mb"] - learned["peak_rss_mb"] == pytest.approx(300, abs=60)
     assert learned["peak_rss_mb"] < peak_rss_mb() - ballast.nbytes / 2**20 / 2
-    assert {event.method for event in events} == {"killed", "hungry", "learned"}
+    assert {text.split(":")[0] for _, _, text in events} == {"killed", "hungry", "learned"}
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -279,11 +281,10 @@ def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="target_recall"):
         ComparisonSettings(target_recall=99)
     for wrong in ({"batch_size": 0}, {"repeats": 0}, {"latency_queries": 0}):
-        with pytest.raises(InputError, match="batch_size"):
+        with pytest.raises(InputError, match=next(iter(wrong))):
             ComparisonSettings(**wrong)
-    for wrong in ({"label_slack": -1}, {"neighbour_recalls": (101,)}):
-        with pytest.raises(InputError, match="label_slack"):
-            ComparisonSettings(**wrong)
+    with pytest.raises(InputError, match="label_slack"):
+        ComparisonSettings(label_slack=-1)
     with pytest.raises(InputError, match="threads"):
         ComparisonSettings(threads=0)
     with pytest.raises(InputError, match="isolation"):

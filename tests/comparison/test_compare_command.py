@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import tiny_dataset, tiny_vocabulary
 
-from learned_index import TextIndex, TrainingConfig
-from learned_index.baselines import parse_baselines
-from learned_index.cli.compare import SavedIndex, _as_trained, compare
-from learned_index.cli.shared.measure import renumbered
-from learned_index.comparison import metric_names
+from learned_index import ELIAS, TrainingConfig
+from learned_index.baselines import default_baselines, known_methods, parse_baselines
+from learned_index.cli.compare import compare
+from learned_index.comparison import evaluate, metric_names
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
+from learned_index.data.naming import renumbered
 from learned_index.encoders import LSAEncoder
+from learned_index.evaluation.compared import SavedModel, as_trained
 
 TRAINING = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=1)
 
@@ -27,12 +29,12 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("compare")
     train = tiny_dataset("train", 200, seed=0)
     write_dataset(root / "data", [train, tiny_dataset("test", 50, seed=1)], format_name="text")
-    model = TextIndex.fit(
-        train.texts, train.labels, encoder=LSAEncoder(dim=8), vocabulary=train.vocabulary,
-        training_config=TRAINING,
-    )  # fmt: skip
+    model = ELIAS(LSAEncoder(dim=8), training=TRAINING)
+    model.fit(train.texts, train.labels, vocabulary=train.vocabulary)
     model.save_pretrained(root / "model")
-    (root / "model.report.json").write_text(json.dumps({"train_seconds": 7.25}))
+    (root / "model.report.json").write_text(
+        json.dumps({"train_seconds": 7.25, "step_seconds": {"training": 7.25, "ranker": 1.5}})
+    )
     return root
 
 
@@ -93,7 +95,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(folder, tmp_path, arguments,
 
 def test_a_damaged_model_is_refused(folder, tmp_path):
     shutil.copytree(folder / "model", tmp_path / "model")
-    target = next((tmp_path / "model" / "index").glob("*.safetensors"))
+    target = next((tmp_path / "model" / "member_0" / "index").glob("*.safetensors"))
     target.write_bytes(target.read_bytes()[:-9])
     result = invoke(folder, "--out", tmp_path / "out", "--model", tmp_path / "model")
     assert result.exit_code == 2 and "Traceback" not in result.output
@@ -113,7 +115,7 @@ def test_data_with_other_labels_are_refused(folder, tmp_path):
 
 def test_labels_are_numbered_as_the_model_does(folder):
     """A data set that numbers its labels otherwise, and has one that the model does not know."""
-    model = TextIndex.from_pretrained(folder / "model")
+    model = ELIAS.from_pretrained(folder / "model")
     keys = tiny_vocabulary().keys
     data = Dataset(
         split="test",
@@ -127,19 +129,85 @@ def test_labels_are_numbered_as_the_model_does(folder):
 
 
 def test_the_saved_index_loads_alone_and_answers_alike(folder):
-    model, index = TextIndex.from_pretrained(folder / "model"), SavedIndex(folder / "model")()
-    vectors = model.encode(["matrix inverse solve", "rain and wind"])
+    model, index = ELIAS.from_pretrained(folder / "model"), SavedModel(folder / "model")()
+    (vectors,) = model.encode(["matrix inverse solve", "rain and wind"])
     left, right = model.index.search(vectors, 5), index.search(vectors, 5)
     np.testing.assert_array_equal(left.ids, right.ids)
     np.testing.assert_array_equal(left.scores, right.scores)
 
 
 def test_one_vs_all_is_trained_like_the_index(folder):
-    model = TextIndex.from_pretrained(folder / "model")
-    adapter = _as_trained(parse_baselines("ova")[0], model).create()
+    model = ELIAS.from_pretrained(folder / "model")
+    adapter = as_trained(parse_baselines("ova")[0], model).create()
     assert (adapter.epochs, adapter.batch_size, adapter.seed) == (3, 32, 3)
-    assert _as_trained(parse_baselines("ova")[0], model, epochs=9).create().epochs == 9
-    faster = _as_trained(parse_baselines("ova")[0], model, learning_rate=0.5).create()
+    assert as_trained(parse_baselines("ova")[0], model, epochs=9).create().epochs == 9
+    faster = as_trained(parse_baselines("ova")[0], model, learning_rate=0.5).create()
     assert faster.learning_rate == 0.5
     hnsw = parse_baselines("hnsw")[0]
-    assert _as_trained(hnsw, model) is hnsw
+    assert as_trained(hnsw, model) is hnsw
+
+
+def test_the_whole_model_has_a_row_with_its_own_ranking(folder, tmp_path):
+    result = invoke(folder, "--out", tmp_path, "--baselines", "model,tfidf-knn", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    _, whole, votes = report["rows"]
+    test = tiny_dataset("test", 50, seed=1)
+    model = ELIAS.from_pretrained(folder / "model")
+    assert model.ranker_ is not None
+    ids = model.search(test.texts, 100).ids
+    expected = evaluate(ids, test.labels, propensities=np.ones(test.n_labels))
+    assert whole["P@1"] == pytest.approx(expected["P@1"])
+    assert whole["R@100"] == pytest.approx(expected["R@100"])
+    assert whole["neighbour_recall@100"] is None and whole["disk_bytes"] > 1000
+    assert (whole["build_s"], whole["query_arguments"]) == (8.75, {})
+    assert report["environment"]["encode_ms"] > 0
+    assert votes["error"] is None and votes["P@1"] > 50
+    again = json.loads(
+        invoke(folder, "--out", tmp_path, "--baselines", "model,tfidf-knn", "--json").stdout
+    )
+    assert again["curves"] == report["curves"]  # kept, not measured again
+
+
+def test_another_interpreter_measures_without_torch(folder, tmp_path):
+    """Any environment with numpy, scipy, safetensors and the package will do; here a bare one."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    # Shadows what the other environment need not have.
+    for name in ("torch", "numba", "faiss", "sklearn", "rich", "click", "threadpoolctl"):
+        (bare / f"{name}.py").write_text("raise ImportError('not in this environment')\n")
+    package = "import pickle\nclass Model: pass\n"
+    (bare / "wordy.py").write_text(package)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{bare}" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    result = invoke(
+        folder, "--out", tmp_path / "out", "--baselines", "pecos", "--python", f"pecos={python}",
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    row = json.loads(result.stdout)["rows"][1]
+    assert "libpecos cannot be imported" in row["error"]
+    packages = json.loads(result.stdout)["environment"]["packages"]["pecos"]
+    assert packages["numpy"] == np.__version__ and packages["libpecos"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--python", "pecos"], "NAME=INTERPRETER"),
+        (["--python", "pecos=python"], "which is not measured"),
+        (["--baselines", "exact", "--python", "exact=/no/python"], "cannot be run"),
+        (["--baselines", "tree", "--python", "tree=python3"], "built from the trained model"),
+    ],
+)
+def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
+    result = invoke(folder, "--out", tmp_path / "out", "--max-queries", "10", *arguments)
+    assert result.exit_code in (1, 2) and message in result.output
+
+
+def test_the_help_names_every_method_and_its_options():
+    shown = "".join(CliRunner().invoke(compare, ["--help"]).output.split())  # lines are wrapped
+    for name in known_methods():
+        assert f"{name}:" in shown
+    assert "links,ef_construction" in shown and default_baselines() in shown

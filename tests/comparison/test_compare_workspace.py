@@ -7,10 +7,10 @@ import pytest
 import torch
 from compare_cases import DIM, FakeModel, make_data
 
+from learned_index.comparison.reference import exact_neighbours
 from learned_index.comparison.workspace import (
     Workspace,
     affine_map,
-    exact_neighbours,
     prepare,
 )
 
@@ -20,10 +20,7 @@ def test_the_projection_is_folded_into_the_items(tmp_path, curved):
     """A projection that is not affine is done beforehand."""
     model, data = FakeModel(curved=curved), make_data()
     workspace = Workspace(tmp_path)
-    prepare(
-        workspace, model=model, queries_ND=data.queries_ND, embeddings_ND=data.embeddings_ND,
-        labels_NL=data.labels_NL, with_training_queries=True,
-    )  # fmt: skip
+    prepare(workspace, model, data, with_training_queries=True)
     items = workspace.load("items")
     for name, rows in (("lifted", data.queries_ND), ("train_lifted", data.embeddings_ND)):
         lifted = workspace.load(name)
@@ -44,7 +41,7 @@ def test_an_offset_of_the_projection_goes_into_the_bias(tmp_path):
     model.project = lambda queries: np.asarray(queries) @ (model.matrix + 1) + np.arange(DIM) / 9
     queries = make_data().queries_ND
     workspace = Workspace(tmp_path)
-    prepare(workspace, model=model, queries_ND=queries, embeddings_ND=None, labels_NL=None)
+    prepare(workspace, model, make_data())
     np.testing.assert_allclose(
         workspace.load("lifted") @ workspace.load("items").T,
         model.project(queries) @ model.weights.T + model.bias,
@@ -56,10 +53,7 @@ def test_without_a_projection_the_items_are_the_classifiers(tmp_path):
     model = FakeModel()
     model.matrix[:] = 0
     workspace = Workspace(tmp_path)
-    prepare(
-        workspace, model=model, queries_ND=make_data().queries_ND, embeddings_ND=None,
-        labels_NL=None,
-    )  # fmt: skip
+    prepare(workspace, model, make_data())
     items, dim = workspace.load("items"), model.weights.shape[1]
     np.testing.assert_array_equal(items[:, :dim], model.weights)
     np.testing.assert_array_equal(items[:, dim], model.bias)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from compare_cases import FakeLoader, FakeModel, make_data, quick, spec_of
 
-from learned_index.baselines import ExactSearch, LearnedSearch, parse_baselines
+from learned_index.baselines import parse_baselines
+from learned_index.baselines.exact import ExactSearch
+from learned_index.baselines.searchers import LearnedSearch
 from learned_index.comparison import (
     compare,
     operating_rows,
@@ -18,7 +20,7 @@ from learned_index.comparison import (
     write_comparison,
 )
 from learned_index.comparison.operating import COSTS, Target
-from learned_index.comparison.results import data_digest
+from learned_index.persistence.kept import data_digest
 
 
 def point(method="m", recall=50.0, ms=1.0, qps=1000.0, neighbours=None, error=None, **arguments):
@@ -208,9 +210,9 @@ def test_methods_built_from_the_model_follow_its_digest(tmp_path, monkeypatch):
 def test_digests_see_values_shapes_and_types():
     array = np.arange(6, dtype=np.float32)
     others = [array + 1, array.reshape(2, 3), array.astype(np.float64), array[:5]]
-    digests = [data_digest([other]) for other in (array, *others)]
+    digests = [data_digest(other) for other in (array, *others)]
     assert len(set(digests)) == 5
-    assert data_digest([array, others[0]]) != data_digest([others[0], array])
-    assert data_digest([FakeModel().weights[:, ::2]]) == data_digest(
-        [np.ascontiguousarray(FakeModel().weights[:, ::2])]
+    assert data_digest(array, others[0]) != data_digest(others[0], array)
+    assert data_digest(FakeModel().weights[:, ::2]) == data_digest(
+        np.ascontiguousarray(FakeModel().weights[:, ::2])
     )

@@ -16,7 +16,7 @@ from learned_index.errors import InputError, ModelFormatError, TrainingInterrupt
 from learned_index.index.build.partition import default_n_clusters
 from learned_index.index.hierarchy import DEEP_FROM_CLUSTERS, hierarchy_shape
 from learned_index.index.search import Knobs, search_in_torch
-from learned_index.kernels.routing import max_merge, take_best
+from learned_index.kernels.search.routing import max_merge, take_best
 from learned_index.training.checkpoint import CheckpointOptions
 
 L, D, C, S = 240, 16, 40, 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -17,9 +16,8 @@ from learned_index.engine.building import (
     sketch_rows,
 )
 from learned_index.engine.config import EngineConfig
-from learned_index.kernels import intrinsics
-from learned_index.kernels.engine_filter import edges_to
-from learned_index.kernels.engine_logits import (
+from learned_index.kernels.engine.filter import edges_to
+from learned_index.kernels.engine.logits import (
     FINER,
     chosen_logits,
     group_logits,
@@ -29,69 +27,7 @@ from learned_index.kernels.engine_logits import (
     sketch_logits,
     whole_logits,
 )
-from learned_index.kernels.engine_select import rank_best, select_largest
-from learned_index.kernels.engine_steps import (
-    best_rows,
-    end_walks,
-    walk,
-)
-
-
-@numba.njit
-def _dots(function_rows, query, rows, n):
-    out = np.empty(len(rows), np.int32)
-    for i in range(len(rows)):
-        out[i] = intrinsics.dot_u8_s8(
-            np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
-        )
-    return out
-
-
-@numba.njit
-def _plain_dots(function_rows, query, rows, n):
-    out = np.empty(len(rows), np.int32)
-    for i in range(len(rows)):
-        out[i] = intrinsics.dot_u8_s8_plain(
-            np.uintp(rows.ctypes.data + i * n), np.uintp(query.ctypes.data), n
-        )
-    return out
-
-
-@pytest.mark.parametrize("n", [64, 128, 384, 1024])
-def test_dots_of_codes_are_exact(n):
-    rng = np.random.default_rng(n)
-    rows = rng.integers(0, 256, (50, n)).astype(np.uint8)
-    query = rng.integers(-127, 128, n).astype(np.int8)
-    rows[0], query[:] = 255, np.where(rng.random(n) < 0.9, 127, query)  # the largest sums
-    expected = rows.astype(np.int64) @ query.astype(np.int64)
-    np.testing.assert_array_equal(_dots(0, query, rows, n), expected)
-    np.testing.assert_array_equal(_plain_dots(0, query, rows, n), expected)
-
-
-@numba.njit
-def _four_dots(query, rows, n, plain):
-    out = np.empty(len(rows), np.int32)
-    base, step = np.uintp(rows.ctypes.data), np.uintp(n)
-    q = np.uintp(query.ctypes.data)
-    for i in range(0, len(rows), 4):
-        a = np.uintp(base + np.uintp(i) * step)
-        b, c = np.uintp(a + step), np.uintp(a + np.uintp(2) * step)
-        d = np.uintp(c + step)
-        if plain:
-            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8_plain(a, b, c, d, q, n))
-        else:
-            out[i : i + 4] = np.array(intrinsics.dot4_u8_s8(a, b, c, d, q, n))
-    return out
-
-
-@pytest.mark.parametrize("n", [64, 128, 384])
-def test_four_dots_at_a_time(n):
-    rng = np.random.default_rng(n)
-    rows = rng.integers(0, 256, (40, n)).astype(np.uint8)
-    query = rng.integers(-127, 128, n).astype(np.int8)
-    expected = rows.astype(np.int64) @ query.astype(np.int64)
-    for plain in (False, True):
-        np.testing.assert_array_equal(_four_dots(query, rows, n, plain), expected)
+from learned_index.kernels.engine.steps import end_walks, walk
 
 
 @pytest.mark.parametrize("n", [1, 4, 7, 30])
@@ -185,61 +121,6 @@ def test_logits_of_whole_vectors_are_those_of_the_float_query(n, dim):
     np.testing.assert_allclose(out, exact[labels], atol=3e-3)  # one code: 0.2
 
 
-@numba.njit
-def _eight_dots(queries, rows, n, plain, out):
-    step = np.uintp(n)
-    a = np.uintp(rows.ctypes.data)
-    b, c = np.uintp(a + step), np.uintp(a + np.uintp(2) * step)
-    d = np.uintp(c + step)
-    first = np.uintp(queries.ctypes.data)
-    second = np.uintp(first + step)
-    if plain:
-        out[:] = np.array(intrinsics.dot4x2_u8_s8_plain(a, b, c, d, first, second, n))
-    else:
-        out[:] = np.array(intrinsics.dot4x2_u8_s8(a, b, c, d, first, second, n))
-
-
-@pytest.mark.parametrize("n", [64, 128, 384])
-@pytest.mark.parametrize("plain", [False, True])
-def test_eight_dots_at_a_time(n, plain):
-    rng = np.random.default_rng(n)
-    rows = rng.integers(0, 256, (4, n)).astype(np.uint8)
-    queries = rng.integers(-127, 128, (2, n)).astype(np.int8)
-    expected = queries.astype(np.int64) @ rows.astype(np.int64).T
-    out = np.empty(8, np.int64)
-    _eight_dots(queries, rows, n, plain, out)
-    np.testing.assert_array_equal(out, expected.ravel())
-
-
-@numba.njit
-def _exp_all(x):
-    out = np.empty_like(x)
-    for i in range(len(x)):
-        out[i] = intrinsics.fast_exp(x[i])
-    return out
-
-
-def test_exp_is_accurate_where_it_counts():
-    x = np.linspace(-86, 87, 20001).astype(np.float32)
-    np.testing.assert_allclose(_exp_all(x), np.exp(x.astype(np.float64)), rtol=4e-7)
-    assert _exp_all(np.array([-1e4, -np.inf], np.float32)).max() < 1e-37
-
-
-@numba.njit
-def _halves(bits):
-    out = np.empty(len(bits), np.float32)
-    for i in range(len(bits)):
-        out[i] = intrinsics.half_to_float(bits[i])
-    return out
-
-
-def test_half_floats_are_read_exactly():
-    bits = np.arange(1 << 16, dtype=np.uint16)
-    expected = bits.view(np.float16).astype(np.float32)
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(_halves(bits[finite]), expected[finite])
-
-
 def test_quantised_rows_of_rounded_scales_are_within_half_a_step():
     rows = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
     rows *= np.logspace(-9, 9, 30, dtype=np.float32)[:, None]
@@ -273,50 +154,6 @@ def test_sketch_rows_hold_codes_scales_and_bias():
     np.testing.assert_allclose(decoded, coordinates, atol=0.02)
     np.testing.assert_array_equal(rest, [whole_scales, biases])
     assert [default_sketch_dim(dim) for dim in (20, 384, 512, 768)] == [20, 56, 56, 120]
-
-
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 9), (40, 7), (1000, 100), (1500, 1499), (64, 64)])
-def test_selection(n, k, ties):
-    rng = np.random.default_rng(n + k)
-    values = rng.random(n + 3).astype(np.float32)
-    if ties:
-        values = np.round(values, 1)
-        values[values < 0.3] = 0
-    chosen = np.full(min(n, k) + 2, -7, np.int32)
-    kept = select_largest(values, n, k, chosen)
-    assert kept == min(n, k)
-    order = sorted(range(n), key=lambda i: (-values[i], i))[:k]
-    assert chosen[:kept].tolist() == sorted(order)
-    assert chosen[-1] == -7  # nothing is written beyond
-
-
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(("n", "k"), [(1, 3), (30, 30), (200, 100), (90, 200), (1400, 1200)])
-def test_ranking(n, k, ties):
-    rng = np.random.default_rng(n * k)
-    values = rng.random(n).astype(np.float32)
-    if ties:
-        values = np.round(values, 1)
-    ids = rng.permutation(5 * n)[:n].astype(np.int32)
-    best = sorted(zip(-values, ids, strict=True))[:k]
-    out_ids, out_scores = np.full(k, -9, np.int64), np.zeros(k, np.float32)
-    scratch = np.empty(n + 1, np.int32)
-    rank_best(values.copy(), ids.copy(), n, out_ids, out_scores, scratch, scratch.copy())
-    assert out_ids[: len(best)].tolist() == [label for _, label in best]
-    assert out_scores[: len(best)].tolist() == [-score for score, _ in best]
-    assert (out_ids[len(best) :] == -9).all()
-
-
-@pytest.mark.parametrize("width", [1, 5, 64, 65, 300])
-def test_beam_is_the_best_rows_in_order(width):
-    scores = np.round(np.random.default_rng(width).random(200), 2).astype(np.float32)
-    beam, beam_scores = np.empty(300, np.int32), np.empty(300, np.float32)
-    n = best_rows(scores, 200, width, beam, beam_scores)
-    order = sorted(range(200), key=lambda c: (-scores[c], c))[:width]
-    assert n == min(width, 200)
-    assert beam[:n].tolist() == order
-    np.testing.assert_array_equal(beam_scores[:n], scores[order])
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5, 0.3])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_index.kernels.loss import fused_losses
-from learned_index.training.losses import classification_loss, shortlist_loss
+from learned_index.kernels.losses import both_losses, classification_loss, shortlist_loss
 
 
 def case(B=4, K=6, seed=0):
@@ -62,7 +61,7 @@ def test_shortlist_loss_sums_over_the_positives():
     assert torch.autograd.gradcheck(lambda a: shortlist_loss(a, positive), y_hat.requires_grad_())
 
 
-def test_fused_losses_equal_the_plain_ones_with_gradients():
+def test_both_losses_equal_the_plain_ones_with_gradients():
     g = torch.Generator().manual_seed(3)
     z = (4 * torch.randn(5, 8, generator=g)).requires_grad_()
     y_hat = torch.rand(5, 8, generator=g)
@@ -71,8 +70,9 @@ def test_fused_losses_equal_the_plain_ones_with_gradients():
     n_positives, n_valid = torch.tensor([2, 1, 0, 3, 8]), torch.tensor([8, 5, 4, 3, 8])
     column = torch.arange(8)[None, :]
     positive, valid = column < n_positives[:, None], column < n_valid[:, None]
-    fused = fused_losses(z, y_hat, n_positives, n_valid)
+    fused = both_losses(z, y_hat, n_positives, n_valid)
     plain = (classification_loss(z, y_hat, positive, valid), shortlist_loss(y_hat, positive))
+    assert both_losses(z, y_hat, n_positives, n_valid, implementation="torch") == plain
     for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.05)):
         got, want = (
             sum(w * part for w, part in zip(weights, parts, strict=True))
@@ -85,3 +85,20 @@ def test_fused_losses_equal_the_plain_ones_with_gradients():
             strict=True,
         ):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_second_pass_back_through_the_losses_gives_the_same_gradients():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 40, generator=generator).requires_grad_()
+    y = torch.rand(5, 40, generator=generator).requires_grad_()
+    n_positives, n_valid = torch.tensor([0, 2, 3, 1, 40]), torch.tensor([40, 30, 3, 1, 40])
+    both = both_losses(z, y, n_positives, n_valid)
+    loss = 0.7 * both[0] + 0.3 * both[1]
+    first = [g.clone() for g in torch.autograd.grad(loss, (z, y), retain_graph=True)]
+    second = torch.autograd.grad(loss, (z, y))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    k = torch.arange(40)[None, :]
+    positive, valid = k < n_positives[:, None], k < n_valid[:, None]
+    plain = 0.7 * classification_loss(z, y, positive, valid) + 0.3 * shortlist_loss(y, positive)
+    for got, want in zip(first, torch.autograd.grad(plain, (z, y)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)

@@ -22,7 +22,9 @@ from training_cases import (
 from learned_index import LearnedGraphIndex, TrainingConfig
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.graph import ClusterLabelGraph
-from learned_index.kernels import RowAdamW, RowGradients, score_labels
+from learned_index.kernels import edges
+from learned_index.kernels.classify import score_labels
+from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.training.optimisers import LabelClassifiers, Optimisers, encoder_groups
 from learned_index.training.selection import BestEpoch
 
@@ -89,7 +91,8 @@ def test_row_steps_leave_other_rows_and_their_moments_alone():
 
 
 @pytest.mark.parametrize("implementation", ["numba", "torch"])
-def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation):
+def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation, monkeypatch):
+    monkeypatch.setattr("learned_index.kernels.classify.plain.BLOCK", 7)  # of 20 labels
     generator = torch.Generator().manual_seed(0)
     w, b = (t.requires_grad_() for t in start())
     collected = RowGradients(20, 5)
@@ -101,11 +104,11 @@ def test_collected_gradients_are_the_sums_of_the_ordinary_ones(implementation):
         ids[0, 5] = -1
         touched |= set(ids.flatten().tolist()) - {-1}
         upstream = torch.randn(4, 6, generator=generator) * (ids >= 0)
-        plain = score_labels(x, w, b, ids, implementation=implementation, block=7)
+        plain = score_labels(x, w, b, ids, implementation=implementation)
         gx, *gradients = torch.autograd.grad(plain, (x, w, b), upstream)
         for total, gradient in zip(sums, gradients, strict=True):
             total += gradient
-        z = score_labels(x, w, b, ids, optimiser=collected, implementation=implementation, block=7)
+        z = score_labels(x, w, b, ids, optimiser=collected, implementation=implementation)
         assert torch.equal(z, plain)
         assert torch.equal(torch.autograd.grad(z, (x,), upstream)[0], gx)
     rows, gw, gb = collected.take()
@@ -276,7 +279,8 @@ def test_strongest_cluster_in_torch_equals_the_compiled_one():
     labels[2, 5:] = -1
     weights = torch.from_numpy(rng.integers(1, 4, size=(6, 8)).astype(np.float32))  # many ties
     graph = ClusterLabelGraph(torch.from_numpy(labels), 31)
-    assert torch.equal(graph._strongest_torch(weights), graph.strongest_cluster(weights))
+    plain = edges.plain.strongest_clusters(graph.edge_labels_CM, weights, graph.n_labels)
+    assert torch.equal(plain, graph.strongest_cluster(weights))
 
 
 def test_best_epoch_keeps_and_restores():

@@ -29,6 +29,7 @@ from learned_index.data.folder import DataFolder, open_dataset, write_dataset
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.inputs.labels import labels_from_lists
+from learned_index.persistence.digest import digest as content_digest
 from learned_index.system.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def build_api_docs(
         "distributions": {p: DISTRIBUTIONS.get(p, p) for p in versions},
     }
     if out is None:
-        digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
+        digest = content_digest(source)[:12]
         directory = cache_directory(cache)
         if directory is None:
             raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
-from learned_index.kernels.dense import rows_dot
+from learned_index.kernels.machine.dense import rows_dot
 from learned_index.types import Float32Array, Int64Array
 
 Block: TypeAlias = Any

@@ -1,0 +1,178 @@
+"""What a comparison takes and what it makes: data, settings, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
+from learned_index.comparison.operating import NEIGHBOUR_RECALL
+from learned_index.config import Config, parameter
+from learned_index.errors import InputError
+from learned_index.metrics import metric_names
+from learned_index.types import DenseMatrix
+
+MEASUREMENTS = (
+    *metric_names(),
+    NEIGHBOUR_RECALL,
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "latency_ms_p99",
+    "latency_spread",
+    "qps",
+    "qps_spread",
+    "build_s",
+    "peak_rss_mb",
+    "disk_bytes",
+)
+"""Keys of a row that hold numbers; null where not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonData:
+    """What is searched, and what is right.
+
+    Attributes:
+        queries_ND: Test vectors, N x D.
+        truth_NL: Labels of the test points, CSR; may have more columns than the index has labels
+            (labels that it never saw: misses that nothing can find).
+        propensities: As many as ``truth_NL`` has columns, from the training labels.
+        embeddings_ND: Training vectors, for the methods that learn from points; None without.
+        labels_NL: Labels of the training points, columns as in ``truth_NL``.
+        features_NF: Sparse features of the training points, for the whole systems that learn from
+            them; None without.
+        query_features_NF: Those of the test points, with the same columns.
+        model_queries: The test points as the whole model takes them; None without.
+    """
+
+    queries_ND: DenseMatrix
+    truth_NL: sp.csr_matrix
+    propensities: npt.ArrayLike
+    embeddings_ND: DenseMatrix | None = None
+    labels_NL: sp.csr_matrix | None = None
+    features_NF: sp.csr_matrix | None = None
+    query_features_NF: sp.csr_matrix | None = None
+    model_queries: ModelQueries | None = None
+
+    def check(self, specs: Sequence[MethodSpec]) -> None:
+        """Check that the parts fit, and that what the methods learn from is there.
+
+        Raises:
+            InputError: They do not, it is not, or the test vectors hold NaN.
+        """
+        n_queries, n_rows = len(self.queries_ND), self.truth_NL.shape[0]
+        if n_queries == 0 or n_queries != n_rows:
+            raise InputError(
+                f"got {n_queries} test vectors and {n_rows} rows of labels; expected as many, and "
+                "at least one"
+            )
+        if not np.isfinite(np.asarray(self.queries_ND, dtype=np.float64).sum()):
+            raise InputError("the test vectors hold NaN or infinity; mend or drop such rows")
+        for kinds, parts, text in (
+            (
+                WITH_TRAINING_VECTORS,
+                (self.embeddings_ND, self.labels_NL),
+                "learn from training vectors and labels; give both",
+            ),
+            (
+                ("points",),
+                (self.features_NF, self.query_features_NF, self.labels_NL),
+                "learn from sparse features and labels; give features_NF, query_features_NF and "
+                "labels_NL",
+            ),
+            (("model",), (self.model_queries,), "asks a whole model; give model_queries"),
+        ):
+            needs = [spec.name for spec in specs if spec.inputs in kinds]
+            if needs and any(part is None for part in parts):
+                raise InputError(f"{', '.join(needs)} {text}")
+        self._check_sizes(n_queries)
+
+    def _check_sizes(self, n_queries: int) -> None:
+        for what, rows in (
+            ("training vectors", self.embeddings_ND),
+            ("rows of training features", self.features_NF),
+        ):
+            if rows is not None and self.labels_NL is not None:
+                n_points = np.shape(rows)[0]
+                if n_points != self.labels_NL.shape[0]:
+                    raise InputError(
+                        f"got {n_points} {what} and {self.labels_NL.shape[0]} rows of labels"
+                    )
+        if self.features_NF is not None and self.query_features_NF is not None:
+            found = self.query_features_NF.shape
+            expected = n_queries, self.features_NF.shape[1]
+            if found != expected:
+                raise InputError(
+                    f"the test points' features are {found}, expected {expected}: a row for each "
+                    "test vector, the columns of the training points"
+                )
+        if self.model_queries is not None and self.model_queries.shape[0] != n_queries:
+            raise InputError(
+                f"the whole model has {self.model_queries.shape[0]} queries, the others "
+                f"{n_queries}; expected as many"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings(Config):
+    """How to measure.
+
+    The best R@100 of a run, of which ``target_recall`` is a share, is that of the methods that
+    search the model's label classifiers. Medians of the repetitions are reported, and the spread:
+    the largest less the smallest over the median. With ``isolation="process"`` each method is
+    measured in its own process, so that memory is the method's.
+
+    Raises:
+        InputError: A value of another type or out of range.
+    """
+
+    target_recall: float = parameter(
+        0.99, "share of the best R@100 that a shown setting reaches", low=0.0, high=1.0
+    )
+    threads: int | None = parameter(None, "for building and batches; all. Single queries: one")
+    batch_size: int = parameter(256, "queries per batch")
+    latency_queries: int = parameter(200, "single queries timed in each repetition, at least")
+    repeats: int = parameter(3, "repetitions of every timing")
+    # Batches are timed for at least a third of it and hardly more than twice.
+    timing_s: float = parameter(1.0, "seconds of single queries in each repetition", low=0.0)
+    label_slack: float = parameter(
+        0.5, "points of R@100 below exact scoring that the operating table allows", low=0.0
+    )
+    isolation: Literal["process", "none"] = parameter("process", "where methods are measured")
+    seed: int = parameter(0, "of the order of the single queries", low=0)
+
+
+NEIGHBOUR_TARGETS = (90.0, 95.0, 99.0)
+"""Recalls of the exact 100 best, in percent, that the operating table tells the price of."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured; JSON-able.
+
+    Attributes:
+        rows: One dictionary for each method: ``method``, every key of :data:`MEASUREMENTS` (null
+            where not known), ``query_arguments``, ``reached_target``, ``error`` (null or text).
+        curves: One dictionary for each method and setting, in the order of the sweep.
+        pareto: The points of the curves that no other of the method is better than, see
+            :func:`~learned_index.comparison.operating.pareto_rows`.
+        operating: The cheapest point of each method for each target, see
+            :func:`~learned_index.comparison.operating.operating_rows`.
+        environment: Machine, packages, sizes, and how it was measured.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    pareto: list[dict[str, Any]] = field(default_factory=list)
+    operating: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the methods that could not be measured."""
+        return [row["method"] for row in self.rows if row["error"] is not None]

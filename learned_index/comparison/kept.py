@@ -1,0 +1,146 @@
+"""Which finished measurements of an earlier run still hold."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learned_index.comparison.elsewhere import versions_of
+from learned_index.comparison.method import (
+    FROM_THE_MODEL,
+    WITH_TRAINING_VECTORS,
+    Inputs,
+    MethodSpec,
+    ModelLoader,
+)
+from learned_index.comparison.reference import Reference
+from learned_index.comparison.workspace import Workspace
+from learned_index.errors import InputError
+from learned_index.persistence.digest import bytes_digest, data_digest, digest
+from learned_index.persistence.kept import KeptResults
+from learned_index.system.environment import versions
+
+CONDITIONS = (
+    *("cpu", "cpus", "platform", "k", "threads", "batch_size", "latency_queries"),
+    *("repeats", "timing_s", "isolation", "seed"),
+)
+"""Parts of the environment under which a measurement of an earlier run still holds."""
+MODEL_SOURCES = ("index", "engine", "kernels", "elias", "ranking")
+"""Parts of the package whose code the measurements of what was trained depend on."""
+
+
+class KeptMethods:
+    """The measurements of each finished method, used again under the same conditions.
+
+    Args:
+        folder: Where they lie; None keeps nothing.
+        workspace: Holds the training data.
+        reference: Holds items, queries and truth.
+        environment: Of this run.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        workspace: Workspace,
+        reference: Reference,
+        environment: Mapping[str, Any],
+    ) -> None:
+        self._store = KeptResults(folder)
+        self._keeps = folder is not None
+        self._versions: dict[str, str] = environment["versions"]
+        self._conditions = {name: environment[name] for name in CONDITIONS}
+        self._digests: dict[str, str | None] = {}
+        self._data, self._training = "", {}
+        if self._keeps:
+            truth_NL = reference.truth_NL
+            self._data = data_digest(
+                reference.items_LE,
+                reference.queries_NE,
+                truth_NL.indptr,
+                truth_NL.indices,
+                np.asarray(reference.propensities),
+            )
+            self._training = training_digests(workspace)
+
+    def find(self, spec: MethodSpec, loader: ModelLoader) -> list[dict[str, Any]] | None:
+        """Return the points of an earlier run under the same conditions; None if there are none."""
+        key = self._key(spec, loader)
+        points = None if key is None else self._store.find(spec.name, key)
+        return points if isinstance(points, list) else None
+
+    def keep(
+        self, spec: MethodSpec, loader: ModelLoader, points: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Keep the points of a method unless it failed."""
+        key = self._key(spec, loader)
+        if key is not None and points[0]["error"] is None:
+            self._store.keep(spec.name, key, list(points))
+
+    def _key(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
+        if not self._keeps:
+            return None
+        if spec.name not in self._digests:
+            self._digests[spec.name] = self._digest(spec, loader)
+        return self._digests[spec.name]
+
+    def _digest(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
+        """Return a digest of all that a method's measurements depend on.
+
+        That is the method with its build arguments, the code of its adapter, the data, the
+        conditions, the packages and, for methods built from the model, the model and its code.
+        None for a method built from a model that cannot tell its digest, or by an interpreter
+        that does not run.
+        """
+        parts: list[Any] = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
+        parts += [self._data, self._training.get(spec.inputs, ""), self._conditions]
+        try:
+            parts.append(self._versions if spec.python is None else {})
+            parts.append(package_versions(spec))
+        except InputError:
+            return None
+        sources = [inspect.getsourcefile(spec.adapter)]
+        if spec.inputs in FROM_THE_MODEL:
+            told = getattr(loader, "digest", None)
+            if told is None:
+                return None
+            parts.append(told())
+            package = Path(__file__).parents[1]
+            sources += sorted(
+                str(path) for name in MODEL_SOURCES for path in (package / name).rglob("*.py")
+            )
+        code = bytes_digest(Path(source).read_bytes() for source in sources if source is not None)
+        return digest([parts, code])
+
+
+def package_versions(spec: MethodSpec) -> dict[str, str | None]:
+    """Return the versions of what a method needs beside this package, where it is measured.
+
+    Raises:
+        InputError: Its interpreter cannot be run.
+    """
+    package = spec.adapter.about.package
+    if spec.python is not None:
+        return versions_of(spec.python, ["numpy", "scipy", *([package] if package else [])])
+    return {package: versions([package]).get(package)} if package else {}
+
+
+def training_digests(workspace: Workspace) -> dict[Inputs, str]:
+    """Return a digest of what each kind of method learns from, queries of its own included."""
+    digests: dict[Inputs, str] = {}
+    if workspace.has("train_embeddings"):
+        vectors = data_digest(
+            workspace.load("train_embeddings"), workspace.load_sparse("train_labels")
+        )
+        digests.update(dict.fromkeys(WITH_TRAINING_VECTORS, vectors))
+    if workspace.has("train_features"):
+        names = ("train_features", "query_features", "train_labels")
+        digests["points"] = data_digest(*(workspace.load_sparse(name) for name in names))
+    if workspace.has("model_vectors0"):
+        queries = workspace.load_model_queries()
+        digests["model"] = data_digest(queries.points, *queries.vectors, queries.features)
+    return digests

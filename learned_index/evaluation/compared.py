@@ -1,0 +1,192 @@
+"""A saved model and a data folder as the comparison wants them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learned_index.comparison.data import ComparisonData
+from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
+from learned_index.data.dataset import Dataset, SplitName
+from learned_index.data.folder import DataFolder
+from learned_index.data.naming import renumbered
+from learned_index.elias.model import ELIAS
+from learned_index.elias.points import take
+from learned_index.elias.saving import index_directory
+from learned_index.errors import InputError
+from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.points import n_rows
+from learned_index.metrics import propensities_from_counts
+from learned_index.persistence import MANIFEST_NAME
+from learned_index.types import Encoder
+
+SAMPLE = 256
+"""Points that are encoded to learn what encoding costs."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Loads a saved model, in any process: its (first) index alone, or all of it.
+
+    The files were verified when the model was loaded to make the data.
+
+    Attributes:
+        directory: The model's directory.
+    """
+
+    directory: Path
+
+    def __call__(self) -> LearnedGraphIndex:
+        """Load the index, without the encoder."""
+        return LearnedGraphIndex.from_pretrained(index_directory(self.directory), verify=False)
+
+    def whole(self) -> ELIAS:
+        """Load the model."""
+        return ELIAS.from_pretrained(self.directory, verify=False)
+
+    def digest(self) -> str:
+        """Return the manifests, which hold the checksums of the files."""
+        folders = (self.directory, index_directory(self.directory))
+        return "".join((path / MANIFEST_NAME).read_text(encoding="utf-8") for path in folders)
+
+
+def comparison_data(
+    model: ELIAS,
+    folder: DataFolder,
+    split: SplitName,
+    specs: Sequence[MethodSpec],
+    *,
+    encode: Callable[[Encoder, Dataset], Any],
+    word_features: Callable[[Any, Any], tuple[Any, Any]],
+    max_queries: int | None = None,
+) -> ComparisonData:
+    """Encode what the methods need and number all labels as the model does, unknown ones behind.
+
+    Args:
+        model: The trained model.
+        folder: The data.
+        split: Part of the data that asks the queries.
+        specs: The methods.
+        encode: Makes the vectors of a split.
+        word_features: Makes the sparse features of training and test points, for whole systems.
+        max_queries: Queries at most, drawn at random with a fixed seed; None: all.
+
+    Raises:
+        InputError: The split has no points, or shares no label with the model.
+    """
+    test = folder.read(split)
+    if test.n_points == 0:
+        raise InputError(f"the {split} split has no points; nothing can be measured")
+    rows = np.arange(test.n_points)
+    if max_queries is not None and max_queries < test.n_points:
+        rows = np.sort(np.random.default_rng(0).permutation(test.n_points)[:max_queries])
+    kinds = {spec.inputs for spec in specs}
+    vectors = tuple(
+        np.asarray(encode(encoder, test)[rows], dtype=np.float32)
+        # The index that all others are compared with is the first member's.
+        for encoder in (model.encoders if "model" in kinds else model.encoders[:1])
+    )
+    truth = renumbered(model.vocabulary, test)
+    embeddings = labels = features = query_features = None
+    if kinds & {"points", *WITH_TRAINING_VECTORS}:
+        train = folder.read("train")
+        labels = renumbered(model.vocabulary, train)
+        if kinds & set(WITH_TRAINING_VECTORS):
+            embeddings = encode(model.encoder, train)
+        if "points" in kinds:
+            features, all_queries = word_features(train.points, test.points)
+            query_features = all_queries[rows]
+    counts = np.zeros(truth.shape[1], dtype=np.int64)
+    if model.label_counts is not None:
+        counts[: len(model.label_counts)] = model.label_counts
+    return ComparisonData(
+        queries_ND=vectors[0],
+        truth_NL=truth[rows],
+        propensities=propensities_from_counts(counts, n_points=max(model.n_points, 1)),
+        embeddings_ND=embeddings,
+        labels_NL=labels,
+        features_NF=features,
+        query_features_NF=query_features,
+        model_queries=_model_queries(model, test, rows, vectors) if "model" in kinds else None,
+    )
+
+
+def _model_queries(
+    model: ELIAS, test: Dataset, rows: Any, vectors: tuple[Any, ...]
+) -> ModelQueries:
+    points = take(test.points, rows)
+    ranked = model.ranker_ is not None and model.features is not None
+    return ModelQueries(points, vectors, model.features.encode(points) if ranked else None)  # type: ignore
+
+
+def encoding_ms(model: ELIAS, points: Any) -> float | None:
+    """Return the milliseconds a point for vectors and sparse features, in one batch of a sample.
+
+    Args:
+        model: The trained model.
+        points: Texts, or rows of sparse features.
+
+    Returns:
+        None where the model cannot encode: it has stored vectors.
+    """
+    sample = take(points, np.arange(min(SAMPLE, n_rows(points))))
+    try:
+        model.encode(take(sample, np.arange(min(8, n_rows(sample)))))  # loads what it needs
+        start = time.perf_counter()
+        model.encode(sample)
+        if model.ranker_ is not None and model.features is not None:
+            model.features.encode(sample)
+    except InputError:
+        return None
+    return 1e3 * (time.perf_counter() - start) / max(n_rows(sample), 1)
+
+
+def as_trained(
+    spec: MethodSpec,
+    model: ELIAS,
+    *,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+) -> MethodSpec:
+    """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index."""
+    if spec.method != "ova":
+        return spec
+    index = model.trained_members()[0]
+    training = index.training_config
+    if learning_rate is not None:
+        spec = spec.with_options(learning_rate=learning_rate)
+    return spec.with_options(
+        epochs=epochs or max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
+        batch_size=training.batch_size,
+        warmup=training.warmup_fraction,
+        weight_decay=training.weight_decay,
+        projection=index.config.projection,
+        seed=training.seed,
+    )
+
+
+def training_costs(report: Path) -> dict[str, Any]:
+    """Return what the report beside a model tells: seconds by step, of all, and peak memory.
+
+    Returns:
+        ``learned`` and ``model``: seconds, None where the report does not tell; ``step_seconds``
+        and ``peak_rss_mb``. All None or empty without a report.
+    """
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))
+        steps = {str(name): float(value) for name, value in told.get("step_seconds", {}).items()}
+        index = told.get("train_seconds")
+        return {
+            "learned": None if index is None else float(index),
+            "model": sum(steps.values()) if steps else None,
+            "step_seconds": steps,
+            "peak_rss_mb": told.get("peak_rss_mb"),
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {"learned": None, "model": None, "step_seconds": {}, "peak_rss_mb": None}

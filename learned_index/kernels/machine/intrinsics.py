@@ -1,0 +1,93 @@
+"""Machine instructions that Numba has no name for: addresses, prefetch, half floats, bits.
+
+The search kernels read arrays through their addresses: a call then takes a handful of numbers
+instead of twenty array objects, whose unboxing alone costs as much as the routing of a query.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def _pointer_to(element: Any) -> Any:
+    """An intrinsic that turns an address (uintp) into a typed pointer, for ``numba.carray``."""
+
+    @intrinsic
+    def convert(_: Any, address: Any) -> Any:
+        signature = types.CPointer(element)(types.uintp)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return signature, generate
+
+    return convert
+
+
+as_uint8 = _pointer_to(types.uint8)
+as_int8 = _pointer_to(types.int8)
+as_uint16 = _pointer_to(types.uint16)
+as_int32 = _pointer_to(types.int32)
+as_int64 = _pointer_to(types.int64)
+as_uint64 = _pointer_to(types.uint64)
+as_float32 = _pointer_to(types.float32)
+
+
+@intrinsic
+def prefetch(_: Any, address: Any) -> Any:
+    """Ask for the cache line at an address; does nothing else, also for a bad address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        i32, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+        )
+        flags = [ir.Constant(i32, value) for value in (0, 3, 1)]  # read, keep, data
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), *flags])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), generate
+
+
+@intrinsic
+def half_to_float(_: Any, bits: Any) -> Any:
+    """float32 of the float16 whose bits are given as uint16."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def float_of_bits(_: Any, bits: Any) -> Any:
+    """float32 whose bits are given as int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def trailing_zeros(_: Any, value: Any) -> Any:
+    """How many bits of a uint64 that is not 0 stand below its lowest 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def bits_of_float(_: Any, value: Any) -> Any:
+    """int32 whose bits are those of a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate

@@ -1,0 +1,198 @@
+"""Linear classifiers of many labels by dual coordinate descent, and their margins (Numba).
+
+For one label with points i, targets y_i = ±1 and features x_i = [sparse_i, dense_i, 1]::
+
+    min_w  1/2 |w|^2 + sum_i C_i max(0, 1 - y_i w.x_i)^2
+
+(L2-regularised squared hinge, the problem of LIBLINEAR's solver 1, with a regularised bias). The
+dual has one variable per point, a_i >= 0, and w = sum_i a_i y_i x_i; coordinates are visited in a
+random order and those that stay at 0 are set aside (Hsieh et al., "A Dual Coordinate Descent
+Method for Large-scale Linear SVM", ICML 2008, algorithms 1 and 3).
+
+Legend: n points of a label, V sparse features, D dense ones.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from learned_index.kernels.machine.dense import dot
+from learned_index.kernels.machine.flags import FAST
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def _add(w, x, factor):
+    for d in range(w.shape[0]):
+        w[d] += factor * x[d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def _margin(w_V, w_D, bias, indices, values, x_D):
+    total = bias
+    for t in range(indices.shape[0]):
+        total += w_V[indices[t]] * values[t]
+    return total + dot(w_D, x_D)
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_random(state):
+    """Xorshift64; the state must not be 0."""
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    return state
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _solve(
+    points, positive, indptr, indices, values, dense_ND, norms_N, costs, max_iterations,
+    tolerance, state, w_V, w_D, alpha, order,
+):  # fmt: skip
+    """Solve one label's problem into (w_V, w_D), which start at 0; returns the bias.
+
+    ``costs`` is (C of negatives, C of positives).
+    """
+    n = points.shape[0]
+    for s in range(n):
+        alpha[s] = np.float32(0.0)
+        order[s] = s
+    bias = np.float32(0.0)
+    active = n
+    set_aside = np.float32(np.inf)
+    for _ in range(max_iterations):
+        highest, lowest = np.float32(-np.inf), np.float32(np.inf)
+        for s in range(active):
+            state = _next_random(state)
+            other = s + np.int64(state % np.uint64(active - s))
+            order[s], order[other] = order[other], order[s]
+        s = 0
+        while s < active:
+            j = order[s]
+            i = points[j]
+            y = np.float32(1.0) if positive[j] else np.float32(-1.0)
+            diagonal = np.float32(0.5) / costs[1 if positive[j] else 0]
+            a, b = indptr[i], indptr[i + 1]
+            margin = _margin(w_V, w_D, bias, indices[a:b], values[a:b], dense_ND[i])
+            gradient = y * margin - np.float32(1.0) + alpha[j] * diagonal
+            projected = gradient
+            if alpha[j] == np.float32(0.0):
+                if gradient > set_aside:
+                    active -= 1
+                    order[s], order[active] = order[active], order[s]
+                    continue
+                if gradient > np.float32(0.0):
+                    projected = np.float32(0.0)
+            highest = max(highest, projected)
+            lowest = min(lowest, projected)
+            if projected != np.float32(0.0):
+                new = max(alpha[j] - gradient / (norms_N[i] + diagonal), np.float32(0.0))
+                factor = (new - alpha[j]) * y
+                alpha[j] = new
+                for t in range(a, b):
+                    w_V[indices[t]] += factor * values[t]
+                _add(w_D, dense_ND[i], factor)
+                bias += factor
+            s += 1
+        if highest - lowest <= tolerance:
+            if active == n:
+                break
+            # The kept coordinates are done: look once more at those that were set aside.
+            active = n
+            set_aside = np.float32(np.inf)
+            continue
+        set_aside = highest if highest > np.float32(0.0) else np.float32(np.inf)
+    return bias
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def train_labels(
+    start, stop, label_indptr, label_points, label_positive, indptr, indices, values, dense_ND,
+    norms_N, costs, max_iterations, tolerance, seed, threshold, n_features,
+    weight_LD, bias_L, counts_L,
+):  # fmt: skip
+    """Train labels start..stop; returns their kept sparse weights (features, values), in order.
+
+    ``weight_LD``, ``bias_L`` and ``counts_L`` (kept sparse weights of each label) are written.
+    """
+    longest = 0
+    for label in range(start, stop):
+        longest = max(longest, label_indptr[label + 1] - label_indptr[label])
+    alpha = np.empty(longest, np.float32)
+    order = np.empty(longest, np.int64)
+    w_V = np.zeros(n_features, np.float32)
+    seen_V = np.full(n_features, -1, np.int64)
+    touched = np.empty(n_features, np.int32)
+    out_features = np.empty(1024, np.int32)
+    out_values = np.empty(1024, np.float32)
+    used = 0
+    for label in range(start, stop):
+        first, last = label_indptr[label], label_indptr[label + 1]
+        points = label_points[first:last]
+        if points.shape[0] == 0:
+            bias_L[label] = np.float32(-1.0)
+            counts_L[label] = 0
+            continue
+        state = np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(
+            (label + 1) * 0x2545F491
+        )
+        if state == np.uint64(0):
+            state = np.uint64(1)
+        bias_L[label] = _solve(
+            points, label_positive[first:last], indptr, indices, values, dense_ND, norms_N,
+            costs, max_iterations, tolerance, state, w_V, weight_LD[label], alpha, order,
+        )  # fmt: skip
+        n_touched = 0
+        for i in points:
+            for t in range(indptr[i], indptr[i + 1]):
+                feature = indices[t]
+                if seen_V[feature] != label:
+                    seen_V[feature] = label
+                    touched[n_touched] = feature
+                    n_touched += 1
+        if used + n_touched > out_features.shape[0]:
+            size = max(2 * out_features.shape[0], used + n_touched)
+            grown_features = np.empty(size, np.int32)
+            grown_values = np.empty(size, np.float32)
+            grown_features[:used] = out_features[:used]
+            grown_values[:used] = out_values[:used]
+            out_features, out_values = grown_features, grown_values
+        before = used
+        mine = np.sort(touched[:n_touched])
+        for feature in mine:
+            weight = w_V[feature]
+            w_V[feature] = np.float32(0.0)
+            if abs(weight) >= threshold and weight != np.float32(0.0):
+                out_features[used] = feature
+                out_values[used] = weight
+                used += 1
+        counts_L[label] = used - before
+    return out_features[:used].copy(), out_values[:used].copy()
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def score_rows(
+    start, stop, indptr, indices, values, dense_BD, ids_BK,
+    label_indptr, label_features, label_values, weight_LD, bias_L, n_features, out_BK,
+):  # fmt: skip
+    """Margins of the labels in ``ids_BK`` (0 at pads) for rows start..stop.
+
+    Costs the weights of the shortlisted labels only: the row is spread over a scratch of V.
+    """
+    x_V = np.zeros(n_features, np.float32)
+    for row in range(start, stop):
+        a, b = indptr[row], indptr[row + 1]
+        for t in range(a, b):
+            x_V[indices[t]] = values[t]
+        for k in range(ids_BK.shape[1]):
+            label = ids_BK[row, k]
+            if label < 0:
+                out_BK[row, k] = np.float32(0.0)
+                continue
+            first, last = label_indptr[label], label_indptr[label + 1]
+            out_BK[row, k] = _margin(
+                x_V, weight_LD[label], bias_L[label],
+                label_features[first:last], label_values[first:last], dense_BD[row],
+            )  # fmt: skip
+        for t in range(a, b):
+            x_V[indices[t]] = np.float32(0.0)
