@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from growth import build
+from synthetic import SyntheticInstance, asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines import parse_baselines
@@ -38,7 +39,6 @@ from learned_index.comparison import (
     label_propensities,
     write_comparison,
 )
-from learned_index.data import SyntheticInstance, asymmetric_instance
 from learned_index.persistence import MANIFEST_NAME, atomic_file
 from learned_index.system.threads import limit_threads
 

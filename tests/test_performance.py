@@ -13,9 +13,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from synthetic import asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.data import asymmetric_instance
 from learned_index.system.threads import limit_threads
 
 pytestmark = pytest.mark.performance

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learned_index.persistence.kept import KeptResults, data_digest, digest
-
-__all__ = ["Measurement", "MeasurementStore", "data_digest", "digest"]
+from learned_index.persistence.digest import digest
+from learned_index.persistence.kept import KeptResults
 
 FORMAT = 1
 
