@@ -20,7 +20,7 @@ from learned_index.comparison import (
     write_comparison,
 )
 from learned_index.comparison.operating import COSTS, Target
-from learned_index.persistence.kept import data_digest
+from learned_index.persistence.digest import data_digest
 
 
 def point(method="m", recall=50.0, ms=1.0, qps=1000.0, neighbours=None, error=None, **arguments):
