@@ -9,15 +9,15 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     output_console,
     progress_bar,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
+from learned_index.cli.shared.options import cache_option, data_option, split_option
+from learned_index.data.naming import renumbered
 from learned_index.errors import InputError
+from learned_index.persistence import atomic_file, write_csv, write_json
 
 RECALL_AT = 100
 
@@ -30,14 +30,8 @@ RECALL_AT = 100
     type=click.Path(path_type=Path),
     help="Directory of a trained model.",
 )
-@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
-@click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test"]),
-    default="test",
-    show_default=True,
-    help="Part of the data that asks the queries.",
-)
+@data_option
+@split_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -59,11 +53,8 @@ RECALL_AT = 100
     show_default=True,
     help="An edge above this weight counts as: the label is in the cluster.",
 )
-@click.option("--cache", default=None, help="Directory of encoded texts; off keeps nothing.")
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@cache_option
+@standard_options
 def analyse(
     model_path: Path,
     data: str,
@@ -84,12 +75,10 @@ def analyse(
     each model.
     """
     from learned_index.cli.shared import analysis_tables, sources
-    from learned_index.data.naming import renumbered
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.analysis import analyse_index
     from learned_index.evaluation.evaluate import search_points
     from learned_index.evaluation.plots import plot_analysis
-    from learned_index.persistence import atomic_file, write_csv, write_json
 
     use_threads(threads)
     model = ELIAS.from_pretrained(model_path)

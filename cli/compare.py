@@ -12,15 +12,13 @@ from learned_index.baselines import default_baselines, methods, options_of, pars
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
-    handle_errors,
-    json_option,
     output_console,
     progress_bar,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
 from learned_index.cli.shared.compare_tables import comparison_table, operating_table
+from learned_index.cli.shared.options import cache_option, data_option, split_option
 from learned_index.cli.shared.output import claim
 from learned_index.cli.shared.report import report_path
 from learned_index.cli.shared.sources import encode_split, resolve_data
@@ -60,7 +58,7 @@ class MethodsOption(click.Option):
     epilog="Example: li compare --data my-data --model model --out comparison "
     "--baselines exact,hnsw,ivf:IVF512,SQ8,RFlat,tree"
 )
-@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
+@data_option
 @click.option(
     "--model",
     "model_path",
@@ -92,13 +90,7 @@ class MethodsOption(click.Option):
     "fit into this one (pecos=pecos-env/bin/python); may be given again. It needs numpy, scipy, "
     "safetensors and the method's package, nothing else.",
 )
-@click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test"]),
-    default="test",
-    show_default=True,
-    help="Part of the data that asks the queries.",
-)
+@split_option
 @click.option(
     "--target-recall",
     type=click.FloatRange(0, 1),
@@ -147,11 +139,8 @@ class MethodsOption(click.Option):
     default=None,
     help="Peak learning rate of one-vs-all.  [default: 0.03]",
 )
-@click.option("--cache", default=None, help="Directory of encoded texts; off keeps nothing.")
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@cache_option
+@standard_options
 def compare(
     data: str,
     model_path: Path,

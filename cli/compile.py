@@ -9,15 +9,13 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     progress_bar,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
 from learned_index.cli.shared.options import config_options, given_values
 from learned_index.engine.config import EngineConfig
+from learned_index.persistence import directory_bytes
 
 
 @click.command(
@@ -52,10 +50,7 @@ from learned_index.engine.config import EngineConfig
     "-k", "k", type=click.IntRange(min=1), default=100, show_default=True, help="Depth to tune at."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model in --out.")
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@standard_options
 def compile_model(
     model: Path,
     out: Path,
@@ -77,7 +72,6 @@ def compile_model(
     """
     from learned_index.cli.shared import output, tuning
     from learned_index.elias.model import ELIAS
-    from learned_index.persistence import directory_bytes
 
     use_threads(threads)
     output.check_output(out, overwrite=overwrite)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
+from rich.markup import escape
+from rich.table import Table
 
+from learned_index import data as library
 from learned_index.cli.shared.common import (
     console,
     emit_json,
@@ -15,9 +19,7 @@ from learned_index.cli.shared.common import (
     output_console,
     quiet_option,
 )
-
-if TYPE_CHECKING:
-    from learned_index.data import DataFolder, ValidationReport
+from learned_index.data import DataFolder, ValidationReport, build_api_docs, split_folder
 
 _BAD_DATA = 2
 _MOST = 2**31 - 1
@@ -68,10 +70,6 @@ def api_docs(
 
     Example: li data build api-docs --out api-docs
     """
-    from contextlib import nullcontext
-
-    from learned_index.data import build_api_docs
-
     shown = not quiet and console.is_terminal
     with console.status("Reading docstrings") if shown else nullcontext():
         folder = build_api_docs(out, packages=packages or None, force=force)
@@ -89,9 +87,7 @@ def validate(directory: Path, as_json: bool) -> None:
 
     Example: li data validate api-docs
     """
-    from learned_index.data import validate as run
-
-    report = run(directory)
+    report = library.validate(directory)
     if as_json:
         emit_json(report.to_dict())
     else:
@@ -137,9 +133,7 @@ def convert(
 
     Example: li data convert api-docs api-docs-npz --to npz --features tfidf
     """
-    from learned_index.data import convert as run
-
-    folder = run(
+    folder = library.convert(
         source, target, to=to, features=features, max_features=max_features, overwrite=force
     )
     _print_folder(folder, as_json)
@@ -180,8 +174,6 @@ def split(
 
     Example: li data split my-titles my-titles-split --size 2000
     """
-    from learned_index.data import split_folder
-
     folder = split_folder(source, target, size=size, split=split, seed=seed, overwrite=force)
     _print_folder(folder, as_json)
 
@@ -201,9 +193,6 @@ def _print_folder(folder: DataFolder, as_json: bool) -> None:
 
 
 def _print_report(report: ValidationReport) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     output = output_console()
     output.print(
         f"[bold]{escape(report.path)}[/bold]  format: {report.format or 'unknown'}", soft_wrap=True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,10 +18,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-
-if TYPE_CHECKING:
-    from learned_index.encoders import EncoderBase
-    from learned_index.types import Float32Array
+from learned_index.errors import InputError
 
 SPLITS = ("train", "dev", "test")
 
@@ -42,12 +38,10 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
         InputError: The data have no texts, or a split asked for is missing.
     """
     from learned_index.cli.shared.sources import resolve_data
-    from learned_index.errors import InputError
+    from learned_index.data.formats.lines import iter_lines
 
     path = Path(data)
     if path.is_file():
-        from learned_index.data.formats.lines import iter_lines
-
         if len(splits) > 1:
             raise InputError(f"{data} is one file, expected one --split, got {', '.join(splits)}")
         return {splits[0] if splits else "train": list(iter_lines(path))}
@@ -59,77 +53,6 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
         )
     wanted = [split for split in SPLITS if split in (splits or folder.splits)]
     return {split: list(folder.iter_texts(split)) for split in wanted}  # type: ignore[arg-type]
-
-
-def prepare_encoder(
-    spec: str, data: str, texts: dict[str, list[str]], options: dict[str, Any]
-) -> EncoderBase:
-    """Make the encoder and fit it on the training texts; a saved encoder stays as it is.
-
-    Raises:
-        InputError: An unknown encoder, or there is no train split to fit it on.
-    """
-    from learned_index.encoders import parse_encoder
-    from learned_index.encoders.base import ENCODER_FILE
-
-    encoder = parse_encoder(spec, **options)
-    if (Path(spec) / ENCODER_FILE).is_file():
-        return encoder
-    if encoder.needs_fit:
-        train = texts.get("train")
-        if train is None and not Path(data).is_file():
-            train = read_texts(data, ("train",))["train"]
-        encoder.fit(next(iter(texts.values())) if train is None else train)
-    return encoder
-
-
-def write_split(
-    encoder: EncoderBase,
-    texts: list[str],
-    path: Path,
-    *,
-    split: str,
-    cache: bool,
-    quiet: bool,
-) -> Float32Array:
-    """Encode one split into a ``.npy`` file that appears when it is whole."""
-    import numpy as np
-
-    from learned_index.encoders import cached_encode
-    from learned_index.persistence import atomic_file
-
-    encoder.bind(texts, split)
-    with progress_bar(split, total=len(texts), quiet=quiet) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.update(completed=done, total=total)
-
-        if not cache or encoder.cost == "cheap":
-            return encoder.encode_to_file(texts, path, progress=show)
-        vectors = np.asarray(cached_encode(encoder, texts, split=split, progress=show))
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors, allow_pickle=False)
-    return vectors
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write which encoder and texts made each file; empty for one that is not whole yet."""
-    from learned_index.persistence import atomic_file, write_json
-
-    with atomic_file(path) as temporary:
-        write_json(temporary, record)
-
-
-def finished(path: Path, record: dict[str, Any], key: str, n_rows: int, dim: int) -> bool:
-    """Whether ``path`` holds the vectors named by ``key`` from an earlier run."""
-    from learned_index.encoders.chunked_file import open_vectors
-
-    if record.get(path.name) != key or not path.is_file():
-        return False
-    try:
-        return open_vectors(path).shape == (n_rows, dim)
-    except (ValueError, OSError, EOFError):
-        return False
 
 
 @click.command(
@@ -189,62 +112,27 @@ def embed(
     directory, or is "off").
     """
     from learned_index.cli.shared.output import claim
-    from learned_index.encoders import save_encoder
-    from learned_index.encoders.chunked_file import texts_digest
-    from learned_index.encoders.precomputed import embed_record, read_embed_record
-    from learned_index.errors import InputError
+    from learned_index.encoders.embed import EmbeddedSplits, check_out, fitted_encoder
 
     claim(out)
     use_threads(threads)
     texts = read_texts(data, splits)
-    one_file = out.suffix == ".npy"
-    if one_file and len(texts) != 1:
-        raise InputError(
-            f"{out} is one file, the data have the splits {', '.join(texts)}; choose one with "
-            "--split, or give a folder"
-        )
-    if not one_file and out.is_file():
-        raise InputError(f"{out} is a file; give a folder, or a name ending in .npy")
+    check_out(out, texts)  # before an encoder is fitted
     given = {name: value for name, value in options.items() if value is not None}
-    encoder = prepare_encoder(spec, data, texts, {"seed": seed, **given})
-    if encoder.sparse:
-        raise InputError(f"the encoder {spec} makes sparse vectors; use lsa for dense ones")
-    paths = {split: out if one_file else out / f"{split}.npy" for split in texts}
-    record_path = embed_record(out)
-    record = read_embed_record(record_path)
-    fingerprint = encoder.fingerprint()
-    keys = {split: f"{fingerprint}:{texts_digest(rows)}" for split, rows in texts.items()}
-    done = {
-        split: finished(path, record, keys[split], len(texts[split]), encoder.dim)
-        for split, path in paths.items()
-    }
-    for split, path in paths.items():
-        if path.exists() and path.name not in record:
-            raise InputError(
-                f"{path} was not written by li embed, so it is not overwritten; remove it, or "
-                "choose another --out"
-            )
-        if not done[split]:
-            record[path.name] = ""  # begun: until it is whole, nobody takes an older file for it
-    if not all(done.values()):
-        write_record(record_path, record)
-    place = out.with_suffix(".encoder") if one_file else out / "encoder"
-    if not one_file or encoder.needs_fit:
-        save_encoder(encoder, place, overwrite=True)
+
+    def training_texts() -> list[str]:
+        # Encoders are fitted on these, also where other splits are asked for.
+        if "train" in texts or Path(data).is_file():
+            return texts.get("train") or next(iter(texts.values()))
+        return read_texts(data, ("train",))["train"]
+
+    encoder = fitted_encoder(spec, training_texts, seed=seed, **given)
+    files = EmbeddedSplits(encoder, texts, out)
+    files.begin()
     report: dict[str, Any] = {}
     for split, rows in texts.items():
-        path = paths[split]
-        start = time.perf_counter()
-        if not done[split]:
-            write_split(encoder, rows, path, split=split, cache=not no_cache, quiet=quiet)
-            record[path.name] = keys[split]
-        write_record(record_path, record)
-        report[split] = {
-            "file": str(path),
-            "rows": len(rows),
-            "seconds": round(time.perf_counter() - start, 3),
-            "status": "unchanged" if done[split] else "written",
-        }
+        with progress_bar(split, total=len(rows), quiet=quiet or files.done[split]) as bar:
+            report[split] = files.write(split, cache=not no_cache, progress=bar.count)
     if as_json:
         emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})
         return
@@ -254,4 +142,5 @@ def embed(
             markup=False,
             highlight=False,
         )
+    place = files.encoder_place
     note(f"encoder saved in {place}" if place.is_dir() else "", quiet=quiet or not place.is_dir())

@@ -9,35 +9,24 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     note,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
+from learned_index.cli.shared.options import data_option, knob_options, split_option
 
 
 @click.command(epilog="Example: li evaluate model --data my-data --split test --json")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
-@click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test"]),
-    default="test",
-    show_default=True,
-    help="Which part of the data.",
-)
+@data_option
+@split_option
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
     default=None,
     help="File with the split's vectors (npy, npz, safetensors); nothing is encoded then.",
 )
-@click.option("--beam-width", type=click.IntRange(min=1), default=None, help="Default: as trained.")
-@click.option(
-    "--shortlist-size", type=click.IntRange(min=1), default=None, help="Default: as trained."
-)
+@knob_options
 @click.option(
     "--score",
     type=click.Choice(["ranking", "index"]),
@@ -45,10 +34,7 @@ from learned_index.cli.shared.common import (
     show_default=True,
     help="What orders the labels: the ranking score, or the index without the ranker.",
 )
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@standard_options
 def evaluate(
     model: Path,
     data: str,
@@ -70,7 +56,7 @@ def evaluate(
     """
     from learned_index.cli.shared import report, sources
     from learned_index.elias.model import ELIAS
-    from learned_index.encoders.precomputed import read_vectors
+    from learned_index.encoders.vector_files import read_vectors
 
     use_threads(threads)
     loaded = ELIAS.from_pretrained(model)

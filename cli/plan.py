@@ -9,11 +9,8 @@ from rich.table import Table
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     output_console,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
 from learned_index.cli.shared.model_options import given_sections, model_options
@@ -29,10 +26,7 @@ def duration(seconds: float) -> str:
 
 @click.command(epilog="Example: li plan --data my-data --preset cpu --n-models 3")
 @model_options
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@standard_options
 def plan(
     data: str,
     preset: str,

@@ -18,6 +18,9 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
+from learned_index.cli.shared.options import knob_options
+from learned_index.data.formats.lines import fail, iter_lines
+from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 
 READ_BYTES = 1 << 16
@@ -55,14 +58,12 @@ def _decode(line: bytes, number: int) -> str:
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
-def read_labels(file: Path, vocabulary: Any) -> list[int]:
+def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     """Read label keys or names, one a line, as ids.
 
     Raises:
         DataFormatError: The file cannot be read, or a line names no label.
     """
-    from learned_index.data.formats.lines import fail, iter_lines
-
     by_name: dict[str, list[int]] = {}
     for label, key in enumerate(vocabulary.keys):
         for name in {key, vocabulary.name(label)}:
@@ -119,18 +120,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1)
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Labels.")
-@click.option(
-    "--beam-width",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Clusters explored: more is slower and finds more. Default: as trained.",
-)
-@click.option(
-    "--shortlist-size",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Labels scored by their classifiers. Default: as trained.",
-)
+@knob_options
 @click.option(
     "--score",
     type=click.Choice(["ranking", "probability", "index"]),

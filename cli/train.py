@@ -9,14 +9,12 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     note,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
 from learned_index.cli.shared.model_options import given_sections, model_options
+from learned_index.cli.shared.options import cache_option
 from learned_index.cli.shared.signals import SignalStop
 from learned_index.errors import InputError, TrainingInterrupted
 
@@ -54,12 +52,9 @@ from learned_index.errors import InputError, TrainingInterrupted
 )
 @click.option("--evaluate-test", is_flag=True, help="Measure on the test split too, at the end.")
 @click.option("--force", is_flag=True, help="Train also what is not expected to fit into memory.")
-@click.option("--cache", default=None, help="Directory of encoded texts; off keeps nothing.")
+@cache_option
 @model_options
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@standard_options
 def train(
     out: Path,
     overwrite: bool,

@@ -9,14 +9,12 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
-    json_option,
     note,
-    quiet_option,
-    threads_option,
+    standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import config_options, given_values
+from learned_index.cli.shared.options import cache_option, config_options, data_option, given_values
+from learned_index.data.holdout import choose_points
 from learned_index.elias.presets import preset_help, preset_names
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
@@ -35,7 +33,7 @@ WITHOUT_RANKER = {
     "train-index",
     epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa",
 )
-@click.option("--data", required=True, type=str, help="Data folder, or api-docs.")
+@data_option
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
 )
@@ -69,18 +67,10 @@ WITHOUT_RANKER = {
     show_default=True,
     help="What the label clustering uses beside the vectors.",
 )
-@click.option(
-    "--cache",
-    default=None,
-    help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
-    "nothing. Default: the user's cache directory.",
-)
+@cache_option
 @config_options(IndexConfig)
 @config_options(TrainingConfig)
-@threads_option
-@quiet_option
-@json_option
-@handle_errors
+@standard_options
 def train_index(
     data: str,
     out: Path,
@@ -106,7 +96,6 @@ def train_index(
     Options that are not given come from the preset. "auto" leaves a choice to the program.
     """
     from learned_index.cli.shared import output, report, sources, training
-    from learned_index.data.holdout import choose_points
 
     given = {
         "index": given_values(IndexConfig, parameters),

@@ -1,5 +1,17 @@
 """Encoders: texts to vectors, behind one protocol.
 
+====================  =======================================================================
+``base``              what all share: checked texts, saving and loading, the fingerprint
+``registry``          descriptions such as ``"lsa:256"``
+``lexical``           tf-idf, LSA, bag of words; rows of sparse features
+``transformer``       pretrained networks
+``concatenated``      several encoders side by side
+``precomputed``       vectors from files (``vector_files``)
+``callable``          a function of one's own
+``chunked_file``      texts to vectors in chunks, into a file that a later run goes on with
+``cache``, ``embed``  the cache of vectors; ``li embed``
+====================  =======================================================================
+
 Example:
     >>> from learned_index.encoders import parse_encoder
     >>> encoder = parse_encoder("lsa:2").fit(["a red fox", "a blue sky", "the red sky"])
@@ -7,24 +19,32 @@ Example:
     (1, 2)
 """
 
-from learned_index.encoders.base import EncoderBase
-from learned_index.encoders.cache import EmbeddingCache, cached_encode
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from learned_index.encoders.base import EncoderBase, load_encoder
+from learned_index.encoders.cache import cached_encode
+from learned_index.encoders.callable import CallableEncoder
 from learned_index.encoders.concatenated import ConcatenatedEncoder
-from learned_index.encoders.lexical.bow import BagOfWordsEncoder, Bags
 from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
 from learned_index.encoders.precomputed import PrecomputedEncoder
-from learned_index.encoders.sentence_transformer import SentenceTransformerEncoder
-from learned_index.encoders.spec import CHOICES, parse_encoder
-from learned_index.encoders.storage import encoder_class, load_encoder, save_encoder
-from learned_index.encoders.transformer import TransformerEncoder
+from learned_index.encoders.registry import CHOICES, parse_encoder
+from learned_index.system.extras import missing_extra
+
+if TYPE_CHECKING:
+    from learned_index.encoders.lexical.bow import BagOfWordsEncoder, Bags
+    from learned_index.encoders.transformer.models import (
+        SentenceTransformerEncoder,
+        TransformerEncoder,
+    )
 
 __all__ = [
     "CHOICES",
     "BagOfWordsEncoder",
     "Bags",
+    "CallableEncoder",
     "ConcatenatedEncoder",
-    "EmbeddingCache",
     "EncoderBase",
     "LSAEncoder",
     "PrecomputedEncoder",
@@ -32,8 +52,23 @@ __all__ = [
     "TfidfEncoder",
     "TransformerEncoder",
     "cached_encode",
-    "encoder_class",
     "load_encoder",
     "parse_encoder",
-    "save_encoder",
 ]
+
+# These are torch modules, and who searches with an LSA encoder needs no torch.
+_TRAINABLE = {
+    "BagOfWordsEncoder": "lexical.bow",
+    "Bags": "lexical.bow",
+    "SentenceTransformerEncoder": "transformer.models",
+    "TransformerEncoder": "transformer.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TRAINABLE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_TRAINABLE[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, name) from error

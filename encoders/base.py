@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import numpy as np
-import scipy.sparse as sp
 
-from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, write_vectors
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.inputs.numbers import whole_number
+from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, Progress, write_vectors
+from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
+from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import (
     MANIFEST_NAME,
+    Manifest,
     existing_directory,
     read_json,
-    read_manifest,
-    reading_model,
+    save_arrays,
     write_json,
-    writing,
 )
-from learned_index.persistence import write_manifest as _write_manifest
+from learned_index.persistence.contents import load_finite_arrays
+from learned_index.persistence.digest import bytes_digest, digest
+from learned_index.persistence.saved import Saved
 from learned_index.types import Embeddings, Float32Array
 
 ENCODER_FILE = "encoder.json"
 ARRAYS_FILE = "arrays.safetensors"
-MANIFEST_KIND = "encoder"
-
-Progress = Callable[[int, int], None]
-"""Called as ``progress(rows_done, rows_total)``."""
+Learned = TypeVar("Learned")
 
 
 def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
@@ -57,7 +52,7 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
                 f"text {row} is a {type(text).__name__} ({text!r:.40}), expected a string; "
                 "replace missing texts by the empty string"
             )
-        if not text.isascii():
+        if not text.isascii():  # nearly all texts are, and that is known without a look
             try:
                 text.encode()
             except UnicodeEncodeError:
@@ -66,12 +61,14 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
     return checked
 
 
-def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yield consecutive lists of ``size`` texts; the last one may be shorter."""
-    size = whole_number(size, "batch size")
-    iterator = iter(texts)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        InputError: Names the choices.
+    """
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
 def normalise_rows(x_BD: Float32Array) -> Float32Array:
@@ -90,31 +87,29 @@ def normalise_rows(x_BD: Float32Array) -> Float32Array:
     return (wide / np.where(norm_B > 0, norm_B, 1.0)).astype(np.float32)
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of JSON-able data, in hexadecimal."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """SHA-256 of named arrays: names, types, shapes and bytes."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        sha.update(array.reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()
+
+    def chunks() -> Iterator[Any]:
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            yield json.dumps([name, array.dtype.str, list(array.shape)]).encode()
+            yield array.reshape(-1).view(np.uint8).data
+
+    return bytes_digest(chunks())
 
 
-class EncoderBase(ABC):
+class EncoderBase(Saved, ABC):
     """Base of the encoders in this package; implements :class:`learned_index.types.Encoder`.
 
-    A subclass says what it is made of (:meth:`_config`, :meth:`_write`, :meth:`_read`,
-    :meth:`_content_digest`) and how it encodes; saving with checksums, streaming and the
-    fingerprint follow from that.
+    A subclass says how it encodes and what it is made of: its constructor's arguments
+    (:meth:`_config`) and the arrays that it learned (:meth:`_arrays`, :meth:`_restore`). Saving
+    with checksums, streaming and the fingerprint follow from that. One that keeps other files
+    replaces :meth:`_save_into` and :meth:`_load_from`.
     """
 
-    kind: ClassVar[str]
+    saved_as: ClassVar[str] = "encoder"
+    is_exact: ClassVar[bool] = True
     cost: ClassVar[Literal["cheap", "expensive"]] = "cheap"
     """Expensive encoders are worth a file in the cache."""
     sparse: ClassVar[bool] = False
@@ -153,22 +148,6 @@ class EncoderBase(ABC):
             B x D float32, finite. An array, or a canonical CSR matrix where :attr:`sparse`.
         """
 
-    def encode_batches(
-        self, texts: Iterable[str], batch_size: int = DEFAULT_CHUNK_SIZE
-    ) -> Iterator[Embeddings]:
-        """Encode a stream of texts, holding ``batch_size`` of them in memory at a time.
-
-        Args:
-            texts: Any iterable of texts, a generator too.
-            batch_size: Rows of each result (the last may have fewer). It bounds the memory; the
-                size of a neural network's batches is the encoder's own ``batch_size``.
-
-        Yields:
-            Consecutive blocks of rows.
-        """
-        for batch in batched(texts, batch_size):
-            yield self.encode(batch)
-
     def encode_to_file(
         self,
         texts: Sequence[str],
@@ -196,19 +175,13 @@ class EncoderBase(ABC):
         """
         checked = check_texts(texts)
         if self.sparse:
-            raise InputError(
-                f"the encoder {self.kind!r} makes sparse vectors, a .npy file holds dense ones; "
-                "use lsa, or keep what encode() returns with scipy.sparse.save_npz"
-            )
-
-        def encode_dense(batch: list[str]) -> Float32Array:
-            return dense_rows(self, batch)
-
+            raise sparse_vectors(self)
         return write_vectors(
-            encode_dense,
+            lambda batch: dense_vectors(self, batch),
             checked,
             Path(path),
             dim=self.dim,
+            # Bytes are continued only by a run that would have begun with the same ones.
             run_key=digest([self.fingerprint(), self.rounding_key()]),
             chunk_size=chunk_size,
             progress=progress,
@@ -235,65 +208,70 @@ class EncoderBase(ABC):
         """Settings that change the last bits of a vector only, such as a network's batch size."""
         return ""
 
-    def save_pretrained(self, directory: Path) -> None:
-        """Write the encoder as JSON and safetensors with checksums.
-
-        Args:
-            directory: An empty directory, or one that does not exist yet.
-
-        Raises:
-            InputError: The directory is not empty.
-            NotFittedError: There is nothing to save before :meth:`fit`.
-            StorageError: The place cannot be written to: full, read-only, no permission.
-        """
-        directory = Path(directory)
-        with writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            if any(directory.iterdir()):
-                raise InputError(f"{directory} is not empty; choose another directory or empty it")
-            self._write(directory)
-            write_json(directory / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
-            _write_manifest(directory, kind=MANIFEST_KIND, config={"encoder": self.kind})
+    def _write(self, folder: Path) -> dict[str, Any]:
+        self._save_into(folder)
+        write_json(folder / ENCODER_FILE, {"kind": self.kind, "config": self._config()})
+        return {"encoder": self.kind}
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> Self:
-        """Read what :meth:`save_pretrained` wrote, after checking every file's checksum.
-
-        Raises:
-            ModelFormatError: Missing, truncated or edited files, or an encoder of another kind.
-        """
-        directory = Path(directory)
+    def _read(cls, manifest: Manifest) -> Self:
+        directory = manifest.directory
         kind, config = read_encoder_file(directory)
         if kind != cls.kind:
             raise ModelFormatError(
                 f"{directory} holds an encoder of kind {kind!r}, expected {cls.kind!r}; "
                 "learned_index.encoders.load_encoder finds the right class"
             )
-        manifest = read_manifest(directory, kind=MANIFEST_KIND, exact=True)
         if manifest.config.get("encoder") != kind:
             raise ModelFormatError(
                 f"{directory}: {MANIFEST_NAME} and {ENCODER_FILE} name different kinds of "
                 "encoders; save the encoder again"
             )
-        with reading_model(directory, f"encoder of kind {kind!r}"):
-            return cls._read(directory, config)
+        return cls._load_from(directory, config)
 
     @abstractmethod
     def _config(self) -> dict[str, Any]:
-        """JSON-able configuration, enough (with the files) to build the encoder again."""
+        """Arguments of the constructor, JSON-able."""
 
-    @abstractmethod
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return what the encoder has learned, by the names under which it is saved.
+
+        Raises:
+            NotFittedError: Before :meth:`fit`.
+        """
+        return {}
+
+    def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Take back what :meth:`_arrays` gave, from a directory with the other files.
+
+        Raises:
+            ModelFormatError: The parts do not fit together.
+        """
+
     def _content_digest(self) -> str:
         """SHA-256 of what was learned or loaded."""
+        return digest_arrays(self._arrays())
 
-    @abstractmethod
-    def _write(self, directory: Path) -> None:
+    def _save_into(self, directory: Path) -> None:
         """Write the files beside ``encoder.json``."""
+        save_arrays(directory / ARRAYS_FILE, self._arrays())
 
     @classmethod
-    @abstractmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
-        """Build the encoder from ``config`` and the files in ``directory``."""
+    def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
+        """Build the encoder from ``config`` and the files in ``directory``, already checked."""
+        encoder = cls(**config)
+        encoder._restore(directory, load_finite_arrays(directory / ARRAYS_FILE))
+        return encoder
+
+    def _learned(self, value: Learned | None, call: str = "fit(train_texts)") -> Learned:
+        """Return a value that only a fitted encoder has.
+
+        Raises:
+            NotFittedError: It is None; names the call that is missing.
+        """
+        if value is None:
+            raise NotFittedError(f"the encoder {self.kind!r} is not fitted; call {call} first")
+        return value
 
 
 def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
@@ -304,9 +282,7 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     """
     directory = existing_directory(directory, "encoder")
     if not (directory / ENCODER_FILE).is_file() and not (directory / MANIFEST_NAME).is_file():
-        raise ModelFormatError(
-            f"{directory} holds no {ENCODER_FILE}; expected a directory written by save()"
-        )
+        raise ModelFormatError(f"{directory} holds no {ENCODER_FILE}; save_pretrained() writes one")
     raw = read_json(directory / ENCODER_FILE)
     if not isinstance(raw, dict) or set(raw) != {"kind", "config"}:
         raise ModelFormatError(
@@ -319,15 +295,13 @@ def read_encoder_file(directory: Path) -> tuple[str, dict[str, Any]]:
     return kind, config
 
 
-def dense_rows(encoder: Any, texts: Sequence[str]) -> Float32Array:
-    """Encode texts with an encoder that makes dense vectors.
+def load_encoder(directory: Path | str) -> EncoderBase:
+    """Load an encoder of any kind.
 
     Raises:
-        InputError: The encoder returns sparse vectors.
+        ModelFormatError: No encoder is saved there, or it is damaged.
+        MissingExtraError: No installed package brings its kind, or a package that it needs is
+            missing.
     """
-    vectors = encoder.encode(texts)
-    if sp.issparse(vectors):
-        raise InputError(
-            f"the encoder {encoder.kind!r} makes sparse vectors, dense ones are needed; use lsa"
-        )
-    return np.asarray(vectors, dtype=np.float32)
+    kind, _ = read_encoder_file(Path(directory))
+    return cast("type[EncoderBase]", encoder_class(kind)).from_pretrained(Path(directory))

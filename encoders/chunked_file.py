@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -11,12 +10,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from learned_index.errors import BusyError, InputError, ModelFormatError
+from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import path_lock, read_json, write_json, writing
+from learned_index.persistence.digest import bytes_digest
 from learned_index.persistence.names import hidden, real_path
 from learned_index.types import Float32Array
 
@@ -25,14 +26,17 @@ DEFAULT_CHUNK_SIZE = 256
 bar moves and little is lost at Ctrl-C; enough texts to find batches of equal length in."""
 
 
+_ROWS_PER_CHECK = 65_536
+"""Of a memory map, so that checking it takes little memory."""
+Progress = Callable[[int, int], None]
+"""Called as ``progress(rows_done, rows_total)``."""
+
+
 def texts_digest(texts: Sequence[str]) -> str:
     """SHA-256 of texts, their number and their order."""
-    sha = hashlib.sha256()
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        sha.update(len(raw).to_bytes(8, "little"))
-        sha.update(raw)
-    return sha.hexdigest()
+    rows = (text.encode("utf-8", "surrogatepass") for text in texts)
+    # With their lengths: else two texts could be cut in another place and count as the same.
+    return bytes_digest(part for row in rows for part in (len(row).to_bytes(8, "little"), row))
 
 
 def npy_header(n_rows: int, dim: int) -> bytes:
@@ -53,6 +57,24 @@ def open_vectors(path: Path) -> Float32Array:
     return vectors
 
 
+def whole_vectors(path: Path, shape: tuple[int, int]) -> Float32Array | None:
+    """Open a file of vectors; None where there is none, or it is damaged or of another shape."""
+    try:
+        vectors = open_vectors(path)
+    except (ValueError, OSError, EOFError):
+        return None
+    return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
+
+
+def first_bad_row(vectors: np.ndarray[Any, Any]) -> int | None:
+    """Return the first row of N x D numbers with NaN or infinity; None where all are finite."""
+    for start in range(0, len(vectors), _ROWS_PER_CHECK):
+        finite_B = np.isfinite(vectors[start : start + _ROWS_PER_CHECK]).all(axis=1)
+        if not finite_B.all():
+            return start + int(np.flatnonzero(~finite_B)[0])
+    return None
+
+
 def check_block(block: Float32Array, *, n_rows: int, dim: int, first_row: int) -> Float32Array:
     """Return a block of vectors as C-order float32 after checking its shape and values.
 
@@ -62,12 +84,11 @@ def check_block(block: Float32Array, *, n_rows: int, dim: int, first_row: int) -
     block = np.ascontiguousarray(block, dtype=np.float32)
     if block.shape != (n_rows, dim):
         raise InputError(f"the encoder returned shape {block.shape}, expected {(n_rows, dim)}")
-    finite_B = np.isfinite(block).all(axis=1)
-    if not finite_B.all():
-        row = first_row + int(np.flatnonzero(~finite_B)[0])
+    row = first_bad_row(block)
+    if row is not None:
         raise InputError(
-            f"the vector of text {row} is not finite (NaN or infinity); the model is damaged or "
-            "its precision is too low, try float32"
+            f"the vector of text {first_row + row} is not finite (NaN or infinity); the "
+            "model is damaged or its precision is too low, try float32"
         )
     return block
 
@@ -123,12 +144,53 @@ def _rows_done(folder: Path, header: bytes, row_bytes: int, n_rows: int, chunk_s
     return int(done) if head == header and size >= len(header) + done * row_bytes else 0
 
 
-def _record(folder: Path, file: IO[bytes], rows: int) -> None:
+def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _record(folder: Path, file: IO[bytes], rows: int) -> None:
+    _flush(file)  # first: the record must never name rows that the disk does not have
     temporary = folder / "progress.json.tmp"
     write_json(temporary, {"rows": rows})
     temporary.replace(folder / "progress.json")
+
+
+def encode_chunks(
+    encode: Callable[[list[str]], Float32Array],
+    texts: Sequence[str],
+    *,
+    dim: int,
+    start: int = 0,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Float32Array]]:
+    """Encode texts chunk by chunk: the one loop behind files, the cache and arrays in memory.
+
+    Args:
+        encode: Texts of one chunk to B x dim float32.
+        texts: N texts.
+        dim: Number of columns.
+        start: Rows that are done already.
+        chunk_size: Rows per chunk.
+        progress: Called as ``progress(done, total)`` once the caller has taken a chunk.
+
+    Yields:
+        The first row of a chunk and its vectors, checked.
+
+    Raises:
+        InputError: ``encode`` gave a wrong shape or non-finite numbers.
+    """
+    for row in range(start, len(texts), chunk_size):
+        batch = list(texts[row : row + chunk_size])
+        yield row, check_block(encode(batch), n_rows=len(batch), dim=dim, first_row=row)
+        tell(progress, row + len(batch), len(texts))
+
+
+def tell(progress: Progress | None, done: int, total: int) -> None:
+    """Call ``progress``, if there is one."""
+    if progress is not None:
+        progress(done, total)
 
 
 def write_vectors(
@@ -139,7 +201,7 @@ def write_vectors(
     dim: int,
     run_key: str,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Float32Array:
     """Encode texts chunk by chunk into ``path``, going on where an earlier run stopped.
 
@@ -148,59 +210,43 @@ def write_vectors(
     ordinary writes: a full disk is an ``OSError``, where a memory map would kill the process.
 
     Args:
-        encode: Texts of one chunk to B x dim float32.
+        encode: As in :func:`encode_chunks`, as are the texts and what follows.
         texts: N texts.
         path: The ``.npy`` file to make or replace.
         dim: Number of columns.
         run_key: Names everything besides texts and chunk size that the bytes depend on.
         chunk_size: Rows per chunk.
-        progress: Called as ``progress(done, total)`` at the start and after each chunk.
+        progress: Called at the start too, with the rows of the earlier run.
 
     Returns:
         The file, memory-mapped read-only.
 
     Raises:
-        InputError: ``encode`` gave a wrong shape or non-finite numbers; the bad chunk is not kept.
+        InputError: As :func:`encode_chunks`; the bad chunk is not kept.
         StorageError: The place cannot be written to: full, read-only, no permission.
     """
-    if chunk_size < 1:
-        raise InputError(f"chunk size is {chunk_size}, expected 1 or more")
+    chunk_size = whole_number(chunk_size, "chunk size")
     job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
-    key = hashlib.sha256(job.encode()).hexdigest()[:16]
+    key = bytes_digest([job.encode()])[:16]
     path = real_path(path)
+    header, row_bytes = npy_header(len(texts), dim), 4 * dim
     with writing(path):
         with _partial_folder(path, key) as folder:
-            _write_chunks(encode, texts, folder, dim, chunk_size, progress)
+            done = _rows_done(folder, header, row_bytes, len(texts), chunk_size)
+            with (folder / "data.npy").open("r+b" if done else "wb") as file:
+                if not done:
+                    file.write(header)
+                # Half a chunk that a killed run has left behind the recorded rows is dropped.
+                file.truncate(len(header) + done * row_bytes)
+                file.seek(0, os.SEEK_END)
+                tell(progress, done, len(texts))
+                for row, block in encode_chunks(
+                    encode, texts, dim=dim, start=done, chunk_size=chunk_size, progress=progress
+                ):
+                    file.write(block.astype("<f4", copy=False).data)
+                    _record(folder, file, row + len(block))
+                _flush(file)
             (folder / "data.npy").replace(path)
             shutil.rmtree(folder, ignore_errors=True)
         _sweep_partial(path)
     return open_vectors(path)
-
-
-def _write_chunks(
-    encode: Callable[[list[str]], Float32Array],
-    texts: Sequence[str],
-    folder: Path,
-    dim: int,
-    chunk_size: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    header, n_rows = npy_header(len(texts), dim), len(texts)
-    done = _rows_done(folder, header, 4 * dim, n_rows, chunk_size)
-    with (folder / "data.npy").open("r+b" if done else "wb") as file:
-        if not done:
-            file.write(header)
-        file.truncate(len(header) + done * 4 * dim)
-        file.seek(0, os.SEEK_END)
-        if progress is not None:
-            progress(done, n_rows)
-        while done < n_rows:
-            batch = list(texts[done : done + chunk_size])
-            block = check_block(encode(batch), n_rows=len(batch), dim=dim, first_row=done)
-            file.write(block.astype("<f4", copy=False).data)
-            done += len(batch)
-            _record(folder, file, done)
-            if progress is not None:
-                progress(done, n_rows)
-        file.flush()
-        os.fsync(file.fileno())

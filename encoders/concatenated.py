@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, dense_rows, digest, normalise_rows
-from learned_index.encoders.storage import load_encoder
+from learned_index.encoders.base import EncoderBase, load_encoder, normalise_rows
+from learned_index.encoding import dense_vectors, sparse_vectors
 from learned_index.errors import InputError
+from learned_index.persistence.digest import digest
 from learned_index.types import Float32Array
 
 
@@ -61,11 +62,9 @@ class ConcatenatedEncoder(EncoderBase):
             )
         if not all(np.isfinite(weight) and weight > 0 for weight in self.weights):
             raise InputError(f"weights are {self.weights}, expected positive numbers")
-        sparse = [part.kind for part in self.encoders if getattr(part, "sparse", False)]
-        if sparse:
-            raise InputError(
-                f"{sparse[0]} makes sparse vectors, which cannot be joined to others; use lsa"
-            )
+        for part in self.encoders:
+            if getattr(part, "sparse", False):
+                raise sparse_vectors(part)
 
     @property
     def cost(self) -> str:  # type: ignore[override]
@@ -92,13 +91,13 @@ class ConcatenatedEncoder(EncoderBase):
     def bind(self, texts: Sequence[str], split: str) -> Self:
         """Pass the texts of a split on to the parts."""
         for part in self.encoders:
-            if isinstance(part, EncoderBase):
+            if isinstance(part, EncoderBase):  # the protocol of others has no bind
                 part.bind(texts, split)
         return self
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return B x ΣD float32, rows of length 1 (zero where every part is zero)."""
-        return join_rows([dense_rows(part, texts) for part in self.encoders], self.weights)
+        return join_rows([dense_vectors(part, texts) for part in self.encoders], self.weights)
 
     def rounding_key(self) -> str:
         """Those of the parts."""
@@ -106,20 +105,18 @@ class ConcatenatedEncoder(EncoderBase):
 
     def fingerprint(self) -> str:
         """SHA-256 of the parts' fingerprints and the weights."""
-        return digest([self.kind, self.weights, self._content_digest()])
+        parts = digest([part.fingerprint() for part in self.encoders])
+        return digest([self.kind, self.weights, parts])
 
     def _config(self) -> dict[str, Any]:
         return {"parts": len(self.encoders), "weights": self.weights}
 
-    def _content_digest(self) -> str:
-        return digest([part.fingerprint() for part in self.encoders])
-
-    def _write(self, directory: Path) -> None:
+    def _save_into(self, directory: Path) -> None:
         for number, part in enumerate(self.encoders):
             (directory / f"part_{number}").mkdir()
             part.save_pretrained(directory / f"part_{number}")
 
     @classmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
+    def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
         parts = [load_encoder(directory / f"part_{n}") for n in range(int(config["parts"]))]
         return cls(parts, weights=config["weights"])

@@ -30,7 +30,7 @@ from learned_index import LearnedGraphIndex
 from learned_index.cli import main as li
 from learned_index.elias.model import ELIAS
 from learned_index.encoders import load_encoder
-from learned_index.encoders.precomputed import embed_record, read_embed_record
+from learned_index.encoders.vector_files import embed_record, read_embed_record
 from learned_index.errors import LearnedIndexError
 from learned_index.persistence import atomic
 

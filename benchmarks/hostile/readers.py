@@ -24,7 +24,7 @@ from benchmarks.hostile import reference_readers as reference
 from benchmarks.hostile.campaign import Outcome, Trial, judged, main
 from benchmarks.hostile.mutations import damaged, edited_json_lines
 from learned_index.data import Dataset, open_dataset, validate
-from learned_index.encoders.precomputed import read_vectors
+from learned_index.encoders.vector_files import read_vectors
 from learned_index.errors import LearnedIndexError
 
 Files = dict[str, bytes]

@@ -135,7 +135,7 @@ def timed_step(
         projected_BD.backward(x_BD.grad)
     with clock.of("AdamW of projection, router, edges"):
         optimisers.step(last=False)
-    stage.done += 1
+    stage.stage.done += 1
     used = ids_BK[ids_BK >= 0]
     seen = Seen(
         n_queries=len(rows),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import functools
 import json
-import math
 import os
 import signal
 import threading
@@ -31,6 +30,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from learned_index.errors import (
+    BusyError,
+    LearnedIndexError,
+    MissingExtraError,
+    NotFittedError,
+    StorageError,
+)
+from learned_index.persistence.files import json_ready
 from learned_index.system.threads import set_threads
 
 P = ParamSpec("P")
@@ -147,23 +154,9 @@ def progress_bar(
         yield ProgressHandle(progress, progress.add_task(escape(description), total=total, info=""))
 
 
-def _json_ready(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _json_ready(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_ready(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _json_ready(value.tolist())
-    return str(value)
-
-
 def emit_json(value: Any, *, file: IO[str] | None = None) -> None:
     """Print ``value`` as JSON on standard output; NaN and infinities become null."""
-    click.echo(json.dumps(_json_ready(value), indent=1, ensure_ascii=False), file=file)
+    click.echo(json.dumps(json_ready(value), indent=1, ensure_ascii=False), file=file)
 
 
 def json_option(function: Callable[..., R]) -> Callable[..., R]:
@@ -201,14 +194,6 @@ def threads_option(function: Callable[..., R]) -> Callable[..., R]:
 
 def error_line(error: BaseException) -> tuple[str, int]:
     """Return the one line that explains ``error``, and the exit code."""
-    from learned_index.errors import (
-        BusyError,
-        LearnedIndexError,
-        MissingExtraError,
-        NotFittedError,
-        StorageError,
-    )
-
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MissingExtraError | NotFittedError):
         return text, EXIT_FAILURE
@@ -284,3 +269,8 @@ def handle_errors(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return wrapper
+
+
+def standard_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--threads``, ``--quiet`` and ``--json``, and :func:`handle_errors`."""
+    return threads_option(quiet_option(json_option(handle_errors(function))))

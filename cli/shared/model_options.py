@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from learned_index.cli.shared.options import config_options, given_values
+from learned_index.cli.shared.options import config_options, data_option, given_values
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import preset_help, preset_names
 from learned_index.index.config import IndexConfig, TrainingConfig
@@ -20,7 +20,7 @@ DEFAULT_PRESET = "cpu"
 def model_options(function: Callable[..., R]) -> Callable[..., R]:
     """Add --data, --preset, --encoder and every field of the configurations."""
     options = (
-        click.option("--data", required=True, type=str, help="Data folder, or api-docs."),
+        data_option,
         click.option(
             "--preset",
             type=click.Choice(preset_names("train")),

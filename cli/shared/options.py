@@ -23,6 +23,34 @@ AUTO = "auto"
 """What one writes for None in an option whose field may be None."""
 
 
+data_option = click.option("--data", required=True, help="Data folder, or api-docs.")
+cache_option = click.option(
+    "--cache",
+    default=None,
+    help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
+    "nothing.  [default: the user's cache directory]",
+)
+split_option = click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test"]),
+    default="test",
+    show_default=True,
+    help="Part of the data that asks the queries.",
+)
+
+
+def knob_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--beam-width`` and ``--shortlist-size``, None where they are not given."""
+    for name, text in (
+        ("--shortlist-size", "Labels scored by their classifiers."),
+        ("--beam-width", "Clusters explored: more is slower and finds more."),
+    ):
+        function = click.option(
+            name, type=click.IntRange(min=1), default=None, help=f"{text}  [default: as trained]"
+        )(function)
+    return function
+
+
 class OptionalValue(ParamType):
     """A value of ``inner`` type, or the word ``auto``, which stands for None."""
 

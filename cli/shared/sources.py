@@ -11,12 +11,13 @@ from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
 from learned_index.elias.model import ELIAS
 from learned_index.encoders import cached_encode
 from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
-from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
-from learned_index.encoders.precomputed import PrecomputedEncoder, is_vector_spec
-from learned_index.encoders.spec import check_length, number_after_colon, parse_encoder
+from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
+from learned_index.encoders.precomputed import PrecomputedEncoder
+from learned_index.encoders.registry import check_length, number_after_colon, parse_encoder
+from learned_index.encoders.vector_files import is_vector_spec
+from learned_index.encoding import check_encoder
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import Query, evaluate
-from learned_index.system.cache import cache_directory
 from learned_index.types import Encoder
 
 API_DOCS = "api-docs"
@@ -123,20 +124,9 @@ def encode_points(
     """
     if sp.issparse(points):
         return encoder.encode(points)
-    if getattr(encoder, "sparse", False):
-        raise InputError(
-            f"the encoder {encoder.kind!r} makes sparse vectors, the index needs dense ones; use "
-            "lsa, its dense form"
-        )
-    directory = cache_directory(cache)
+    check_encoder(encoder)
     with progress_bar(what, total=len(points), quiet=quiet) as bar:
-        return cached_encode(
-            encoder,
-            points,
-            cache="off" if directory is None else "on",
-            cache_dir=directory,
-            progress=bar.count,
-        )
+        return cached_encode(encoder, points, cache=cache, progress=bar.count)
 
 
 def encode_split(encoder: Encoder, dataset: Dataset, *, cache: str | None, quiet: bool) -> Any:

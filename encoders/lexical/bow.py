@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts, digest_arrays
+from learned_index.encoders.base import EncoderBase, check_choice, check_texts, digest_arrays
 from learned_index.encoders.lexical.lsa import truncated_svd
-from learned_index.encoders.lexical.vectoriser import TextVectoriser, VectoriserConfig
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.encoders.lexical.tfidf import (
+    WORDS,
+    TfidfEncoder,
+    WordOptions,
+    scale_to_length_1,
+)
+from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import save_arrays
-from learned_index.persistence.contents import load_finite_arrays
+from learned_index.system.extras import require
 from learned_index.types import Float32Array, Int64Array
 
 EPSILON = 1e-12
@@ -65,9 +69,8 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
             (for ``torch.optim.SparseAdam``).
         normalise: ``"l2"`` or ``"none"``.
         seed: Seed of the initialisation.
-        word_ngrams: Longest run of words that is one term.
-        min_df: Drop terms in fewer texts. None: 2, or 1 when fitted on fewer than 1,000 texts.
-        max_features: At most so many terms.
+        **terms: ``word_ngrams``, ``min_df`` and ``max_features``; see
+            :class:`~learned_index.encoders.lexical.tfidf.Terms`.
 
     Inputs of ``forward``: texts, or :class:`Bags` from :meth:`tokenize`. Output: B x D float32.
 
@@ -90,19 +93,13 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         gradient: Literal["dense", "sparse"] = "dense",
         normalise: Literal["l2", "none"] = "l2",
         seed: int = 0,
-        word_ngrams: int = 1,
-        min_df: int | None = None,
-        max_features: int | None = 200_000,
+        **terms: Unpack[WordOptions],
     ) -> None:
         super().__init__()
-        for name, value, choices in (
-            ("vocabulary", vocabulary, ("fitted", "hashed")),
-            ("init", init, ("svd", "random")),
-            ("gradient", gradient, ("dense", "sparse")),
-            ("normalise", normalise, ("l2", "none")),
-        ):
-            if value not in choices:
-                raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        check_choice("vocabulary", vocabulary, ("fitted", "hashed"))
+        check_choice("init", init, ("svd", "random"))
+        check_choice("gradient", gradient, ("dense", "sparse"))
+        check_choice("normalise", normalise, ("l2", "none"))
         self._settings: dict[str, Any] = {
             "dim": whole_number(dim, "dim"),
             "vocabulary": vocabulary,
@@ -111,13 +108,9 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
             "gradient": gradient,
             "normalise": normalise,
             "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
-            "word_ngrams": whole_number(word_ngrams, "word_ngrams"),
-            "min_df": min_df,
-            "max_features": max_features,
         }
-        self._vectoriser = TextVectoriser(
-            VectoriserConfig(word_ngrams=word_ngrams, min_df=min_df, max_features=max_features)
-        )
+        self._tfidf = TfidfEncoder(**terms)
+        self._is_hashed = vocabulary == "hashed"
         self._hasher: Any = None
         self.bag: nn.EmbeddingBag | None = None
 
@@ -127,11 +120,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         return int(self._settings["dim"])
 
     def _table(self) -> nn.EmbeddingBag:
-        if self.bag is None:
-            raise NotFittedError(
-                "the bag-of-words encoder is not fitted; call fit(train_texts) first"
-            )
-        return self.bag
+        return self._learned(self.bag)
 
     def _make_table(self, table_VD: Tensor) -> None:
         n_rows, dim = table_VD.shape
@@ -152,11 +141,9 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         checked = check_texts(texts)
         if not checked:
             raise InputError("got no texts to fit the encoder on; expected 1 or more")
-        if self._settings["vocabulary"] == "fitted":
-            self._vectoriser.fit(checked)
-            n_rows = self._vectoriser.n_terms
-        else:
-            n_rows = self._settings["n_buckets"]
+        if not self._is_hashed:
+            self._tfidf.fit(checked)
+        n_rows = self._n_rows()
         seed = self._settings["seed"]
         if self._settings["init"] == "random":
             generator = torch.Generator().manual_seed(seed)
@@ -171,17 +158,18 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         self._make_table(table_VD)
         return self
 
+    def _n_rows(self) -> int:
+        return int(self._settings["n_buckets"]) if self._is_hashed else self._tfidf.dim
+
     def _matrix(self, texts: list[str]) -> sp.csr_matrix:
         """Weights of the terms, B x V CSR with rows of length 1 or empty."""
-        if self._settings["vocabulary"] == "fitted":
-            return self._vectoriser.transform(texts)
+        if not self._is_hashed:
+            return self._tfidf.encode(texts)
         if self._hasher is None:
-            from sklearn.feature_extraction.text import HashingVectorizer
-
-            self._hasher = HashingVectorizer(
+            self._hasher = require("sklearn.feature_extraction.text").HashingVectorizer(
                 n_features=self._settings["n_buckets"],
-                token_pattern=r"(?u)\b\w+\b",
-                ngram_range=(1, self._settings["word_ngrams"]),
+                token_pattern=WORDS,
+                ngram_range=(1, self._tfidf.terms.word_ngrams),
                 alternate_sign=False,
                 norm=None,
                 dtype=np.float32,
@@ -191,9 +179,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         matrix = sp.csr_matrix(self._hasher.transform(texts), dtype=np.float32)
         matrix.sum_duplicates()
         matrix.data = 1 + np.log(matrix.data)
-        norm_B = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), np.float64)).ravel()
-        scale_B = (1.0 / np.where(norm_B > 0, norm_B, 1.0)).astype(np.float32)
-        matrix.data *= np.repeat(scale_B, np.diff(matrix.indptr))
+        scale_to_length_1(matrix)
         return matrix
 
     def tokenize(self, texts: Sequence[str]) -> Bags:
@@ -222,15 +208,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
     def encode_tokens(
         self, tokens: sp.csr_matrix, *, out: Float32Array | None = None
     ) -> Float32Array:
-        """Encode what :meth:`tokenize_all` gave, without gradients.
-
-        Args:
-            tokens: N x V CSR.
-            out: N x D float32 to write into, may be memory-mapped.
-
-        Returns:
-            N x D float32.
-        """
+        """Encode what :meth:`tokenize_all` gave, without gradients: N x D float32, into ``out``."""
         vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
         with torch.no_grad():
             for start in range(0, len(vectors), CHUNK_ROWS):
@@ -262,38 +240,31 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         return self.encode_tokens(self.tokenize_all(texts))
 
     def _config(self) -> dict[str, Any]:
-        return dict(self._settings)
+        terms = self._tfidf.terms
+        words = {name: getattr(terms, name) for name in WordOptions.__annotations__}
+        return self._settings | words
 
     def _arrays(self) -> dict[str, Float32Array]:
         table: Float32Array = self._table().weight.detach().cpu().numpy()
-        fitted = self._settings["vocabulary"] == "fitted"
-        return {**(self._vectoriser.arrays() if fitted else {}), "table": table}
+        return {**({} if self._is_hashed else self._tfidf._arrays()), "table": table}
+
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        if not self._is_hashed:
+            self._tfidf._restore(directory, arrays)
+        table_VD, expected = arrays["table"], (self._n_rows(), self.dim)
+        if table_VD.shape != expected:
+            raise ModelFormatError(
+                f"{directory}: the table has shape {table_VD.shape}, expected {expected}; save the "
+                "encoder again"
+            )
+        self._make_table(torch.from_numpy(table_VD))
 
     def _content_digest(self) -> str:
-        fitted = self._settings["vocabulary"] == "fitted"
-        terms = self._vectoriser.content_digest() if fitted else ""
-        return terms + digest_arrays({"table": self._arrays()["table"]})
+        words = "" if self._is_hashed else self._tfidf._content_digest()
+        return words + digest_arrays({"table": self._arrays()["table"]})
 
-    def _write(self, directory: Path) -> None:
-        arrays = self._arrays()
-        if self._settings["vocabulary"] == "fitted":
-            self._vectoriser.write_vocabulary(directory)
-        save_arrays(directory / ARRAYS_FILE, arrays)
-
-    @classmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
-        encoder = cls(**config)
-        arrays = load_finite_arrays(directory / ARRAYS_FILE)
-        table_VD = arrays["table"]
-        n_rows = encoder._settings["n_buckets"]
-        if config["vocabulary"] == "fitted":
-            lexical = encoder._vectoriser.config_dict()
-            encoder._vectoriser = TextVectoriser.read(directory, lexical, arrays)
-            n_rows = encoder._vectoriser.n_terms
-        if table_VD.shape != (n_rows, encoder.dim):
-            raise ModelFormatError(
-                f"{directory}: the table has shape {table_VD.shape}, expected "
-                f"{(n_rows, encoder.dim)}; save the encoder again"
-            )
-        encoder._make_table(torch.from_numpy(table_VD))
-        return encoder
+    def _save_into(self, directory: Path) -> None:
+        self._table()
+        if not self._is_hashed:
+            self._tfidf.write_vocabulary(directory)
+        super()._save_into(directory)

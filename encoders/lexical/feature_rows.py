@@ -9,19 +9,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, digest, digest_arrays
-from learned_index.encoders.lexical.feature_svd import (
-    check_width,
-    feature_rows,
-    inverse_document_frequency,
-    weighted_rows,
-)
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
-from learned_index.persistence import save_arrays
-from learned_index.persistence.contents import load_finite_arrays
+from learned_index.encoders.base import EncoderBase, check_choice
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.matrices import canonical_features
 from learned_index.types import Float32Array
 
 Weighting = Literal["idf", "none"]
+MOST_DENSE_FEATURES = 8192
 
 
 class FeatureRowsEncoder(EncoderBase):
@@ -44,15 +38,12 @@ class FeatureRowsEncoder(EncoderBase):
     sparse: ClassVar[bool] = True
 
     def __init__(self, *, weighting: Weighting = "idf") -> None:
-        if weighting not in ("idf", "none"):
-            raise InputError(f"weighting is {weighting!r}, expected 'idf' or 'none'")
+        check_choice("weighting", weighting, ("idf", "none"))
         self.weighting: Weighting = weighting
         self._weight_F: Float32Array | None = None
 
     def _weights(self) -> Float32Array:
-        if self._weight_F is None:
-            raise NotFittedError("the feature encoder is not fitted; call fit(features) first")
-        return self._weight_F
+        return self._learned(self._weight_F, "fit(features)")
 
     @property
     def dim(self) -> int:
@@ -99,23 +90,13 @@ class FeatureRowsEncoder(EncoderBase):
     def _config(self) -> dict[str, Any]:
         return {"weighting": self.weighting}
 
-    def _content_digest(self) -> str:
-        return digest([digest_arrays({"weight": self._weights()})])
+    def _arrays(self) -> dict[str, Float32Array]:
+        return {"weight": self._weights()}
 
-    def _write(self, directory: Path) -> None:
-        save_arrays(directory / ARRAYS_FILE, {"weight": self._weights()})
-
-    @classmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
-        encoder = cls(**config)
-        weight_F = load_finite_arrays(directory / ARRAYS_FILE)["weight"]
-        if weight_F.ndim != 1:
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        if arrays["weight"].ndim != 1:
             raise ModelFormatError(f"{directory}: the feature weights are no vector")
-        encoder._weight_F = weight_F
-        return encoder
-
-
-MOST_DENSE_FEATURES = 8192
+        self._weight_F = arrays["weight"]
 
 
 class DenseFeatureRowsEncoder(FeatureRowsEncoder):
@@ -152,3 +133,58 @@ class DenseFeatureRowsEncoder(FeatureRowsEncoder):
     def encode(self, texts: Sequence[str] | sp.csr_matrix) -> Any:
         """Return B x F float32, rows of length 1 or zero; see :meth:`FeatureRowsEncoder.encode`."""
         return super().encode(texts).toarray()
+
+
+def feature_rows(rows: Any) -> sp.csr_matrix:
+    """Return rows of sparse features as a canonical CSR float32 matrix of their own.
+
+    Raises:
+        InputError: Not a sparse matrix.
+    """
+    if not sp.issparse(rows):
+        raise InputError(
+            "this model was trained on sparse feature rows and cannot encode texts; give a scipy "
+            f"sparse matrix, got {type(rows).__name__}"
+        )
+    return canonical_features(rows, what="the feature matrix")
+
+
+def check_width(rows_BF: sp.csr_matrix, n_features: int) -> None:
+    """Refuse rows with another number of columns than the training rows had.
+
+    Raises:
+        InputError: Says how to make them fit.
+    """
+    width = rows_BF.shape[1]
+    if width == n_features:
+        return
+    remedy = (
+        f"leave out features {n_features} and above, which were never trained, or train again on "
+        f"data that declare {width}"
+        if width > n_features
+        else f"declare {n_features} for them too, where the further ones do not occur"
+    )
+    raise InputError(
+        f"got rows of {width} features, expected {n_features} as in training; if they are numbered "
+        f"alike, {remedy} (in an XMC file the header says how many)"
+    )
+
+
+def inverse_document_frequency(rows_NF: sp.csr_matrix) -> Float32Array:
+    """Smoothed idf of each feature, ``log((1 + N) / (1 + n_f)) + 1``, float32, F."""
+    frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
+    idf_F: Float32Array = np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1
+    return idf_F.astype(np.float32)
+
+
+def weighted_rows(rows_BF: sp.csr_matrix, idf_F: Float32Array) -> sp.csr_matrix:
+    """Multiply by the idf and scale each row to length 1."""
+    weighted = rows_BF.copy()
+    weighted.data = weighted.data * idf_F[weighted.indices]
+    # By bincount, entry after entry in each row: the bits do not depend on the other rows.
+    squares = np.square(weighted.data, dtype=np.float64)
+    row_of_entry = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
+    norm_B = np.sqrt(np.bincount(row_of_entry, weights=squares, minlength=weighted.shape[0]))
+    scale_B = 1.0 / np.where(norm_B > 0, norm_B, 1.0)
+    weighted.data = (weighted.data * scale_B[row_of_entry]).astype(np.float32)
+    return weighted

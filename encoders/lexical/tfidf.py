@@ -1,35 +1,108 @@
-"""Sparse tf-idf vectors."""
+"""Sparse tf-idf vectors, and how texts become terms for all encoders that count words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
+import numpy as np
 import scipy.sparse as sp
 
-from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_texts
-from learned_index.encoders.lexical.vectoriser import Analyser, TextVectoriser, VectoriserConfig
-from learned_index.persistence import save_arrays
-from learned_index.persistence.contents import load_finite_arrays
+from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.numbers import real_number, whole_number
+from learned_index.persistence import read_json, write_json
+from learned_index.persistence.digest import digest
+from learned_index.system.extras import require
+from learned_index.types import Float32Array
+
+VOCABULARY_FILE = "vocabulary.json"
+WORDS = r"(?u)\b\w+\b"
+"""Runs of letters, digits and underscores; scikit-learn's own pattern drops single ones."""
+Analyser = Literal["word", "char", "word+char"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How texts become terms: keyword arguments of every encoder that counts words.
+
+    Attributes:
+        analyser: ``"word"``: runs of letters, digits and underscores, also single ones;
+            ``"char"``: character n-grams inside words (robust to spelling and inflection, several
+            times slower); ``"word+char"``: both side by side.
+        word_ngrams: Longest run of words that is one term (1: single words, 2: pairs too).
+        char_ngrams: Shortest and longest character n-gram.
+        min_df: Terms in fewer training texts are dropped. None: 2, or 1 below 1,000 texts,
+            where dropping rare terms costs more than it saves.
+        max_df: Terms in a larger share of the training texts are dropped, in (0, 1].
+        max_features: At most so many terms of each analyser, the most frequent ones; None: all.
+        sublinear_tf: Use 1 + log(count) in place of the count: a word that is repeated ten
+            times does not say ten times as much.
+        lowercase: Fold case before anything else.
+    """
+
+    analyser: Analyser = "word"
+    word_ngrams: int = 1
+    char_ngrams: tuple[int, int] = (3, 5)
+    min_df: int | None = None
+    max_df: float = 1.0
+    max_features: int | None = 200_000
+    sublinear_tf: bool = True
+    lowercase: bool = True
+
+    def __post_init__(self) -> None:
+        if self.analyser not in ("word", "char", "word+char"):
+            raise InputError(
+                f"analyser is {self.analyser!r}, expected 'word', 'char' or 'word+char'"
+            )
+        whole_number(self.word_ngrams, "word_ngrams")
+        shortest, longest = (whole_number(n, "char_ngrams") for n in self.char_ngrams)
+        object.__setattr__(self, "char_ngrams", (shortest, longest))  # JSON gives a list
+        if shortest > longest:
+            raise InputError(
+                f"n-grams are word_ngrams={self.word_ngrams}, char_ngrams={self.char_ngrams}; "
+                "expected 1 or more, and the shortest first"
+            )
+        if self.min_df is not None:
+            whole_number(self.min_df, "min_df")
+        if not 0 < real_number(self.max_df, "max_df") <= 1:
+            raise InputError(f"max_df is {self.max_df}, expected a share in (0, 1]")
+        if self.max_features is not None:
+            whole_number(self.max_features, "max_features")
+
+
+class WordOptions(TypedDict, total=False):
+    """Keyword arguments for single words and runs of them; see :class:`Terms`."""
+
+    word_ngrams: int
+    min_df: int | None
+    max_features: int | None
+
+
+class TermOptions(WordOptions, total=False):
+    """All keyword arguments; see :class:`Terms`."""
+
+    analyser: Analyser
+    char_ngrams: tuple[int, int]
+    max_df: float
+    sublinear_tf: bool
+    lowercase: bool
 
 
 class TfidfEncoder(EncoderBase):
     """Texts to sparse tf-idf rows of length 1: for clustering, nearest neighbours and ranking.
 
-    ``encode`` returns canonical CSR float32. A text without a known word is an empty row, so
-    the empty text is the zero vector. A row's bits do not depend on the batch.
+    scikit-learn's ``TfidfVectorizer`` fits and tokenises. ``encode`` returns canonical CSR float32.
+    A text without a known word is an empty row, so the empty text is the zero vector. A row's bits
+    do not depend on the batch.
 
     Args:
-        analyser: ``"word"``, ``"char"`` (n-grams inside words: robust to spelling and
-            inflection, several times slower) or ``"word+char"``.
-        word_ngrams: Longest run of words that is one term (2: pairs too).
-        char_ngrams: Shortest and longest character n-gram.
-        min_df: Drop terms in fewer texts. None: 2, or 1 when fitted on fewer than 1,000 texts.
-        max_df: Drop terms in a larger share of the texts, in (0, 1].
-        max_features: At most so many terms of each analyser, the most frequent; None: all.
-        sublinear_tf: 1 + log(count) in place of the count.
-        lowercase: Fold case first.
+        **terms: How texts become terms; see :class:`Terms`.
+
+    Attributes:
+        terms: The same, with the defaults.
 
     Example:
         >>> x = TfidfEncoder().fit(["a red fox", "a blue sky"]).encode(["red sky"])
@@ -40,30 +113,13 @@ class TfidfEncoder(EncoderBase):
     kind: ClassVar[str] = "tfidf"
     sparse: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        analyser: Analyser = "word",
-        word_ngrams: int = 1,
-        char_ngrams: tuple[int, int] = (3, 5),
-        min_df: int | None = None,
-        max_df: float = 1.0,
-        max_features: int | None = 200_000,
-        sublinear_tf: bool = True,
-        lowercase: bool = True,
-    ) -> None:
-        self._vectoriser = TextVectoriser(
-            VectoriserConfig(
-                analyser=analyser,
-                word_ngrams=word_ngrams,
-                char_ngrams=char_ngrams,
-                min_df=min_df,
-                max_df=max_df,
-                max_features=max_features,
-                sublinear_tf=sublinear_tf,
-                lowercase=lowercase,
-            )
-        )
+    def __init__(self, **terms: Unpack[TermOptions]) -> None:
+        self.terms = Terms(**terms)
+        self._analysers = self.terms.analyser.split("+")
+        # For each analyser the terms in column order, and their inverse document frequency.
+        self._words: list[list[str]] = []
+        self._idf: list[Float32Array] = []
+        self._parts: list[Any] | None = None
 
     @property
     def dim(self) -> int:
@@ -72,12 +128,32 @@ class TfidfEncoder(EncoderBase):
         Raises:
             NotFittedError: Before :meth:`fit`.
         """
-        return self._vectoriser.n_terms
+        self._learned(self._parts)
+        return sum(map(len, self._words))
 
     @property
     def terms_(self) -> list[str]:
-        """The terms in column order; those of several analysers follow one another."""
-        return [term for terms in self._vectoriser.terms_ for term in terms]
+        """The terms in column order; those of several analysers follow one another.
+
+        Raises:
+            NotFittedError: Before :meth:`fit`.
+        """
+        self._learned(self._parts)
+        return [term for terms in self._words for term in terms]
+
+    def _sklearn(self, analyser: str, **extra: Any) -> Any:
+        terms = self.terms
+        is_word = analyser == "word"
+        return require("sklearn.feature_extraction.text").TfidfVectorizer(
+            analyzer="word" if is_word else "char_wb",
+            token_pattern=WORDS if is_word else None,
+            ngram_range=(1, terms.word_ngrams) if is_word else terms.char_ngrams,
+            lowercase=terms.lowercase,
+            sublinear_tf=terms.sublinear_tf,
+            norm="l2",
+            dtype=np.float32,
+            **extra,
+        )
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Collect vocabulary and document frequencies.
@@ -85,26 +161,86 @@ class TfidfEncoder(EncoderBase):
         Raises:
             InputError: No texts, or no term is left.
         """
-        self._vectoriser.fit(check_texts(texts))
+        checked = check_texts(texts)
+        if not checked:
+            raise InputError("got no texts to fit the vocabulary on; expected 1 or more")
+        terms = self.terms
+        min_df = terms.min_df if terms.min_df is not None else (2 if len(checked) >= 1000 else 1)
+        words, idf = [], []
+        for analyser in self._analysers:
+            part = self._sklearn(
+                analyser, min_df=min_df, max_df=terms.max_df, max_features=terms.max_features
+            )
+            try:
+                part.fit(checked)
+            except ValueError as error:
+                raise InputError(
+                    f"{len(checked)} texts give no {analyser} vocabulary with min_df={min_df}, "
+                    f"max_df={terms.max_df} ({error}); lower min_df or give texts with words"
+                ) from None
+            words.append(sorted(part.vocabulary_, key=part.vocabulary_.__getitem__))
+            idf.append(np.asarray(part.idf_, dtype=np.float32))
+        self._take(words, idf)
         return self
+
+    def _take(self, words: list[list[str]], idf: list[Float32Array]) -> None:
+        """Make the vectorisers of terms and idf alone: fitted or loaded, they are the same."""
+        parts = []
+        for analyser, terms, weights in zip(self._analysers, words, idf, strict=True):
+            part = self._sklearn(analyser, vocabulary={term: n for n, term in enumerate(terms)})
+            part.idf_ = weights
+            parts.append(part)
+        self._words, self._idf, self._parts = words, idf, parts
 
     def encode(self, texts: Sequence[str]) -> sp.csr_matrix:
         """Return B x V float32 CSR, rows of length 1 or empty."""
-        return self._vectoriser.transform(check_texts(texts))
+        checked, parts = check_texts(texts), self._learned(self._parts)
+        if not checked:
+            return sp.csr_matrix((0, self.dim), dtype=np.float32)
+        blocks = [sp.csr_matrix(part.transform(checked), dtype=np.float32) for part in parts]
+        matrix = blocks[0]
+        if len(blocks) > 1:
+            matrix = sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
+            scale_to_length_1(matrix)
+        matrix.sort_indices()
+        matrix.sum_duplicates()
+        return matrix
 
     def _config(self) -> dict[str, Any]:
-        return self._vectoriser.config_dict()
+        return asdict(self.terms)
+
+    def _arrays(self) -> dict[str, Float32Array]:
+        self._learned(self._parts)
+        return {f"idf_{number}": idf for number, idf in enumerate(self._idf)}
+
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        words = read_json(directory / VOCABULARY_FILE)
+        idf = [arrays.get(f"idf_{number}") for number in range(len(words))]
+        fits = len(words) == len(self._analysers) and all(
+            values is not None and values.shape == (len(terms),)
+            for terms, values in zip(words, idf, strict=True)
+        )
+        if not fits:
+            raise ModelFormatError(
+                f"{directory}: vocabulary and idf do not fit together; save the encoder again"
+            )
+        self._take(words, [values for values in idf if values is not None])
 
     def _content_digest(self) -> str:
-        return self._vectoriser.content_digest()
+        return digest([self._words, digest_arrays(self._arrays())])
 
-    def _write(self, directory: Path) -> None:
-        self._vectoriser.write_vocabulary(directory)
-        save_arrays(directory / ARRAYS_FILE, self._vectoriser.arrays())
+    def write_vocabulary(self, directory: Path) -> None:
+        """Write the terms as JSON: a character n-gram may hold any character, a newline too."""
+        self._learned(self._parts)
+        write_json(directory / VOCABULARY_FILE, self._words)
 
-    @classmethod
-    def _read(cls, directory: Path, config: dict[str, Any]) -> Self:
-        encoder = cls(**{**config, "char_ngrams": tuple(config["char_ngrams"])})
-        arrays = load_finite_arrays(directory / ARRAYS_FILE)
-        encoder._vectoriser = TextVectoriser.read(directory, config, arrays)
-        return encoder
+    def _save_into(self, directory: Path) -> None:
+        self.write_vocabulary(directory)
+        super()._save_into(directory)
+
+
+def scale_to_length_1(matrix: sp.csr_matrix) -> None:
+    """Scale the rows of a float32 CSR matrix to length 1 in place; empty ones stay."""
+    norm_B = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1), np.float64)).ravel()
+    scale_B = (1.0 / np.where(norm_B > 0, norm_B, 1.0)).astype(np.float32)
+    matrix.data *= np.repeat(scale_B, np.diff(matrix.indptr))

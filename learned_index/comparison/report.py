@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,8 @@ from typing import Any
 from learned_index.comparison.data import MEASUREMENTS, Comparison
 from learned_index.comparison.measure import setting_text
 from learned_index.comparison.plot import plot_comparison
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import atomic_file, write_csv, write_json
+from learned_index.persistence.files import json_ready
 
 CSV_COLUMNS = ("method", "setting", *MEASUREMENTS, "reached_target", "error")
 PARETO_COLUMNS = ("method", "load", "metric", "recall", "ms", "setting")
@@ -26,13 +24,13 @@ OPERATING_COLUMNS = (
 def write_comparison_json(comparison: Comparison, path: Path) -> None:
     """Write all parts of the comparison by name; the file appears when it is whole."""
     with atomic_file(path) as temporary:
-        write_json(temporary, _finite(comparison_parts(comparison)))
+        write_json(temporary, json_ready(comparison_parts(comparison)))
 
 
 def write_comparison_csv(comparison: Comparison, path: Path) -> None:
     """Write the rows as CSV, one line for each method; it appears when it is whole."""
     rows = [{**row, "setting": setting_text(row["query_arguments"])} for row in comparison.rows]
-    _write_csv(path, CSV_COLUMNS, rows)
+    write_csv(path, rows, columns=CSV_COLUMNS)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -47,7 +45,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     write_comparison_json(comparison, paths[0])
     write_comparison_csv(comparison, paths[1])
     pareto = [{**row, "setting": setting_text(row["query_arguments"])} for row in comparison.pareto]
-    _write_csv(paths[2], PARETO_COLUMNS, pareto)
+    write_csv(paths[2], pareto, columns=PARETO_COLUMNS)
     operating = [
         {
             **row,
@@ -56,7 +54,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         }
         for row in comparison.operating
     ]
-    _write_csv(paths[3], OPERATING_COLUMNS, operating)
+    write_csv(paths[3], operating, columns=OPERATING_COLUMNS)
     plot_comparison(comparison, paths[4])
     return paths
 
@@ -64,22 +62,3 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 def comparison_parts(comparison: Comparison) -> dict[str, Any]:
     """Return the parts of a comparison by name."""
     return {part.name: getattr(comparison, part.name) for part in fields(comparison)}
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with (
-        atomic_file(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON has not, by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

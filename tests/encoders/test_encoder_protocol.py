@@ -19,9 +19,8 @@ from learned_index.encoders import (
     TfidfEncoder,
     TransformerEncoder,
     load_encoder,
-    save_encoder,
 )
-from learned_index.errors import InputError, ModelFormatError, NotFittedError
+from learned_index.errors import InputError, MissingExtraError, ModelFormatError, NotFittedError
 from learned_index.types import Encoder
 
 TRAIN = sample_texts(60)
@@ -117,7 +116,7 @@ def test_no_texts_give_no_rows(kind: str, fitted: dict[str, EncoderBase]) -> Non
 def test_batch_size_does_not_matter(kind: str, size: int, fitted: dict[str, EncoderBase]) -> None:
     encoder = fitted[kind]
     whole = dense(encoder.encode(QUERIES))
-    parts = stack(list(encoder.encode_batches(iter(QUERIES), size)))
+    parts = stack([encoder.encode(QUERIES[n : n + size]) for n in range(0, len(QUERIES), size)])
     if kind in NEURAL:
         np.testing.assert_allclose(parts, whole, rtol=0, atol=TOLERANCE)
     else:
@@ -173,7 +172,7 @@ def test_fitting_again_gives_the_same_encoder(
 @pytest.mark.parametrize("kind", KINDS)
 def test_save_and_load_bit_equal(kind: str, fitted: dict[str, EncoderBase], tmp_path: Path) -> None:
     encoder = fitted[kind]
-    save_encoder(encoder, tmp_path / "saved")
+    encoder.save_pretrained(tmp_path / "saved")
     loaded = load_encoder(tmp_path / "saved")
     assert type(loaded) is type(encoder)
     assert loaded.fingerprint() == encoder.fingerprint()
@@ -181,7 +180,7 @@ def test_save_and_load_bit_equal(kind: str, fitted: dict[str, EncoderBase], tmp_
     if kind == "precomputed":
         loaded.bind(QUERIES, "test")
     np.testing.assert_array_equal(dense(loaded.encode(QUERIES)), dense(encoder.encode(QUERIES)))
-    save_encoder(loaded, tmp_path / "again")
+    loaded.save_pretrained(tmp_path / "again")
     files = sorted(p.relative_to(tmp_path / "saved") for p in (tmp_path / "saved").rglob("*.*"))
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt", ".jinja", ""}
     for name in files:
@@ -194,7 +193,7 @@ def test_save_and_load_bit_equal(kind: str, fitted: dict[str, EncoderBase], tmp_
 def test_damaged_files_are_refused(
     kind: str, fitted: dict[str, EncoderBase], tmp_path: Path
 ) -> None:
-    save_encoder(fitted[kind], tmp_path / "saved")
+    fitted[kind].save_pretrained(tmp_path / "saved")
     files = [p for p in (tmp_path / "saved").rglob("*") if p.is_file()]
     for path in files:
         whole = path.read_bytes()
@@ -216,8 +215,6 @@ def test_wrong_input(kind: str, fitted: dict[str, EncoderBase]) -> None:
         fitted[kind].encode("red fox")
     with pytest.raises(InputError, match="text 1 is a NoneType"):
         fitted[kind].encode(["red", None])
-    with pytest.raises(InputError, match="batch size is 0"):
-        list(fitted[kind].encode_batches(QUERIES, 0))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +224,7 @@ def test_unfitted(encoder: EncoderBase, tmp_path: Path) -> None:
     with pytest.raises(NotFittedError, match=r"fit\(train_texts\)"):
         encoder.encode(["red"])
     with pytest.raises(NotFittedError):
-        save_encoder(encoder, tmp_path / "saved")
+        encoder.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
     with pytest.raises(InputError, match="no texts"):
         encoder.fit([])
@@ -245,10 +242,37 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=r"holds no encoder\.json"):
         load_encoder(tmp_path / "foreign")
     (tmp_path / "foreign" / "encoder.json").write_text('{"kind": "martian", "config": {}}')
-    with pytest.raises(ModelFormatError, match="no installed package brings"):
+    with pytest.raises(MissingExtraError, match="no installed package brings"):
         load_encoder(tmp_path / "foreign")
-    save_encoder(TfidfEncoder().fit(TRAIN), tmp_path / "tfidf")
+    TfidfEncoder().fit(TRAIN).save_pretrained(tmp_path / "tfidf")
     with pytest.raises(ModelFormatError, match="kind 'tfidf', expected 'lsa'"):
         LSAEncoder.from_pretrained(tmp_path / "tfidf")
     with pytest.raises(InputError, match="not empty"):
         TfidfEncoder().fit(TRAIN).save_pretrained(tmp_path / "tfidf")
+
+
+def test_saving_replaces_a_saved_encoder_only_when_told(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "saved"
+    TfidfEncoder().fit(TRAIN).save_pretrained(str(out))
+    with pytest.raises(InputError, match="overwrite=True"):
+        TfidfEncoder().fit(TRAIN[:9]).save_pretrained(out)
+    other = LSAEncoder(4).fit(TRAIN)
+    other.save_pretrained(out, overwrite=True)
+    assert load_encoder(str(out)).fingerprint() == other.fingerprint()
+    assert [path.name for path in out.parent.iterdir()] == ["saved"]
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        other.save_pretrained(out, overwrite=True)
+    with pytest.raises(ModelFormatError, match=r"notes\.txt"):
+        LSAEncoder.from_pretrained(out)
+
+
+def test_checksums_may_be_left_out(tmp_path: Path) -> None:
+    LSAEncoder(4).fit(TRAIN).save_pretrained(tmp_path)
+    arrays = tmp_path / "arrays.safetensors"
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1  # the last bit of a number
+    arrays.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="checksum"):
+        LSAEncoder.from_pretrained(tmp_path)
+    assert LSAEncoder.from_pretrained(tmp_path, verify=False).dim == 4

@@ -17,7 +17,6 @@ from learned_index.encoders import (
     SentenceTransformerEncoder,
     TransformerEncoder,
     parse_encoder,
-    save_encoder,
 )
 from learned_index.errors import InputError
 
@@ -49,7 +48,7 @@ def test_specs(bert: Path, tmp_path: Path) -> None:
     assert isinstance(joined, ConcatenatedEncoder)
     assert [part.dim for part in joined.encoders] == [8, 5]  # the description wins
     assert joined.encoders[0].seed == 7
-    save_encoder(LSAEncoder(4).fit(TEXTS), tmp_path / "saved")
+    LSAEncoder(4).fit(TEXTS).save_pretrained(tmp_path / "saved")
     saved = parse_encoder(str(tmp_path / "saved"))
     np.testing.assert_array_equal(saved.encode(TEXTS), LSAEncoder(4).fit(TEXTS).encode(TEXTS))
 
@@ -68,7 +67,7 @@ def test_specs(bert: Path, tmp_path: Path) -> None:
         ("nobody/no-such-model", "hub cannot be reached.*Expected tfidf, lsa"),
         ("/no/such/folder", "does not exist.*Expected tfidf"),
         ("missing_{split}.npy", "no vectors for the split 'train'"),
-        ("lsa+tfidf", "tfidf makes sparse vectors"),
+        ("lsa+tfidf", "'tfidf' makes sparse vectors"),
     ],
 )
 def test_unknown_specs(spec: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

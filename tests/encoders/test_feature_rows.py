@@ -10,7 +10,7 @@ from elias_cases import QUICK, train_data
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder, FeatureRowsEncoder
-from learned_index.encoders.lexical.feature_svd import FeatureSvdEncoder
+from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
 from learned_index.errors import InputError, NotFittedError
 

@@ -25,7 +25,7 @@ from training_cases import (
 )
 
 from learned_index import LearnedGraphIndex
-from learned_index.encoders.transformer import TransformerEncoder
+from learned_index.encoders.transformer.models import TransformerEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.index import course
 from learned_index.persistence import atomic

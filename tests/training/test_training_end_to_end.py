@@ -27,8 +27,7 @@ from training_cases import (
 from learned_index import LearnedGraphIndex
 from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
-from learned_index.encoders.sentence_transformer import SentenceTransformerEncoder
-from learned_index.encoders.transformer import TransformerEncoder
+from learned_index.encoders.transformer.models import SentenceTransformerEncoder, TransformerEncoder
 from learned_index.errors import InputError, LearnedIndexError
 from learned_index.index import course
 from learned_index.index import fit as building

@@ -236,7 +236,7 @@ def test_frozen_parameters_stay_out_and_tied_ones_come_once():
 def test_a_sparse_table_is_updated_where_a_batch_touches_it():
     texts, Y = text_points()
     encoder = bow([*texts, "onlyhere onlyhere"], gradient="sparse", min_df=1)
-    row = encoder._vectoriser.terms_[0].index("onlyhere")
+    row = encoder._tfidf.terms_.index("onlyhere")
     before = encoder.bag.weight.detach().clone()
     fit_texts(encoder, QUICK, (texts, Y))
     after = encoder.bag.weight.detach()

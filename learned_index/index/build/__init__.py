@@ -1,0 +1,1 @@
+"""From vectors and labels to the first state of an index: clustering, partition, regions."""
