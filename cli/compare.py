@@ -19,6 +19,7 @@ from learned_index.cli.shared.common import (
 )
 from learned_index.cli.shared.compare_tables import comparison_table, operating_table
 from learned_index.cli.shared.options import (
+    cache_option,
     config_options,
     data_option,
     given_values,

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic import asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.system.threads import limit_threads
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from synthetic import asymmetric_instance
 
 pytestmark = pytest.mark.performance
 

@@ -133,10 +133,9 @@ def _ask_vectors(searcher: Any) -> list[bytes]:
         _checked(*searcher.search(huge, 4), searcher.n_labels)
     except InputError:  # it may be refused
         pass
-    if isinstance(searcher, SearchEngine):
-        deny = [0, 1, 2, min(30, searcher.n_labels - 1)]
-        answers += _checked(*searcher.search(queries, 9, deny=deny), searcher.n_labels)
-        answers += _checked(*searcher.search(queries[:1], 9, allow=[5, 1]), searcher.n_labels)
+    deny = [0, 1, 2, min(30, searcher.n_labels - 1)]
+    answers += _checked(*searcher.search(queries, 9, deny=deny), searcher.n_labels)
+    answers += _checked(*searcher.search(queries[:1], 9, allow=[5, 1]), searcher.n_labels)
     return answers
 
 

@@ -12,12 +12,7 @@ from conftest import tiny_dataset
 
 from benchmarks.ablation import ablation as ablation_module
 from benchmarks.ablation.ablation import ALL_EDGES, Ablation
-from benchmarks.ablation.measurements import (
-    Measurement,
-    MeasurementStore,
-    data_digest,
-    digest,
-)
+from benchmarks.ablation.measurements import Measurement, MeasurementStore
 from benchmarks.ablation.shared import AblationData
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.elias.config import EliasConfig
@@ -25,6 +20,7 @@ from learned_index.elias.presets import ModelConfigs
 from learned_index.encoders import BagOfWordsEncoder, LSAEncoder, TfidfEncoder
 from learned_index.errors import InputError
 from learned_index.metrics import evaluate, label_propensities
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.ranking.config import RankerConfig
 from learned_index.types import SearchResult
 
