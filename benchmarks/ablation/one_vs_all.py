@@ -18,7 +18,8 @@ def one_vs_all(ablation: Ablation, *, epochs: int | None, rate: float | None) ->
     import numpy as np
 
     from learned_index.baselines.ova import OneVsAll
-    from learned_index.elias.points import dense_vectors, take
+    from learned_index.elias.points import take
+    from learned_index.encoding import dense_vectors
     from learned_index.training.optimisers import encoder_groups
     from learned_index.training.sources import EncoderInputs
 

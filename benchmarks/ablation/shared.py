@@ -19,12 +19,11 @@ from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import (
     Points,
-    dense_vectors,
     is_trained,
     take,
 )
 from learned_index.elias.presets import ModelConfigs
-from learned_index.encoding import encoder_class
+from learned_index.encoding import dense_vectors, encoder_class
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex

@@ -14,7 +14,6 @@ from learned_index.data.naming import named_label_matrix
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import (
     default_features,
-    dense_vectors,
     fit_encoder,
     is_trained,
     take,
@@ -22,6 +21,7 @@ from learned_index.elias.points import (
 from learned_index.elias.request import HeldOut, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
+from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex

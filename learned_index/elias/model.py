@@ -20,7 +20,7 @@ from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.request import rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
-from learned_index.encoding import check_encoder
+from learned_index.encoding import AnyEncoder, as_encoder
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
@@ -47,8 +47,10 @@ class ELIAS(EliasParts, Saved):
     section 3.5).
 
     Args:
-        encoder: Makes dense vectors. One that is an ``nn.Module`` with ``tokenize`` can be trained
-            with the index, see :class:`EliasConfig`.
+        encoder: Makes dense vectors: ``"minilm"``, ``"lsa:256"`` (see
+            :func:`~learned_index.encoders.parse_encoder`), a ``SentenceTransformer``, a function
+            that takes texts and returns an array, or an encoder. One that is an ``nn.Module`` with
+            ``tokenize`` can be trained with the index, see :class:`EliasConfig`.
         index: Configuration of the index, or an index that is fitted on vectors of this encoder
             already: then :meth:`fit` trains ranker and calibrator only.
         training: How the index (and the encoder) is trained.
@@ -84,7 +86,7 @@ class ELIAS(EliasParts, Saved):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: AnyEncoder,
         index: IndexConfig | LearnedGraphIndex | None = None,
         *,
         training: TrainingConfig | None = None,
@@ -101,16 +103,16 @@ class ELIAS(EliasParts, Saved):
                 f"n_models is {config.n_models}, but one fitted index was given; give an "
                 "IndexConfig to train several"
             )
-        check_encoder(encoder)
+        training = TrainingConfig.given(
+            given.training_config if given is not None and training is None else training
+        )
         super().__init__(
-            encoder,
+            as_encoder(encoder, seed=training.seed),
             config=config,
             index_config=index.config
             if isinstance(index, LearnedGraphIndex)
             else IndexConfig.given(index),
-            training_config=TrainingConfig.given(
-                given.training_config if given is not None and training is None else training
-            ),
+            training_config=training,
             ranker_config=RankerConfig.given(ranker),
             features=features,
         )

@@ -8,7 +8,8 @@ from typing import Any
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.ensemble import Shortlist, merge
-from learned_index.elias.points import Points, dense_vectors
+from learned_index.elias.points import Points
+from learned_index.encoding import dense_vectors
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig

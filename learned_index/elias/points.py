@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
-from learned_index.encoding import encoder_class, sparse_vectors
+from learned_index.encoding import encoder_class
 from learned_index.errors import InputError
-from learned_index.types import Encoder, Float32Array, Int64Array
+from learned_index.types import Encoder, Int64Array
 
 Points = Sequence[str] | sp.csr_matrix
 """N texts, or CSR N x F."""
@@ -40,18 +39,6 @@ def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
             fit_encoder(part, points, whole_split=whole_split)
     else:
         encoder.fit(points)
-
-
-def dense_vectors(encoder: Encoder, points: Any) -> Float32Array:
-    """Encode points with an encoder that makes dense vectors, float32 N x D.
-
-    Raises:
-        InputError: Its vectors are sparse.
-    """
-    vectors = encoder.encode(points)
-    if sp.issparse(vectors):
-        raise sparse_vectors(encoder)
-    return np.asarray(vectors, dtype=np.float32)
 
 
 def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
