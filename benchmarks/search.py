@@ -154,7 +154,7 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
             threads=chosen.threads,
             batch_size=chosen.batch_size,
             repeats=chosen.repeats,
-            timing_s=chosen.timing_seconds,
+            timing_seconds=chosen.timing_seconds,
             isolation=chosen.isolation,
         ),
         known_build_s={"learned": seconds, "tree": None},

@@ -18,7 +18,13 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.compare_tables import comparison_table, operating_table
-from learned_index.cli.shared.options import cache_option, data_option, split_option
+from learned_index.cli.shared.options import (
+    cache_option,
+    config_options,
+    data_option,
+    given_values,
+    split_option,
+)
 from learned_index.cli.shared.output import claim
 from learned_index.cli.shared.report import report_path
 from learned_index.cli.shared.sources import encode_split, resolve_data
@@ -37,6 +43,9 @@ from learned_index.evaluation.compared import (
     training_costs,
 )
 from learned_index.system.extras import require
+
+NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
+"""Settings of a comparison that only the library is asked for; threads all commands have."""
 
 
 class MethodsOption(click.Option):
@@ -91,53 +100,12 @@ class MethodsOption(click.Option):
     "safetensors and the method's package, nothing else.",
 )
 @split_option
-@click.option(
-    "--target-recall",
-    type=click.FloatRange(0, 1),
-    default=0.99,
-    show_default=True,
-    help="The table shows each method at its fastest setting with this share of the best R@100 "
-    "that a search of the model reached.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=256,
-    show_default=True,
-    help="Queries per batch for the throughput; single queries are always timed too.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Repetitions of every timing; medians are reported.",
-)
-@click.option(
-    "--timing-seconds",
-    "timing_s",
-    type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="Seconds of single queries timed at each setting and repetition, 200 queries at least.",
-)
+@config_options(ComparisonSettings, skip=NOT_OPTIONS)
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
     default=None,
     help="Measure on this many points, drawn at random with a fixed seed.  [default: all]",
-)
-@click.option(
-    "--ova-epochs",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Epochs of one-vs-all.  [default: as many as the index was trained]",
-)
-@click.option(
-    "--ova-learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=None,
-    help="Peak learning rate of one-vs-all.  [default: 0.03]",
 )
 @cache_option
 @standard_options
@@ -149,8 +117,6 @@ def compare(
     interpreters: tuple[str, ...],
     split: SplitName,
     max_queries: int | None,
-    ova_epochs: int | None,
-    ova_learning_rate: float | None,
     cache: str | None,
     threads: int | None,
     quiet: bool,
@@ -177,13 +143,11 @@ def compare(
     """
     require("matplotlib", extra="report")  # for the plot: told now, not after hours
     specs = _methods(baselines, interpreters)
-    settings = ComparisonSettings(threads=use_threads(threads), **measuring)
+    given = given_values(ComparisonSettings, measuring)
+    settings = ComparisonSettings(threads=use_threads(threads), **given)
     model = ELIAS.from_pretrained(model_path)
     model.trained_members()  # an engine cannot give the rivals the classifiers
-    specs = [
-        as_trained(spec, model, epochs=ova_epochs, learning_rate=ova_learning_rate)
-        for spec in specs
-    ]
+    specs = [as_trained(spec, model) for spec in specs]
     folder = resolve_data(data, quiet=quiet)
     values = comparison_data(
         model,

@@ -89,7 +89,7 @@ def make_data(n_queries=60, n_labels=N_LABELS):
 def quick(**changes):
     values = {
         "isolation": "none", "threads": 1, "batch_size": 16, "latency_queries": 5, "repeats": 2,
-        "timing_s": 0.0,
+        "timing_seconds": 0.0,
     }  # fmt: skip
     return ComparisonSettings(**{**values, **changes})
 

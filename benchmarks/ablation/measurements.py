@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learned_index.persistence.digest import digest
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.persistence.kept import KeptResults
+
+__all__ = ["Measurement", "MeasurementStore", "data_digest", "digest"]
 
 FORMAT = 1
 

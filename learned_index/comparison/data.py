@@ -132,14 +132,19 @@ class ComparisonSettings(Config):
     """
 
     target_recall: float = parameter(
-        0.99, "share of the best R@100 that a shown setting reaches", low=0.0, high=1.0
+        0.99,
+        "the table shows each method at its fastest setting with this share of the best R@100",
+        low=0.0,
+        high=1.0,
     )
     threads: int | None = parameter(None, "for building and batches; all. Single queries: one")
-    batch_size: int = parameter(256, "queries per batch")
+    batch_size: int = parameter(256, "queries per batch; single ones are always timed")
     latency_queries: int = parameter(200, "single queries timed in each repetition, at least")
-    repeats: int = parameter(3, "repetitions of every timing")
+    repeats: int = parameter(3, "repetitions of every timing; medians are reported")
     # Batches are timed for at least a third of it and hardly more than twice.
-    timing_s: float = parameter(1.0, "seconds of single queries in each repetition", low=0.0)
+    timing_seconds: float = parameter(
+        1.0, "seconds of single queries timed at each setting and repetition", low=0.0
+    )
     label_slack: float = parameter(
         0.5, "points of R@100 below exact scoring that the operating table allows", low=0.0
     )

@@ -26,7 +26,7 @@ from learned_index.system.environment import versions
 
 CONDITIONS = (
     *("cpu", "cpus", "platform", "k", "threads", "batch_size", "latency_queries"),
-    *("repeats", "timing_s", "isolation", "seed"),
+    *("repeats", "timing_seconds", "isolation", "seed"),
 )
 """Parts of the environment under which a measurement of an earlier run still holds."""
 MODEL_SOURCES = ("index", "engine", "kernels", "elias", "ranking")

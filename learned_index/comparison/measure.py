@@ -188,13 +188,13 @@ def _time(
         qps = batch_throughput(
             lambda part: search(batches[part.start // settings.batch_size]),
             batch_slices(len(singles), settings.batch_size),
-            at_least_s=settings.timing_s / 3,
-            at_most_s=2 * settings.timing_s,
+            at_least_s=settings.timing_seconds / 3,
+            at_most_s=2 * settings.timing_seconds,
         )
     with limit_threads(1):
         one = method.bind(job.k, **arguments).one
         times = single_latencies(
-            one, singles, at_least=settings.latency_queries, budget_s=settings.timing_s
+            one, singles, at_least=settings.latency_queries, budget_s=settings.timing_seconds
         )
     return {"qps": qps, **latency_summary(times)}
 

@@ -147,28 +147,24 @@ def encoding_ms(model: ELIAS, points: Any) -> float | None:
     return 1e3 * (time.perf_counter() - start) / max(n_rows(sample), 1)
 
 
-def as_trained(
-    spec: MethodSpec,
-    model: ELIAS,
-    *,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-) -> MethodSpec:
-    """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index."""
+def as_trained(spec: MethodSpec, model: ELIAS) -> MethodSpec:
+    """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index.
+
+    Options that the user wrote stay.
+    """
     if spec.method != "ova":
         return spec
     index = model.trained_members()[0]
     training = index.training_config
-    if learning_rate is not None:
-        spec = spec.with_options(learning_rate=learning_rate)
-    return spec.with_options(
-        epochs=epochs or max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
-        batch_size=training.batch_size,
-        warmup=training.warmup_fraction,
-        weight_decay=training.weight_decay,
-        projection=index.config.projection,
-        seed=training.seed,
-    )
+    options = {
+        "epochs": max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
+        "batch_size": training.batch_size,
+        "warmup": training.warmup_fraction,
+        "weight_decay": training.weight_decay,
+        "projection": index.config.projection,
+        "seed": training.seed,
+    }
+    return spec.with_options(**{**options, **spec.options})
 
 
 def training_costs(report: Path) -> dict[str, Any]:

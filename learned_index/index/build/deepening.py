@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from learned_index.index.network import IndexNetwork
 from learned_index.errors import InputError
-from learned_index.index.hierarchy import RegionHierarchy, hierarchy_shape, region_targets
 from learned_index.index.build.partition import count_region_visits
 from learned_index.index.build.regions import (
     learnable_region_edges,
     measure_coverage,
     partition_clusters,
 )
+from learned_index.index.hierarchy import RegionHierarchy, hierarchy_shape, region_targets
+from learned_index.index.network import IndexNetwork
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors, check_finite
 from learned_index.training.batches import EpochOrder
 from learned_index.training.schedule import warmup_linear_decay
 from learned_index.types import DenseMatrix
-
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.index.network import IndexNetwork
 from learned_index.errors import InputError
-from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.build.clustering import (
     Block,
     balanced_partition,
     label_centroids,
     sparse_label_centroids,
 )
-from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.hierarchy import DENSE_CLUSTERS, RegionHierarchy, hierarchy_shape
 from learned_index.index.build.regions import learnable_region_edges, partition_clusters
+from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.hierarchy import DENSE_CLUSTERS, RegionHierarchy, hierarchy_shape
+from learned_index.index.network import IndexNetwork
 from learned_index.inputs.labels import Labels, as_label_matrix
 from learned_index.inputs.matrices import canonical_features
 from learned_index.inputs.vectors import as_vectors, check_finite
 from learned_index.types import DenseMatrix
-
-from collections.abc import Iterator
 
 _CHUNK_ROWS = 8192
 _SCORED_AT_ONCE = 1 << 26
@@ -225,9 +224,7 @@ def count_region_visits(index: IndexNetwork, vectors: Any) -> sp.csr_matrix:
     return counts_SC.tocsr()
 
 
-def _beams(
-    index: IndexNetwork, vectors: Any
-) -> Iterator[tuple[int, torch.Tensor, sp.csr_matrix]]:
+def _beams(index: IndexNetwork, vectors: Any) -> Iterator[tuple[int, torch.Tensor, sp.csr_matrix]]:
     """First row, projected rows and scores of their beams (CSR) of one chunk after another."""
     device, n_clusters = index.label_bias_L.device, index.n_clusters
     width = min(index.config.beam_width, n_clusters)

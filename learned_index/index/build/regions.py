@@ -8,15 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from learned_index.index.build.clustering import balanced_partition
+from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.hierarchy import default_edges_per_region
 from learned_index.index.network import IndexNetwork
 from learned_index.types import Float32Array
-from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.build.clustering import balanced_partition
-from learned_index.index.hierarchy import default_edges_per_region
 
 _MEASURED = 4096
 _CHUNK_ROWS = 512
-
 
 
 @torch.no_grad()
