@@ -16,6 +16,7 @@ from elias_cases import fitted, new_model, train_data
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
+from learned_index.planning import summary as summary_module
 from learned_index.planning.plan import DataShape, make_plan
 from learned_index.system import memory as machine
 
@@ -108,7 +109,7 @@ def test_the_command_tells_all_figures(text_folder: Path) -> None:
 def test_the_command_says_what_does_not_fit(
     text_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "free_memory", lambda: 5000)
+    monkeypatch.setattr(summary_module, "free_memory", lambda: 5000)
     arguments = ["plan", "--data", text_folder, "--encoder", "lsa:16", "--threads", 1]
     summary = json.loads(ok(*arguments, "--json"))
     assert summary["fits"] is False and "--n-models" in summary["shortage"]

@@ -127,11 +127,15 @@ def test_the_index_of_the_model_is_compared(model: Path, text_folder: Path, tmp_
     assert all(row["error"] is None for row in result["rows"])
 
 
-def test_scores_of_a_plain_index_have_no_choice(text_folder: Path, tmp_path: Path) -> None:
+def test_without_a_ranker_ranking_and_index_are_one_score(
+    text_folder: Path, tmp_path: Path
+) -> None:
     options = ["--encoder", "lsa:8", "--stage1-epochs", 1, "--stage2-epochs", 0, "--cache", "off"]
     ok("train-index", "--data", text_folder, "--out", tmp_path / "i", *options)
-    assert "one score" in refused("search", tmp_path / "i", "text", "--score", "ranking")
-    assert json.loads(ok("info", tmp_path / "i", "--json"))["kind"] == "text-index"
+    search = ["search", tmp_path / "i", "sort list", "--json"]
+    assert ok(*search) == ok(*search, "--score", "ranking") == ok(*search, "--score", "index")
+    assert "without calibration" in refused(*search, "--score", "probability")
+    assert json.loads(ok("info", tmp_path / "i", "--json"))["kind"] == "elias"
 
 
 def test_a_dev_split_can_validate_and_a_test_split_cannot(
@@ -226,7 +230,7 @@ def test_refusals_before_any_work(model: Path, text_folder: Path, tmp_path: Path
 def test_what_cannot_fit_is_refused_and_forced(
     text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learned_index.system.memory.free_memory", lambda: 1000)
+    monkeypatch.setattr("learned_index.planning.summary.free_memory", lambda: 1000)
     arguments = ["train", "--data", text_folder, "--out", tmp_path / "m", *QUICK]
     line = refused(*arguments)
     assert "1000" in line or "0.0 MiB are free" in line
