@@ -8,20 +8,15 @@ that search became several times slower, not that the machine was busy.
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from synthetic import asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.system.threads import limit_threads
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from synthetic import asymmetric_instance
 
 pytestmark = pytest.mark.performance
 
