@@ -8,9 +8,7 @@ that search became several times slower, not that the machine was busy.
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
