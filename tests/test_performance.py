@@ -18,9 +18,6 @@ from synthetic import asymmetric_instance
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.system.threads import limit_threads
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-
 pytestmark = pytest.mark.performance
 
 N_LABELS, DIM, K = 20_000, 128, 100
