@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from learned_index.baselines.registry import register
 from learned_index.baselines.vectors import as_float32
 from learned_index.comparison.method import Ids, Inputs, Method
-from learned_index.system.extras import require
+from learned_index.system.extras import Deferred, require
 from learned_index.types import DenseMatrix, Float32Array
+
+torch: Any = Deferred("torch", extra="train")
 
 SCAN_BATCH = 16
 """Below this many queries one pass over the items in FAISS beats a matrix product."""
@@ -125,7 +126,7 @@ class Int8ExactSearch(_Scan):
         items_bytes, n_items = super().disk_bytes(), len(self._index)
         return items_bytes + n_items * self.dim + 4 * n_items
 
-    def _scan(self, queries_BE: Float32Array) -> torch.Tensor:
+    def _scan(self, queries_BE: Float32Array) -> Any:
         """Return B x L approximate scores, each row up to a positive factor."""
         codes_BE = torch.from_numpy(_quantise(queries_BE)[0])
         if not self._integer_product:
@@ -163,7 +164,7 @@ def _int_mm_works() -> bool:
     return bool(np.array_equal(product, expected) and np.array_equal(single, expected[:, :1]))
 
 
-def best_columns(scores_BL: torch.Tensor, k: int) -> tuple[Ids, Float32Array]:
+def best_columns(scores_BL: Any, k: int) -> tuple[Ids, Float32Array]:
     """Return the best k columns (all, where L < k) of each row and their scores, best first.
 
     ``torch.topk`` selects about three times as fast as ``numpy.argpartition``.
@@ -172,7 +173,7 @@ def best_columns(scores_BL: torch.Tensor, k: int) -> tuple[Ids, Float32Array]:
     return places.numpy(), values.numpy()
 
 
-def shared_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+def shared_tensor(array: npt.NDArray[Any]) -> Any:
     """Return a tensor over the array's memory, also for a file mapped read-only.
 
     torch warns about such arrays; the callers only read.

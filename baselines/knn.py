@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.points import (
@@ -21,7 +20,10 @@ from learned_index.baselines.registry import register
 from learned_index.baselines.vectors import as_float32
 from learned_index.comparison.method import BoundSearch, Ids, Inputs, Method
 from learned_index.config import parameter
+from learned_index.system.extras import Deferred
 from learned_index.types import DenseMatrix, Float32Array
+
+torch: Any = Deferred("torch", extra="train")
 
 NEIGHBOURS = 20
 """Training points that vote unless told otherwise."""

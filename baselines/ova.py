@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.ova_step import Step, check_memory, label_centroids
@@ -25,7 +24,10 @@ from learned_index.baselines.vectors import as_float32
 from learned_index.comparison.method import Ids, Inputs, Method
 from learned_index.config import parameter, seed_parameter
 from learned_index.errors import InputError
+from learned_index.system.extras import Deferred
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
+
+torch: Any = Deferred("torch", extra="train")
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +46,10 @@ class TrainablePoints(Protocol):
 
     n_points: int
     dim: int
-    device: torch.device
-    encoder: torch.nn.Module | None
+    device: Any
+    encoder: Any | None
 
-    def batch(self, rows: Int64Array, *, seed: Sequence[int]) -> torch.Tensor:
+    def batch(self, rows: Int64Array, *, seed: Sequence[int]) -> Any:
         """Vectors of some points, float32 B x D, with gradients."""
         ...
 
@@ -101,9 +103,9 @@ class OneVsAll(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._weights_LD: torch.Tensor | None = None
-        self._bias_L: torch.Tensor | None = None
-        self._projection_DD: torch.Tensor | None = None
+        self._weights_LD: Any | None = None
+        self._bias_L: Any | None = None
+        self._projection_DD: Any | None = None
 
     def build(self, *data: Any) -> None:
         """Train on embeddings (memory-mapped ones are read batch by batch) and their labels.
@@ -119,7 +121,7 @@ class OneVsAll(Method):
         n_points, dim = embeddings_ND.shape
         labels = training_labels(labels_NL, n_points=n_points)
 
-        def batch(rows_B: Int64Array, _: int) -> torch.Tensor:
+        def batch(rows_B: Int64Array, _: int) -> Any:
             return torch.from_numpy(as_float32(embeddings_ND[rows_B], what="embeddings"))
 
         device = torch.device("cpu")
@@ -154,7 +156,7 @@ class OneVsAll(Method):
         """
         labels = training_labels(labels_NL, n_points=points.n_points)
 
-        def batch(rows_B: Int64Array, step: int) -> torch.Tensor:
+        def batch(rows_B: Int64Array, step: int) -> Any:
             return points.batch(rows_B, seed=(self.seed, step))
 
         self._allocate(labels.shape[1], points.dim, points.device)
@@ -169,7 +171,7 @@ class OneVsAll(Method):
                 points.encoder.train(was_training)
         self._finish()
 
-    def _allocate(self, n_labels: int, dim: int, device: torch.device) -> None:
+    def _allocate(self, n_labels: int, dim: int, device: Any) -> None:
         check_memory(n_labels, dim, self.batch_size, device=device, limit=self.memory_limit)
         self._weights_LD = torch.zeros(n_labels, dim, device=device)
         self._bias_L = torch.full((n_labels,), float(self.initial_bias), device=device)
@@ -215,7 +217,7 @@ class OneVsAll(Method):
 
     def _train(
         self,
-        batch: Callable[[Int64Array, int], torch.Tensor],
+        batch: Callable[[Int64Array, int], Any],
         labels: sp.csr_matrix,
         encoder_groups: Sequence[dict[str, Any]],
     ) -> None:
@@ -257,7 +259,7 @@ class OneVsAll(Method):
 
     def _optimiser(
         self, steps_per_epoch: int, encoder_groups: Sequence[dict[str, Any]]
-    ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR, int]:
+    ) -> tuple[Any, Any, int]:
         groups: list[dict[str, Any]] = [
             *(dict(group) for group in encoder_groups),
             {"params": [self._weights_LD], "weight_decay": self.weight_decay},
@@ -290,7 +292,7 @@ def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
         yield rows, as_float32(vectors_ND[rows], what="embeddings")
 
 
-def _check_dense(encoder_parameters: Sequence[torch.nn.Parameter]) -> None:
+def _check_dense(encoder_parameters: Sequence[Any]) -> None:
     if any(p.grad is not None and p.grad.is_sparse for p in encoder_parameters):
         raise InputError(
             "the encoder has a table with sparse gradients, which AdamW cannot take; make it with "

@@ -6,14 +6,17 @@ Legend: see :mod:`learned_index.types`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.errors import InputError
+from learned_index.system.extras import Deferred
 from learned_index.system.memory import free_device_memory, free_memory
 from learned_index.types import Float32Array
+
+torch: Any = Deferred("torch", extra="train")
 
 _USABLE = 0.9
 """Part of the memory that is free at the start which a training may take."""
@@ -24,9 +27,9 @@ class Step:
 
     def __init__(
         self,
-        weights_LD: torch.Tensor,
-        bias_L: torch.Tensor,
-        projection_DD: torch.Tensor | None,
+        weights_LD: Any,
+        bias_L: Any,
+        projection_DD: Any | None,
         batch_size: int,
     ) -> None:
         self.weights_LD, self.bias_L, self.projection_DD = weights_LD, bias_L, projection_DD
@@ -37,9 +40,7 @@ class Step:
         if projection_DD is not None:
             projection_DD.grad = torch.empty_like(projection_DD)
 
-    def gradients(
-        self, x_BD: torch.Tensor, labels_BL: sp.csr_matrix, *, with_loss: bool
-    ) -> float | None:
+    def gradients(self, x_BD: Any, labels_BL: sp.csr_matrix, *, with_loss: bool) -> float | None:
         """Write the gradients of the mean loss into the parameters' ``grad``.
 
         Where ``x_BD`` has a gradient itself (it comes from an encoder that is trained), the
@@ -85,7 +86,7 @@ class Step:
         if x_BD.requires_grad:
             if self.projection_DD is not None:
                 gradient_BD = torch.addmm(gradient_BD, gradient_BD, self.projection_DD)
-            x_BD.backward(gradient_BD)  # type: ignore[no-untyped-call]
+            x_BD.backward(gradient_BD)
         return loss
 
 
@@ -95,7 +96,7 @@ def required_bytes(n_labels: int, dim: int, batch_size: int) -> int:
 
 
 def check_memory(
-    n_labels: int, dim: int, batch_size: int, *, device: torch.device, limit: int | None
+    n_labels: int, dim: int, batch_size: int, *, device: Any, limit: int | None
 ) -> None:
     """Refuse a training that does not fit into the memory, before it starts.
 

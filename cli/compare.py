@@ -25,23 +25,11 @@ from learned_index.cli.shared.options import (
     given_values,
     split_option,
 )
-from learned_index.cli.shared.output import claim
-from learned_index.cli.shared.report import report_path
-from learned_index.cli.shared.sources import encode_split, resolve_data
 from learned_index.comparison import Comparison, ComparisonSettings, MethodSpec, write_comparison
 from learned_index.comparison import compare as run
 from learned_index.comparison.report import comparison_parts
 from learned_index.data import SplitName
-from learned_index.elias.model import ELIAS
-from learned_index.encoders.lexical.point_features import point_features
 from learned_index.errors import InputError
-from learned_index.evaluation.compared import (
-    SavedModel,
-    as_trained,
-    comparison_data,
-    encoding_ms,
-    training_costs,
-)
 from learned_index.system.extras import require
 
 NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
@@ -141,33 +129,37 @@ def compare(
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
+    from learned_index.cli.shared import output, report, sources
+    from learned_index.elias.model import ELIAS
+    from learned_index.evaluation import compared
+
     require("matplotlib", extra="report")  # for the plot: told now, not after hours
     specs = _methods(baselines, interpreters)
     given = given_values(ComparisonSettings, measuring)
     settings = ComparisonSettings(threads=use_threads(threads), **given)
     model = ELIAS.from_pretrained(model_path)
     model.trained_members()  # an engine cannot give the rivals the classifiers
-    specs = [as_trained(spec, model) for spec in specs]
-    folder = resolve_data(data, quiet=quiet)
-    values = comparison_data(
+    specs = [compared.as_trained(spec, model) for spec in specs]
+    folder = sources.resolve_data(data, quiet=quiet)
+    values = compared.comparison_data(
         model,
         folder,
         split,
         specs,
-        encode=partial(encode_split, cache=cache, quiet=quiet),
+        encode=partial(sources.encode_split, cache=cache, quiet=quiet),
         word_features=partial(_word_features, quiet=quiet),
         max_queries=max_queries,
     )
     encode_ms = None
     if values.model_queries is not None:
-        encode_ms = encoding_ms(model, values.model_queries.points)
+        encode_ms = compared.encoding_ms(model, values.model_queries.points)
     out.mkdir(parents=True, exist_ok=True)
-    claim(out)
-    costs = training_costs(report_path(model_path))
+    output.claim(out)
+    costs = compared.training_costs(report.report_path(model_path))
     with progress_bar("comparing", total=len(specs), quiet=quiet) as bar:
         result = run(
             specs,
-            SavedModel(model_path),
+            compared.SavedModel(model_path),
             values,
             settings=settings,
             known_build_s={"learned": costs["learned"], "model": costs["model"], "tree": None},
@@ -204,6 +196,8 @@ def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[
 
 
 def _word_features(train: Any, test: Any, *, quiet: bool) -> tuple[Any, Any]:
+    from learned_index.encoders.lexical.point_features import point_features
+
     with progress_bar("features of words", quiet=quiet):
         return point_features(train, test)
 

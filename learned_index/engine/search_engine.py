@@ -12,7 +12,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-import torch
 
 from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
@@ -30,6 +29,7 @@ from learned_index.kernels.engine.search import search_rows
 from learned_index.kernels.machine.parallel import run_ranges, split_evenly, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
+from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, SearchResult
 
 _FLOAT32 = np.dtype(np.float32)
@@ -210,7 +210,8 @@ class SearchEngine(Saved):
         """Find the best k labels of each query.
 
         Answers do not depend on the batch size or the thread count
-        (:func:`torch.get_num_threads`). While fewer than k labels are found, the beam grows.
+        (:func:`~learned_index.system.threads.current_threads`). While fewer than k labels are
+        found, the beam grows.
 
         Args:
             queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
@@ -300,7 +301,7 @@ class SearchEngine(Saved):
             if first >= 0:
                 bad.append(int(first))
 
-        n_threads = torch.get_num_threads()
+        n_threads = current_threads()
         run_ranges(split_evenly(len(rows), 4 * n_threads if n_threads > 1 else 1), call)
         return min(bad, default=-1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from learned_index.errors import MissingExtraError
 
@@ -63,3 +64,21 @@ def missing_extra(
 def pip_command(extra: str) -> str:
     """What to type for an extra of this package."""
     return f"pip install 'learned-index[{extra}]'"
+
+
+class Deferred:
+    """A module that is imported when something of it is first used.
+
+    For files of which only the class's options may be wanted, as ``li compare --help`` does of the
+    baselines.
+
+    Args:
+        module: Its name.
+        extra: As :func:`require` takes it.
+    """
+
+    def __init__(self, module: str, *, extra: str | None = None) -> None:
+        self._module, self._extra = module, extra
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(require(self._module, extra=self._extra), name)

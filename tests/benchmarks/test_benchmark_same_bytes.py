@@ -115,7 +115,7 @@ def test_a_tree_is_imported_in_the_place_of_what_is_installed(same_bytes, tmp_pa
     found = same_bytes.Package(tmp_path / "tree", tmp_path / "numba")
     found.check()
     points = (tmp_path / "tree" / "learned_index-0.1.0.dist-info" / "entry_points.txt").read_text()
-    assert "lsa = learned_index.encoders.lsa:LSAEncoder" in points
+    assert "lsa = learned_index.encoders.lexical.lsa:LSAEncoder" in points
 
 
 def test_a_missing_module_is_not_taken_from_what_is_installed(same_bytes, tmp_path):

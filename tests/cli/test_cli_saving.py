@@ -141,16 +141,16 @@ def test_vectors_of_an_unfinished_run_are_not_taken_for_the_new_ones(
 ) -> None:
     out = tmp_path / "vectors"
     ok(*commands["embed"], "--out", out)
-    from learned_index.cli import embed
+    from learned_index.encoders.embed import EmbeddedSplits
 
-    whole = embed.write_split
+    whole = EmbeddedSplits.write
 
-    def stopped(*arguments, split: str, **options):
+    def stopped(self, split: str, **options):
         if split == "test":
             raise OSError(28, "No space left on device")
-        return whole(*arguments, split=split, **options)
+        return whole(self, split, **options)
 
-    monkeypatch.setattr(embed, "write_split", stopped)
+    monkeypatch.setattr(EmbeddedSplits, "write", stopped)
     refused(*commands["embed"][:-1], "lsa:3", "--out", out, code=1)
     monkeypatch.undo()
     assert PrecomputedEncoder(out).dim == 3, "train is new"

@@ -222,6 +222,8 @@ def test_ctrl_c_and_termination_leave_nothing(
             time.sleep(0.5)
         process.send_signal(sent)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == code, stderr
+    # Python itself ends by the signal where Ctrl-C came while a string was executed, as imports do:
+    # for a shell that is 130 too.
+    assert process.returncode in ((code, -sent) if sent == signal.SIGINT else (code,)), stderr
     assert "Traceback" not in stderr
     assert list((tmp_path / "out").iterdir()) == []

@@ -152,8 +152,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_fitted() -> None:
     with pytest.raises(InputError, match="sparse vectors"):
         without_ranker(TfidfEncoder()).fit(TEXTS, IDS)
     for make in (ELIAS, without_ranker):
-        with pytest.raises(InputError, match="for an encoder, expected an object with fit"):
-            make("lsa")
+        with pytest.raises(InputError, match="for an encoder"):
+            make(3)
     with pytest.raises(InputError, match="expected a EliasConfig"):
         ELIAS(encoder, config={"n_models": 2})  # type: ignore[arg-type]
 

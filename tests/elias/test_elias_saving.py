@@ -84,7 +84,7 @@ def test_a_model_and_its_index_are_told_apart_by_their_manifests(
         ELIAS.from_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="expected a 'elias'"):
         ELIAS.from_pretrained(index_directory(tmp_path / "i"))
-    with pytest.raises(ModelFormatError, match="expected a 'index'"):
+    with pytest.raises(ModelFormatError, match="expected a 'learned-graph-index'"):
         LearnedGraphIndex.from_pretrained(saved)
 
 

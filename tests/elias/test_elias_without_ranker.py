@@ -229,7 +229,7 @@ def test_parts_must_fit(model: ELIAS, index) -> None:
 
 def test_parts_must_be_what_they_are_called(model: ELIAS) -> None:
     with pytest.raises(InputError, match="for an encoder"):
-        ELIAS.from_parts("lsa", model.index, model.vocabulary)  # type: ignore[arg-type]
+        ELIAS.from_parts(3, model.index, model.vocabulary)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="sparse vectors"):
         ELIAS.from_parts(TfidfEncoder(), model.index, model.vocabulary)
     for wrong in (None, "abc", 30):

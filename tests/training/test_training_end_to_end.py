@@ -256,14 +256,14 @@ def with_metrics(monkeypatch, values):
     def fake(*_, **__):
         return {"P@1": left.pop(0)}
 
-    original = LearnedGraphIndex.search
+    original = building.search_index
 
-    def search(self, *arguments, **options):
-        measured.append({n: t.clone() for n, t in tensors_of(self).items()})
-        return original(self, *arguments, **options)
+    def search(network, *arguments, **options):
+        measured.append({n: t.clone() for n, t in tensors_of(network).items()})
+        return original(network, *arguments, **options)
 
     monkeypatch.setattr(building, "evaluate", fake)
-    monkeypatch.setattr(LearnedGraphIndex, "search", search)
+    monkeypatch.setattr(building, "search_index", search)
     return measured
 
 
