@@ -131,9 +131,12 @@ class EliasParts:
 
         Returns:
             The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
-            does not depend on ``width``.
+            does not depend on ``width``; of one index without a ranker both are the wide one.
         """
         size = self.config.rerank_size
+        if self.ranker_ is None and len(self.members) == 1:
+            # Nothing orders them anew, and an engine looks at more clusters for more labels.
+            size = width
         # Of an ensemble each member finds more: a label counts as 0 where it is not found.
         each = size if len(self.members) == 1 else 2 * size
         results = [

@@ -102,8 +102,8 @@ def _predict_rows(
     score: Score,
     options: SearchOptions,
 ) -> tuple[Int64Array, Float32Array]:
-    size = model.config.rerank_size
     head, wide = model.shortlist(vectors, k, **options)
+    size = head.ids.shape[1]
     tail = followed_by(head.ids, wide, k - size) if k > size else None
     q_BK = _margins(model, sparse, vectors[0], head.ids, score)
     rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
