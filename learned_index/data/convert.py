@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.folder import DataFolder, open_dataset, write_dataset
+from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats.base import FormatName
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features
@@ -46,7 +45,7 @@ def convert(
         DataFormatError: The source is malformed.
     """
     folder = open_dataset(source)
-    wants_texts = to in ("text", "jsonl")
+    wants_texts = to in FORMATS and FORMATS[to].has_texts  # write_dataset refuses an unknown one
     if folder.has_texts and not wants_texts and features == "keep":
         raise InputError(
             f"{folder.path} has texts and no sparse features, which {to} needs; ask for "
@@ -61,15 +60,20 @@ def convert(
             f"{folder.path} has sparse features and no texts, which {to} needs; it converts to xmc "
             "or npz only"
         )
-    if features == "tfidf":
-        return _convert_tfidf(folder, Path(target), to, max_features, overwrite)
     splits = (folder.read(split) for split in folder.splits)
-    return write_dataset(target, splits, format_name=to, overwrite=overwrite)
+    extra_files: dict[str, str] = {}
+    if features == "tfidf":
+        vectorizer = _fitted_tfidf(folder, max_features)
+        splits = (_with_features(dataset, vectorizer) for dataset in splits)
+        words = vectorizer.get_feature_names_out()
+        extra_files["features.txt"] = "".join(f"{word}\n" for word in words)
+    return write_dataset(
+        target, splits, format_name=to, overwrite=overwrite, extra_files=extra_files
+    )
 
 
-def _convert_tfidf(
-    folder: DataFolder, target: Path, to: FormatName, max_features: int | None, overwrite: bool
-) -> DataFolder:
+def _fitted_tfidf(folder: DataFolder, max_features: int | None) -> Any:
+    # Imported here: data are converted where scikit-learn is not installed, too.
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -80,18 +84,9 @@ def _convert_tfidf(
         vectorizer.fit(folder.iter_texts("train"))
     except ValueError as error:
         raise InputError(f"tf-idf of {folder.path} is impossible: {error}") from None
+    return vectorizer
 
-    def splits() -> Iterator[Dataset]:
-        for split in folder.splits:
-            dataset = folder.read(split)
-            matrix = canonical_features(vectorizer.transform(dataset.texts))
-            yield replace(dataset, texts=None, features=matrix)
 
-    words = [f"{word}\n" for word in vectorizer.get_feature_names_out()]
-    return write_dataset(
-        target,
-        splits(),
-        format_name=to,
-        overwrite=overwrite,
-        extra_files={"features.txt": "".join(words)},
-    )
+def _with_features(dataset: Dataset, vectorizer: Any) -> Dataset:
+    matrix = canonical_features(vectorizer.transform(dataset.texts))
+    return replace(dataset, texts=None, features=matrix)

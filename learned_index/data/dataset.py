@@ -89,8 +89,7 @@ class Dataset:
 
     def label_names(self, row: int) -> list[str]:
         """Return the display names of one point's labels."""
-        start, end = self.labels.indptr[row], self.labels.indptr[row + 1]
-        return self.vocabulary.names(self.labels.indices[start:end])
+        return self.vocabulary.names(self.labels[row].indices)
 
     def subset(
         self, rows: npt.NDArray[np.integer[Any]], *, split: SplitName | None = None
@@ -108,6 +107,13 @@ class Dataset:
             features=None if self.features is None else self.features[rows],
             ids=take(self.ids),
         )
+
+    def parted(
+        self, rows: npt.NDArray[np.integer[Any]], *, split: SplitName | None = None
+    ) -> tuple[Dataset, Dataset]:
+        """Return the other points, and those at ``rows`` as a split of that name."""
+        others = np.setdiff1d(np.arange(self.n_points), rows)
+        return self.subset(others), self.subset(rows, split=split)
 
 
 def hold_out(
@@ -141,9 +147,5 @@ def hold_out(
             f"holding out {count} of {dataset.n_points} points leaves one part empty; "
             "choose another size"
         )
-    chosen = np.zeros(dataset.n_points, dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(dataset.n_points)[:count]] = True
-    return (
-        dataset.subset(np.flatnonzero(~chosen)),
-        dataset.subset(np.flatnonzero(chosen), split=split),
-    )
+    chosen = np.random.default_rng(seed).permutation(dataset.n_points)[:count]
+    return dataset.parted(np.sort(chosen), split=split)

@@ -64,7 +64,7 @@ class DataFolder:
     @property
     def has_texts(self) -> bool:
         """Whether the points are texts (else sparse features)."""
-        return self.format in ("text", "jsonl")
+        return FORMATS[self.format].has_texts
 
     @cached_property
     def vocabulary(self) -> LabelVocabulary:

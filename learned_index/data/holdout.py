@@ -59,10 +59,11 @@ def split_folder(
         raise InputError(
             f"no point of {folder.path} can be held out: each has a label whose only point it is"
         )
-    kept = np.setdiff1d(np.arange(train.n_points), held)
+    rest, part = train.parted(held, split=split)
     others = [folder.read(name) for name in folder.splits if name != "train"]
-    parts = [train.subset(kept), *others, train.subset(held, split=split)]
-    return write_dataset(target, parts, format_name=folder.format, overwrite=overwrite)
+    return write_dataset(
+        target, [rest, *others, part], format_name=folder.format, overwrite=overwrite
+    )
 
 
 def choose_points(
@@ -95,8 +96,7 @@ def choose_points(
     held = holdout_rows(whole.labels, holdout, seed=seed)
     if held.size == 0:
         return whole, None
-    kept = np.setdiff1d(np.arange(whole.n_points), held)
-    return whole.subset(kept), whole.subset(held)
+    return whole.parted(held)
 
 
 def holdout_rows(labels_NL: sp.csr_matrix, size: int, *, seed: int) -> npt.NDArray[np.int64]:

@@ -91,11 +91,11 @@ def _ids_of_names(
     labels: Any, vocabulary: LabelVocabulary | None
 ) -> tuple[Any, LabelVocabulary | None]:
     """Rows of names as rows of ids; everything else as it is."""
-    if sp.issparse(labels) or is_tensor(labels) or isinstance(labels, str | bytes | Mapping | Set):
-        return labels, vocabulary
-    if getattr(getattr(labels, "dtype", None), "kind", "O") not in "OUST":
-        return labels, vocabulary
-    if not isinstance(labels, Iterable):
+    numeric = getattr(getattr(labels, "dtype", None), "kind", "O") not in "OUST"
+    other = (
+        sp.issparse(labels) or is_tensor(labels) or isinstance(labels, str | bytes | Mapping | Set)
+    )
+    if numeric or other or not isinstance(labels, Iterable):
         return labels, vocabulary
     labels = [list(row) if isinstance(row, Iterator) else row for row in labels]
     first = next((row for row in labels if not hasattr(row, "__len__") or len(row)), ())
@@ -104,15 +104,13 @@ def _ids_of_names(
     rows = [_names(row, number) for number, row in enumerate(labels)]
     if vocabulary is None:
         vocabulary = LabelVocabulary(sorted({name for row in rows for name in row}))
-    found: dict[str, int] = {}
+    ids: list[list[int]] = []
     for number, row in enumerate(rows):
-        for name in row:
-            if name not in found:
-                try:
-                    found[name] = vocabulary.id(name)
-                except InputError as error:
-                    raise InputError(f"row {number}: {error}") from None
-    return [[found[name] for name in row] for row in rows], vocabulary
+        try:
+            ids.append([vocabulary.id(name) for name in row])
+        except InputError as error:
+            raise InputError(f"row {number}: {error}") from None
+    return ids, vocabulary
 
 
 def _holds_name(row: Any) -> bool:
@@ -143,17 +141,9 @@ def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array
         int64, L of the model: the joint id of each of the model's labels (those that the data
         set does not know get ids behind its own); and the number of joint ids.
     """
-    if model.keys == data.keys:
-        return np.arange(len(model), dtype=np.int64), len(model)
     id_of_key = {key: number for number, key in enumerate(data.keys)}
-    joint = np.empty(len(model), dtype=np.int64)
-    size = len(data)
-    for number, key in enumerate(model.keys):
-        joint[number] = id_of_key.get(key, -1)
-        if joint[number] < 0:
-            joint[number] = size
-            size += 1
-    return joint, size
+    joint = [id_of_key.setdefault(key, len(id_of_key)) for key in model.keys]
+    return np.array(joint, dtype=np.int64), len(id_of_key)
 
 
 def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:

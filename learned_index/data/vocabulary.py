@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from learned_index.data.formats.lines import fail, iter_lines
+from learned_index.data.formats.lines import fail, has_half_pair, iter_lines
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.atomic import atomic_file
 from learned_index.system.lazy import lazy_property
@@ -266,9 +266,7 @@ def _problem(key: Any, text: Any) -> str | None:
         return f"the key {key!r:.80} holds a tab, line feed or carriage return"
     if "\n" in text or text.endswith("\r"):
         return f"the text {text!r:.80} holds a line feed or ends with a carriage return"
-    try:
-        (key + text).encode("utf-8")
-    except UnicodeEncodeError:
+    if has_half_pair(key + text):
         return (
             f"the name {key!r:.80} {text!r:.80} holds half a surrogate pair, which is not a "
             "character"

@@ -154,12 +154,23 @@ def _from_lists(labels: Any, n_labels: int | None, *, guess: bool) -> sp.csr_mat
             "as numpy.array(labels) or as scipy.sparse.csr_matrix(labels), lists of label ids "
             "name an id once"
         )
+    # Small ids are never far: most callers need not have their number counted.
     if n_labels is None and most >= _SMALL:
         different = len(np.unique(indices))
-        if most >= _SPREAD * different:
+        if is_far_beyond(most, different):
             raise _too_wide(f"label ids run to {most}", different)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     return _csr(indices, indptr, most + 1 if n_labels is None else n_labels)
+
+
+def is_far_beyond(largest: int, different: int) -> bool:
+    """Whether the largest id says that ids were not numbered from 0: each below is a label.
+
+    Args:
+        largest: The largest id.
+        different: Number of ids that occur.
+    """
+    return largest >= max(_SMALL, _SPREAD * different)
 
 
 def _csr(indices: Any, indptr: Any, width: int) -> sp.csr_matrix:

@@ -91,7 +91,7 @@ def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
         text = raw.decode("utf-8")
         value = json.loads(
             text,
-            object_pairs_hook=_object,
+            object_pairs_hook=unique_keys,
             parse_int=_integer,
             parse_float=_float,
             parse_constant=_no_number,
@@ -105,7 +105,12 @@ def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs (``object_pairs_hook``), of which no two share a key.
+
+    Raises:
+        ValueError: Two do; the json module would keep the last.
+    """
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has a key twice")

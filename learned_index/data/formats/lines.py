@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from learned_index.errors import DataFormatError
 from learned_index.persistence.foreign import check_unpacked_size, open_file
@@ -29,8 +29,36 @@ def fail(path: Path, line_number: int, problem: str) -> NoReturn:
     raise DataFormatError(f"{path}:{line_number}: {problem}")
 
 
-def iter_raw_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file as bytes without the final "\\n"; a UTF-8 mark at the start goes.
+class Line(NamedTuple):
+    """One line of a file, and where it stands.
+
+    Attributes:
+        raw: Its bytes without the final "\\n".
+        path: The file.
+        number: Counted from 1.
+    """
+
+    raw: bytes
+    path: Path
+    number: int
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise a :class:`DataFormatError` that names the file and the line."""
+        fail(self.path, self.number, problem)
+
+    def text(self) -> str:
+        """Decode it, naming the place of a byte that is not UTF-8."""
+        try:
+            return self.raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.fail(
+                f"byte {error.start + 1} of the line (0x{self.raw[error.start]:02x}) is not UTF-8; "
+                "convert the file to UTF-8"
+            )
+
+
+def iter_raw_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file, not decoded; a UTF-8 mark at the start goes.
 
     Args:
         path: The file; one that is called ``.gz`` is unpacked on the way.
@@ -56,7 +84,7 @@ def iter_raw_lines(path: Path) -> Iterator[bytes]:
                 fail(path, number, f"the line has more than {_LONGEST_LINE >> 20} MiB, is it text?")
             if b"\0" in line:
                 fail(path, number, "a NUL byte: this is binary data, expected UTF-8 text")
-            yield line.removesuffix(b"\n")
+            yield Line(line.removesuffix(b"\n"), path, number)
 
 
 def _next_line(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
@@ -68,19 +96,6 @@ def _next_line(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
         ) from None
 
 
-def decode(raw: bytes, path: Path, line_number: int) -> str:
-    """Decode one line, naming the place of a byte that is not UTF-8."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        fail(
-            path,
-            line_number,
-            f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8; "
-            "convert the file to UTF-8",
-        )
-
-
 def iter_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 file without the final "\\n".
 
@@ -90,32 +105,22 @@ def iter_lines(path: Path) -> Iterator[str]:
     Raises:
         DataFormatError: The file is missing or is not UTF-8 text.
     """
-    for number, raw in enumerate(iter_raw_lines(path), start=1):
-        yield decode(raw, path, number)
+    return (line.text() for line in iter_raw_lines(path))
 
 
-def parse_ids(
-    raw: bytes,
-    n_labels: int | None,
-    path: Path,
-    line_number: int,
-    *,
-    keys: Container[str] = (),
-) -> list[int]:
+def parse_ids(line: Line, n_labels: int | None = None, *, keys: Container[str] = ()) -> list[int]:
     """Parse 0-based label ids with white space between them, in file order and with repetitions.
 
     Args:
-        raw: The part of a line that holds the ids; empty means no labels.
+        line: The ids and nothing else; empty means no labels.
         n_labels: Ids must be below it; None accepts all.
-        path: Named in errors.
-        line_number: Named in errors.
         keys: Keys of the labels: where a key was written for an id, the error says so.
     """
-    tokens = raw.split()
-    if raw.translate(None, _DIGITS_AND_BLANKS):
+    tokens = line.raw.split()
+    if line.raw.translate(None, _DIGITS_AND_BLANKS):
         bad = next(token for token in tokens if not token.isdigit())
-        fail(path, line_number, f"{shown(bad)} is not a label id; expected 0, 1, 2, ...")
-    ids = whole_numbers(tokens, "label id", path, line_number)
+        line.fail(f"{shown(bad)} is not a label id; expected 0, 1, 2, ...")
+    ids = whole_numbers(tokens, "label id", line)
     if n_labels is not None and ids and (largest := max(ids)) >= n_labels:
         advice = (
             f"; {largest} is the name of a label, expected its line number in labels.txt, from 0 "
@@ -123,20 +128,18 @@ def parse_ids(
             if str(largest) in keys
             else ""
         )
-        fail(
-            path,
-            line_number,
+        line.fail(
             f"label id {largest} is out of range: there are {n_labels} labels, ids begin at 0"
-            + advice,
+            + advice
         )
     return ids
 
 
-def whole_numbers(tokens: Sequence[bytes], what: str, path: Path, line_number: int) -> list[int]:
+def whole_numbers(tokens: Sequence[bytes], what: str, line: Line) -> list[int]:
     """Return the numbers that are written in tokens of digits; an absurdly long one is refused."""
     longest = max(tokens, key=len, default=b"")
     if len(longest) > _LONGEST_NUMBER:
-        fail(path, line_number, f"{what} {shown(longest)} is out of range: ids begin at 0")
+        line.fail(f"{what} {shown(longest)} is out of range: ids begin at 0")
     return list(map(int, tokens))
 
 
@@ -144,3 +147,12 @@ def shown(raw: bytes) -> str:
     """Return a part of a line as it is quoted in errors: 60 characters at most."""
     text = repr(raw[:60].decode("utf-8", "replace"))
     return text if len(raw) <= 60 else f"{text}... ({len(raw)} bytes)"
+
+
+def has_half_pair(text: str) -> bool:
+    """Whether a text holds half a surrogate pair, which is no character and no UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

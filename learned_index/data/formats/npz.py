@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.formats.base import (
     SHORT_NAMES,
+    Format,
     FormatName,
     check_declared,
     check_same_length,
-    named_labels,
+    numbered_labels,
     only_file,
 )
 from learned_index.data.vocabulary import LabelVocabulary
@@ -23,11 +24,11 @@ from learned_index.errors import DataFormatError, InputError
 from learned_index.inputs.matrices import canonical_features, canonical_labels
 from learned_index.persistence.foreign import read_npz
 
-_MOST_LABELS, _MOST_FEATURES, _MOST_ROWS = 2**20, 2**24, 2**24
+_MOST_ROWS = 2**24
 """A matrix may declare so many without bytes to show for it."""
 
 
-class NpzFormat:
+class NpzFormat(Format):
     """``{split}_X.npz`` and ``{split}_Y.npz``, as ``scipy.sparse.save_npz`` writes them.
 
     ``X.trn.npz``/``Y.trn.npz`` (``tst``) are read too, and ``X.npz``/``Y.npz`` as the training
@@ -37,36 +38,13 @@ class NpzFormat:
 
     name: ClassVar[FormatName] = "npz"
     layout: ClassVar[str] = "{train,dev,test}_X.npz, {train,dev,test}_Y.npz and perhaps labels.txt"
-
-    def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
-        """Return the splits that have a matrix of features or of labels."""
-        return tuple(
-            split for split in SPLITS if _path(folder, split, "X") or _path(folder, split, "Y")
-        )
-
-    def read_vocabulary(self, folder: Path) -> LabelVocabulary:
-        """Read ``labels.txt``, or number the columns of Y."""
-        vocabulary = named_labels(folder)
-        if vocabulary is not None:
-            return vocabulary
-        paths = [_existing(folder, split, "Y") for split in self.find_splits(folder)]
-        widths = {path.name: _shape(path, read_npz(path, {"shape"}))[1] for path in paths}
-        if len(set(widths.values())) > 1:
-            raise DataFormatError(f"{folder}: the label matrices differ in width: {widths}")
-        width = widths[paths[0].name]
-        size = sum(path.stat().st_size for path in paths)
-        check_declared(paths[0], width, "labels", _MOST_LABELS, size)
-        return LabelVocabulary.numbered(width)
+    has_texts: ClassVar[bool] = False
+    ending: ClassVar[str] = "_X.npz"
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
-        """Read one split.
-
-        Raises:
-            DataFormatError: Missing or damaged file, NaN, unequal numbers of rows, or another
-                number of labels than the vocabulary has.
-        """
+        """Read one split; see :meth:`Format.read`."""
         x_path, y_path = (_existing(folder, split, matrix) for matrix in "XY")
-        x_raw, y_raw = _load(x_path, _MOST_FEATURES), _load(y_path, None)
+        x_raw, y_raw = _load(x_path, are_features=True), _load(y_path, are_features=False)
         try:
             features = canonical_features(x_raw, what=str(x_path))
             labels = canonical_labels(y_raw, what=str(y_path))
@@ -80,22 +58,17 @@ class NpzFormat:
             )
         return Dataset(split=split, labels=labels, vocabulary=vocabulary, features=features)
 
-    def iter_texts(self, folder: Path, split: SplitName) -> Iterator[str]:
-        """Refuse: this format has no texts."""
-        raise InputError(f"{folder} has sparse features and no texts")
+    def _find(self, folder: Path, split: SplitName) -> Path | None:
+        return _path(folder, split, "X") or _path(folder, split, "Y")
 
-    def write(self, folder: Path, dataset: Dataset) -> None:
-        """Write one split.
+    def _unlisted_labels(self, folder: Path) -> LabelVocabulary:
+        """Number the columns of Y."""
+        paths = [_existing(folder, split, "Y") for split in self.find_splits(folder)]
+        widths = {path: _shape(path, read_npz(path, {"shape"}))[1] for path in paths}
+        return numbered_labels(widths, "the label matrices differ in width")
 
-        Raises:
-            InputError: No features.
-        """
-        if dataset.features is None:
-            raise InputError(
-                f"the {dataset.split} split has texts and no sparse features: it cannot be written "
-                "as npz; make tf-idf features first"
-            )
-        sp.save_npz(folder / f"{dataset.split}_X.npz", dataset.features)
+    def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
+        sp.save_npz(folder / f"{dataset.split}_X.npz", points)
         sp.save_npz(folder / f"{dataset.split}_Y.npz", dataset.labels)
 
 
@@ -130,13 +103,13 @@ def _no_matrix(path: Path, why: object) -> DataFormatError:
     )
 
 
-def _load(path: Path, most_features: int | None) -> Any:
+def _load(path: Path, *, are_features: bool) -> Any:
     """Build the matrix that a file describes, without trusting any of its numbers."""
     arrays = read_npz(path)
     shape = _shape(path, arrays)
     size = sum(array.nbytes for array in arrays.values())
-    if most_features is not None:
-        check_declared(path, shape[1], "features", most_features, size)
+    if are_features:
+        check_declared(path, shape[1], "features", size)
     if shape[0] > max(_MOST_ROWS, size):
         raise _no_matrix(path, f"it has {shape[0]} rows in {size} bytes")
     try:

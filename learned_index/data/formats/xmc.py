@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import re
-from array import array
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.formats.base import (
     SHORT_NAMES,
+    Format,
     FormatName,
     check_declared,
-    named_labels,
+    numbered_labels,
     only_file,
 )
 from learned_index.data.formats.lines import (
     UTF8_MARK,
+    Line,
     fail,
     iter_raw_lines,
     parse_ids,
     shown,
     whole_numbers,
 )
-from learned_index.data.formats.matrices import csr_from_arrays
+from learned_index.data.formats.matrices import GrowingRows, iter_rows
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.foreign import file_exists, open_file
 
 _HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s+(\d+)\s*")
 _FEATURE = rb"\d+:[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)"
 _FEATURES = re.compile(rb"%b(?:[ \t]+%b)*" % (_FEATURE, _FEATURE))
 _LABELS = re.compile(rb"\d+(?:,\d+)*,?")
-_MOST_LABELS, _MOST_FEATURES = 2**20, 2**24
-"""A header may declare so many without bytes to show for it."""
 
 
-class XmcFormat:
+class _Header(NamedTuple):
+    """What the first line of a file says."""
+
+    n_points: int
+    n_features: int
+    n_labels: int
+
+
+class XmcFormat(Format):
     """``{split}.xmc.txt`` and perhaps ``labels.txt``.
 
     The names of downloads are found too, where the file begins with the header: ``train.txt``,
@@ -52,109 +57,50 @@ class XmcFormat:
 
     name: ClassVar[FormatName] = "xmc"
     layout: ClassVar[str] = "{train,dev,test}.xmc.txt and perhaps labels.txt"
-
-    def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
-        """Return the splits that have a file in this format."""
-        return tuple(split for split in SPLITS if _path(folder, split) is not None)
-
-    def read_vocabulary(self, folder: Path) -> LabelVocabulary:
-        """Read ``labels.txt``, or number the labels of the header."""
-        vocabulary = named_labels(folder)
-        if vocabulary is not None:
-            return vocabulary
-        paths = [_existing(folder, split) for split in self.find_splits(folder)]
-        counts = {path: _header(path)[2] for path in paths}
-        if len(set(counts.values())) > 1:
-            said = ", ".join(f"{path.name} {count}" for path, count in counts.items())
-            raise DataFormatError(
-                f"{folder}: the headers disagree about the number of labels: {said}; write the "
-                "largest into all"
-            )
-        path, n_labels = next(iter(counts.items()))
-        size = sum(path.stat().st_size for path in paths)
-        check_declared(path, n_labels, "labels", _MOST_LABELS, size)
-        return LabelVocabulary.numbered(n_labels)
+    has_texts: ClassVar[bool] = False
+    ending: ClassVar[str] = ".xmc.txt"
 
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
-        """Read one split.
-
-        Raises:
-            DataFormatError: Missing file, no header, ids out of range, values that are no finite
-                numbers, or another number of lines than the header says.
-        """
-        path = _existing(folder, split)
-        n_points, n_features, n_labels = _header(path)
-        check_declared(path, n_features, "features", _MOST_FEATURES, path.stat().st_size)
-        if n_labels != len(vocabulary):
-            fail(
-                path,
-                1,
-                f"the header says {n_labels} labels, but {folder / LabelVocabulary.FILE_NAME} "
-                f"names {len(vocabulary)}",
+        """Read one split; see :meth:`Format.read`."""
+        path = self._path(folder, split)
+        header = _header(path)
+        check_declared(path, header.n_features, "features", path.stat().st_size)
+        if header.n_labels != len(vocabulary):
+            problem = (
+                f"the header says {header.n_labels} labels, but "
+                f"{folder / LabelVocabulary.FILE_NAME} names {len(vocabulary)}"
             )
-        label_ids, label_ptr = array("i"), array("q", [0])
-        feature_ids, values, feature_ptr = array("i"), array("f"), array("q", [0])
-        number = 1
-        for number, raw in enumerate(iter_raw_lines(path), start=1):
-            if number == 1:
-                continue
-            if number > n_points + 1:
-                if raw.strip():
-                    fail(path, number, f"more points than the {n_points} of the header")
-                number -= 1
-                continue
-            labels, features = _split_point(raw, path, number)
-            label_ids.extend(parse_ids(labels, n_labels, path, number))
-            label_ptr.append(len(label_ids))
-            if features:
-                tokens = features.replace(b":", b" ").split()
-                ids = whole_numbers(tokens[::2], "feature id", path, number)
-                if max(ids) >= n_features:
-                    fail(
-                        path,
-                        number,
-                        f"feature id {max(ids)} is out of range: the header says {n_features} "
-                        "features, ids begin at 0",
-                    )
-                feature_ids.extend(ids)
-                values.extend(map(float, tokens[1::2]))
-            feature_ptr.append(len(feature_ids))
-        if len(label_ptr) - 1 != n_points:
-            fail(
-                path,
-                number,
-                f"the file ends after {len(label_ptr) - 1} points, but the header says {n_points}: "
-                "it is truncated",
-            )
-        matrix = csr_from_arrays(feature_ids, values, feature_ptr, n_features)
+            fail(path, 1, problem)
+        labels, features = _points(path, header)
+        matrix = features.matrix(header.n_features)
         if not np.isfinite(matrix.data).all():  # or the sum of repeated features
-            bad = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
+            bad = int(np.argmin(np.isfinite(matrix.data)))
             row = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
             fail(path, row + 2, "a value is beyond the range of float32")
         return Dataset(
             split=split,
-            labels=csr_from_arrays(label_ids, None, label_ptr, n_labels),
+            labels=labels.matrix(header.n_labels),
             vocabulary=vocabulary,
             features=matrix,
         )
 
-    def iter_texts(self, folder: Path, split: SplitName) -> Iterator[str]:
-        """Refuse: this format has no texts."""
-        raise InputError(f"{folder} has sparse features and no texts")
+    def _find(self, folder: Path, split: SplitName) -> Path | None:
+        path = only_file(folder, [f"{split}.xmc.txt"])
+        if path is not None:
+            return path
+        downloads = sorted(path.name for path in folder.glob(f"*_{split}.txt"))
+        names = [f"{split}.txt", f"{SHORT_NAMES[split]}.txt", *downloads]
+        return only_file(folder, [name for name in names if _begins_with_header(folder / name)])
 
-    def write(self, folder: Path, dataset: Dataset) -> None:
-        """Write one split.
+    def _unlisted_labels(self, folder: Path) -> LabelVocabulary:
+        """Number the labels of the header."""
+        paths = [self._path(folder, split) for split in self.find_splits(folder)]
+        counts = {path: _header(path).n_labels for path in paths}
+        problem = "the headers disagree about the number of labels (write the largest into all)"
+        return numbered_labels(counts, problem)
 
-        Raises:
-            InputError: No features.
-        """
-        if dataset.features is None:
-            raise InputError(
-                f"the {dataset.split} split has texts and no sparse features: it cannot be written "
-                "as xmc; make tf-idf features first"
-            )
-        path = folder / f"{dataset.split}.xmc.txt"
-        write_xmc(path, dataset.features, dataset.labels)
+    def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
+        write_xmc(folder / f"{dataset.split}.xmc.txt", points, dataset.labels)
 
 
 def write_xmc(path: Path, features_NF: sp.csr_matrix, labels_NL: sp.csr_matrix) -> None:
@@ -168,24 +114,11 @@ def write_xmc(path: Path, features_NF: sp.csr_matrix, labels_NL: sp.csr_matrix) 
     x, y = features_NF, labels_NL
     with path.open("w", encoding="ascii", newline="\n") as file:
         file.write(f"{x.shape[0]} {x.shape[1]} {y.shape[1]}\n")
-        for row in range(x.shape[0]):
-            labels = y.indices[y.indptr[row] : y.indptr[row + 1]].tolist()
-            span = slice(x.indptr[row], x.indptr[row + 1])
+        for (ids, values), (labels, _) in zip(iter_rows(x), iter_rows(y), strict=True):
             # Nine digits are enough to give back every float32 exactly.
-            features = "".join(
-                f" {i}:{v:.9g}"
-                for i, v in zip(x.indices[span].tolist(), x.data[span].tolist(), strict=True)
-            )
-            file.write(f"{','.join(map(str, labels))}{features}\n")
-
-
-def _path(folder: Path, split: SplitName) -> Path | None:
-    path = only_file(folder, [f"{split}.xmc.txt"])
-    if path is not None:
-        return path
-    downloads = sorted(path.name for path in folder.glob(f"*_{split}.txt"))
-    names = [f"{split}.txt", f"{SHORT_NAMES[split]}.txt", *downloads]
-    return only_file(folder, [name for name in names if _begins_with_header(folder / name)])
+            pairs = zip(ids.tolist(), values.tolist(), strict=True)
+            features = "".join(f" {i}:{value:.9g}" for i, value in pairs)
+            file.write(f"{','.join(map(str, labels.tolist()))}{features}\n")
 
 
 def _begins_with_header(path: Path) -> bool:
@@ -195,40 +128,58 @@ def _begins_with_header(path: Path) -> bool:
         return _HEADER.fullmatch(file.readline(200).removeprefix(UTF8_MARK)) is not None
 
 
-def _existing(folder: Path, split: SplitName) -> Path:
-    path = _path(folder, split)
-    if path is None:
-        raise DataFormatError(f"{folder / split}.xmc.txt is missing")
-    return path
-
-
-def _header(path: Path) -> tuple[int, int, int]:
-    raw = next(iter_raw_lines(path), b"")
-    match = _HEADER.fullmatch(raw)
+def _header(path: Path) -> _Header:
+    line = next(iter_raw_lines(path), Line(b"", path, 1))
+    match = _HEADER.fullmatch(line.raw)
     if not match:
-        fail(
-            path,
-            1,
-            f"the header is {shown(raw)}; expected 'points features labels', three numbers",
-        )
+        shape = "'points features labels', three numbers"
+        line.fail(f"the header is {shown(line.raw)}; expected {shape}")
     # Nineteen digits are beyond every limit, and a longer number takes time to read.
-    n_points, n_features, n_labels = (
-        int(group.lstrip(b"0")[:19] or b"0") for group in match.groups()
-    )
-    for what, count in (("features", n_features), ("labels", n_labels)):
-        if count >= 2**31:
-            fail(path, 1, f"the header says {count} {what}; at most {2**31 - 1} are possible")
-    return n_points, n_features, n_labels
+    header = _Header(*(int(group.lstrip(b"0")[:19] or b"0") for group in match.groups()))
+    for what, count in (("features", header.n_features), ("labels", header.n_labels)):
+        if count >= 2**31:  # ids are held in 32 bits
+            line.fail(f"the header says {count} {what}; at most {2**31 - 1} are possible")
+    return header
 
 
-def _split_point(raw: bytes, path: Path, number: int) -> tuple[bytes, bytes]:
+def _points(path: Path, header: _Header) -> tuple[GrowingRows, GrowingRows]:
+    """Read the labels and the features of as many points as the header says."""
+    all_labels, all_features = GrowingRows(), GrowingRows()
+    lines = iter_raw_lines(path)
+    next(lines)  # the header
+    for line in lines:
+        if len(all_labels) == header.n_points:
+            if line.raw.strip():
+                line.fail(f"more points than the {header.n_points} of the header")
+            continue
+        labels, features = _split_point(line)
+        all_labels.add(parse_ids(line._replace(raw=labels), header.n_labels))
+        tokens = features.replace(b":", b" ").split()
+        ids = whole_numbers(tokens[::2], "feature id", line)
+        if ids and max(ids) >= header.n_features:
+            line.fail(
+                f"feature id {max(ids)} is out of range: the header says {header.n_features} "
+                "features, ids begin at 0"
+            )
+        all_features.add(ids, map(float, tokens[1::2]))
+    if len(all_labels) != header.n_points:
+        problem = (
+            f"the file ends after {len(all_labels)} points, but the header says "
+            f"{header.n_points}: it is truncated"
+        )
+        fail(path, len(all_labels) + 1, problem)
+    return all_labels, all_features
+
+
+def _split_point(line: Line) -> tuple[bytes, bytes]:
+    raw = line.raw
     head, *others = [b""] if raw[:1].isspace() or not raw else raw.split(None, 1)
     rest = (others[0] if others else b"" if head else raw).strip()
     if b":" in head:
         head, rest = b"", raw.strip()
     if head and not _LABELS.fullmatch(head):
-        fail(path, number, f"{shown(head)} is no list of label ids; expected e.g. '3,17'")
+        line.fail(f"{shown(head)} is no list of label ids; expected e.g. '3,17'")
     if rest and not _FEATURES.fullmatch(rest):
         bad = next((t for t in rest.split() if not re.fullmatch(_FEATURE, t)), rest)
-        fail(path, number, f"{shown(bad)} is no feature; expected 'id:value' with a finite number")
+        line.fail(f"{shown(bad)} is no feature; expected 'id:value' with a finite number")
     return head.replace(b",", b" "), rest
