@@ -67,20 +67,7 @@ def label_propensities(
 def propensities_from_counts(
     counts_L: npt.ArrayLike, *, n_points: int, a: float = 0.55, b: float = 1.5
 ) -> Float64Array:
-    """:func:`label_propensities` from the number of training points of each label.
-
-    Args:
-        counts_L: L numbers.
-        n_points: Training points in all.
-        a: The constant A.
-        b: The constant B.
-
-    Returns:
-        float64, L.
-
-    Raises:
-        InputError: There is no training point, or a constant is not positive.
-    """
+    """:func:`label_propensities` from the number of training points of each label, and of all."""
     if n_points < 1:
         raise InputError(f"propensities need at least one training point, got {n_points}")
     a, b = real_number(a, "A"), real_number(b, "B")
@@ -130,16 +117,13 @@ def evaluate(
     ids_NK = check_ids(result, truth_NL.shape, at_least=max([*ks, *recall_ks]))
     inverse_L = _inverse_propensities(propensities, truth_NL.shape[1])
     hits_NK = hit_matrix(ids_NK, truth_NL)
-    values: dict[str, float] = {}
-    for k in ks:
-        values[f"P@{k}"] = _precision(hits_NK, k)
-    for k in ks:
-        values[f"nDCG@{k}"] = _ndcg(hits_NK, truth_NL, k)
-    for k in ks:
-        values[f"PSP@{k}"] = _ps_precision(ids_NK, hits_NK, truth_NL, inverse_L, k)
-    for k in recall_ks:
-        values[f"R@{k}"] = _recall(hits_NK, truth_NL, k)
-    return values
+    values = [
+        *(_percent(hits_NK[:, :k].sum(axis=1).astype(np.float64) / k) for k in ks),
+        *(_ndcg(hits_NK, truth_NL, k) for k in ks),
+        *(_ps_precision(ids_NK, hits_NK, truth_NL, inverse_L, k) for k in ks),
+        *(_recall(hits_NK, truth_NL, k) for k in recall_ks),
+    ]
+    return dict(zip(metric_names(ks=ks, recall_ks=recall_ks), values, strict=True))
 
 
 def canonical_truth(labels_NL: Any) -> sp.csr_matrix:
@@ -202,12 +186,12 @@ def check_ids(
     if broken.any():
         raise InputError(f"row {int(np.argmax(broken))} has padding (-1) before an id")
     ordered = np.sort(ids, axis=1)
-    repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD_ID)).any(axis=1)
+    repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD_ID)
     if repeated.any():
-        row = int(np.argmax(repeated))
+        row, place = np.argwhere(repeated)[0]
         raise InputError(
-            f"row {row} names a label twice ({_first_repeat(ordered[row])}), which would count one "
-            "hit twice; a search must return distinct labels"
+            f"row {row} names a label twice ({ordered[row, place]}), which would count one hit "
+            "twice; a search must return distinct labels"
         )
     return ids
 
@@ -299,10 +283,6 @@ def _inverse_propensities(propensities: npt.ArrayLike, n_labels: int) -> Float64
     return 1.0 / values_L
 
 
-def _precision(hits_NK: npt.NDArray[np.bool_], k: int) -> float:
-    return _percent(hits_NK[:, :k].sum(axis=1).astype(np.float64) / k)
-
-
 def _ndcg(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> float:
     discount_K = 1.0 / np.log2(np.arange(2, k + 2))
     ideal_K = np.concatenate([[0.0], np.cumsum(discount_K)])
@@ -337,8 +317,3 @@ def _recall(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> 
 
 def _percent(values_N: npt.NDArray[np.floating[Any]]) -> float:
     return float(100.0 * values_N.mean()) if values_N.size else 0.0
-
-
-def _first_repeat(ordered_K: Int64Array) -> int:
-    same = (ordered_K[1:] == ordered_K[:-1]) & (ordered_K[1:] != PAD_ID)
-    return int(ordered_K[1:][same][0])

@@ -17,7 +17,7 @@ from learned_index.persistence.failures import writing
 from learned_index.persistence.layout import foreign_content
 from learned_index.persistence.locks import path_lock
 from learned_index.persistence.names import hidden_targets, leftovers, new_name, real_path
-from learned_index.persistence.recovery import take_back
+from learned_index.persistence.recovery import recover
 
 logger = logging.getLogger(__name__)
 
@@ -47,21 +47,15 @@ def atomic_directory(
         StorageError: The place cannot be written to: full, read-only, no permission.
     """
     path = real_path(target)
-    with path_lock(path) as is_locked, writing(path):
-        if is_locked:
-            take_back(path)
-            _sweep(path)
+    with _working_on(path) as temporary:
+        recover(path)
         check_replaceable(path, overwrite=overwrite, foreign=foreign)
-        temporary = new_name(path, "tmp")
-        try:
-            temporary.mkdir()
-            yield temporary
-            _fsync_tree(temporary)
-            check_replaceable(path, overwrite=overwrite, foreign=foreign)
-            _publish(temporary, path)
-        except BaseException:
-            _remove(temporary)
-            raise
+        temporary.mkdir()
+        yield temporary
+        _fsync_tree(temporary)
+        # Again: what has come meanwhile by other ways than this one is not replaced either.
+        check_replaceable(path, overwrite=overwrite, foreign=foreign)
+        _publish(temporary, path)
 
 
 def check_replaceable(
@@ -104,20 +98,13 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
         StorageError: The place cannot be written to: full, read-only, no permission.
     """
     path = real_path(target)
-    with path_lock(path) as is_locked, writing(path):
+    with _working_on(path, suffix=path.suffix) as temporary:
         if path.exists() and not path.is_file():
             raise InputError(f"{target} is no file; choose another name")
-        if is_locked:
-            _sweep(path)
-        temporary = new_name(path, "tmp", suffix=path.suffix)
-        try:
-            temporary.touch(exist_ok=False)
-            yield temporary
-            _fsync_file(temporary)
-            temporary.replace(path)
-        except BaseException:
-            _remove(temporary)
-            raise
+        temporary.touch(exist_ok=False)
+        yield temporary
+        _fsync_file(temporary)
+        temporary.replace(path)
 
 
 def remove_directory(directory: Path) -> None:
@@ -145,16 +132,9 @@ def scratch_directory(parent: Path | str | None, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
             yield Path(folder)
         return
-    path = real_path(Path(parent) / name)
-    with path_lock(path) as is_locked, writing(path):
-        if is_locked:
-            _sweep(path)
-        temporary = new_name(path, "tmp")
-        try:
-            temporary.mkdir()
-            yield temporary
-        finally:
-            _remove(temporary)
+    with _working_on(real_path(Path(parent) / name)) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 def sweep_directory(directory: Path) -> None:
@@ -168,8 +148,24 @@ def sweep_directory(directory: Path) -> None:
                 _sweep(target)
 
 
+@contextmanager
+def _working_on(target: Path, *, suffix: str = "") -> Iterator[Path]:
+    """Hold the lock of a path, and yield a name beside it under which nothing is left at the end.
+
+    What killed writers have left is removed before.
+    """
+    with path_lock(target) as is_locked, writing(target):
+        if is_locked:
+            _sweep(target)
+        temporary = new_name(target, "tmp", suffix=suffix)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
 def _publish(temporary: Path, target: Path) -> None:
-    """Give the new directory its name, and remove the one that had it."""
+    """Give the new directory its name; the one that had it gets the temporary one."""
     if not target.exists():
         temporary.rename(target)
         _fsync_directory(target.parent)
@@ -186,7 +182,6 @@ def _publish(temporary: Path, target: Path) -> None:
         _fsync_directory(target.parent)
         old.rename(temporary)  # from here on it is nothing to take back
     _fsync_directory(target.parent)
-    _remove(temporary)
 
 
 def _sweep(target: Path) -> None:

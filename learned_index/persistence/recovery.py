@@ -19,19 +19,17 @@ logger = logging.getLogger(__name__)
 def recover(target: Path | str) -> None:
     """Give a missing directory its name again, if a killed writer had put it aside.
 
-    Loaders call this before they say that there is nothing.
+    Loaders call this before they say that there is nothing, writers before they look at what is
+    there.
     """
     with suppress(InputError, OSError):  # a place that cannot be written: there is nothing to do
         path = real_path(target)
         if not path.exists() and leftovers(path, "old"):
             with path_lock(path) as is_locked:
-                if is_locked:
-                    take_back(path)
-
-
-def take_back(target: Path) -> None:
-    """Do it; the caller holds the lock of ``target``."""
-    put_aside = leftovers(target, "old")
-    if len(put_aside) == 1 and not target.exists():
-        put_aside[0].rename(target)
-        logger.warning("%s was taken back: its writer was killed while replacing it", target)
+                put_aside = leftovers(path, "old")
+                # Looked at again under the lock. Of several nobody knows which is the last.
+                if is_locked and len(put_aside) == 1 and not path.exists():
+                    put_aside[0].rename(path)
+                    logger.warning(
+                        "%s was taken back: its writer was killed while replacing it", path
+                    )
