@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import open_dataset
+from learned_index.data.formats.matrices import iter_rows
 from learned_index.errors import LearnedIndexError
 
 
@@ -133,18 +134,16 @@ def validate(path: Path | str) -> ValidationReport:
     if not len(vocabulary):
         errors.append("there are no labels")
     reports: list[SplitReport] = []
-    trained: npt.NDArray[np.bool_] | None = None
-    train_hashes: set[bytes] | None = None
+    train: _Trained | None = None
     for split in folder.splits:
         try:
             dataset = folder.read(split)
         except LearnedIndexError as error:
             errors.append(str(error))
             continue
-        report, hashes = _report(dataset, trained, train_hashes)
+        report, hashes = _report(dataset, train)
         if split == "train":
-            trained = np.asarray(dataset.labels.getnnz(axis=0) > 0)
-            train_hashes = hashes
+            train = _Trained(dataset.labels.getnnz(axis=0) > 0, hashes)
         reports.append(report)
         if not report.points:
             errors.append(f"{split}: there are no points")
@@ -170,18 +169,19 @@ def _point_hashes(dataset: Dataset) -> Iterator[bytes]:
         return
     x = dataset.features
     assert x is not None  # a Dataset has texts or features
-    for row in range(dataset.n_points):
-        span = slice(x.indptr[row], x.indptr[row + 1])
-        digest = hashlib.blake2b(x.indices[span].astype(np.int64).tobytes(), digest_size=16)
-        digest.update(x.data[span].tobytes())
-        yield digest.digest()
+    for indices, values in iter_rows(x):
+        content = indices.astype(np.int64).tobytes() + values.tobytes()
+        yield hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _report(
-    dataset: Dataset,
-    trained: npt.NDArray[np.bool_] | None,
-    train_hashes: set[bytes] | None,
-) -> tuple[SplitReport, set[bytes]]:
+class _Trained(NamedTuple):
+    """What the other splits are compared with: labels with a training point, points' hashes."""
+
+    labels_L: npt.NDArray[np.bool_]
+    hashes: set[bytes]
+
+
+def _report(dataset: Dataset, train: _Trained | None) -> tuple[SplitReport, set[bytes]]:
     y = dataset.labels
     per_point = np.diff(y.indptr)
     per_label = np.asarray(y.getnnz(axis=0))
@@ -194,22 +194,17 @@ def _report(
     else:
         assert dataset.features is not None  # a Dataset has texts or features
         empty = int((np.diff(dataset.features.indptr) == 0).sum())
-    hashes: set[bytes] = set()
-    overlap = 0
-    for digest in _point_hashes(dataset):
-        hashes.add(digest)
-        overlap += train_hashes is not None and digest in train_hashes
+    hashes = list(_point_hashes(dataset))
     against_train: dict[str, int] = {}
-    if trained is not None:
-        is_untrained = ~trained[y.indices]
-        bad = np.zeros(dataset.n_points, dtype=np.int64)
-        np.add.at(bad, np.repeat(np.arange(dataset.n_points), per_point)[is_untrained], 1)
+    if train is not None:
+        bad = y[:, ~train.labels_L].getnnz(axis=1)
         against_train = {
-            "untrained_labels": int(((per_label > 0) & ~trained).sum()),
+            "untrained_labels": int(((per_label > 0) & ~train.labels_L).sum()),
             "points_with_untrained_labels": int((bad > 0).sum()),
             "points_with_only_untrained_labels": int(((bad > 0) & (bad == per_point)).sum()),
-            "overlap_with_train": overlap,
+            "overlap_with_train": sum(digest in train.hashes for digest in hashes),
         }
+    different = set(hashes)
     report = SplitReport(
         split=dataset.split,
         points=dataset.n_points,
@@ -220,10 +215,10 @@ def _report(
         points_per_label_deciles=deciles,
         empty_points=empty,
         unlabelled_points=int((per_point == 0).sum()),
-        duplicate_points=dataset.n_points - len(hashes),
+        duplicate_points=len(hashes) - len(different),
         **against_train,
     )
-    return report, hashes
+    return report, different
 
 
 def _warnings(report: SplitReport, n_labels: int, *, has_texts: bool) -> Iterator[str]:

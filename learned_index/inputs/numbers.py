@@ -74,9 +74,6 @@ def real_number(
         high: Largest value allowed; None: any.
         below: What the value must be less than; None: any.
 
-    Returns:
-        The same as a float of Python.
-
     Raises:
         InputError: Another type, NaN, infinite, or out of range.
     """
