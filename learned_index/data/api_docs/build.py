@@ -15,6 +15,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from learned_index.data.api_docs.docstrings import parse_docstring
 from learned_index.data.api_docs.objects import (
@@ -29,7 +30,7 @@ from learned_index.data.folder import DataFolder, open_dataset, write_dataset
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.inputs.labels import labels_from_lists
-from learned_index.persistence.digest import digest as content_digest
+from learned_index.persistence.digest import digest
 from learned_index.system.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)
@@ -80,30 +81,8 @@ def build_api_docs(
         InputError: An unknown package, none of them installed, ``out`` holds something else, or
             there is no ``out`` and the cache is off.
     """
-    chosen = list(PACKAGES if packages is None else dict.fromkeys(packages))
-    unknown = [package for package in chosen if package not in PACKAGES]
-    if unknown:
-        raise InputError(f"unknown packages {unknown}; expected some of {', '.join(PACKAGES)}")
-    versions = package_versions(chosen)
-    if not versions:
-        raise InputError(f"none of the packages is installed: {', '.join(chosen)}")
-    source = {
-        "data": "api-docs",
-        "builder": BUILDER_VERSION,
-        "packages": versions,
-        "distributions": {p: DISTRIBUTIONS.get(p, p) for p in versions},
-    }
-    if out is None:
-        digest = content_digest(source)[:12]
-        directory = cache_directory(cache)
-        if directory is None:
-            raise InputError(
-                f"the cache is off, so the default data set has no place; name one (li data build "
-                f"api-docs --out DIR, then --data DIR), or set {CACHE_VARIABLE} to a directory"
-            )
-        target = directory / f"api-docs-{digest}"
-    else:
-        target = Path(out)
+    source = _source(list(PACKAGES if packages is None else dict.fromkeys(packages)))
+    target = _cached(source, cache) if out is None else Path(out)
     if not force and (target / _SOURCE_NAME).is_file():
         if (target / _SOURCE_NAME).read_text(encoding="utf-8", errors="replace") == _json(source):
             logger.info("%s is up to date", target)
@@ -112,8 +91,7 @@ def build_api_docs(
             f"{target} was built from other package versions; build it again with force, or "
             "choose another folder"
         )
-    objects = collect_objects(list(versions))
-    splits = _make_splits(objects)
+    splits = _make_splits(collect_objects(list(source["packages"])))
     # A cache folder without source.json is a leftover: replacing it harms nobody.
     return write_dataset(
         target,
@@ -122,6 +100,32 @@ def build_api_docs(
         overwrite=force or out is None,
         extra_files={_SOURCE_NAME: _json(source), "stats.json": _json(_stats(splits))},
     )
+
+
+def _source(packages: list[str]) -> dict[str, Any]:
+    """Say what the data set is made of; the name in the cache and ``source.json`` come of it."""
+    unknown = [package for package in packages if package not in PACKAGES]
+    if unknown:
+        raise InputError(f"unknown packages {unknown}; expected some of {', '.join(PACKAGES)}")
+    versions = package_versions(packages)
+    if not versions:
+        raise InputError(f"none of the packages is installed: {', '.join(packages)}")
+    return {
+        "data": "api-docs",
+        "builder": BUILDER_VERSION,
+        "packages": versions,
+        "distributions": {p: DISTRIBUTIONS.get(p, p) for p in versions},
+    }
+
+
+def _cached(source: dict[str, Any], cache: Path | str | None) -> Path:
+    directory = cache_directory(cache)
+    if directory is None:
+        raise InputError(
+            f"the cache is off, so the default data set has no place; name one (li data build "
+            f"api-docs --out DIR, then --data DIR), or set {CACHE_VARIABLE} to a directory"
+        )
+    return directory / f"api-docs-{digest(source)[:12]}"
 
 
 def _json(value: object) -> str:
@@ -143,11 +147,11 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
             sentence = spelling.setdefault(re.sub(r"\W+", " ", sentence.lower()), sentence)
             if item.name not in users[sentence]:
                 users[sentence].append(item.name)
+    users = {key: names for key, names in users.items() if len(names) <= MAX_OBJECTS_PER_SENTENCE}
     sentences_of: dict[str, list[str]] = defaultdict(list)
     for sentence, names in users.items():
-        if len(names) <= MAX_OBJECTS_PER_SENTENCE:
-            for name in names:
-                sentences_of[name].append(sentence)
+        for name in names:
+            sentences_of[name].append(sentence)
 
     def labels_of(name: str) -> set[str]:
         item = by_name[name]
@@ -159,11 +163,8 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
     rows: dict[SplitName, list[tuple[str, set[str]]]] = {"train": [], "dev": [], "test": []}
     # In the order of the hashes, so that the first lines are a fair sample.
     for sentence in sorted(users, key=_digest):
-        names = users[sentence]
-        if len(names) > MAX_OBJECTS_PER_SENTENCE:
-            continue
         split = "train" if sentence in always_trained else _split_of(sentence)
-        rows[split].append((sentence, set().union(*map(labels_of, names))))
+        rows[split].append((sentence, set().union(*map(labels_of, users[sentence]))))
 
     vocabulary = LabelVocabulary(sorted(set().union(*(labels for _, labels in rows["train"]))))
     id_of = {key: number for number, key in enumerate(vocabulary.keys)}

@@ -86,9 +86,7 @@ def _without_signatures(lines: list[str]) -> list[str]:
             break
         depth, end = 0, start
         for end in range(start, min(start + 12, len(lines))):
-            depth += sum(lines[end].count(c) for c in "([{") - sum(
-                lines[end].count(c) for c in ")]}"
-            )
+            depth += sum(map(lines[end].count, "([{")) - sum(map(lines[end].count, ")]}"))
             if depth <= 0:
                 break
         tail = lines[end].rpartition(")")[2].strip()
@@ -112,6 +110,7 @@ def _dedent(lines: list[str]) -> list[str]:
 
 
 def _paragraphs(lines: list[str], see_also: list[str]) -> Iterator[str]:
+    """Yield the paragraphs of prose; names under See Also are appended to ``see_also``."""
     current: list[str] = []
     dropping = False
     i = 0
@@ -122,13 +121,12 @@ def _paragraphs(lines: list[str], see_also: list[str]) -> Iterator[str]:
             current.clear()
 
     while i < len(lines):
-        line, stripped = lines[i].rstrip(), lines[i].strip()
+        stripped, indent = lines[i].strip(), _indent(lines[i])
         following = lines[i + 1].strip() if i + 1 < len(lines) else ""
         if not stripped:
             yield from flush()
             i += 1
-            continue
-        if _indent(line) == 0 and _UNDERLINE.fullmatch(following) and len(following) >= 3:
+        elif indent == 0 and _UNDERLINE.fullmatch(following):
             yield from flush()
             name = stripped.lower().rstrip(":")
             dropping = name in _DROPPED_SECTIONS or name.startswith(("example", "reference"))
@@ -137,80 +135,76 @@ def _paragraphs(lines: list[str], see_also: list[str]) -> Iterator[str]:
                 end = _next_section(lines, i)
                 see_also.extend(_see_also_names(lines[i:end]))
                 i = end
-            continue
-        if dropping:
+        elif dropping or (indent == 0 and _UNDERLINE.fullmatch(stripped)):
             i += 1
-            continue
-        if _indent(line) == 0 and _UNDERLINE.fullmatch(stripped):
+        elif block := _block(lines, i, see_also, is_first=not current):
+            yield from flush()
+            i, inside = block
+            yield from _paragraphs(inside, see_also)
+        else:
+            current.append(stripped)
             i += 1
-            continue
-        google = _GOOGLE.fullmatch(stripped)
-        if google and (not current or google[1].lower() in _DROPPED_SECTIONS):
-            yield from flush()
-            name = google[1].lower()
-            end = _block_end(lines, i + 1, _indent(line))
-            if name in _KEPT_GOOGLE:
-                yield from _paragraphs(_dedent(lines[i + 1 : end]), see_also)
-            elif name == "see also":
-                see_also.extend(_see_also_names(_dedent(lines[i + 1 : end])))
-            i = end
-            continue
-        if stripped.startswith(".."):
-            yield from flush()
-            directive = _DIRECTIVE.match(stripped)
-            end = _block_end(lines, i + 1, _indent(line))
-            if directive and directive[1] in _KEPT_DIRECTIVES:
-                head = [directive[2].strip()] if directive[1] != "admonition" else []
-                body = _dedent([x for x in lines[i + 1 : end] if not _FIELD.match(x.strip())])
-                yield from _paragraphs(head + body, see_also)
-            elif directive and directive[1] == "seealso":
-                see_also.extend(_role_targets(" ".join([directive[2], *lines[i + 1 : end]])))
-            i = end
-            continue
-        if stripped.startswith((">>>", "...", "In [", "$ ", "```")):
-            yield from flush()
-            fenced = stripped.startswith("```")
-            i += 1
-            while i < len(lines) and (
-                not lines[i].strip().startswith("```") if fenced else lines[i].strip()
-            ):
-                i += 1
-            i += fenced
-            continue
-        if _FIELD.match(stripped):
-            yield from flush()
-            i = _block_end(lines, i + 1, _indent(line))
-            continue
-        if _TABLE.fullmatch(line):
-            yield from flush()
-            i += 1
-            continue
-        bullet = _BULLET.match(stripped)
-        if bullet:
-            yield from flush()
-            end = _item_end(lines, i + 1, _indent(line))
-            first = stripped[bullet.end() :]
-            yield from _paragraphs([first, *_dedent(lines[i + 1 : end])], see_also)
-            i = end
-            continue
-        if _indent(line) > 0 and not current:
-            # An indented block that nothing announced: code, a formula, a definition list.
-            i = _block_end(lines, i + 1, 0)
-            continue
-        current.append(stripped)
-        if stripped.endswith("::"):
-            yield from flush()
-            i = _block_end(lines, i + 1, _indent(line))
-            continue
-        i += 1
+            if stripped.endswith("::"):  # announces code, a formula, a table
+                yield from flush()
+                i = _block_end(lines, i, indent)
     yield from flush()
 
 
-def _item_end(lines: list[str], start: int, indent: int) -> int:
-    end = start
-    while end < len(lines) and lines[end].strip() and _indent(lines[end]) > indent:
-        end += 1
-    return end
+def _block(
+    lines: list[str], i: int, see_also: list[str], *, is_first: bool
+) -> tuple[int, list[str]] | None:
+    """Recognise what begins in a line and is no plain paragraph.
+
+    Args:
+        lines: All lines.
+        i: The line; not blank.
+        see_also: Names under See Also are appended.
+        is_first: Whether the line begins a paragraph.
+
+    Returns:
+        The index after it, and the lines in it that are prose; None for a paragraph.
+    """
+    line, stripped, indent = lines[i].rstrip(), lines[i].strip(), _indent(lines[i])
+    end = _block_end(lines, i + 1, indent)
+    body = lines[i + 1 : end]
+    google = _GOOGLE.fullmatch(stripped)
+    name = google[1].lower() if google else ""
+    # In the middle of a paragraph such a line is the end of a sentence, if no known section.
+    if google and (is_first or name in _DROPPED_SECTIONS):
+        if name == "see also":
+            see_also.extend(_see_also_names(_dedent(body)))
+        return end, _dedent(body) if name in _KEPT_GOOGLE else []
+    if stripped.startswith(".."):
+        directive = _DIRECTIVE.match(stripped)
+        kind, head = directive.groups() if directive else ("", "")
+        if kind == "seealso":
+            see_also.extend(_role_targets(" ".join([head, *body])))
+        if kind not in _KEPT_DIRECTIVES:
+            return end, []
+        prose = _dedent([inner for inner in body if not _FIELD.match(inner.strip())])
+        return end, prose if kind == "admonition" else [head.strip(), *prose]
+    if stripped.startswith((">>>", "...", "In [", "$ ", "```")):
+        return _code_end(lines, i, is_fenced=stripped.startswith("```")), []
+    if _FIELD.match(stripped):
+        return end, []
+    if _TABLE.fullmatch(line):
+        return i + 1, []
+    if bullet := _BULLET.match(stripped):
+        # A blank line ends an item: what comes behind it, indented, is a block of its own.
+        end = next((j for j in range(i + 1, end) if not lines[j].strip()), end)
+        return end, [stripped[bullet.end() :], *_dedent(lines[i + 1 : end])]
+    if indent > 0 and is_first:
+        # An indented block that nothing announced: code, a formula, a definition list.
+        return _block_end(lines, i + 1, 0), []
+    return None
+
+
+def _code_end(lines: list[str], start: int, *, is_fenced: bool) -> int:
+    """Return the index after code: after the closing fence, or at the blank line."""
+    for i in range(start + 1, len(lines)):
+        if lines[i].strip().startswith("```") if is_fenced else not lines[i].strip():
+            return i + is_fenced
+    return len(lines)
 
 
 def _next_section(lines: list[str], start: int) -> int:
