@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,7 +72,8 @@ class LabelVocabulary:
     def numbered(cls, n_labels: int) -> LabelVocabulary:
         """Make a vocabulary for labels without names: the keys are "0", "1", ..."""
         numbered = cls(())
-        numbered._keys = tuple(map(str, range(n_labels)))  # which need no check
+        # Not by the constructor, whose checks take a second for a million labels.
+        numbered._keys = tuple(map(str, range(n_labels)))
         numbered._texts = ("",) * n_labels
         numbered._id_of_key = dict(zip(numbered._keys, range(n_labels), strict=True))
         return numbered
@@ -228,19 +229,11 @@ class LabelVocabulary:
 
         # Edit distance to each of a million names would take a minute: only the best 200 by
         # shared letter pairs are compared.
-        candidates: Sequence[str] = heapq.nlargest(
+        candidates = heapq.nlargest(
             200, {*self._keys, *filter(None, self._texts)}, key=lambda c: (overlap(c), c)
         )
-        ratio = difflib.SequenceMatcher(b=wanted)
-
-        def closeness(candidate: str) -> float:
-            ratio.set_seq1(candidate.casefold())
-            return ratio.ratio()
-
-        ranked = sorted(
-            ((closeness(c), c) for c in candidates), key=lambda pair: (-pair[0], pair[1])
-        )
-        return [candidate for score, candidate in ranked[:n] if score >= 0.6]
+        folded = {candidate.casefold(): candidate for candidate in candidates}
+        return [folded[name] for name in difflib.get_close_matches(wanted, folded, n=n)]
 
     @lazy_property
     def _ids_of_text(self) -> dict[str, list[int]]:

@@ -160,7 +160,12 @@ def _from_lists(labels: Any, n_labels: int | None, *, guess: bool) -> sp.csr_mat
         if is_far_beyond(most, different):
             raise _too_wide(f"label ids run to {most}", different)
     indptr = np.concatenate([[0], np.cumsum(counts)])
-    return _csr(indices, indptr, most + 1 if n_labels is None else n_labels)
+    shape = (len(rows), most + 1 if n_labels is None else n_labels)
+    ones = np.ones(len(indices), np.float32)
+    matrix = sp.csr_matrix((ones, indices, indptr), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 def is_far_beyond(largest: int, different: int) -> bool:
@@ -171,14 +176,6 @@ def is_far_beyond(largest: int, different: int) -> bool:
         different: Number of ids that occur.
     """
     return largest >= max(_SMALL, _SPREAD * different)
-
-
-def _csr(indices: Any, indptr: Any, width: int) -> sp.csr_matrix:
-    ones = np.ones(len(indices), np.float32)
-    matrix = sp.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, width))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
 
 
 def _row(row: Any) -> Any:

@@ -101,14 +101,17 @@ def _checked_csr(matrix: Any, what: str, *, ones: bool = False) -> sp.csr_matrix
         # anything is done with them, on a twin, for the check puts other arrays in their place.
         twin = shallow_copy(matrix)
         if matrix.format in ("csr", "csc", "bsr"):
-            for name in ("indptr", "indices"):
-                _check_whole(getattr(twin, name), name)
+            for name, numbers in (("indptr", twin.indptr), ("indices", twin.indices)):
+                if numbers.dtype.kind not in "iu":
+                    raise ValueError(f"its {name} are {numbers.dtype}, expected whole numbers")
             if not (twin.indptr[1:] >= twin.indptr[:-1]).all():
                 # scipy looks at their differences, which wrap
                 raise ValueError("its indptr goes back")
             twin.check_format(full_check=True)
         elif matrix.format == "coo":
-            _check_coordinates(twin)
+            n_rows, n_columns = twin.shape
+            check_places(twin.row, "rows", count=len(twin.data), below=n_rows)
+            check_places(twin.col, "columns", count=len(twin.data), below=n_columns)
             twin.data = twin.data.astype(np.bool_) if ones else twin.data
         csr = sp.csr_matrix(twin)
         arrays = (csr.data.copy(), csr.indices.copy(), csr.indptr.copy())
@@ -149,22 +152,20 @@ def _is_canonical(matrix: Any) -> bool:
     )
 
 
-def _check_whole(numbers: Any, name: str) -> None:
-    if numbers.dtype.kind not in "iu":
-        raise ValueError(f"its {name} are {numbers.dtype}, expected whole numbers")
+def check_places(array: Any, name: str, *, count: int, below: int) -> None:
+    """Check the indices of a sparse matrix: scipy's C loops follow them blindly.
 
-
-def _check_coordinates(matrix: Any) -> None:
-    for name, places, size in zip(
-        ("rows", "columns"), (matrix.row, matrix.col), matrix.shape, strict=True
-    ):
-        _check_whole(places, name)
-        if len(places) != len(matrix.data):
-            raise ValueError(f"{len(places)} {name} for {len(matrix.data)} values")
-        if len(places) and not (places.min() >= 0 and places.max() < size):
-            raise ValueError(
-                f"its {name} run from {places.min()} to {places.max()}, expected 0 to {size - 1}"
-            )
+    Raises:
+        ValueError: No ``count`` whole numbers of 0 to ``below - 1``.
+    """
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"its {name} are {array.dtype} of shape {array.shape}, expected {count} whole numbers"
+        )
+    if count and not (array.min() >= 0 and array.max() < below):
+        raise ValueError(
+            f"its {name} run from {array.min()} to {array.max()}, expected 0 to {below - 1}"
+        )
 
 
 def _refuse(matrix: sp.csr_matrix, wrong: Any, what: str, expected: str) -> None:

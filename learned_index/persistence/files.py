@@ -7,7 +7,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,22 @@ _LONGEST_NUMBER = 20
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def open_without_waiting(path: Path) -> int:
-    """Descriptor of whatever is at a path, for reading; a pipe does not wait for its writer."""
-    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+def open_checked(path: Path, check: Callable[[int], None]) -> BufferedReader:
+    """Open what is at a path for reading, if its mode passes a check; a pipe is not waited for.
+
+    Args:
+        path: What to open.
+        check: Raises where the mode (``st_mode``) is not that of a file.
+    """
+    # The open file is looked at: one that is looked at by its name may be another when opened.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    try:
+        check(os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -35,17 +48,18 @@ def open_regular(path: Path) -> BufferedReader:
         ModelFormatError: There is none, or it is something else.
         StorageError: It cannot be read.
     """
+
+    def check(mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            raise ModelFormatError(f"{path} is no regular file; copy the model again")
+
     with reading_model(path, "file"):
         try:
-            descriptor = open_without_waiting(path)
+            return open_checked(path, check)
         except FileNotFoundError:
             raise ModelFormatError(
                 f"{path} is missing; the directory is not a whole saved model: copy it again"
             ) from None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise ModelFormatError(f"{path} is no regular file; copy the model again")
-        return os.fdopen(descriptor, "rb")
 
 
 def json_ready(value: Any) -> Any:

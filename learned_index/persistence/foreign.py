@@ -15,13 +15,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from learned_index.errors import DataFormatError
-from learned_index.persistence.files import open_without_waiting
+from learned_index.persistence.files import open_checked
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
@@ -84,15 +85,9 @@ def open_file(path: Path) -> BinaryIO:
     """
     with reading(path):
         try:
-            descriptor = open_without_waiting(path)
+            return open_checked(path, partial(_check_regular, path))
         except FileNotFoundError:
             raise DataFormatError(f"{path} is missing") from None
-        try:
-            _check_regular(path, os.fstat(descriptor).st_mode)
-        except DataFormatError:
-            os.close(descriptor)
-            raise
-        return os.fdopen(descriptor, "rb")
 
 
 def _check_regular(path: Path, mode: int) -> None:

@@ -332,14 +332,10 @@ def _get(module: types.ModuleType, attribute: str) -> Any:
 
 def _own_doc(member: Any) -> str | None:
     """The docstring that belongs to the object itself, not to its class or base class."""
-    if isinstance(member, type):
-        doc = vars(member).get("__doc__")
-    elif inspect.isroutine(member):
-        doc = member.__doc__
-    else:
-        doc = getattr(member, "__doc__", None)
-        if doc == type(member).__doc__:
-            return None
+    is_class = isinstance(member, type)
+    doc = vars(member).get("__doc__") if is_class else getattr(member, "__doc__", None)
+    if not is_class and not inspect.isroutine(member) and doc == type(member).__doc__:
+        return None
     return doc if isinstance(doc, str) and doc.strip() else None
 
 

@@ -21,7 +21,7 @@ from learned_index.data.formats.base import (
 )
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
-from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.matrices import canonical_features, canonical_labels, check_places
 from learned_index.persistence.foreign import read_npz
 
 _MOST_ROWS = 2**24
@@ -162,15 +162,8 @@ def _diagonals(_: str, data: Any, arrays: Mapping[str, Any], shape: tuple[int, i
 
 
 def _places(array: Any, name: str, count: int, below: int) -> Any:
-    """Return indices as int64, all of them in range: scipy's C loops follow them blindly."""
-    if array.shape != (count,) or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"its {name} are {array.dtype} of shape {array.shape}, expected {count} whole numbers"
-        )
-    if count and not (array.min() >= 0 and array.max() < below):
-        raise ValueError(
-            f"its {name} run from {array.min()} to {array.max()}, expected 0 to {below - 1}"
-        )
+    """Return indices as int64, all of them in range."""
+    check_places(array, name, count=count, below=below)
     return array.astype(np.int64)
 
 
