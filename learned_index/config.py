@@ -50,10 +50,12 @@ class Config:
     """
 
     def __post_init__(self) -> None:
+        # The annotations of a field are texts (from __future__ import annotations).
         hints = get_type_hints(type(self))
         for each in fields(self):  # type: ignore[arg-type]
             limits = each.metadata.get("limits", {})
             value = _checked(getattr(self, each.name), hints[each.name], each.name, limits)
+            # The dataclasses are frozen.
             object.__setattr__(self, each.name, value)
 
     @classmethod
@@ -100,6 +102,7 @@ def _checked(value: Any, hint: Any, name: str, limits: dict[str, Any]) -> Any:
         (hint,) = (argument for argument in get_args(hint) if argument is not type(None))
     if get_origin(hint) is Literal:
         choices = get_args(hint)
+        # Texts only: "in" would compare an array element by element, and fail.
         if not isinstance(value, str) or value not in choices:
             expected = ", ".join(repr(choice) for choice in choices[:-1])
             raise InputError(f"{name} is {shown(value)}, expected {expected} or {choices[-1]!r}")

@@ -138,14 +138,7 @@ def sparse_vectors(encoder: Any) -> InputError:
 
 
 def dense_vectors(encoder: Encoder, points: Any) -> Float32Array:
-    """Encode points with an encoder that makes dense vectors.
-
-    Args:
-        encoder: Fitted.
-        points: N texts, or CSR N x F where the encoder reads features.
-
-    Returns:
-        float32, N x D.
+    """Encode N texts, or CSR N x F where the encoder reads features, as float32 N x D.
 
     Raises:
         InputError: Its vectors are sparse.

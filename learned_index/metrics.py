@@ -127,11 +127,7 @@ def evaluate(
 
 
 def canonical_truth(labels_NL: Any) -> sp.csr_matrix:
-    """Return labels as a canonical CSR matrix of ones; the caller's matrix is never changed.
-
-    Args:
-        labels_NL: N x L zeros and ones, see
-            :func:`~learned_index.inputs.labels.as_label_matrix`; rows may be empty.
+    """Labels as :func:`~learned_index.inputs.labels.as_label_matrix` gives them; rows may be empty.
 
     Raises:
         InputError: No N x L matrix, other values than 0 and 1, or indices out of range.
@@ -151,15 +147,9 @@ def check_ids(
     *,
     at_least: int,
 ) -> Int64Array:
-    """Check the ids of a search result and return them as int64.
+    """Check the ids of a search result against (N, L), and return them as int64.
 
-    Args:
-        result: A search result or its ids, N x k.
-        shape: (N, L) expected.
-        at_least: Number of columns that must be there.
-
-    Raises:
-        InputError: As described for :func:`evaluate`.
+    Args and errors as in :func:`evaluate`; ``at_least`` so many columns must be there.
     """
     ids = np.asarray(result.ids if isinstance(result, SearchResult) else result)
     n_points, n_labels = shape
@@ -209,6 +199,7 @@ def hit_matrix(ids_NK: Int64Array, truth_NL: sp.csr_matrix) -> npt.NDArray[np.bo
         return np.zeros(ids_NK.shape, dtype=np.bool_)
     wanted_NK = np.arange(n_points, dtype=np.int64)[:, None] * n_labels + ids_NK
     place_NK = np.minimum(np.searchsorted(keys_T, wanted_NK), keys_T.size - 1)
+    # A padded place makes the key of another row's last label, so it is left out by itself.
     return np.asarray((keys_T[place_NK] == wanted_NK) & (ids_NK != PAD_ID))
 
 
@@ -243,6 +234,7 @@ def neighbour_recall(
         return 0.0
     found, exact, wanted_N = found[kept], exact[kept], wanted_N[kept]
     threshold_N = exact[np.arange(len(exact)), wanted_N - 1]
+    # Relative to the largest scores at play: the k-th may be near zero where the first is not.
     slack_N = tolerance * np.maximum(np.abs(exact[:, 0]), np.abs(threshold_N))
     right_N = (found >= (threshold_N - slack_N)[:, None]).sum(axis=1)
     return float(100.0 * np.mean(np.minimum(right_N, wanted_N) / wanted_N))
@@ -301,6 +293,7 @@ def _ps_precision(
     reached = float((inverse_L[np.maximum(ids_NK[:, :k], 0)] * hits_NK[:, :k]).sum())
     weights_T = inverse_L[truth_NL.indices]
     rows_T = np.repeat(np.arange(truth_NL.shape[0]), np.diff(truth_NL.indptr))
+    # Within each row the largest weights first: the last key sorts first.
     order_T = np.lexsort((-weights_T, rows_T))
     place_T = np.arange(weights_T.size) - truth_NL.indptr[:-1][rows_T]
     best = float(weights_T[order_T][place_T < k].sum())

@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats.base import FormatName
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features
+from learned_index.system.extras import require
 
 
 def convert(
@@ -45,6 +48,20 @@ def convert(
         DataFormatError: The source is malformed.
     """
     folder = open_dataset(source)
+    _check_possible(folder, to, features)
+    splits = (folder.read(split) for split in folder.splits)
+    extra_files: dict[str, str] = {}
+    if features == "tfidf":
+        vectorizer = _fitted_tfidf(folder, max_features)
+        splits = (_with_features(dataset, vectorizer) for dataset in splits)
+        words = vectorizer.get_feature_names_out()
+        extra_files["features.txt"] = "".join(f"{word}\n" for word in words)
+    return write_dataset(
+        target, splits, format_name=to, overwrite=overwrite, extra_files=extra_files
+    )
+
+
+def _check_possible(folder: DataFolder, to: FormatName, features: str) -> None:
     wants_texts = to in FORMATS and FORMATS[to].has_texts  # write_dataset refuses an unknown one
     if folder.has_texts and not wants_texts and features == "keep":
         raise InputError(
@@ -60,28 +77,15 @@ def convert(
             f"{folder.path} has sparse features and no texts, which {to} needs; it converts to xmc "
             "or npz only"
         )
-    splits = (folder.read(split) for split in folder.splits)
-    extra_files: dict[str, str] = {}
-    if features == "tfidf":
-        vectorizer = _fitted_tfidf(folder, max_features)
-        splits = (_with_features(dataset, vectorizer) for dataset in splits)
-        words = vectorizer.get_feature_names_out()
-        extra_files["features.txt"] = "".join(f"{word}\n" for word in words)
-    return write_dataset(
-        target, splits, format_name=to, overwrite=overwrite, extra_files=extra_files
-    )
 
 
 def _fitted_tfidf(folder: DataFolder, max_features: int | None) -> Any:
-    # Imported here: data are converted where scikit-learn is not installed, too.
-    import numpy as np
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    if "train" not in folder.splits:
-        raise InputError(f"{folder.path} has no train split to fit tf-idf on")
-    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=max_features, dtype=np.float32)
+    vectorizer = require("sklearn.feature_extraction.text").TfidfVectorizer(
+        sublinear_tf=True, max_features=max_features, dtype=np.float32
+    )
+    texts = folder.iter_texts("train")
     try:
-        vectorizer.fit(folder.iter_texts("train"))
+        vectorizer.fit(texts)
     except ValueError as error:
         raise InputError(f"tf-idf of {folder.path} is impossible: {error}") from None
     return vectorizer

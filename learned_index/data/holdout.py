@@ -46,8 +46,6 @@ def split_folder(
     folder = open_dataset(source)
     if split in folder.splits:
         raise InputError(f"{folder.path} has a {split} split already; there is nothing to hold out")
-    if "train" not in folder.splits:
-        raise InputError(f"{folder.path} has no train split to hold points out from")
     train = folder.read("train")
     if not 0 < size < train.n_points:
         raise InputError(

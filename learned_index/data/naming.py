@@ -19,10 +19,7 @@ from learned_index.types import Int64Array
 
 
 def as_vocabulary(vocabulary: Any) -> LabelVocabulary | None:
-    """A vocabulary from one, or from the names of the labels by id.
-
-    Args:
-        vocabulary: A vocabulary, a list of names, or None.
+    """A vocabulary from one, or from a list of the labels' names by id; None stays None.
 
     Raises:
         InputError: Something else, or names that are not allowed.
@@ -91,6 +88,7 @@ def _ids_of_names(
     labels: Any, vocabulary: LabelVocabulary | None
 ) -> tuple[Any, LabelVocabulary | None]:
     """Rows of names as rows of ids; everything else as it is."""
+    # Names come as objects, texts, bytes or variable-length strings (kinds O, U, S, T).
     numeric = getattr(getattr(labels, "dtype", None), "kind", "O") not in "OUST"
     other = (
         sp.issparse(labels) or is_tensor(labels) or isinstance(labels, str | bytes | Mapping | Set)
@@ -98,6 +96,7 @@ def _ids_of_names(
     if numeric or other or not isinstance(labels, Iterable):
         return labels, vocabulary
     labels = [list(row) if isinstance(row, Iterator) else row for row in labels]
+    # The first row that has a label decides: names and ids do not mix.
     first = next((row for row in labels if not hasattr(row, "__len__") or len(row)), ())
     if not _holds_name(first):
         return labels, vocabulary

@@ -83,14 +83,7 @@ def as_label_matrix(
 
 
 def labels_from_lists(rows: Iterable[Any], n_labels: int) -> sp.csr_matrix:
-    """Build a canonical label matrix from lists of ids.
-
-    Args:
-        rows: One sequence of ids in ``[0, n_labels)`` for each point; may be a generator.
-        n_labels: Number of labels L.
-
-    Returns:
-        CSR, float32 ones, N x L.
+    """The same from lists of ids below ``n_labels``, which may be a generator.
 
     Raises:
         InputError: An id is out of range, or no whole number.
@@ -136,8 +129,10 @@ def _from_lists(labels: Any, n_labels: int | None, *, guess: bool) -> sp.csr_mat
     rows = [_row(row) for row in labels]
     counts = np.fromiter(map(len, rows), np.int64, len(rows))
     flat = list(chain.from_iterable(rows))
+    # Nearly always all are ints, and no loop of Python goes over them.
     if set(map(type, flat)) - {int}:
         flat = [_label_id(value, number) for number, row in enumerate(rows) for value in row]
+    # One less than int64 holds, for the width is the largest id + 1.
     largest = 2**63 - 2 if n_labels is None else n_labels - 1
     if flat and not (min(flat) >= 0 and max(flat) <= largest):
         wrong = next(place for place, label in enumerate(flat) if not 0 <= label <= largest)
@@ -194,6 +189,7 @@ def _row(row: Any) -> Any:
 
 def _label_id(value: Any, row: int) -> int:
     """One label id, which must be a whole number."""
+    # index() takes the whole numbers of every library, and booleans, which are no ids.
     if not isinstance(value, bool | np.bool_ | str | bytes):
         try:
             return whole(value)
@@ -259,6 +255,7 @@ def label_ids(ids: Any, n_labels: int, *, name: str) -> npt.NDArray[np.int64]:
     least, most = int(given.min()), int(given.max())
     if least < 0 or most >= n_labels:
         raise InputError(f"{name} holds ids from {least} to {most}, expected 0 to {n_labels - 1}")
+    # [0, 1] are two ids, unless there are just two labels.
     if most <= 1 and (given.size > 2 or given.size == n_labels):
         raise InputError(
             f"{name} is {given.size} numbers, all of them 0 or 1; a mask is {n_labels} booleans "
@@ -284,9 +281,6 @@ def wanted_labels(
         allow: The only ones, as :func:`label_ids` takes them; None: all.
         deny: Those that may not; wins over ``allow``.
         n_labels: L.
-
-    Raises:
-        InputError: Ids that do not exist, or a mask of another length.
     """
     wanted = np.ones(n_labels, bool) if allow is None else label_mask(allow, n_labels, name="allow")
     if deny is not None:

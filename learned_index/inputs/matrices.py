@@ -29,9 +29,6 @@ def canonical_features(
         copy: False: a matrix that is canonical already is returned itself, which costs
             microseconds.
 
-    Returns:
-        CSR, float32, N x F.
-
     Raises:
         InputError: Not sparse, not numbers, NaN or infinite, indices out of range, or another
             shape than expected.
@@ -46,6 +43,7 @@ def canonical_features(
     with np.errstate(over="ignore"):
         result = result.astype(np.float32)
         result.sum_duplicates()
+    # float32 may overflow where the values did not, and so may sums of repeated entries.
     if not np.isfinite(result.data).all():
         raise InputError(f"{what}: values beyond the range of float32; scale them down")
     result.eliminate_zeros()
@@ -53,20 +51,18 @@ def canonical_features(
 
 
 def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_matrix:
-    """Return a canonical label matrix from stored zeros and ones.
+    """Return a canonical label matrix, N x L float32 ones, from stored zeros and ones.
 
     Args:
-        matrix: Any scipy sparse matrix or array, N x L. A stored 1 (or True) is a label of the
-            point, also where it is stored twice; a stored 0 is none.
+        matrix: Any scipy sparse matrix or array. A stored 1 (or True) is a label of the point, also
+            where it is stored twice; a stored 0 is none.
         what: Name of the matrix in errors.
-
-    Returns:
-        CSR, float32 ones, N x L, indices sorted and unique in each row.
 
     Raises:
         InputError: Not sparse, other values than 0 and 1, or indices out of range.
     """
     expected = "0 and 1; if each value but 0 marks a label, give (labels != 0)"
+    # Made CSR, a COO matrix adds up what it holds twice, so 2 and -1 would pass as a 1.
     if getattr(matrix, "format", None) == "coo" and matrix.ndim == 2:
         wrong = (matrix.data != 0) & (matrix.data != 1)
         if wrong.any():
@@ -141,6 +137,7 @@ def _is_canonical(matrix: Any) -> bool:
         return fit
     rising = indices[1:] > indices[:-1]
     if n_rows > 1:
+        # Columns may fall from one row to the next.
         starts = indptr[1:-1]
         rising[starts[(starts > 0) & (starts < len(data))] - 1] = True
     return bool(

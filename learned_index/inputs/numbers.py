@@ -28,7 +28,7 @@ def shown(value: Any) -> str:
 
 
 def whole_number(value: Any, name: str, *, low: int = 1, high: int = MOST) -> int:
-    """Check a whole number.
+    """Check a whole number, and return it as an int of Python.
 
     Args:
         value: An int of Python, NumPy or torch. No bool, no float (2.0 neither) and no text.
@@ -36,13 +36,11 @@ def whole_number(value: Any, name: str, *, low: int = 1, high: int = MOST) -> in
         low: Smallest value allowed.
         high: Largest value allowed.
 
-    Returns:
-        The same as an int of Python.
-
     Raises:
         InputError: Another type, or out of range.
     """
     number = _plain(value)
+    # type(), because True is an int, too.
     if type(number) is not int:
         hint = f"; write int({name})" if isinstance(number, float) else ""
         raise InputError(f"{name} is {shown(value)}, expected a whole number{hint}")
@@ -65,7 +63,7 @@ def real_number(
     high: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Check a real number.
+    """Check a real number, and return it as a float of Python.
 
     Args:
         value: An int or float of Python, NumPy or torch, finite. No bool and no text.
@@ -93,12 +91,11 @@ def real_number(
         or (high is not None and number > high)
         or (below is not None and number >= below)
     ):
-        bounds = [] if low is None else [f"at least {low}"]
-        bounds += [] if high is None else [f"at most {high}"]
-        bounds += [] if below is None else [f"below {below}"]
+        limits = {"at least": low, "at most": high, "below": below}
+        said = [f"{words} {limit}" for words, limit in limits.items() if limit is not None]
         if low is not None and high is not None:
-            bounds = [f"{low} to {high}"]
-        raise InputError(f"{name} is {shown(value)}, expected {' and '.join(bounds)}")
+            said = [f"{low} to {high}"]
+        raise InputError(f"{name} is {shown(value)}, expected {' and '.join(said)}")
     return number
 
 
@@ -116,6 +113,7 @@ def check_result_size(k: int, *, n_rows: int, n_labels: int) -> None:
     if k > n_labels and k * n_rows > _MOST_PADDING:
         raise InputError(
             f"k is {k} for {n_rows} queries, but there are {n_labels} labels: the result would be "
+            # An id takes eight bytes, a score four.
             f"{12 * k * n_rows / 2**30:.0f} GiB, most of it padding; expected k of at most "
             f"{n_labels}"
         )

@@ -92,6 +92,7 @@ def as_float32_rows(values: Any, *, name: str = "embeddings", first_row: int = 0
     """
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(values, dtype=np.float32)
+    # Two passes over the rows, and no copy of them as abs() would make.
     if rows.size and not max(rows.max(), -rows.min()) <= LARGEST:  # false for NaN too
         raise bad_row(rows, name=name, first_row=first_row)
     return rows

@@ -52,6 +52,7 @@ def atomic_directory(
         check_replaceable(path, overwrite=overwrite, foreign=foreign)
         temporary.mkdir()
         yield temporary
+        # Before it gets its name: after a crash the name must not lead to files that are empty.
         _fsync_tree(temporary)
         # Again: what has come meanwhile by other ways than this one is not replaced either.
         check_replaceable(path, overwrite=overwrite, foreign=foreign)
@@ -63,10 +64,7 @@ def check_replaceable(
 ) -> None:
     """Refuse a target that may not be replaced by a directory.
 
-    Args:
-        target: What there is, or nothing.
-        overwrite: Whether a directory that this package wrote may be replaced.
-        foreign: See :func:`atomic_directory`.
+    Arguments as in :func:`atomic_directory`.
 
     Raises:
         InputError: It is a file, or not empty and not to be overwritten, or holds other things.
@@ -143,6 +141,7 @@ def sweep_directory(directory: Path) -> None:
     Writers that live are left alone.
     """
     for target in hidden_targets(directory):
+        # A lock that is taken belongs to a writer that lives.
         with suppress(BusyError), path_lock(target, wait=False) as is_locked:
             if is_locked:
                 _sweep(target)

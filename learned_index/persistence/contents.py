@@ -88,6 +88,7 @@ def require_distinct(name: str, ids: npt.NDArray[Any], limit: int) -> None:
         InputError: Says where the ids run, or names one that comes twice.
     """
     require_range(name, ids, 0, limit - 1)
+    # A mask is one pass over the ids, where np.unique would sort them.
     seen = np.zeros(limit, bool)
     seen[ids] = True
     if np.count_nonzero(seen) != len(ids):

@@ -56,6 +56,7 @@ def _chunks(part: Any) -> Iterator[Any]:
             yield rows.reshape(-1).view(np.uint8).data
     else:
         for text in part:
+            # The length keeps ("ab", "c") and ("a", "bc") apart.
             yield f"{len(text)}:{text}".encode("utf-8", "surrogatepass")
 
 

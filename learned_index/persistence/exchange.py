@@ -9,6 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
+# Linux's number for "relative to the working directory".
 _AT_FDCWD = -100
 _SWAP = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS: the same number
 _RENAMEAT2 = {

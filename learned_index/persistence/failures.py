@@ -55,6 +55,7 @@ def storage_error(target: Path, error: Exception, number: int | None) -> Storage
     """Return the error that says why ``target`` cannot be written, and what to do."""
     reason = os.strerror(number) if number is not None else shortened(error)
     of = getattr(error, "filename", None)
+    # The names beside the target are hidden ones, which say nothing to the reader.
     if of is not None and not str(of).startswith(str(target.parent)):
         reason += f": {of}"
     remedy = _REMEDIES.get(number or 0, "check the place or choose another")
@@ -98,6 +99,7 @@ def reading_model(
         TypeError,
         ValueError,
     ) as error:
+        # InputError, a ValueError, is among them: what it says of arguments is about the file.
         if isinstance(error, OSError) and error.errno in _NOT_THE_MODEL:
             raise StorageError(
                 f"{error.filename or path} cannot be read ({error.strerror}); check its "

@@ -110,6 +110,7 @@ def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
             parse_float=_float,
             parse_constant=_no_number,
         )
+        # Only an escape can make one: the bytes were decoded strictly.
         if _HALF_A_PAIR.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
@@ -163,6 +164,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         ModelFormatError: The file is missing or is not a whole safetensors file.
         StorageError: It cannot be read.
     """
+    # safetensors opens the file by its name and would wait for a pipe.
     open_regular(path).close()
     # safetensors compares shapes, types and offsets with the size of the file before it reads.
     with reading_model(path, "safetensors file"):

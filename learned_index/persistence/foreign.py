@@ -25,7 +25,9 @@ from learned_index.errors import DataFormatError
 from learned_index.persistence.files import open_checked
 
 _MAGIC = b"\x93NUMPY"
+# NumPy's own limit: literal_eval may crash the interpreter on longer ones.
 _LONGEST_HEADER = 10_000
+# Bytes that any file may unpack to, however small it is.
 _ROOM = 2**28
 _RATIO = 100
 """Texts and sparse matrices are compressed to a third or a tenth; a bomb, to a thousandth."""
@@ -213,5 +215,6 @@ def read_npy_header(file: IO[bytes], size: int, what: str) -> NpyHeader:
 
 
 def _shape_shown(shape: tuple[int, ...]) -> str:
+    # Python refuses to print a number of more than 4,300 digits.
     shown = [f"{n}" if n < 10**18 else "a huge number" for n in shape[:5]]
     return f"({', '.join(shown)}{', ...' if len(shape) > 5 else ''})"

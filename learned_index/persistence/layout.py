@@ -188,6 +188,7 @@ def _manifest(directory: Path) -> Manifest:
         _check_name(path, name)
         size = facts.get("bytes") if isinstance(facts, dict) else None
         digest = facts.get("sha256") if isinstance(facts, dict) else None
+        # type(), because True is an int, too.
         sound = type(size) is int and size >= 0 and isinstance(digest, str)
         if not sound or not _SHA256.fullmatch(str(digest)):
             raise ModelFormatError(
@@ -200,6 +201,7 @@ def _manifest(directory: Path) -> Manifest:
 def _check_name(path: Path, name: str) -> None:
     plain = PurePosixPath(name)
     bad = plain.is_absolute() or ".." in plain.parts or plain.as_posix() != name
+    # Backslash and colon separate folders, drives and streams on Windows.
     if bad or name in ("", ".", MANIFEST_NAME) or any(c in name for c in "\\:\0"):
         raise ModelFormatError(
             f"{path} names {name!r}, which lies outside the directory or is no name of a file"
@@ -207,12 +209,14 @@ def _check_name(path: Path, name: str) -> None:
 
 
 def _check_file(path: Path, root: str, expected: Mapping[str, Any], *, verify: bool) -> None:
+    # With the separator, or model2 would lie inside model; the root directory ends with one.
     if not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
         raise ModelFormatError(
             f"{path} is a link that leads outside the directory; copy the model again"
         )
     if not path.is_file():
         raise ModelFormatError(f"{path} is missing or no file; copy the model again")
+    # Before the checksum: a file that was cut off is found without reading it.
     size = path.stat().st_size
     if size != expected["bytes"]:
         raise ModelFormatError(

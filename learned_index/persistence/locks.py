@@ -76,6 +76,7 @@ def _take(file: Path, target: Path, *, wait: bool, doing: str) -> int | None:
     """Lock a file; None where the file system knows no locks."""
     _watch_forks()
     while True:
+        # Not through a link, which somebody may have put there to have another file made or locked.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         _descriptors.add(descriptor)
         try:
@@ -120,6 +121,8 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
                 return False
             time.sleep(0.05)
     try:
+        # Not lockf: its locks do not hold between threads, and go when any descriptor of the
+        # file is closed.
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False

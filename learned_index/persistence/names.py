@@ -56,12 +56,14 @@ def new_name(target: Path, kind: Kind, *, suffix: str = "") -> Path:
             content of ``target``, whole.
         suffix: End of the name, for writers that go by it.
     """
+    # Not from random: processes that are forked or seeded alike would choose the same name.
     return hidden(target, f"li-{secrets.token_hex(8)}.{kind}{suffix}")
 
 
 def leftovers(target: Path, kind: Kind) -> list[Path]:
     """Return what stands beside ``target`` under names from :func:`new_name`."""
     start = re.escape(hidden(target, "li-").name)
+    # DOTALL, as a name may hold a line feed.
     ours = re.compile(rf"{start}[0-9a-f]{{16}}\.{kind}(\..*)?", re.DOTALL)
     return [target.with_name(name) for name in _names(target.parent) if ours.fullmatch(name)]
 

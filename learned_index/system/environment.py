@@ -66,6 +66,7 @@ def instruction_sets() -> dict[str, Any]:
     from numba.core.registry import cpu_target
     from threadpoolctl import threadpool_info
 
+    # Numba keeps compiled kernels apart by the same three: triple, processor, features.
     _, name, features = cpu_target.target_context.codegen().magic_tuple()
     has = [word for word in _VECTOR_INSTRUCTIONS if f"+{word}" in features.split(",")]
     return {

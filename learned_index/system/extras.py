@@ -53,6 +53,7 @@ def missing_extra(
         ``error`` itself where no extra of this package brings the module: then the installation
         is damaged, and its own message says more.
     """
+    # What is missing may be a package that the wanted module imports, not the module itself.
     extra = extra or EXTRA_OF.get((error.name or "").partition(".")[0])
     if extra is None:
         return error

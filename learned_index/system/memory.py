@@ -20,6 +20,7 @@ def free_memory() -> int | None:
 
 
 def _system() -> int | None:
+    # What the page cache holds can be taken back: MemAvailable counts it, free pages do not.
     available = _kilobytes("/proc/meminfo", "MemAvailable")
     if available is not None:
         return available * 1024
@@ -31,6 +32,7 @@ def _system() -> int | None:
 
 def _control_group() -> int | None:
     for limit, used in (
+        # Version 2 of control groups, then version 1.
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
@@ -39,6 +41,7 @@ def _control_group() -> int | None:
             now = int((_CGROUP / used).read_text(encoding="ascii"))
         except (OSError, ValueError):
             continue
+        # "max" where there is no limit.
         if most.isdigit():
             return max(0, int(most) - now)
     return None
@@ -77,6 +80,7 @@ def peak_rss_mb() -> float | None:
     except ImportError:  # not on Windows
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, kilobytes elsewhere.
     return used / 2**20 if sys.platform == "darwin" else used / 2**10
 
 

@@ -187,6 +187,7 @@ def _digest(text: str) -> bytes:
 
 
 def _split_of(sentence: str) -> SplitName:
+    # Not by hash(), which differs from process to process.
     position = int.from_bytes(_digest(f"split {sentence}"), "big") / 2**64
     if position < TEST_SHARE:
         return "test"

@@ -102,6 +102,7 @@ class JsonlFormat(Format):
                     if label[0] not in texts:
                         _check_label(label, record.line)
                     texts[label[0]] = texts.get(label[0]) or label[1]
+        # Numbers in the order of their size, by their lengths: they may be too long to read.
         digits = all(name.isdecimal() for name in texts)
         names = sorted(texts, key=lambda name: (len(name) if digits else 0, name))
         return LabelVocabulary(names, [texts[name] for name in names])

@@ -89,6 +89,7 @@ def iter_raw_lines(path: Path) -> Iterator[Line]:
 
 def _next_line(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
     try:
+        # One more than allowed, so that a longer line shows.
         return file.readline(_LONGEST_LINE + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataFormatError(
@@ -117,6 +118,7 @@ def parse_ids(line: Line, n_labels: int | None = None, *, keys: Container[str] =
         keys: Keys of the labels: where a key was written for an id, the error says so.
     """
     tokens = line.raw.split()
+    # One pass in C: which token is wrong is looked for only where one is.
     if line.raw.translate(None, _DIGITS_AND_BLANKS):
         bad = next(token for token in tokens if not token.isdigit())
         line.fail(f"{shown(bad)} is not a label id; expected 0, 1, 2, ...")

@@ -118,6 +118,7 @@ def _load(path: Path, *, are_features: bool) -> Any:
         if kind not in _BUILDERS:
             raise ValueError(f"its format is {kind[:20]!r}, expected one of {', '.join(_BUILDERS)}")
         build, dimensions = _BUILDERS[kind]
+        # scipy computes in the byte order of the machine only.
         data = arrays["data"].astype(arrays["data"].dtype.newbyteorder("="))
         if data.dtype.kind not in "biuf" or data.ndim != dimensions:
             raise ValueError(f"its data are {data.dtype} of {data.ndim} dimensions")

@@ -125,6 +125,7 @@ def _begins_with_header(path: Path) -> bool:
     if not file_exists(path):
         return False
     with open_file(path) as file:
+        # A file of another format may be one line of any length.
         return _HEADER.fullmatch(file.readline(200).removeprefix(UTF8_MARK)) is not None
 
 
