@@ -30,6 +30,8 @@ RANK_CUTOFFS = (1, 3, 5)
 """k of P@k, nDCG@k and PSP@k."""
 RECALL_CUTOFFS = (10, 20, 100)
 """k of R@k."""
+_ROUNDING = 1e-5
+"""Relative rounding allowed between two ways of computing the same inner product."""
 
 
 def metric_names(
@@ -208,7 +210,6 @@ def neighbour_recall(
     exact_scores_NK: npt.NDArray[np.floating[Any]],
     *,
     k: int = 100,
-    tolerance: float = 1e-5,
 ) -> float:
     """Recall of the exact k best, in percent, with ties counted by score.
 
@@ -219,7 +220,6 @@ def neighbour_recall(
         found_scores_NK: Exact scores of the distinct labels found, in any order; -inf where padded.
         exact_scores_NK: Scores of the exact neighbours, best first; -inf where there are fewer.
         k: Neighbours asked for.
-        tolerance: Relative rounding allowed between two ways of computing the same inner product.
 
     Returns:
         Mean over queries of (found and right) / (number of exact neighbours), 0 to 100.
@@ -235,7 +235,7 @@ def neighbour_recall(
     found, exact, wanted_N = found[kept], exact[kept], wanted_N[kept]
     threshold_N = exact[np.arange(len(exact)), wanted_N - 1]
     # Relative to the largest scores at play: the k-th may be near zero where the first is not.
-    slack_N = tolerance * np.maximum(np.abs(exact[:, 0]), np.abs(threshold_N))
+    slack_N = _ROUNDING * np.maximum(np.abs(exact[:, 0]), np.abs(threshold_N))
     right_N = (found >= (threshold_N - slack_N)[:, None]).sum(axis=1)
     return float(100.0 * np.mean(np.minimum(right_N, wanted_N) / wanted_N))
 

@@ -71,24 +71,19 @@ class Encoder(Protocol):
     @property
     def dim(self) -> int:
         """Number of columns of what :meth:`encode` returns."""
-        ...
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn what the encoder needs from the texts (a no-op for pretrained ones)."""
-        ...
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Encode texts, one row each; the result does not depend on the batch size."""
-        ...
 
     def save_pretrained(self, directory: Path) -> None:
         """Write the encoder into an existing empty directory (safetensors and JSON only)."""
-        ...
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> Self:
         """Read what :meth:`save_pretrained` wrote."""
-        ...
 
 
 @runtime_checkable
@@ -97,15 +92,12 @@ class TokenisesOnce(Protocol):
 
     def tokenize_all(self, texts: Sequence[str]) -> Any:
         """Tokens of N texts: arrays, a CSR matrix, or a dict or tuple of these."""
-        ...
 
     def collate(self, tokens: Any, rows: Int64Array) -> Any:
         """What ``forward`` takes for some of the texts, on the encoder's device."""
-        ...
 
     def encode_tokens(self, tokens: Any, *, out: Float32Array | None = None) -> Float32Array:
         """Vectors of all the texts as ``encode`` gives them, N x D float32, into ``out``."""
-        ...
 
 
 @runtime_checkable
@@ -114,4 +106,3 @@ class Searcher(Protocol):
 
     def search(self, queries: DenseMatrix, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels for each row of ``queries`` (B x D)."""
-        ...

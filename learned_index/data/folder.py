@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -121,11 +120,9 @@ def open_dataset(path: Path | str) -> DataFolder:
     with reading(path):
         if not path.exists():
             recover(path)
-        try:
-            mode = path.stat().st_mode
-        except (FileNotFoundError, ValueError):  # a path with a NUL character is none
-            raise DataFormatError(f"{path} does not exist; expected a data folder") from None
-        if not stat.S_ISDIR(mode):
+        if not path.exists():
+            raise DataFormatError(f"{path} does not exist; expected a data folder")
+        if not path.is_dir():
             raise DataFormatError(
                 f"{path} is a file; expected a data folder, give the folder it is in"
             )

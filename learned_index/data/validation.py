@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.folder import open_dataset
+from learned_index.data.folder import DataFolder, open_dataset
 from learned_index.data.formats.matrices import iter_rows
 from learned_index.errors import LearnedIndexError
 
@@ -121,14 +121,13 @@ def validate(path: Path | str) -> ValidationReport:
     path = Path(path)
     errors: list[str] = []
     warnings: list[str] = []
+    folder: DataFolder | None = None
     try:
         folder = open_dataset(path)
-    except LearnedIndexError as error:
-        return ValidationReport(path=str(path), errors=[str(error)])
-    try:
         vocabulary = folder.vocabulary
     except LearnedIndexError as error:
-        return ValidationReport(path=str(path), format=folder.format, errors=[str(error)])
+        known = folder.format if folder else None
+        return ValidationReport(path=str(path), format=known, errors=[str(error)])
     if "train" not in folder.splits:
         errors.append("there is no train split: nothing can be trained")
     if not len(vocabulary):

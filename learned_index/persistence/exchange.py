@@ -37,14 +37,9 @@ def exchange(first: Path, second: Path) -> bool:
         OSError: The system can do it, and refused.
     """
     status = _swap(os.fsencode(first), os.fsencode(second))
-    if status is None:
-        return False
-    if status == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _UNSUPPORTED:
-        return False
-    raise OSError(number, os.strerror(number), str(first), None, str(second))
+    if status and (number := ctypes.get_errno()) not in _UNSUPPORTED:
+        raise OSError(number, os.strerror(number), str(first), None, str(second))
+    return status == 0
 
 
 def _swap(first: bytes, second: bytes) -> int | None:

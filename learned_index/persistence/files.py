@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from io import BufferedReader
@@ -20,7 +19,6 @@ from learned_index.persistence.failures import reading_model, shortened
 
 _LONGEST_NUMBER = 20
 """Digits of the largest unsigned 64-bit integer."""
-_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def open_checked(path: Path, check: Callable[[int], None]) -> BufferedReader:
@@ -103,16 +101,9 @@ def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
             raw = file.read()
     try:
         text = raw.decode("utf-8")
-        value = json.loads(
-            text,
-            object_pairs_hook=unique_keys,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_no_number,
-        )
-        # Only an escape can make one: the bytes were decoded strictly.
-        if _HALF_A_PAIR.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        value = json.loads(text, object_pairs_hook=unique_keys, parse_int=_integer)
+        # What cannot be written again: NaN and infinity, half a surrogate pair from an escape.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(
             f"{path} is not valid JSON ({shortened(error)}); save the model again"
@@ -136,17 +127,6 @@ def _integer(text: str) -> int:
     if len(text.lstrip("-")) > _LONGEST_NUMBER:
         raise ValueError(f"an integer of {len(text)} digits")
     return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("a number too large for a float")
-    return value
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

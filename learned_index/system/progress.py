@@ -16,4 +16,3 @@ class Progress(Protocol):
             total: Steps in all, in the same unit.
             text: What is being done, a few words.
         """
-        ...
