@@ -148,4 +148,5 @@ def hold_out(
             "choose another size"
         )
     chosen = np.random.default_rng(seed).permutation(dataset.n_points)[:count]
+    # Points keep their order.
     return dataset.parted(np.sort(chosen), split=split)

@@ -183,5 +183,6 @@ def write_dataset(
         if not written:
             raise InputError("there is no split to write")
         for name, text in (extra_files or {}).items():
+            # With "\n" on every system: equal data are equal bytes.
             (temporary / name).write_text(text, encoding="utf-8", newline="\n")
     return open_dataset(path)

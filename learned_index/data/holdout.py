@@ -115,6 +115,7 @@ def holdout_rows(labels_NL: sp.csr_matrix, size: int, *, seed: int) -> npt.NDArr
             break
         # Not labels_NL[row], which takes a hundred times as long.
         ids = labels_NL.indices[labels_NL.indptr[row] : labels_NL.indptr[row + 1]]
+        # A label with one point left keeps it: what was never trained cannot be found.
         if ids.size and counts[ids].min() > 1:
             counts[ids] -= 1
             chosen.append(int(row))

@@ -141,6 +141,7 @@ def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array
         set does not know get ids behind its own); and the number of joint ids.
     """
     id_of_key = {key: number for number, key in enumerate(data.keys)}
+    # What the data do not know gets the next free id, in the order of the model.
     joint = [id_of_key.setdefault(key, len(id_of_key)) for key in model.keys]
     return np.array(joint, dtype=np.int64), len(id_of_key)
 

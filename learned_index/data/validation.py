@@ -185,6 +185,7 @@ def _report(dataset: Dataset, train: _Trained | None) -> tuple[SplitReport, set[
     per_point = np.diff(y.indptr)
     per_label = np.asarray(y.getnnz(axis=0))
     used = np.sort(per_label[per_label > 0])
+    # Counts that occur, never between two of them.
     deciles = (
         [int(used[round(d * (len(used) - 1) / 10)]) for d in range(11)] if len(used) else [0] * 11
     )

@@ -27,6 +27,7 @@ def n_rows(points: Any, *, name: str = "texts") -> int:
         if not shape:
             raise InputError(f"{name} are a {type(points).__name__} without rows, expected a list")
         return int(shape[0])
+    # They have a length, but no order of rows.
     if isinstance(points, Set | Mapping) or not hasattr(points, "__len__"):
         raise InputError(
             f"{name} are a {type(points).__name__}, expected a list; write list({name})"

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from learned_index.errors import InputError
 from learned_index.inputs.numbers import LARGEST
 
+# Vectors on disk need not fit into memory.
 _CHUNK_ROWS = 8192
 
 

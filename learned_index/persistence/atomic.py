@@ -170,6 +170,7 @@ def _publish(temporary: Path, target: Path) -> None:
         _fsync_directory(target.parent)
         return
     if not exchange(temporary, target):
+        # Between the two renames there is nothing under the name: recover() finds the old one.
         old = new_name(target, "old")
         try:
             target.rename(old)

@@ -50,6 +50,7 @@ def _chunks(part: Any) -> Iterator[Any]:
             yield np.ascontiguousarray(array).view(np.uint8).data
     elif isinstance(part, np.ndarray):
         yield f"{part.dtype.str}{part.shape}".encode()
+        # An array of no dimension has no rows to cut.
         part = np.atleast_1d(part)
         for start in range(0, len(part), _CHUNK_ROWS):
             rows = np.ascontiguousarray(part[start : start + _CHUNK_ROWS])

@@ -179,6 +179,7 @@ def read_npy_header(file: IO[bytes], size: int, what: str) -> NpyHeader:
     Raises:
         DataFormatError: No such file, pickled objects, or another size than the header says.
     """
+    # Not by NumPy, which reads a header of any length before it refuses it.
     head = file.read(8)
     length_bytes = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(head[6:])
     if not head.startswith(_MAGIC) or length_bytes is None:

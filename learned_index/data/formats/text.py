@@ -72,6 +72,7 @@ class TextFormat(Format):
 
     def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
         path = folder / f"{dataset.split}_texts.txt"
+        # Else Windows would write a carriage return, which belongs to the text when it is read.
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for row, text in enumerate(points):
                 if "\n" in text:
@@ -85,6 +86,8 @@ class TextFormat(Format):
                 if row == 0 and text.startswith("\ufeff"):
                     file.write("\ufeff")  # the reader takes the first mark for the file's own
                 file.write(f"{text}\n")
-        with (folder / f"{dataset.split}_labels.txt").open("w", encoding="ascii") as file:
+        with (folder / f"{dataset.split}_labels.txt").open(
+            "w", encoding="ascii", newline="\n"
+        ) as file:
             for ids, _ in iter_rows(dataset.labels):
                 file.write(" ".join(map(str, ids.tolist())) + "\n")
