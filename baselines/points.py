@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +26,7 @@ class PointSystem(Method):
 
     inputs: ClassVar[Inputs] = "points"
     arguments: ClassVar[dict[str, type]] = {"beam_size": int}
+    sweep = (5, 10, 20, 50, 100)
 
     def build(self, *data: sp.csr_matrix) -> None:
         """Train on the features, N x F with rows of length 1 or empty, and the labels, N x L."""
@@ -59,10 +59,6 @@ class PointSystem(Method):
     def ids_of(self, answer: Any) -> Ids:
         """Return the ids in the package's answer to a batch; this is not timed."""
         return self._ranked(answer)[0]
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``beam_size``."""
-        return [{"beam_size": size} for size in (5, 10, 20, 50, 100)]
 
 
 def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from learned_index.comparison.data import ComparisonSettings
-from learned_index.comparison.method import Method, MethodSpec, ModelLoader
+from learned_index.comparison.method import Method, MethodSpec, ModelLoader, padded_ids
 from learned_index.comparison.workspace import Workspace
 from learned_index.errors import LearnedIndexError
 from learned_index.persistence import write_json
@@ -150,7 +150,7 @@ def _answer(
         number = len(settings)
         search = method.bind(job.k, **arguments).batch
         found = [method.ids_of(search(batch)) for batch in batches]
-        ids = np.concatenate([_padded(part, job.k) for part in found])
+        ids = np.concatenate([padded_ids(part, job.k) for part in found])
         workspace.save(job.ids_name(number), ids)
         settings.append({"query_arguments": arguments})
         same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
@@ -210,12 +210,6 @@ def _medians(repeated: Sequence[dict[str, float]]) -> dict[str, float]:
 def setting_text(query_arguments: dict[str, Any]) -> str:
     """Return query arguments as a few words, e.g. ``"nprobe=16"``."""
     return " ".join(f"{key}={value}" for key, value in query_arguments.items())
-
-
-def _padded(ids_BK: Any, k: int) -> Int64Array:
-    """Return ids as int64 B x k, -1 where nothing was found."""
-    found = np.maximum(np.asarray(ids_BK, dtype=np.int64), -1)
-    return np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
 
 
 def describe(problem: BaseException) -> str:

@@ -28,10 +28,19 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, dataclass_transform
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    dataclass_transform,
+)
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +51,7 @@ from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import directory_bytes
 from learned_index.system.progress import Progress
-from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, SearchResult
+from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Int64Array, SearchResult
 
 Inputs: TypeAlias = Literal[
     "classifiers", "classifiers+queries", "training", "points", "index", "model"
@@ -100,6 +109,13 @@ class BoundSearch(NamedTuple):
     one: Callable[[Any], Any]
     batch: Callable[[Any], Any]
 
+    @classmethod
+    def of(cls, search: Callable[..., SearchResult], k: int, arguments: dict[str, Any]) -> Self:
+        """Fix the arguments of a ``search`` that answers any number of queries."""
+        return cls(
+            lambda row: search(row, k, **arguments), lambda rows: search(rows, k, **arguments).ids
+        )
+
 
 class About(NamedTuple):
     """What ``register`` was told of a method.
@@ -137,6 +153,10 @@ class Method(Config, ABC):
     about: ClassVar[About] = About()
     arguments: ClassVar[dict[str, type]] = {}
     """The query-time knobs, each int or float and at least 1."""
+    sweep: ClassVar[Sequence[float]] = ()
+    """Values of the only knob, from fast to thorough."""
+    one_is_a_row: ClassVar[bool] = False
+    """Whether :attr:`BoundSearch.one` takes a query by itself, and not a batch of one."""
 
     name: str = parameter("", "the method as the user wrote it")
 
@@ -154,13 +174,16 @@ class Method(Config, ABC):
     def build(self, *data: Any) -> None:
         """Build the index from the data that ``inputs`` names."""
 
-    @abstractmethod
     def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of the query arguments, from fast to thorough; after ``build``.
+        """Return the settings to measure, from fast to thorough; after ``build``.
 
         With several arguments the last one changes fastest; a sweep over it ends early when the
-        answers no longer change.
+        answers no longer change. Unless replaced: :attr:`sweep`, or one setting without a knob.
         """
+        if not self.arguments:
+            return [{}]
+        (knob,) = self.arguments
+        return [{knob: value} for value in self.sweep]
 
     def search(self, queries: Any, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels of each query, best first, padded with -1 and -inf.
@@ -215,6 +238,9 @@ class Method(Config, ABC):
 
     def split_queries(self, prepared: Any) -> list[Any]:
         """Return prepared queries one by one, as ``BoundSearch.one`` takes them; not timed."""
+        if self.one_is_a_row:
+            return list(prepared)
+        # Sparse matrices have no len().
         count = prepared.shape[0] if hasattr(prepared, "shape") else len(prepared)
         return [prepared[row : row + 1] for row in range(count)]
 
@@ -232,11 +258,7 @@ class Method(Config, ABC):
         Batches use as many threads as :func:`~learned_index.system.threads.current_threads` says
         when ``bind`` is called.
         """
-        search = self.search
-        return BoundSearch(
-            lambda row: search(row, k, **query_arguments),
-            lambda rows: search(rows, k, **query_arguments).ids,
-        )
+        return BoundSearch.of(self.search, k, query_arguments)
 
     def disk_bytes(self) -> int | None:
         """Return the bytes that the built index takes on disk; None when it is not known."""
@@ -308,12 +330,7 @@ class MethodSpec:
 
     def with_options(self, **options: Any) -> MethodSpec:
         """Return a copy with more build arguments."""
-        return MethodSpec(
-            name=self.name,
-            adapter=self.adapter,
-            options={**self.options, **options},
-            python=self.python,
-        )
+        return replace(self, options={**self.options, **options})
 
 
 class ClassifierModel(Protocol):
@@ -347,12 +364,14 @@ def padded(ids_BK: Ids, scores_BK: npt.NDArray[np.floating[Any]], k: int) -> Sea
         scores_BK: Their scores.
         k: Columns wanted; missing ones are padded.
     """
-    ids = np.full((len(ids_BK), k), PAD_ID, dtype=np.int64)
-    scores = np.full((len(ids_BK), k), PAD_SCORE, dtype=np.float32)
-    width = min(k, ids_BK.shape[1])
-    ids[:, :width] = ids_BK[:, :width]
-    scores[:, :width] = scores_BK[:, :width]
-    missing = ids < 0
-    ids[missing] = PAD_ID
-    scores[missing] = PAD_SCORE
+    ids = padded_ids(ids_BK, k)
+    scores = np.full(ids.shape, PAD_SCORE, dtype=np.float32)
+    scores[:, : scores_BK.shape[1]] = scores_BK[:, :k]
+    scores[ids == PAD_ID] = PAD_SCORE
     return SearchResult(ids, scores)
+
+
+def padded_ids(ids_BK: Ids, k: int) -> Int64Array:
+    """Return ids as int64, B x k, -1 where nothing was found."""
+    ids = np.maximum(np.asarray(ids_BK[:, :k], dtype=np.int64), PAD_ID)
+    return np.pad(ids, ((0, 0), (0, k - ids.shape[1])), constant_values=PAD_ID)
