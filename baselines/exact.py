@@ -140,5 +140,3 @@ def _int_mm_works() -> bool:
     except (AttributeError, RuntimeError):
         return False
     return bool(np.array_equal(product, expected) and np.array_equal(single, expected[:, :1]))
-
-
