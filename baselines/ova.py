@@ -87,7 +87,9 @@ class OneVsAll(DenseMethod):
 
         embeddings_ND = as_vectors(data[0])
         if len(embeddings_ND) == 0:
-            raise InputError("got no embeddings to train on; expected 1 or more")
+            raise InputError(
+                f"embeddings must be a non-empty N x D matrix, got {embeddings_ND.shape}"
+            )
         self.fit_end_to_end(FrozenVectors(embeddings_ND), data[1], encoder_groups=[])
 
     fit = build

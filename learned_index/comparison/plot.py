@@ -110,8 +110,7 @@ def _draw(
     axes.plot(
         [point[metric] for point in points],
         [cost(point) for point in points],
-        linestyle="none",
-        marker=".",
+        ".",
         markersize=3,
         alpha=0.4,
         color=style["color"],
@@ -127,8 +126,7 @@ def _draw(
         axes.plot(
             [row[metric]],
             [cost(row)],
-            linestyle="none",
-            marker="o",
+            "o",
             markersize=13,
             markerfacecolor="none",
             markeredgecolor=style["color"],
