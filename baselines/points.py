@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ class PointSystem(Method):
 
     inputs: ClassVar[Inputs] = "points"
     arguments: ClassVar[dict[str, type]] = {"beam_size": int}
-    sweep = (5, 10, 20, 50, 100)
+    sweep: ClassVar[Sequence[float]] = (5, 10, 20, 50, 100)
 
     def build(self, *data: sp.csr_matrix) -> None:
         """Train on the features, N x F with rows of length 1 or empty, and the labels, N x L."""

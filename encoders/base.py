@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 import numpy as np
 
 from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, Progress, write_vectors
-from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
+from learned_index.encoding import encoder_class, sparse_vectors
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import (
     MANIFEST_NAME,
@@ -105,7 +105,8 @@ class EncoderBase(Saved, ABC):
     A subclass says how it encodes and what it is made of: its constructor's arguments
     (:meth:`_config`) and the arrays that it learned (:meth:`_arrays`, :meth:`_restore`). Saving
     with checksums, streaming and the fingerprint follow from that. One that keeps other files
-    replaces :meth:`_save_into` and :meth:`_load_from`.
+    replaces :meth:`_save_into` and :meth:`_load_from`. Before :meth:`fit`, what only a fitted
+    encoder has raises :class:`NotFittedError`.
     """
 
     saved_as: ClassVar[str] = "encoder"
@@ -114,11 +115,8 @@ class EncoderBase(Saved, ABC):
     """Expensive encoders are worth a file in the cache."""
     sparse: ClassVar[bool] = False
     """Whether :meth:`encode` returns CSR matrices."""
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether :meth:`fit` learns from the training texts; pretrained encoders learn nothing."""
-        return True
+    needs_fit: ClassVar[bool] = True
+    """Whether :meth:`fit` learns from the training texts; pretrained encoders learn nothing."""
 
     @property
     @abstractmethod
@@ -126,14 +124,7 @@ class EncoderBase(Saved, ABC):
         """Number of columns of what :meth:`encode` returns."""
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn what the encoder needs from the training texts; pretrained ones learn nothing.
-
-        Args:
-            texts: N training texts.
-
-        Returns:
-            The encoder itself.
-        """
+        """Learn what the encoder needs from N training texts; returns the encoder itself."""
         check_texts(texts)
         return self
 
@@ -160,31 +151,16 @@ class EncoderBase(Saved, ABC):
 
         The file appears when it is whole. After an interruption (Ctrl-C, a full disk) the same
         call goes on behind the last finished chunk and gives the same bytes as one whole run.
-
-        Args:
-            texts: N texts.
-            path: The file to make; one that exists is replaced.
-            chunk_size: Rows that are encoded and written at a time.
-            progress: Called as ``progress(done, total)`` after each chunk.
-
-        Returns:
-            The file's content, N x D float32, memory-mapped read-only.
-
-        Raises:
-            InputError: The encoder makes sparse vectors, or a vector is not finite.
+        Arguments, result and errors as in :func:`.chunked_file.write_vectors`; an encoder of
+        sparse vectors is refused too (InputError).
         """
         checked = check_texts(texts)
         if self.sparse:
             raise sparse_vectors(self)
+        # Bytes are continued only by a run that would have begun with the same ones.
+        key = digest([self.fingerprint(), self.rounding_key()])
         return write_vectors(
-            lambda batch: dense_vectors(self, batch),
-            checked,
-            Path(path),
-            dim=self.dim,
-            # Bytes are continued only by a run that would have begun with the same ones.
-            run_key=digest([self.fingerprint(), self.rounding_key()]),
-            chunk_size=chunk_size,
-            progress=progress,
+            self, checked, Path(path), run_key=key, chunk_size=chunk_size, progress=progress
         )
 
     def bind(self, texts: Sequence[str], split: str) -> Self:
@@ -234,11 +210,7 @@ class EncoderBase(Saved, ABC):
         """Arguments of the constructor, JSON-able."""
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return what the encoder has learned, by the names under which it is saved.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Return what the encoder has learned, by the names under which it is saved."""
         return {}
 
     def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -47,11 +47,7 @@ class FeatureRowsEncoder(EncoderBase):
 
     @property
     def dim(self) -> int:
-        """Number of features F.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Number of features F."""
         return len(self._weights())
 
     def fit(self, texts: Sequence[str] | sp.csr_matrix) -> Self:
@@ -66,10 +62,9 @@ class FeatureRowsEncoder(EncoderBase):
         rows_NF = feature_rows(texts)
         if rows_NF.nnz == 0:
             raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
-        weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
+        self._weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
         if self.weighting == "idf":
-            weight_F = inverse_document_frequency(rows_NF)
-        self._weight_F = weight_F
+            self._weight_F = inverse_document_frequency(rows_NF)
         return self
 
     def encode(self, texts: Sequence[str] | sp.csr_matrix) -> sp.csr_matrix:
@@ -80,7 +75,6 @@ class FeatureRowsEncoder(EncoderBase):
 
         Raises:
             InputError: Texts instead of feature rows, or another number of columns.
-            NotFittedError: Before :meth:`fit`.
         """
         weight_F = self._weights()
         rows_BF = feature_rows(texts)

@@ -6,11 +6,12 @@ What differs between them stands here: who loads, who tokenises, how tokens beco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from learned_index.encoders.base import check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
@@ -44,9 +45,8 @@ def pool_tokens(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling) -> Tensor
 
 def length_limit(config: Any, tokenizer: Any) -> int | None:
     """Most tokens that a model has positions for; None where it has no limit."""
-    limits = []
-    if 0 < int(tokenizer.model_max_length) < 10**9:  # huge means: not known
-        limits.append(int(tokenizer.model_max_length))
+    most = int(tokenizer.model_max_length)
+    limits = [most] if 0 < most < 10**9 else []  # huge means: not known
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         # The RoBERTa family counts positions from pad_token_id + 1.
@@ -79,12 +79,11 @@ class TransformerEncoder(NetworkEncoder):
         super().__init__(model, **options)
         self.pooling: Pooling = pooling
 
-    def _open(self, folder: str) -> nn.Module:
+    def _open(self, folder: str) -> Any:
         library = require("transformers")
         safe = {"local_files_only": True, "trust_remote_code": False}
         self._tokenizer = library.AutoTokenizer.from_pretrained(folder, **safe)
-        model: nn.Module = library.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
-        return model
+        return library.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
 
     def _limited(self, max_length: int | None) -> int:
         limit = length_limit(self.model.config, self._tokenizer)
@@ -151,15 +150,14 @@ class SentenceTransformerEncoder(NetworkEncoder):
             raise InputError(f"{self.name} has no place to refer to; save_weights is to be 'copy'")
         return model
 
-    def _open(self, folder: str) -> nn.Module:
-        model: nn.Module = require("sentence_transformers").SentenceTransformer(
+    def _open(self, folder: str) -> Any:
+        return require("sentence_transformers").SentenceTransformer(
             folder,
             device=str(self._first_device),
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
-        return model
 
     def _limited(self, max_length: int | None) -> int:
         if max_length is not None:
@@ -244,8 +242,6 @@ class SentenceTransformerEncoder(NetworkEncoder):
 
 def is_plain(value: Any) -> bool:
     """Whether a value of a model's configuration is JSON-able."""
-    try:
-        digest(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+    with suppress(TypeError, ValueError):
+        return bool(digest(value))
+    return False
