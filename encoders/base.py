@@ -28,6 +28,7 @@ from learned_index.types import Embeddings, Float32Array
 
 ENCODER_FILE = "encoder.json"
 ARRAYS_FILE = "arrays.safetensors"
+Choice = TypeVar("Choice")
 Learned = TypeVar("Learned")
 
 
@@ -61,14 +62,15 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
     return checked
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices.
+def check_choice(name: str, value: Choice, choices: tuple[str, ...]) -> Choice:
+    """Return a value that is one of the choices.
 
     Raises:
         InputError: Names the choices.
     """
     if value not in choices:
         raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+    return value
 
 
 def normalise_rows(x_BD: Float32Array) -> Float32Array:

@@ -96,17 +96,13 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         **terms: Unpack[WordOptions],
     ) -> None:
         super().__init__()
-        check_choice("vocabulary", vocabulary, ("fitted", "hashed"))
-        check_choice("init", init, ("svd", "random"))
-        check_choice("gradient", gradient, ("dense", "sparse"))
-        check_choice("normalise", normalise, ("l2", "none"))
         self._settings: dict[str, Any] = {
             "dim": whole_number(dim, "dim"),
-            "vocabulary": vocabulary,
+            "vocabulary": check_choice("vocabulary", vocabulary, ("fitted", "hashed")),
             "n_buckets": whole_number(n_buckets, "n_buckets"),
-            "init": init,
-            "gradient": gradient,
-            "normalise": normalise,
+            "init": check_choice("init", init, ("svd", "random")),
+            "gradient": check_choice("gradient", gradient, ("dense", "sparse")),
+            "normalise": check_choice("normalise", normalise, ("l2", "none")),
             "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
         }
         self._tfidf = TfidfEncoder(**terms)

@@ -38,8 +38,7 @@ class FeatureRowsEncoder(EncoderBase):
     sparse: ClassVar[bool] = True
 
     def __init__(self, *, weighting: Weighting = "idf") -> None:
-        check_choice("weighting", weighting, ("idf", "none"))
-        self.weighting: Weighting = weighting
+        self.weighting: Weighting = check_choice("weighting", weighting, ("idf", "none"))
         self._weight_F: Float32Array | None = None
 
     def _weights(self) -> Float32Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,30 @@ def measure_method(job: Job, progress: Progress) -> None:
             "settings": settings,
         },
     )
+
+
+def answer_job(make: Callable[[], Job], say: Callable[[Any], None]) -> None:
+    """Measure a job in the process that is there for it.
+
+    Args:
+        make: Makes the job.
+        say: Is told ``[done, total, text]`` over and over, and the text of an error.
+    """
+    try:
+        measure_method(make(), lambda done, total, text="": say([done, total, text]))
+    except Exception as problem:  # whatever it is, the row of the method says it
+        say(describe(problem))
+
+
+def listen(messages: Iterable[Any], progress: Progress) -> str | None:
+    """Pass on what :func:`answer_job` says until it ends; return the error, or None."""
+    error: str | None = None
+    for message in messages:
+        if isinstance(message, str):
+            error = message
+        else:
+            progress(*message)
+    return error
 
 
 def _answer(

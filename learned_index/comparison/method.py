@@ -199,7 +199,12 @@ class Method(Config, ABC):
         """
         self.require_built()
         k = whole_number(k, "k")
-        self.check_arguments(query_arguments)
+        unknown = sorted(set(query_arguments) - set(self.arguments))
+        if unknown:
+            raise InputError(f"{self.name} does not know the query arguments {unknown}")
+        for argument, value in query_arguments.items():
+            check = whole_number if self.arguments[argument] is int else real_number
+            check(value, argument, low=1)
         rows = self.checked_queries(queries)
         if rows.shape[0] == 0:
             return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
@@ -212,21 +217,6 @@ class Method(Config, ABC):
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         """Return ids and scores of checked queries, best first, k columns or fewer."""
         raise NotImplementedError
-
-    def check_arguments(self, query_arguments: Mapping[str, Any]) -> None:
-        """Refuse unknown query arguments and values below 1.
-
-        Raises:
-            InputError: There is one.
-        """
-        unknown = sorted(set(query_arguments) - set(self.arguments))
-        if unknown:
-            raise InputError(f"{self.name} does not know the query arguments {unknown}")
-        for argument, value in query_arguments.items():
-            if self.arguments[argument] is int:
-                whole_number(value, argument)
-            else:
-                real_number(value, argument, low=1)
 
     def prepare_queries(self, queries: Any) -> Any:
         """Return the queries in the form that the bound search takes; this is not timed.
