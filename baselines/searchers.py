@@ -76,11 +76,7 @@ class TreeSearch(LearnedSearch):
     """The fixed tree: the index's stage-1 partition and router, its final label classifiers."""
 
     def build(self, *data: Any) -> None:
-        """Take the fixed tree of the index.
-
-        Raises:
-            InputError: The searcher has no ``fixed_tree``.
-        """
+        """Take the fixed tree of the index."""
         super().build(self.made(data[0], "fixed_tree")())
 
 
@@ -97,19 +93,14 @@ class EngineSearch(LearnedSearch):
     )
 
     def build(self, *data: Any) -> None:
-        """Make the engine of the index.
-
-        Raises:
-            InputError: The searcher has no ``to_engine``.
-        """
-        to_engine = self.made(data[0], "to_engine")
-        if self.variant is None:
-            super().build(to_engine())
-        elif self.variant == "classifiers":
+        """Make the engine of the index."""
+        config = None
+        if self.variant == "classifiers":
             # A long walk: what the path alone would end early, the classifiers may rank first.
-            super().build(to_engine(EngineConfig(ranking="classifiers", walk_factor=1000)))
-        else:
-            super().build(to_engine(EngineConfig(precision=self.variant)))
+            config = EngineConfig(ranking="classifiers", walk_factor=1000)
+        elif self.variant is not None:
+            config = EngineConfig(precision=self.variant)
+        super().build(self.made(data[0], "to_engine")(config))
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return pairs of ``beam_width`` and ``shortlist_size``, no longer than a beam can fill."""

@@ -25,14 +25,9 @@ GRAPH_SWEEP = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
 def as_float32(matrix: DenseMatrix, *, what: str, dim: int | None = None) -> Float32Array:
     """Check a dense matrix and return it as C-contiguous float32.
 
-    Args:
-        matrix: Two-dimensional float array (also memory-mapped) or tensor, any order.
-        what: Its name in error messages.
-        dim: Number of columns expected.
-
     Raises:
-        InputError: It is not a two-dimensional float matrix, has another width, or holds NaN or
-            infinity (which a similarity search would answer with arbitrary labels).
+        InputError: As :func:`~learned_index.inputs.vectors.as_vectors`; or it holds NaN or
+            infinity, which a similarity search would answer with arbitrary labels.
     """
     rows: Float32Array = as_float32_rows(as_vectors(matrix, dim=dim, name=what), name=what)
     return rows
@@ -41,9 +36,7 @@ def as_float32(matrix: DenseMatrix, *, what: str, dim: int | None = None) -> Flo
 class DenseMethod(Method):
     """A method whose queries are vectors, as wide as what it was built from."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._dim = 0
+    _dim = 0
 
     def checked_queries(self, queries: Any) -> Float32Array:
         """Return the queries as float32."""

@@ -26,23 +26,6 @@ from learned_index.types import Float32Array, Int64Array
 Pooling = Literal["cls", "mean"]
 
 
-def pool_tokens(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling) -> Tensor:
-    """Make one vector of the token vectors of each text.
-
-    Args:
-        hidden_BTD: B x T x D, last hidden states.
-        mask_BT: B x T, 1 on tokens and 0 on padding.
-        pooling: ``"cls"``: the first token; ``"mean"``: the mean over tokens.
-
-    Returns:
-        B x D float32.
-    """
-    if pooling == "cls":
-        return hidden_BTD[:, 0].float()
-    weight_BT1 = mask_BT.unsqueeze(-1).float()
-    return (hidden_BTD.float() * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
-
-
 def length_limit(config: Any, tokenizer: Any) -> int | None:
     """Most tokens that a model has positions for; None where it has no limit."""
     most = int(tokenizer.model_max_length)
@@ -103,8 +86,11 @@ class TransformerEncoder(NetworkEncoder):
         return self._tokenizer
 
     def _pooled(self, features: Features) -> Tensor:
-        hidden_BTD = self.model(**features).last_hidden_state
-        return pool_tokens(hidden_BTD, features["attention_mask"], self.pooling)
+        hidden_BTD: Tensor = self.model(**features).last_hidden_state
+        if self.pooling == "cls":
+            return hidden_BTD[:, 0].float()
+        weight_BT1 = features["attention_mask"].unsqueeze(-1).float()
+        return (hidden_BTD.float() * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
 
     def _copy_model(self, folder: str) -> None:
         self.model.save_pretrained(folder)

@@ -217,11 +217,8 @@ def _conclude(
     comparison.pareto.extend(pareto_rows(comparison.curves))
     names = [spec.name for spec, _ in measured]
     environment["reference"] = next((n for n in names if n.startswith("engine")), names[0])
-    targets = standard_targets(
-        environment["exact_recall"],
-        slack=settings.label_slack,
-        neighbour_recalls=NEIGHBOUR_TARGETS,
-    )
+    exact_recall, slack = environment["exact_recall"], settings.label_slack
+    targets = standard_targets(exact_recall, slack=slack, neighbour_recalls=NEIGHBOUR_TARGETS)
     comparison.operating.extend(
         operating_rows(comparison.curves, targets, reference=environment["reference"])
     )

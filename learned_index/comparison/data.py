@@ -123,9 +123,6 @@ class ComparisonSettings(Config):
     search the model's label classifiers. Medians of the repetitions are reported, and the spread:
     the largest less the smallest over the median. With ``isolation="process"`` each method is
     measured in its own process, so that memory is the method's.
-
-    Raises:
-        InputError: A value of another type or out of range.
     """
 
     target_recall: float = parameter(

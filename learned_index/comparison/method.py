@@ -123,7 +123,7 @@ class About(NamedTuple):
     Attributes:
         summary: A line for the help.
         package: Distribution that it needs beside this package, whose version is reported.
-        install: How to get that; None: by pip, or with all other rivals.
+        install: How to get that, where ``pip install PACKAGE`` is not the answer.
         text_option: The field that a text without ``=`` after the colon is given to.
         default: Whether it is measured unless other methods are named.
     """
@@ -142,9 +142,6 @@ class Method(Config, ABC):
 
     A subclass is a dataclass by itself, and is made known by
     :func:`learned_index.baselines.register`. It keeps what it built in ``_index``.
-
-    Raises:
-        InputError: A build argument of another type or out of range.
     """
 
     method: ClassVar[str] = ""
@@ -262,11 +259,7 @@ class Method(Config, ABC):
         raise NotImplementedError
 
     def require_built(self) -> None:
-        """Raise unless there is an index.
-
-        Raises:
-            NotFittedError: ``build`` was not called.
-        """
+        """Raise :class:`NotFittedError` unless there is an index."""
         if self._index is None:
             raise NotFittedError(f"{self.name} has no index yet; call build first")
 

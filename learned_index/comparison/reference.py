@@ -36,7 +36,6 @@ class Reference:
     def __init__(
         self, workspace: Workspace, truth_NL: sp.csr_matrix, propensities: npt.ArrayLike
     ) -> None:
-        self.workspace = workspace
         self.truth_NL = truth_NL
         self.propensities = propensities
         self.items_LE: Float32Array = workspace.load("items")
