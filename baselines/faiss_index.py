@@ -171,5 +171,6 @@ class IvfProductSearch(IvfSearch):
 
 def default_lists(n_items: int) -> int:
     """Return the power of two next to 4 sqrt(L), and no more than a quarter of the items."""
+    # FAISS's guide advises 4 to 16 sqrt(L); k-means wants several items for each centre.
     wanted = 2 ** round(np.log2(max(4 * n_items**0.5, 1)))
     return int(max(1, min(wanted, n_items // 4)))

@@ -64,6 +64,7 @@ class Step:
             # Row by row: softplus of all at once would need a second B x L buffer.
             negative = sum(float(torch.nn.functional.softplus(row).sum()) for row in scores_BL)
             loss = (negative - float(positive)) / n_rows
+        # From here on the scores' buffer holds their gradient, sigmoid(s) - y over B.
         scores_BL.sigmoid_()
         scores_BL[rows_T, columns_T] -= 1.0
         scores_BL.mul_(1.0 / n_rows)

@@ -91,6 +91,7 @@ def neighbour_votes(
         CSR, B x L.
     """
     kept = ids_BN >= 0
+    # The flags select row by row, so these are the ends of the rows in what is selected.
     bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     # A tiny floor keeps labels of dissimilar neighbours in the list, behind all others.
     values = np.maximum(similarities_BN[kept], np.float32(1e-6))

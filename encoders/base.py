@@ -94,6 +94,7 @@ def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 
     def chunks() -> Iterator[Any]:
         for name in sorted(arrays):
+            # Name and shape too: else arrays whose bytes run on alike would count as the same.
             array = np.ascontiguousarray(arrays[name])
             yield json.dumps([name, array.dtype.str, list(array.shape)]).encode()
             yield array.reshape(-1).view(np.uint8).data

@@ -40,6 +40,7 @@ def texts_digest(texts: Sequence[str]) -> str:
 
 def npy_header(n_rows: int, dim: int) -> bytes:
     """Header of a ``.npy`` file of n_rows x dim float32 in C order."""
+    # Little-endian on every machine, and no more than rows and columns: equal runs, equal bytes.
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f4", "fortran_order": False, "shape": (n_rows, dim)}
@@ -121,6 +122,7 @@ def _sweep_partial(path: Path) -> None:
     locks = re.compile(rf"\.({start}[0-9a-f-]+\.partial)\.li\.lock")
     names = [entry.name for entry in path.parent.iterdir()]
     found = {name for name in names if folders.fullmatch(name)}
+    # Of a folder that a killed run had just removed, the lock alone is left.
     found |= {match[1] for match in map(locks.fullmatch, names) if match}
     for name in found:
         with suppress(BusyError), path_lock(path.with_name(name), wait=False):
@@ -224,7 +226,7 @@ def write_vectors(
     chunk_size = whole_number(chunk_size, "chunk size")
     dim = encoder.dim
     job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
-    key = bytes_digest([job.encode()])[:16]
+    key = bytes_digest([job.encode()])[:16]  # enough to tell jobs apart in a short file name
     path = real_path(path)
     header, row_bytes = npy_header(len(texts), dim), 4 * dim
     with writing(path):

@@ -101,6 +101,7 @@ class ConcatenatedEncoder(EncoderBase):
 
     def rounding_key(self) -> str:
         """Those of the parts."""
+        # A foreign part has none: str() is the empty text.
         return "+".join(getattr(part, "rounding_key", str)() for part in self.encoders)
 
     def fingerprint(self) -> str:

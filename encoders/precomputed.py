@@ -93,6 +93,7 @@ class PrecomputedEncoder(EncoderBase):
                 f"{len(checked)} texts; expected one row for each text, in the same order"
             )
         self._splits[split] = (checked, texts_digest(checked), vectors)
+        # Anew: a split that was tied before may be tied to other texts now.
         self._row_of = {}
         for name, (known, _, _) in self._splits.items():
             for row, text in enumerate(known):

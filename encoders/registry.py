@@ -126,6 +126,7 @@ def check_length(spec: str) -> None:
 
 def number_after_colon(argument: str) -> int | None:
     """Return the number in a description such as ``lsa:512``; None where it is none above 0."""
+    # ASCII: isdigit() is true for digits such as ² too, which int() refuses.
     written = argument.isascii() and argument.isdigit() and len(argument) < 10
     return int(argument) or None if written else None
 

@@ -97,6 +97,7 @@ def read_vectors(path: Path) -> Float32Array:
     try:
         with open_file(path) as file:  # a regular file, which nobody has to wait for
             if path.suffix == ".npy":
+                # First by our own reader: it says what is wrong, and compares shape and size.
                 read_npy_header(file, os.fstat(file.fileno()).st_size, str(path))
                 array = open_vectors(path)
         if path.suffix == ".npz":

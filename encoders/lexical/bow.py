@@ -145,6 +145,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
             generator = torch.Generator().manual_seed(seed)
             table_VD = torch.randn(n_rows, self.dim, generator=generator) / self.dim**0.5
         else:
+            # Texts may give fewer singular vectors than dimensions; the other columns stay zero.
             table_VD = torch.zeros(n_rows, self.dim)
             matrix = self._matrix(checked)
             if matrix.nnz:

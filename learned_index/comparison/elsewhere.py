@@ -59,6 +59,7 @@ def run_elsewhere(job: Job, progress: Progress) -> str | None:
         return f"{spec.name} is built from the trained model and is measured in its environment"
     told = job.folder / f"job{job.number}.json"
     write_json(told, _as_json(job))
+    # A file and no pipe: a pipe that nobody reads is full at some time, and stops the child.
     errors = job.folder / f"job{job.number}.stderr"
     environment = {**os.environ, "PYTHONPATH": str(sources(job.folder / "sources"))}
     command = [spec.python, "-m", "learned_index.comparison.elsewhere", str(told)]

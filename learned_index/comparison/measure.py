@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def measure_method(job: Job, progress: Progress) -> None:
         start = time.perf_counter()
         method.build(*data)
         build_s = time.perf_counter() - start
-    del data
+    del data  # what the method did not keep itself must not count in its peak of memory
     queries = Workspace(job.folder).queries(job.spec.inputs)
     rows = method.prepare_queries(queries)
     # Cut beforehand: to cut out rows of a sparse matrix takes time that is not the method's.
@@ -161,24 +162,22 @@ def _answer(
     workspace = Workspace(job.folder)
     grid = list(method.query_grid())
     settings: list[dict[str, Any]] = []
-    unchanged, begun, earlier = 0, 0, None
-    for place, arguments in enumerate(grid):
-        outer = list(arguments.values())[:-1]
-        if place == 0 or outer != earlier:
-            unchanged, begun = 0, len(settings)
-        earlier = outer
-        if unchanged == SATURATED:
-            continue
-        done = BUILD_SHARE + (TIMING_FROM - BUILD_SHARE) * place / len(grid)
-        progress(done, 1, setting_text(arguments))
-        number = len(settings)
-        search = method.bind(job.k, **arguments).batch
-        found = [method.ids_of(search(batch)) for batch in batches]
-        ids = np.concatenate([padded_ids(part, job.k) for part in found])
-        workspace.save(job.ids_name(number), ids)
-        settings.append({"query_arguments": arguments})
-        same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
-        unchanged = unchanged + 1 if same else 0
+    for _, sweep in groupby(enumerate(grid), key=lambda place: list(place[1].values())[:-1]):
+        unchanged, begun = 0, len(settings)
+        for place, arguments in sweep:
+            done = BUILD_SHARE + (TIMING_FROM - BUILD_SHARE) * place / len(grid)
+            progress(done, 1, setting_text(arguments))
+            number = len(settings)
+            search = method.bind(job.k, **arguments).batch
+            found = [method.ids_of(search(batch)) for batch in batches]
+            ids = np.concatenate([padded_ids(part, job.k) for part in found])
+            workspace.save(job.ids_name(number), ids)
+            settings.append({"query_arguments": arguments})
+            # Read back rather than kept: the peak of memory is to be the method's.
+            same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
+            unchanged = unchanged + 1 if same else 0
+            if unchanged == SATURATED:
+                break
     return settings
 
 

@@ -18,6 +18,7 @@ from learned_index.system.extras import require
 
 # Distinguishable with colour-blind eyes (Okabe and Ito), and by marker.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+# One more than colours, so that a pair comes again after 72 methods only.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 NARROWEST = 0.7

@@ -43,12 +43,13 @@ def run_job(job: Job, *, isolate: bool, progress: Progress) -> dict[str, Any]:
 
 def _run_in_process(job: Job, progress: Progress) -> str | None:
     """Run the job in a spawned process; return what went wrong, or None."""
+    # Not a fork: it would begin with this process's memory, which the peak would then hold.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child_main, args=(job, sender), daemon=True)
     try:
         process.start()
-        sender.close()
+        sender.close()  # else the end of the child would not end the messages
         error = listen(_received(receiver), progress)
         process.join()
     finally:

@@ -129,6 +129,7 @@ def prepare(
     """
     queries = np.ascontiguousarray(_float32(data.queries_ND))
     workspace.save("queries", queries)
+    # Without labels no method learns from them, and they may be large.
     if data.embeddings_ND is not None and data.labels_NL is not None:
         workspace.save("train_embeddings", as_array(data.embeddings_ND, name="embeddings"))
     for name, matrix in (
@@ -187,6 +188,7 @@ def affine_map(
     offset = _float32(project(np.zeros((1, dim), np.float32)))[0]
     matrix = _float32(project(np.eye(dim, dtype=np.float32))) - offset
     error = np.abs(queries_ND @ matrix + offset - projected_ND).max(initial=0.0)
+    # Relative to the largest value: the rounding of float32 sums, far below what a curve does.
     tolerable = 1e-4 * max(float(np.abs(projected_ND).max(initial=0.0)), 1e-6)
     return (matrix, offset) if error <= tolerable else None
 
