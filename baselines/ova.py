@@ -83,14 +83,12 @@ class OneVsAll(DenseMethod):
             InputError: Shapes do not fit, a vector holds NaN or infinity, or it does not fit into
                 the memory.
         """
-        from learned_index.training.sources import FrozenVectors
-
         embeddings_ND = as_vectors(data[0])
         if len(embeddings_ND) == 0:
             raise InputError(
                 f"embeddings must be a non-empty N x D matrix, got {embeddings_ND.shape}"
             )
-        self.fit_end_to_end(FrozenVectors(embeddings_ND), data[1], encoder_groups=[])
+        self.fit_end_to_end(_FrozenPoints(embeddings_ND), data[1], encoder_groups=[])
 
     fit = build
 
@@ -208,8 +206,6 @@ class OneVsAll(DenseMethod):
     def _optimiser(
         self, step: Step, n_steps: int, encoder_groups: Sequence[dict[str, Any]]
     ) -> tuple[Any, Any]:
-        from learned_index.training.schedule import warmup_linear_decay
-
         groups: list[dict[str, Any]] = [
             *(dict(group) for group in encoder_groups),
             {"params": [step.weights_LD], "weight_decay": self.weight_decay},
@@ -219,9 +215,30 @@ class OneVsAll(DenseMethod):
             decayed = {"params": [step.projection_DD], "weight_decay": self.weight_decay}
             groups.append({**decayed, "lr": self.projection_learning_rate})
         optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda done: warmup_linear_decay(done, n_steps, self.warmup)
-        )
+        rising = max(1, round(self.warmup * n_steps))
+        falling = max(1, n_steps - rising)
+
+        def factor(done: int) -> float:
+            return min((done + 1) / rising, max(0.0, (n_steps - done) / falling))
+
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+class _FrozenPoints:
+    """Vectors that stay as they are, as the points of a training."""
+
+    encoder = None
+
+    def __init__(self, vectors_ND: Any) -> None:
+        self._vectors_ND = vectors_ND
+        self.n_points, self.dim = vectors_ND.shape
+        self.device = torch.device("cpu")
+
+    def batch(self, rows_B: Int64Array, *, seed: Sequence[int]) -> Any:
+        return torch.from_numpy(as_float32_rows(self._vectors_ND[rows_B]))
+
+    def vectors(self) -> Any:
+        return self._vectors_ND
 
 
 def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
