@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import as_float32
-from learned_index.comparison.method import Ids, Inputs, Method
-from learned_index.system.extras import Deferred, require
+from learned_index.baselines.vectors import DenseMethod, as_float32
+from learned_index.comparison.method import Ids, Inputs
+from learned_index.comparison.reference import exact_neighbours
+from learned_index.system.extras import Deferred
 from learned_index.types import DenseMatrix, Float32Array
 
+faiss: Any = Deferred("faiss", extra="compare")
 torch: Any = Deferred("torch", extra="train")
 
 SCAN_BATCH = 16
@@ -23,7 +23,7 @@ BLOCK_FLOATS = 2**24
 """Scores held at a time (64 MB)."""
 
 
-class _Scan(Method):
+class _Scan(DenseMethod):
     """A search that reads every item."""
 
     inputs: ClassVar[Inputs] = "classifiers"
@@ -31,20 +31,7 @@ class _Scan(Method):
     def build(self, *data: DenseMatrix) -> None:
         """Take the items, L x E; a C-contiguous float32 array is used in place."""
         self._index = as_float32(data[0], what="items")
-
-    @property
-    def dim(self) -> int:
-        """Columns of the items, E."""
-        self.require_built()
-        return int(self._index.shape[1])
-
-    def checked_queries(self, queries: Any) -> Float32Array:
-        """Return the queries as float32."""
-        return as_float32(queries, what="queries", dim=self.dim)
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return one setting: there is nothing to set."""
-        return [{}]
+        self._dim = self._index.shape[1]
 
     def disk_bytes(self) -> int:
         """Return the bytes of the float32 items."""
@@ -64,21 +51,13 @@ class ExactSearch(_Scan):
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         items_LE: Float32Array = self._index
-        if len(items_LE) == 0:
-            return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
-        if len(rows) < SCAN_BATCH:
-            faiss = require("faiss", extra="compare")
-
-            width = min(k, len(items_LE))
+        width = min(k, len(items_LE))
+        if width > 0 and len(rows) < SCAN_BATCH:
             scores, ids = faiss.knn(rows, items_LE, width, metric=faiss.METRIC_INNER_PRODUCT)
             return ids, scores
-        items = shared_tensor(items_LE)
-        step = max(SCAN_BATCH, BLOCK_FLOATS // len(items))
-        parts = [
-            best_columns(torch.from_numpy(rows[i : i + step]) @ items.T, k)
-            for i in range(0, len(rows), step)
-        ]
-        return np.concatenate([ids for ids, _ in parts]), np.concatenate([s for _, s in parts])
+        # However many items there are, a block of fewer queries would be slower than FAISS.
+        block_floats = max(BLOCK_FLOATS, SCAN_BATCH * len(items_LE))
+        return exact_neighbours(rows, items_LE, width, block_floats=block_floats)
 
 
 @register("exact-int8", summary="every label classifier in 8 bits, the best again", default=True)
@@ -93,6 +72,7 @@ class Int8ExactSearch(_Scan):
     """
 
     arguments: ClassVar[dict[str, type]] = {"rescore": float}
+    sweep = (1.0, 1.25, 1.5, 2.0, 4.0)
 
     def build(self, *data: DenseMatrix) -> None:
         """Quantise the items, L x E; the float32 originals are kept for the second pass."""
@@ -113,18 +93,16 @@ class Int8ExactSearch(_Scan):
             candidates_BR = torch.topk(self._scan(block_BE), width, dim=1, sorted=False)[1].numpy()
             gathered_BRE = self._index[candidates_BR]
             exact_BR = np.matmul(gathered_BRE, block_BE[:, :, None])[:, :, 0]
-            places, scores_BK[start : start + step] = best_columns(torch.from_numpy(exact_BR), k)
+            best = torch.topk(torch.from_numpy(exact_BR), min(k, width), dim=1)
+            scores_BK[start : start + step] = best.values.numpy()
+            places = best.indices.numpy()
             ids_BK[start : start + step] = np.take_along_axis(candidates_BR, places, axis=1)
         return ids_BK, scores_BK
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``rescore``."""
-        return [{"rescore": rescore} for rescore in (1.0, 1.25, 1.5, 2.0, 4.0)]
 
     def disk_bytes(self) -> int:
         """Return the bytes of codes, scales and the float32 items for the second pass."""
         items_bytes, n_items = super().disk_bytes(), len(self._index)
-        return items_bytes + n_items * self.dim + 4 * n_items
+        return items_bytes + n_items * self._dim + 4 * n_items
 
     def _scan(self, queries_BE: Float32Array) -> Any:
         """Return B x L approximate scores, each row up to a positive factor."""
@@ -162,22 +140,3 @@ def _int_mm_works() -> bool:
     except (AttributeError, RuntimeError):
         return False
     return bool(np.array_equal(product, expected) and np.array_equal(single, expected[:, :1]))
-
-
-def best_columns(scores_BL: Any, k: int) -> tuple[Ids, Float32Array]:
-    """Return the best k columns (all, where L < k) of each row and their scores, best first.
-
-    ``torch.topk`` selects about three times as fast as ``numpy.argpartition``.
-    """
-    values, places = torch.topk(scores_BL, min(k, scores_BL.shape[1]), dim=1, sorted=True)
-    return places.numpy(), values.numpy()
-
-
-def shared_tensor(array: npt.NDArray[Any]) -> Any:
-    """Return a tensor over the array's memory, also for a file mapped read-only.
-
-    torch warns about such arrays; the callers only read.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)

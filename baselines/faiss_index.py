@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch, widened
+from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch
 from learned_index.comparison.method import BoundSearch, Ids
 from learned_index.config import parameter
 from learned_index.errors import InputError
-from learned_index.system.extras import require
+from learned_index.system.extras import Deferred
 from learned_index.types import Float32Array
+
+faiss: Any = Deferred("faiss", extra="compare")
 
 FACTORY_HELP = "faiss.index_factory string; by the number of items"
 
@@ -28,8 +30,6 @@ class FaissSearch(VectorSearch):
     example: ClassVar[str]
     native: ClassVar[dict[str, str]]
     """FAISS's names of the query-time knobs."""
-    column_multiple: ClassVar[int] = 1
-    """Items get columns of zeros until their number is a multiple of this."""
 
     factory: str | None = parameter(None, FACTORY_HELP)
 
@@ -49,9 +49,6 @@ class FaissSearch(VectorSearch):
         """Set build-time values that the factory string cannot express."""
 
     def _build(self, items_LE: Float32Array) -> Any:
-        faiss = require("faiss", extra="compare")
-
-        items_LE = widened(items_LE, multiple=self.column_multiple)
         factory = self.factory or self._default_factory(*items_LE.shape)
         metric = faiss.METRIC_L2 if self.metric == "reduced" else faiss.METRIC_INNER_PRODUCT
         try:
@@ -68,10 +65,6 @@ class FaissSearch(VectorSearch):
         self._parameters = faiss.ParameterSpace()
         return index
 
-    def prepare_queries(self, queries: Float32Array) -> Float32Array:
-        """Add the norm coordinate and the columns of zeros that the items have."""
-        return widened(super().prepare_queries(queries), multiple=self.column_multiple)
-
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs: what is left is the ``search`` of FAISS's own Python class."""
         for argument, value in query_arguments.items():
@@ -86,8 +79,6 @@ class FaissSearch(VectorSearch):
         return ids_BK, scores_BK
 
     def _save(self, folder: Path) -> None:
-        faiss = require("faiss", extra="compare")
-
         faiss.write_index(self._index, str(folder / "index.faiss"))
 
 
@@ -100,6 +91,7 @@ class HnswSearch(FaissSearch):
 
     kind, example = "HNSW", "HNSW32"
     arguments, native = {"ef_search": int}, {"ef_search": "efSearch"}
+    sweep = (50, 100, 200, 400, 800, 1600, 3200)
 
     metric: Metric = parameter("reduced", METRIC_HELP)
     ef_construction: int = parameter(200, "candidates examined for each node while building")
@@ -108,13 +100,7 @@ class HnswSearch(FaissSearch):
         return "HNSW32"
 
     def _configure(self, index: Any) -> None:
-        faiss = require("faiss", extra="compare")
-
         faiss.ParameterSpace().set_index_parameter(index, "efConstruction", self.ef_construction)
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``ef_search``."""
-        return [{"ef_search": value} for value in (50, 100, 200, 400, 800, 1600, 3200)]
 
 
 @register(
@@ -139,8 +125,6 @@ class IvfSearch(FaissSearch):
         return f"IVF{default_lists(n_items)},SQ8,RFlat"
 
     def _configure(self, index: Any) -> None:
-        faiss = require("faiss", extra="compare")
-
         inverted = faiss.extract_index_ivf(index)
         # Fewer than 39 items a list only draws a warning about the k-means from FAISS.
         inverted.cp.min_points_per_centroid = 1
@@ -151,8 +135,8 @@ class IvfSearch(FaissSearch):
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``nprobe``: powers of two up to the number of lists."""
-        powers = 2 ** np.arange(0, int(np.log2(self._n_lists)) + 1)
-        return [{"nprobe": int(value)} for value in sorted({*powers.tolist(), self._n_lists})]
+        powers = [2**power for power in range(self._n_lists.bit_length())]
+        return [{"nprobe": value} for value in sorted({*powers, self._n_lists})]
 
 
 @register("ivf-sq8", summary="the same without the second pass", text_option="factory")
@@ -187,5 +171,6 @@ class IvfProductSearch(IvfSearch):
 
 def default_lists(n_items: int) -> int:
     """Return the power of two next to 4 sqrt(L), and no more than a quarter of the items."""
+    # FAISS's guide advises 4 to 16 sqrt(L); k-means wants several items for each centre.
     wanted = 2 ** round(np.log2(max(4 * n_items**0.5, 1)))
     return int(max(1, min(wanted, n_items // 4)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch
-from learned_index.comparison.method import BoundSearch
+from learned_index.baselines.vectors import GRAPH_SWEEP, METRIC_HELP, Metric, VectorSearch
+from learned_index.comparison.method import BoundSearch, Ids
 from learned_index.config import parameter, seed_parameter
 from learned_index.system.threads import current_threads
-from learned_index.types import Float32Array
+from learned_index.types import PAD_ID, Float32Array
 
 
 @register("hnswlib", summary="a graph (hnswlib)", package="hnswlib")
@@ -25,6 +26,7 @@ class HnswlibSearch(VectorSearch):
     """
 
     arguments: ClassVar[dict[str, type]] = {"ef_search": int}
+    sweep = GRAPH_SWEEP
 
     links: int = parameter(32, "M, links of a node")
     ef_construction: int = parameter(200, "candidates examined for each node while building")
@@ -52,32 +54,26 @@ class HnswlibSearch(VectorSearch):
             try:
                 return search(rows, width, n_threads)
             except RuntimeError:  # a row with fewer than k: hnswlib gives up the whole batch
-                return _fewer(search, rows, width)
+                return (_fewer(search, rows, width),)
 
         return BoundSearch(lambda row: found(row, 1), lambda rows: found(rows, threads)[0])
 
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``ef_search`` (below k it means k)."""
-        values = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
-        return [{"ef_search": value} for value in values]
-
     def _save(self, folder: Path) -> None:
-        self._index.save_index(str(folder / "index.hnsw"))
+        self._index.save_index(str(folder / "index"))
 
 
-def _fewer(search: Any, rows: Float32Array, k: int) -> tuple[Any, Any]:
+def _fewer(search: Any, rows: Float32Array, k: int) -> Ids:
     """Ask row by row for as many as there are, by bisection; pad with -1."""
-    ids = np.full((len(rows), k), -1, dtype=np.int64)
-    distances = np.full((len(rows), k), np.inf, dtype=np.float32)
+    ids = np.full((len(rows), k), PAD_ID, dtype=np.int64)
+
+    def lacks(row: int, wanted: int) -> bool:
+        try:
+            ids[row, :wanted] = search(rows[row : row + 1], wanted, 1)[0][0]
+        except RuntimeError:
+            return True
+        return False
+
     for row in range(len(rows)):
-        low, high = 0, k + 1  # low can be had, high cannot
-        while high - low > 1:
-            wanted = (low + high) // 2
-            try:
-                found = search(rows[row : row + 1], wanted, 1)
-            except RuntimeError:
-                high = wanted
-            else:
-                low = wanted
-                ids[row, :wanted], distances[row, :wanted] = found[0][0], found[1][0]
-    return ids, distances
+        # What can be had only grows meanwhile, so the last answer kept is the longest.
+        bisect(range(1, k + 1), False, key=partial(lacks, row))
+    return ids

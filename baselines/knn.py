@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,20 +16,21 @@ from learned_index.baselines.points import (
     training_labels,
 )
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import as_float32
-from learned_index.comparison.method import BoundSearch, Ids, Inputs, Method
+from learned_index.baselines.vectors import DenseMethod, as_float32
+from learned_index.comparison.method import BoundSearch, Ids, Inputs
 from learned_index.config import parameter
 from learned_index.system.extras import Deferred
-from learned_index.types import DenseMatrix, Float32Array
+from learned_index.types import Float32Array
 
 torch: Any = Deferred("torch", extra="train")
 
 NEIGHBOURS = 20
 """Training points that vote unless told otherwise."""
+NEIGHBOUR_SWEEP = (5, 10, 20, 50, 100, 200)
 
 
 @register("knn", summary="votes of the nearest training vectors", default=True)
-class NeighbourVotes(Method):
+class NeighbourVotes(DenseMethod):
     """k-nearest-neighbour classifier: cosine similarity, exact search, similarity-weighted votes.
 
     A label's score is the sum of the cosines of those among the ``neighbours`` most similar
@@ -39,26 +39,20 @@ class NeighbourVotes(Method):
 
     inputs: ClassVar[Inputs] = "training"
     arguments: ClassVar[dict[str, type]] = {"neighbours": int}
+    sweep = NEIGHBOUR_SWEEP
 
     def build(self, *data: Any) -> None:
         """Normalise and keep the training points, N x D, and their labels, N x L."""
         points_ND = _normalised(as_float32(data[0], what="embeddings"))
         self._labels_NL = training_labels(data[1], n_points=len(points_ND))
+        self._dim = points_ND.shape[1]
         self._index = ExactSearch(name=self.name)
         self._index.build(points_ND)
-
-    def checked_queries(self, queries: DenseMatrix) -> Float32Array:
-        """Return the queries as float32."""
-        return as_float32(queries, what="queries", dim=self._index.dim)
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         neighbours = arguments.get("neighbours", NEIGHBOURS)
         found = self._index.search(_normalised(rows), neighbours)
         return best_of_sparse(neighbour_votes(found.ids, found.scores, self._labels_NL), k)
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``neighbours``."""
-        return [{"neighbours": n} for n in (5, 10, 20, 50, 100, 200)]
 
     def disk_bytes(self) -> int:
         """Return the bytes of the training vectors and of the CSR label matrix."""
@@ -75,6 +69,7 @@ class TfidfNeighbours(PointSystem):
     """
 
     arguments: ClassVar[dict[str, type]] = {"neighbours": int}
+    sweep = NEIGHBOUR_SWEEP
 
     weights: Literal["none", "idf"] = parameter(
         "none", "idf: weigh columns; for features that the data bring, without which it is worse"
@@ -114,10 +109,6 @@ class TfidfNeighbours(PointSystem):
 
     def _ranked(self, answer: Any) -> tuple[Ids, Float32Array]:
         return answer  # type: ignore[no-any-return]
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``neighbours``."""
-        return [{"neighbours": n} for n in (5, 10, 20, 50, 100, 200)]
 
     def _save(self, folder: Path) -> None:
         for name, matrix in (("points", self._index), ("labels", self._labels_NL)):

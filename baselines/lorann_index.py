@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,8 @@ from learned_index.baselines.vectors import (
     Metric,
     VectorSearch,
     as_float32,
-    widened,
+    powers_and_between,
+    two_knobs,
 )
 from learned_index.comparison.method import BoundSearch, Inputs
 from learned_index.config import parameter
@@ -22,8 +22,6 @@ from learned_index.errors import InputError
 from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, Float32Array
 
-LEAST_DIM = 64
-"""LoRANN refuses fewer dimensions; the items then get columns of zeros."""
 MOST_QUERIES = 2**18
 """Training queries that the regression is fitted to at most."""
 
@@ -36,6 +34,8 @@ class LorannSearch(VectorSearch):
     """
 
     arguments: ClassVar[dict[str, type]] = {"clusters": int, "rerank": int}
+    least_columns = 64  # LoRANN refuses fewer dimensions
+    one_is_a_row = True
 
     n_clusters: int | None = parameter(None, "clusters; the power of two next to sqrt(L)")
     # The package's advice: 128 from 200 dimensions, 256 above 1000.
@@ -54,7 +54,6 @@ class LorannSearch(VectorSearch):
 
     def _build(self, items_LE: Float32Array) -> Any:
         lorann = self.package("lorann")
-        items_LE = widened(items_LE, least=LEAST_DIM)
         n_items, dim = items_LE.shape
         self._clusters = self.n_clusters or 2 ** round(np.log2(max(n_items, 1) ** 0.5))
         index = lorann.LorannIndex(
@@ -69,14 +68,6 @@ class LorannSearch(VectorSearch):
         )
         index.build(n_threads=current_threads(), training_queries=self._training_queries)
         return index
-
-    def prepare_queries(self, queries: Float32Array) -> Float32Array:
-        """Add the norm coordinate and the columns of zeros that the items have."""
-        return widened(super().prepare_queries(queries), least=LEAST_DIM)
-
-    def split_queries(self, prepared: Float32Array) -> list[Any]:
-        """Return vectors."""
-        return list(prepared)
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs."""
@@ -93,18 +84,8 @@ class LorannSearch(VectorSearch):
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``clusters``, with several values of ``rerank`` for each."""
-        clusters = [2**power for power in range(20) if 2**power <= self._clusters]
-        wanted = sorted({*clusters, *(3 * value for value in clusters[2:-1])})
-        return [
-            {"clusters": value, "rerank": rerank}
-            for value in wanted
-            if value <= self._clusters
-            for rerank in (120, 200, 400, 800, 1600)
-            if rerank <= 400 * value
-        ]
-
-    def _save(self, folder: Path) -> None:
-        self._index.save(str(folder / "index.lorann"))
+        clusters = sorted(powers_and_between(self._clusters))
+        return two_knobs("clusters", clusters, "rerank", (120, 200, 400, 800, 1600))
 
 
 @register("lorann-queries", summary="LoRANN fitted to training queries", package="lorann")
@@ -122,6 +103,4 @@ class QueryTrainedLorannSearch(LorannSearch):
 
 
 def _reduced_dim(dim: int) -> int:
-    if dim < 200:
-        return dim // 32 * 32
-    return 128 if dim <= 1000 else 256
+    return dim // 32 * 32 if dim < 200 else 128 if dim <= 1000 else 256

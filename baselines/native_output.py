@@ -25,6 +25,7 @@ def native_output_held() -> Iterator[None]:
     Raises:
         LearnedIndexError: The block raised; the message ends with what was written last.
     """
+    # Else what Python has buffered so far would come out inside the block.
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     kept = {number: os.dup(number) for number in (1, 2)}

@@ -40,6 +40,8 @@ class OmikujiTrees(PointSystem):
     batch, so the threads share the rows of one. It takes no seed: two builds differ a little.
     """
 
+    one_is_a_row = True
+
     preset: Literal["parabel", "bonsai"] = parameter(
         "parabel", "balanced binary trees; bonsai: 100 children, unbalanced, depth 3"
     )
@@ -68,10 +70,6 @@ class OmikujiTrees(PointSystem):
             list(zip(indices[start:end].tolist(), values[start:end].tolist(), strict=True))
             for start, end in pairwise(queries.indptr.tolist())
         ]
-
-    def split_queries(self, prepared: list[Pairs]) -> list[Pairs]:
-        """Return the lists as they are."""
-        return prepared
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the beam; ``one`` runs on one thread, ``batch`` on all."""

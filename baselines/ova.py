@@ -10,8 +10,8 @@ paper's brute-force bound).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,46 +20,21 @@ from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.ova_step import Step, check_memory, label_centroids
 from learned_index.baselines.points import training_labels
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import as_float32
-from learned_index.comparison.method import Ids, Inputs, Method
+from learned_index.baselines.vectors import DenseMethod
+from learned_index.comparison.method import Ids, Inputs
 from learned_index.config import parameter, seed_parameter
 from learned_index.errors import InputError
+from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.system.extras import Deferred
-from learned_index.types import DenseMatrix, Float32Array, Int64Array
+from learned_index.types import Float32Array, Int64Array
 
 torch: Any = Deferred("torch", extra="train")
 
 logger = logging.getLogger(__name__)
 
 
-class TrainablePoints(Protocol):
-    """Points whose vectors come from an encoder in training.
-
-    :class:`learned_index.training.sources.EncoderInputs` is one.
-
-    Attributes:
-        n_points: N.
-        dim: D.
-        device: Where the encoder is.
-        encoder: The encoder.
-    """
-
-    n_points: int
-    dim: int
-    device: Any
-    encoder: Any | None
-
-    def batch(self, rows: Int64Array, *, seed: Sequence[int]) -> Any:
-        """Vectors of some points, float32 B x D, with gradients."""
-        ...
-
-    def vectors(self) -> Any:
-        """Vectors of all points as they are now, N x D, without gradients."""
-        ...
-
-
 @register("ova", summary="one-vs-all, trained here")
-class OneVsAll(Method):
+class OneVsAll(DenseMethod):
     """All labels trained with binary cross-entropy on dense batch x L products.
 
     The gradients are written out by hand into three buffers that every step uses again (scores
@@ -101,40 +76,25 @@ class OneVsAll(Method):
     )
     seed: int = seed_parameter("of shuffling and dropout")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._weights_LD: Any | None = None
-        self._bias_L: Any | None = None
-        self._projection_DD: Any | None = None
-
     def build(self, *data: Any) -> None:
         """Train on embeddings (memory-mapped ones are read batch by batch) and their labels.
 
         Raises:
-            InputError: Shapes do not fit, a batch holds NaN or infinity, or it does not fit into
+            InputError: Shapes do not fit, a vector holds NaN or infinity, or it does not fit into
                 the memory.
         """
-        embeddings_ND, labels_NL = data
-        if getattr(embeddings_ND, "ndim", 0) != 2 or len(embeddings_ND) == 0:
-            shape = getattr(embeddings_ND, "shape", None)
-            raise InputError(f"embeddings must be a non-empty N x D matrix, got {shape}")
-        n_points, dim = embeddings_ND.shape
-        labels = training_labels(labels_NL, n_points=n_points)
-
-        def batch(rows_B: Int64Array, _: int) -> Any:
-            return torch.from_numpy(as_float32(embeddings_ND[rows_B], what="embeddings"))
-
-        device = torch.device("cpu")
-        self._allocate(labels.shape[1], dim, device)
-        self._start(_blocks(embeddings_ND), labels)
-        self._train(batch, labels, [])
-        self._finish()
+        embeddings_ND = as_vectors(data[0])
+        if len(embeddings_ND) == 0:
+            raise InputError(
+                f"embeddings must be a non-empty N x D matrix, got {embeddings_ND.shape}"
+            )
+        self.fit_end_to_end(_FrozenPoints(embeddings_ND), data[1], encoder_groups=[])
 
     fit = build
 
     def fit_end_to_end(
         self,
-        points: TrainablePoints,
+        points: Any,
         labels_NL: sp.csr_matrix,
         *,
         encoder_groups: Sequence[dict[str, Any]],
@@ -145,7 +105,7 @@ class OneVsAll(Method):
         encoder is.
 
         Args:
-            points: The training points.
+            points: The training points: :class:`learned_index.training.sources.TrainingInputs`.
             labels_NL: Their labels, sparse N x L.
             encoder_groups: Parameter groups of the encoder for AdamW, with ``lr`` (peak rate) and
                 ``weight_decay``.
@@ -155,81 +115,64 @@ class OneVsAll(Method):
                 into the memory.
         """
         labels = training_labels(labels_NL, n_points=points.n_points)
-
-        def batch(rows_B: Int64Array, step: int) -> Any:
-            return points.batch(rows_B, seed=(self.seed, step))
-
-        self._allocate(labels.shape[1], points.dim, points.device)
-        self._start(_blocks(points.vectors()), labels)
-        was_training = points.encoder is not None and points.encoder.training
-        if points.encoder is not None:
-            points.encoder.train()
+        step = self._start(points, labels)
+        encoder = points.encoder
+        was_training = encoder is not None and encoder.training
+        if encoder is not None:
+            encoder.train()
         try:
-            self._train(batch, labels, encoder_groups)
+            self._train(step, points, labels, encoder_groups)
         finally:
-            if points.encoder is not None:
-                points.encoder.train(was_training)
-        self._finish()
-
-    def _allocate(self, n_labels: int, dim: int, device: Any) -> None:
-        check_memory(n_labels, dim, self.batch_size, device=device, limit=self.memory_limit)
-        self._weights_LD = torch.zeros(n_labels, dim, device=device)
-        self._bias_L = torch.full((n_labels,), float(self.initial_bias), device=device)
-        self._projection_DD = None
-        if self.projection == "residual":
-            self._projection_DD = torch.zeros(dim, dim, device=device)
-
-    def _start(self, blocks: Iterator[tuple[slice, Float32Array]], labels: sp.csr_matrix) -> None:
-        assert self._weights_LD is not None
-        dim = self._weights_LD.shape[1]
-        start_LD = label_centroids(blocks, labels, dim=dim, scale=self.centroid_scale)
-        self._weights_LD.copy_(torch.from_numpy(start_LD))
-
-    def _finish(self) -> None:
-        assert self._weights_LD is not None and self._bias_L is not None
+            if encoder is not None:
+                encoder.train(was_training)
+        items_LE = torch.cat([step.weights_LD, step.bias_L[:, None]], dim=1).cpu()
+        self._dim = points.dim
         self._index = ExactSearch(name=self.name)
-        self._index.build(torch.cat([self._weights_LD, self._bias_L[:, None]], dim=1).cpu())
-        self._weights_LD = self._bias_L = None  # the scorer holds them now
-        if self._projection_DD is not None:
-            self._projection_DD = self._projection_DD.detach().cpu()
-            self._projection_DD.grad = None
+        self._index.build(items_LE)
+        matrix_DD = step.projection_DD
+        self._projection_DD = None if matrix_DD is None else matrix_DD.detach().cpu().numpy()
 
-    def checked_queries(self, queries: DenseMatrix) -> Float32Array:
-        """Return the queries as float32."""
-        return as_float32(queries, what="queries", dim=self._index.dim - 1)
+    def _start(self, points: Any, labels: sp.csr_matrix) -> Step:
+        """Return the parameters before the first step, in the memory that a step needs."""
+        n_labels, dim, device = labels.shape[1], points.dim, points.device
+        check_memory(n_labels, dim, self.batch_size, device=device, limit=self.memory_limit)
+        blocks = _blocks(points.vectors())
+        start_LD = label_centroids(blocks, labels, dim=dim, scale=self.centroid_scale)
+        weights_LD = torch.from_numpy(start_LD).to(device)
+        bias_L = torch.full((n_labels,), float(self.initial_bias), device=device)
+        projection_DD = None
+        if self.projection == "residual":
+            projection_DD = torch.zeros(dim, dim, device=device)
+        return Step(weights_LD, bias_L, projection_DD, self.batch_size)
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         items_BE = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
         items_BE[:, :-1] = rows
         if self._projection_DD is not None:
-            items_BE[:, :-1] += rows @ self._projection_DD.numpy().T
+            items_BE[:, :-1] += rows @ self._projection_DD.T
         return self._index.search(items_BE, k)  # type: ignore[no-any-return]
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return one setting: there is nothing to set."""
-        return [{}]
 
     def disk_bytes(self) -> int:
         """Return the bytes of W, b and P in float32."""
         self.require_built()
         projection = self._projection_DD
-        return int(self._index.disk_bytes()) + (0 if projection is None else 4 * projection.numel())
+        return int(self._index.disk_bytes()) + (0 if projection is None else projection.nbytes)
 
     def _train(
         self,
-        batch: Callable[[Int64Array, int], Any],
+        step: Step,
+        points: Any,
         labels: sp.csr_matrix,
         encoder_groups: Sequence[dict[str, Any]],
     ) -> None:
-        assert self._weights_LD is not None and self._bias_L is not None
-        batches = -(-labels.shape[0] // self.batch_size)
-        optimiser, schedule, n_steps = self._optimiser(batches, encoder_groups)
+        batches = -(-points.n_points // self.batch_size)
+        n_steps = batches * self.epochs
+        optimiser, schedule = self._optimiser(step, n_steps, encoder_groups)
         encoder_parameters = [p for group in encoder_groups for p in group["params"]]
         drops = torch.Generator().manual_seed(self.seed)
-        step = Step(self._weights_LD, self._bias_L, self._projection_DD, self.batch_size)
         loss = float("nan")
-        for done, rows_B in enumerate(self._batches(labels.shape[0])):
-            x_BD = batch(rows_B, done)
+        for done, rows_B in enumerate(self._batches(points.n_points)):
+            x_BD = points.batch(rows_B, seed=(self.seed, done))
             if self.dropout:
                 keep = 1.0 - self.dropout
                 mask = torch.empty(x_BD.shape).bernoulli_(keep, generator=drops)
@@ -239,12 +182,15 @@ class OneVsAll(Method):
             # The loss costs a pass over all scores; the gradients do not need it.
             value = step.gradients(x_BD, labels[rows_B], with_loss=done % 20 == 0)
             loss = value if value is not None else loss
-            if done == 0:
-                _check_dense(encoder_parameters)
+            if any(p.grad is not None and p.grad.is_sparse for p in encoder_parameters):
+                raise InputError(
+                    "the encoder has a table with sparse gradients, which AdamW cannot take; make "
+                    "it with gradient='dense'"
+                )
             optimiser.step()
             schedule.step()
-            text = f"epoch {done // batches + 1} of {self.epochs}, loss {loss:.2f}"
             if self.progress is not None:
+                text = f"epoch {done // batches + 1} of {self.epochs}, loss {loss:.2f}"
                 self.progress(done + 1, n_steps, text)
         logger.debug("one-vs-all: %d epochs, loss %.4f", self.epochs, loss)
 
@@ -258,43 +204,46 @@ class OneVsAll(Method):
                 yield np.sort(order_N[start : start + self.batch_size])
 
     def _optimiser(
-        self, steps_per_epoch: int, encoder_groups: Sequence[dict[str, Any]]
-    ) -> tuple[Any, Any, int]:
+        self, step: Step, n_steps: int, encoder_groups: Sequence[dict[str, Any]]
+    ) -> tuple[Any, Any]:
         groups: list[dict[str, Any]] = [
             *(dict(group) for group in encoder_groups),
-            {"params": [self._weights_LD], "weight_decay": self.weight_decay},
-            {"params": [self._bias_L], "weight_decay": 0.0},
+            {"params": [step.weights_LD], "weight_decay": self.weight_decay},
+            {"params": [step.bias_L], "weight_decay": 0.0},
         ]
-        if self._projection_DD is not None:
-            groups.append(
-                {
-                    "params": [self._projection_DD],
-                    "weight_decay": self.weight_decay,
-                    "lr": self.projection_learning_rate,
-                }
-            )
+        if step.projection_DD is not None:
+            decayed = {"params": [step.projection_DD], "weight_decay": self.weight_decay}
+            groups.append({**decayed, "lr": self.projection_learning_rate})
         optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
-        n_steps = steps_per_epoch * self.epochs
         rising = max(1, round(self.warmup * n_steps))
         falling = max(1, n_steps - rising)
 
-        def factor(step: int) -> float:
-            return min((step + 1) / rising, max(0.0, (n_steps - step) / falling))
+        def factor(done: int) -> float:
+            return min((done + 1) / rising, max(0.0, (n_steps - done) / falling))
 
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor), n_steps
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+class _FrozenPoints:
+    """Vectors that stay as they are, as the points of a training."""
+
+    encoder = None
+
+    def __init__(self, vectors_ND: Any) -> None:
+        self._vectors_ND = vectors_ND
+        self.n_points, self.dim = vectors_ND.shape
+        self.device = torch.device("cpu")
+
+    def batch(self, rows_B: Int64Array, *, seed: Sequence[int]) -> Any:
+        return torch.from_numpy(as_float32_rows(self._vectors_ND[rows_B]))
+
+    def vectors(self) -> Any:
+        return self._vectors_ND
 
 
 def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
-    """Rows of a matrix that may lie on disk, a few million numbers at a time."""
+    """Rows of a matrix that may lie on disk, checked, a few million numbers at a time."""
     step = max(1, 2**22 // vectors_ND.shape[1])
     for start in range(0, len(vectors_ND), step):
         rows = slice(start, start + step)
-        yield rows, as_float32(vectors_ND[rows], what="embeddings")
-
-
-def _check_dense(encoder_parameters: Sequence[Any]) -> None:
-    if any(p.grad is not None and p.grad.is_sparse for p in encoder_parameters):
-        raise InputError(
-            "the encoder has a table with sparse gradients, which AdamW cannot take; make it with "
-            "gradient='dense'"
-        )
+        yield rows, as_float32_rows(vectors_ND[rows], first_row=start)

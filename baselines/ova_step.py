@@ -26,19 +26,13 @@ class Step:
     """Forward and backward pass of one batch, in buffers that are used again."""
 
     def __init__(
-        self,
-        weights_LD: Any,
-        bias_L: Any,
-        projection_DD: Any | None,
-        batch_size: int,
+        self, weights_LD: Any, bias_L: Any, projection_DD: Any | None, batch_size: int
     ) -> None:
         self.weights_LD, self.bias_L, self.projection_DD = weights_LD, bias_L, projection_DD
-        n_labels = len(weights_LD)
-        self.scores_BL = torch.empty(batch_size, n_labels, device=weights_LD.device)
-        self.weights_LD.grad = torch.empty_like(weights_LD)
-        self.bias_L.grad = torch.empty_like(bias_L)
-        if projection_DD is not None:
-            projection_DD.grad = torch.empty_like(projection_DD)
+        self.scores_BL = torch.empty(batch_size, len(weights_LD), device=weights_LD.device)
+        for part in (weights_LD, bias_L, projection_DD):
+            if part is not None:
+                part.grad = torch.empty_like(part)
 
     def gradients(self, x_BD: Any, labels_BL: sp.csr_matrix, *, with_loss: bool) -> float | None:
         """Write the gradients of the mean loss into the parameters' ``grad``.
@@ -55,33 +49,31 @@ class Step:
             The mean loss, or None.
         """
         n_rows = len(x_BD)
-        x = x_BD.detach()
-        h_BD = x
+        x = h_BD = x_BD.detach()
         if self.projection_DD is not None:
             h_BD = torch.addmm(x, x, self.projection_DD.T)
         scores_BL = self.scores_BL[:n_rows]
         torch.addmm(self.bias_L, h_BD, self.weights_LD.T, out=scores_BL)
         device = scores_BL.device
-        rows_T = torch.from_numpy(np.repeat(np.arange(n_rows), np.diff(labels_BL.indptr)))
-        rows_T = rows_T.to(device)
-        columns_T = torch.from_numpy(labels_BL.indices.astype(np.int64)).to(device)
+        rows_T, columns_T = (
+            torch.from_numpy(part).long().to(device) for part in labels_BL.nonzero()
+        )
         loss = None
         if with_loss:
             positive = scores_BL[rows_T, columns_T].sum()
             # Row by row: softplus of all at once would need a second B x L buffer.
             negative = sum(float(torch.nn.functional.softplus(row).sum()) for row in scores_BL)
             loss = (negative - float(positive)) / n_rows
+        # From here on the scores' buffer holds their gradient, sigmoid(s) - y over B.
         scores_BL.sigmoid_()
         scores_BL[rows_T, columns_T] -= 1.0
         scores_BL.mul_(1.0 / n_rows)
-        assert self.weights_LD.grad is not None and self.bias_L.grad is not None
         torch.mm(scores_BL.T, h_BD, out=self.weights_LD.grad)
         torch.sum(scores_BL, dim=0, out=self.bias_L.grad)
         if self.projection_DD is None and not x_BD.requires_grad:
             return loss
         gradient_BD = torch.mm(scores_BL, self.weights_LD)
         if self.projection_DD is not None:
-            assert self.projection_DD.grad is not None
             torch.mm(gradient_BD.T, x, out=self.projection_DD.grad)
         if x_BD.requires_grad:
             if self.projection_DD is not None:
@@ -132,11 +124,9 @@ def label_centroids(
         blocks: Rows of the points and their vectors, float32.
         labels: Canonical CSR N x L.
         dim: D.
-        scale: Length of a centroid; 0 reads no block.
+        scale: Length of a centroid.
     """
     sums_LD = np.zeros((labels.shape[1], dim), dtype=np.float32)
-    if scale == 0:
-        return sums_LD
     for rows, block_BD in blocks:
         sums_LD += labels[rows].T @ block_BD
     norms_L1 = np.sqrt(np.einsum("ld,ld->l", sums_LD, sums_LD))[:, None]

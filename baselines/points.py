@@ -27,6 +27,7 @@ class PointSystem(Method):
 
     inputs: ClassVar[Inputs] = "points"
     arguments: ClassVar[dict[str, type]] = {"beam_size": int}
+    sweep: ClassVar[Sequence[float]] = (5, 10, 20, 50, 100)
 
     def build(self, *data: sp.csr_matrix) -> None:
         """Train on the features, N x F with rows of length 1 or empty, and the labels, N x L."""
@@ -60,10 +61,6 @@ class PointSystem(Method):
         """Return the ids in the package's answer to a batch; this is not timed."""
         return self._ranked(answer)[0]
 
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``beam_size``."""
-        return [{"beam_size": size} for size in (5, 10, 20, 50, 100)]
-
 
 def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
     """Return the training labels as canonical CSR of ones, whatever order they came in.
@@ -94,6 +91,7 @@ def neighbour_votes(
         CSR, B x L.
     """
     kept = ids_BN >= 0
+    # The flags select row by row, so these are the ends of the rows in what is selected.
     bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     # A tiny floor keeps labels of dissimilar neighbours in the list, behind all others.
     values = np.maximum(similarities_BN[kept], np.float32(1e-6))

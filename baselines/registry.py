@@ -54,11 +54,7 @@ def register(
 
     Args:
         name: Name on the command line.
-        summary: A line for the help.
-        package: Distribution that it needs, whose version stands in the report.
-        install: How to get that, where ``pip install PACKAGE`` is not the answer.
-        text_option: The build argument that a text after the colon without ``=`` is given to.
-        default: Measure it unless other methods are named.
+        summary: As what follows, see :class:`~learned_index.comparison.method.About`.
 
     Raises:
         InputError: The name is taken, or could not be told from a factory string.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import VectorSearch
+from learned_index.baselines.vectors import VectorSearch, powers_and_between, two_knobs
 from learned_index.comparison.method import BoundSearch
 from learned_index.config import parameter
 from learned_index.system.threads import current_threads
@@ -28,6 +28,7 @@ class ScannSearch(VectorSearch):
     """
 
     arguments: ClassVar[dict[str, type]] = {"leaves": int, "reorder": int}
+    one_is_a_row = True
 
     n_leaves: int | None = parameter(None, "partitions; the power of two next to 2 sqrt(L)")
     block: int = parameter(2, "dimensions that one 4-bit code stands for")
@@ -59,10 +60,6 @@ class ScannSearch(VectorSearch):
             .build()
         )
 
-    def split_queries(self, prepared: Float32Array) -> list[Any]:
-        """Return vectors."""
-        return list(prepared)
-
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the knobs."""
         width, n_items = self.width(k), len(self._items_LE)
@@ -86,15 +83,8 @@ class ScannSearch(VectorSearch):
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``leaves``, with several values of ``reorder`` for each."""
-        powers = [2**power for power in range(20) if 2**power <= self._leaves]
-        wanted = sorted({*powers, *(3 * value for value in powers[2:-1]), self._leaves})
-        return [
-            {"leaves": value, "reorder": reorder}
-            for value in wanted
-            if value <= self._leaves
-            for reorder in (100, 200, 400, 800, 1600)
-            if reorder <= 400 * value
-        ]
+        leaves = sorted({*powers_and_between(self._leaves), self._leaves})
+        return two_knobs("leaves", leaves, "reorder", (100, 200, 400, 800, 1600))
 
     def _save(self, folder: Path) -> None:
         self._index.serialize(str(folder))

@@ -36,23 +36,15 @@ class LearnedSearch(Method):
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Fix the arguments: what is left is the searcher's own ``search``."""
         self.require_built()
-        search = self._index.search
-        return BoundSearch(
-            lambda row: search(row, k, **query_arguments),
-            lambda rows: search(rows, k, **query_arguments).ids,
-        )
+        return BoundSearch.of(self._index.search, k, query_arguments)
 
     def beam_widths(self) -> list[int]:
         """Return the beam widths to measure, up to the number of clusters."""
+        # An engine has its own number, an index that of its configuration.
         n_clusters = getattr(self._index, "n_clusters", None)
         if n_clusters is None:
-            config = getattr(self._index, "config", None)
-            n_clusters = getattr(config, "n_clusters", None)
-        largest = int(n_clusters) if n_clusters else max(BEAM_WIDTHS)
-        widths = [width for width in BEAM_WIDTHS if width < largest]
-        if largest <= max(BEAM_WIDTHS):
-            widths.append(largest)
-        return widths
+            n_clusters = getattr(getattr(self._index, "config", None), "n_clusters", None)
+        return _up_to(n_clusters, BEAM_WIDTHS)
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return the sweep of ``beam_width``."""
@@ -84,11 +76,7 @@ class TreeSearch(LearnedSearch):
     """The fixed tree: the index's stage-1 partition and router, its final label classifiers."""
 
     def build(self, *data: Any) -> None:
-        """Take the fixed tree of the index.
-
-        Raises:
-            InputError: The searcher has no ``fixed_tree``.
-        """
+        """Take the fixed tree of the index."""
         super().build(self.made(data[0], "fixed_tree")())
 
 
@@ -105,26 +93,18 @@ class EngineSearch(LearnedSearch):
     )
 
     def build(self, *data: Any) -> None:
-        """Make the engine of the index.
-
-        Raises:
-            InputError: The searcher has no ``to_engine``.
-        """
-        to_engine = self.made(data[0], "to_engine")
-        if self.variant is None:
-            super().build(to_engine())
-        elif self.variant == "classifiers":
+        """Make the engine of the index."""
+        config = None
+        if self.variant == "classifiers":
             # A long walk: what the path alone would end early, the classifiers may rank first.
-            super().build(to_engine(EngineConfig(ranking="classifiers", walk_factor=1000)))
-        else:
-            super().build(to_engine(EngineConfig(precision=self.variant)))
+            config = EngineConfig(ranking="classifiers", walk_factor=1000)
+        elif self.variant is not None:
+            config = EngineConfig(precision=self.variant)
+        super().build(self.made(data[0], "to_engine")(config))
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return pairs of ``beam_width`` and ``shortlist_size``, no longer than a beam can fill."""
-        n_labels = getattr(self._index, "n_labels", None) or max(SHORTLIST_SIZES)
-        sizes = [size for size in SHORTLIST_SIZES if size < n_labels]
-        if n_labels <= max(SHORTLIST_SIZES):
-            sizes.append(int(n_labels))
+        sizes = _up_to(getattr(self._index, "n_labels", None), SHORTLIST_SIZES)
         return [
             {"beam_width": width, "shortlist_size": size}
             for width in self.beam_widths()
@@ -162,8 +142,14 @@ class ModelSearch(LearnedSearch):
 
     def bind(self, k: int, **query_arguments: Any) -> BoundSearch:
         """Return ``search``, which does nothing but call the model's own."""
-        return BoundSearch(lambda row: self.search(row, k), lambda rows: self.search(rows, k).ids)
+        return BoundSearch.of(self.search, k, query_arguments)
 
     def query_grid(self) -> Sequence[dict[str, Any]]:
         """Return one setting, the one that was trained or asked for."""
         return [{}]
+
+
+def _up_to(most: int | None, values: Sequence[int]) -> list[int]:
+    """Return the values below ``most``, and ``most`` itself where it is no larger than all."""
+    most = int(most or max(values))
+    return [value for value in values if value < most] + [most] * (most <= max(values))

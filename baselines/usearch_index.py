@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import METRIC_HELP, Metric, VectorSearch
+from learned_index.baselines.vectors import GRAPH_SWEEP, METRIC_HELP, Metric, VectorSearch
 from learned_index.comparison.method import BoundSearch
 from learned_index.config import parameter
 from learned_index.system.threads import current_threads
@@ -21,6 +19,7 @@ class UsearchSearch(VectorSearch):
     """usearch's graph; the knob is ``expansion``, its name for ef."""
 
     arguments: ClassVar[dict[str, type]] = {"expansion": int}
+    sweep = GRAPH_SWEEP
 
     links: int = parameter(32, "links of a node (connectivity)")
     expansion_add: int = parameter(200, "candidates examined for each node while building")
@@ -51,11 +50,3 @@ class UsearchSearch(VectorSearch):
             return np.where(np.arange(width) < found.counts[:, None], keys, -1)
 
         return BoundSearch(lambda row: search(row, width, threads=1), batch)
-
-    def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of ``expansion`` (below k it means k)."""
-        values = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
-        return [{"expansion": value} for value in values]
-
-    def _save(self, folder: Path) -> None:
-        self._index.save(str(folder / "index.usearch"))

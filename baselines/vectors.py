@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -10,32 +12,38 @@ import numpy as np
 from learned_index.comparison.method import Ids, Inputs, Method
 from learned_index.config import parameter
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
-from learned_index.types import DenseMatrix, Float32Array, Int64Array
+from learned_index.metrics import scores_of
+from learned_index.types import PAD_ID, DenseMatrix, Float32Array, Int64Array
 
 Metric: TypeAlias = Literal["reduced", "inner-product"]
 """Search by distance with a norm coordinate, or by the package's own inner product."""
 METRIC_HELP = "distances with a norm coordinate, or the package's inner product"
-GATHER_FLOATS = 2**22
-"""Floats of items gathered at a time for the exact scores."""
+GRAPH_SWEEP = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
+"""Values of a graph's ef; below k it means k."""
 
 
 def as_float32(matrix: DenseMatrix, *, what: str, dim: int | None = None) -> Float32Array:
     """Check a dense matrix and return it as C-contiguous float32.
 
-    Args:
-        matrix: Two-dimensional float array (also memory-mapped) or tensor, any order.
-        what: Its name in error messages.
-        dim: Number of columns expected.
-
     Raises:
-        InputError: It is not a two-dimensional float matrix, has another width, or holds NaN or
-            infinity (which a similarity search would answer with arbitrary labels).
+        InputError: As :func:`~learned_index.inputs.vectors.as_vectors`; or it holds NaN or
+            infinity, which a similarity search would answer with arbitrary labels.
     """
     rows: Float32Array = as_float32_rows(as_vectors(matrix, dim=dim, name=what), name=what)
     return rows
 
 
-class VectorSearch(Method):
+class DenseMethod(Method):
+    """A method whose queries are vectors, as wide as what it was built from."""
+
+    _dim = 0
+
+    def checked_queries(self, queries: Any) -> Float32Array:
+        """Return the queries as float32."""
+        return as_float32(queries, what="queries", dim=self._dim)
+
+
+class VectorSearch(DenseMethod):
     """An index over the items, for the largest inner products.
 
     Subclasses build from items in :meth:`_build` and bind the package's call in ``bind``.
@@ -43,6 +51,11 @@ class VectorSearch(Method):
     """
 
     inputs: ClassVar[Inputs] = "classifiers"
+
+    column_multiple: ClassVar[int] = 1
+    """Items and queries get columns of zeros until their number is a multiple of this."""
+    least_columns: ClassVar[int] = 0
+    """And until there are so many."""
 
     metric: Metric = parameter("inner-product", METRIC_HELP)
 
@@ -58,31 +71,37 @@ class VectorSearch(Method):
             InputError: The package cannot index such items.
             MissingExtraError: The package is not installed.
         """
-        self._items_LE = as_float32(data[0], what="items")
-        reduced = self.metric == "reduced"
-        self._index = self._build(
-            self._norms.lift_items(self._items_LE) if reduced else self._items_LE
-        )
+        items_LE = self._items_LE = as_float32(data[0], what="items")
+        self._dim = items_LE.shape[1]
+        if self.metric == "reduced":
+            items_LE = self._norms.lift_items(items_LE)
+        self._index = self._build(self._widened(items_LE))
 
     @abstractmethod
     def _build(self, items_LE: Float32Array) -> Any:
-        """Return the package's index over the items, norm coordinate included."""
+        """Return the package's index over the items, norm coordinate and zeros included."""
 
     def width(self, k: int) -> int:
         """Return how many results there can be."""
         return min(k, len(self._items_LE))
 
-    def checked_queries(self, queries: Any) -> Float32Array:
-        """Return the queries as float32."""
-        return as_float32(queries, what="queries", dim=self._items_LE.shape[1])
+    def _widened(self, matrix_RE: Float32Array) -> Float32Array:
+        """Add the columns of zeros, which change no inner product, that the package wants."""
+        dim = matrix_RE.shape[1]
+        missing = max(self.least_columns - dim, -dim % self.column_multiple)
+        return np.pad(matrix_RE, ((0, 0), (0, missing))) if missing > 0 else matrix_RE
 
     def prepare_queries(self, queries: Float32Array) -> Float32Array:
-        """Add the norm coordinate where the metric has one."""
-        return self._norms.lift_queries(queries) if self.metric == "reduced" else queries
+        """Add the norm coordinate, where the metric has one, and the columns of zeros."""
+        reduced = self.metric == "reduced"
+        return self._widened(self._norms.lift_queries(queries) if reduced else queries)
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         ids_BK = self.bind(k, **arguments).batch(self.prepare_queries(rows))
         return exact_order(np.asarray(ids_BK, dtype=np.int64), rows, self._items_LE)
+
+    def _save(self, folder: Path) -> None:
+        self._index.save(str(folder / "index"))
 
 
 def exact_order(
@@ -98,13 +117,7 @@ def exact_order(
     Returns:
         Ids and scores, B x K; what was not found is at the end with -inf.
     """
-    scores_BK = np.empty(ids_BK.shape, dtype=np.float32)
-    step = max(1, GATHER_FLOATS // max(1, ids_BK.shape[1] * items_LE.shape[1]))
-    for start in range(0, len(ids_BK), step):
-        rows = slice(start, start + step)
-        gathered_BKE = items_LE[np.maximum(ids_BK[rows], 0)]
-        scores_BK[rows] = np.matmul(gathered_BKE, queries_BE[rows, :, None])[:, :, 0]
-    scores_BK[ids_BK < 0] = -np.inf
+    scores_BK = scores_of(np.maximum(ids_BK, PAD_ID), queries_BE, items_LE)
     order_BK = np.argsort(-scores_BK, axis=1, kind="stable")
     return (
         np.take_along_axis(ids_BK, order_BK, axis=1),
@@ -112,11 +125,25 @@ def exact_order(
     )
 
 
-def widened(matrix_RE: Float32Array, *, multiple: int = 1, least: int = 0) -> Float32Array:
-    """Add columns of zeros, which change no inner product, as a package wants them."""
-    dim = matrix_RE.shape[1]
-    missing = max(least - dim, -dim % multiple)
-    return np.pad(matrix_RE, ((0, 0), (0, missing))) if missing > 0 else matrix_RE
+def two_knobs(
+    outer: str, values: Iterable[int], inner: str, inner_values: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the settings of parts searched and candidates scored again, the latter the faster.
+
+    More candidates than 400 for each part are left out: so many are not found there.
+    """
+    return [
+        {outer: value, inner: candidates}
+        for value in values
+        for candidates in inner_values
+        if candidates <= 400 * value
+    ]
+
+
+def powers_and_between(most: int) -> set[int]:
+    """Return the powers of two up to ``most`` and, from 12 on, what lies halfway between two."""
+    powers = [2**power for power in range(20) if 2**power <= most]
+    return {value for value in (*powers, *(3 * part for part in powers[2:-1])) if value <= most}
 
 
 class NormCoordinate:

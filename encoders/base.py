@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 import numpy as np
 
 from learned_index.encoders.chunked_file import DEFAULT_CHUNK_SIZE, Progress, write_vectors
-from learned_index.encoding import dense_vectors, encoder_class, sparse_vectors
+from learned_index.encoding import encoder_class, sparse_vectors
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import (
     MANIFEST_NAME,
@@ -28,6 +28,7 @@ from learned_index.types import Embeddings, Float32Array
 
 ENCODER_FILE = "encoder.json"
 ARRAYS_FILE = "arrays.safetensors"
+Choice = TypeVar("Choice")
 Learned = TypeVar("Learned")
 
 
@@ -61,14 +62,15 @@ def check_texts(texts: Sequence[str] | Iterable[str]) -> list[str]:
     return checked
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices.
+def check_choice(name: str, value: Choice, choices: tuple[str, ...]) -> Choice:
+    """Return a value that is one of the choices.
 
     Raises:
         InputError: Names the choices.
     """
     if value not in choices:
         raise InputError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+    return value
 
 
 def normalise_rows(x_BD: Float32Array) -> Float32Array:
@@ -92,6 +94,7 @@ def digest_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
 
     def chunks() -> Iterator[Any]:
         for name in sorted(arrays):
+            # Name and shape too: else arrays whose bytes run on alike would count as the same.
             array = np.ascontiguousarray(arrays[name])
             yield json.dumps([name, array.dtype.str, list(array.shape)]).encode()
             yield array.reshape(-1).view(np.uint8).data
@@ -105,7 +108,8 @@ class EncoderBase(Saved, ABC):
     A subclass says how it encodes and what it is made of: its constructor's arguments
     (:meth:`_config`) and the arrays that it learned (:meth:`_arrays`, :meth:`_restore`). Saving
     with checksums, streaming and the fingerprint follow from that. One that keeps other files
-    replaces :meth:`_save_into` and :meth:`_load_from`.
+    replaces :meth:`_save_into` and :meth:`_load_from`. Before :meth:`fit`, what only a fitted
+    encoder has raises :class:`NotFittedError`.
     """
 
     saved_as: ClassVar[str] = "encoder"
@@ -114,11 +118,8 @@ class EncoderBase(Saved, ABC):
     """Expensive encoders are worth a file in the cache."""
     sparse: ClassVar[bool] = False
     """Whether :meth:`encode` returns CSR matrices."""
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether :meth:`fit` learns from the training texts; pretrained encoders learn nothing."""
-        return True
+    needs_fit: ClassVar[bool] = True
+    """Whether :meth:`fit` learns from the training texts; pretrained encoders learn nothing."""
 
     @property
     @abstractmethod
@@ -126,14 +127,7 @@ class EncoderBase(Saved, ABC):
         """Number of columns of what :meth:`encode` returns."""
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn what the encoder needs from the training texts; pretrained ones learn nothing.
-
-        Args:
-            texts: N training texts.
-
-        Returns:
-            The encoder itself.
-        """
+        """Learn what the encoder needs from N training texts; returns the encoder itself."""
         check_texts(texts)
         return self
 
@@ -160,31 +154,16 @@ class EncoderBase(Saved, ABC):
 
         The file appears when it is whole. After an interruption (Ctrl-C, a full disk) the same
         call goes on behind the last finished chunk and gives the same bytes as one whole run.
-
-        Args:
-            texts: N texts.
-            path: The file to make; one that exists is replaced.
-            chunk_size: Rows that are encoded and written at a time.
-            progress: Called as ``progress(done, total)`` after each chunk.
-
-        Returns:
-            The file's content, N x D float32, memory-mapped read-only.
-
-        Raises:
-            InputError: The encoder makes sparse vectors, or a vector is not finite.
+        Arguments, result and errors as in :func:`.chunked_file.write_vectors`; an encoder of
+        sparse vectors is refused too (InputError).
         """
         checked = check_texts(texts)
         if self.sparse:
             raise sparse_vectors(self)
+        # Bytes are continued only by a run that would have begun with the same ones.
+        key = digest([self.fingerprint(), self.rounding_key()])
         return write_vectors(
-            lambda batch: dense_vectors(self, batch),
-            checked,
-            Path(path),
-            dim=self.dim,
-            # Bytes are continued only by a run that would have begun with the same ones.
-            run_key=digest([self.fingerprint(), self.rounding_key()]),
-            chunk_size=chunk_size,
-            progress=progress,
+            self, checked, Path(path), run_key=key, chunk_size=chunk_size, progress=progress
         )
 
     def bind(self, texts: Sequence[str], split: str) -> Self:
@@ -234,11 +213,7 @@ class EncoderBase(Saved, ABC):
         """Arguments of the constructor, JSON-able."""
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return what the encoder has learned, by the names under which it is saved.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Return what the encoder has learned, by the names under which it is saved."""
         return {}
 
     def _restore(self, directory: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -19,7 +19,6 @@ from learned_index.encoders.chunked_file import (
 )
 from learned_index.encoders.concatenated import ConcatenatedEncoder, join_rows
 from learned_index.encoders.precomputed import PrecomputedEncoder
-from learned_index.encoding import dense_vectors
 from learned_index.persistence.digest import bytes_digest
 from learned_index.system.cache import cache_directory
 from learned_index.types import Embeddings, Encoder, Float32Array
@@ -97,33 +96,16 @@ def _encode(
             out[rows] = join_rows([part[rows] for part in parts], encoder.weights)
         return out
     if directory is not None and encoder.cost == "expensive":
-        return _from_file(encoder, texts, directory / "vectors", chunk_size, progress)
+        content = f"{encoder.fingerprint()}\n{texts_digest(texts)}"
+        path = directory / "vectors" / f"{bytes_digest([content.encode()])}.npy"
+        kept = whole_vectors(path, (len(texts), encoder.dim))
+        if kept is not None:
+            tell(progress, len(texts), len(texts))
+            return kept
+        if path.is_file():
+            logger.warning("%s is damaged and is made again", path)
+        return encoder.encode_to_file(texts, path, chunk_size=chunk_size, progress=progress)
     out = np.empty((len(texts), encoder.dim), dtype=np.float32)
-    for row, block in encode_chunks(
-        lambda batch: dense_vectors(encoder, batch),
-        texts,
-        dim=encoder.dim,
-        chunk_size=chunk_size,
-        progress=progress,
-    ):
+    for row, block in encode_chunks(encoder, texts, chunk_size=chunk_size, progress=progress):
         out[row : row + len(block)] = block
     return out
-
-
-def _from_file(
-    encoder: EncoderBase,
-    texts: list[str],
-    folder: Path,
-    chunk_size: int,
-    progress: Progress | None,
-) -> Float32Array:
-    """Return the vectors of the cache's file for encoder and texts, which is made if need be."""
-    content = f"{encoder.fingerprint()}\n{texts_digest(texts)}"
-    path = folder / f"{bytes_digest([content.encode()])}.npy"
-    vectors = whole_vectors(path, (len(texts), encoder.dim))
-    if vectors is not None:
-        tell(progress, len(texts), len(texts))
-        return vectors
-    if path.is_file():
-        logger.warning("%s is damaged and is made again", path)
-    return encoder.encode_to_file(texts, path, chunk_size=chunk_size, progress=progress)

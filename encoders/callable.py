@@ -43,6 +43,7 @@ class CallableEncoder(EncoderBase):
     """
 
     kind: ClassVar[str] = "callable"
+    needs_fit: ClassVar[bool] = False
 
     def __init__(
         self, function: Callable[[list[str]], Any] | None, *, dim: int | None = None
@@ -62,11 +63,6 @@ class CallableEncoder(EncoderBase):
         # Nobody can tell whether two functions are the same, so each time counts as another one:
         # an interrupted file of vectors is never continued by a function that did not begin it.
         self._function, self._token = function, secrets.token_hex(16)
-
-    @property
-    def needs_fit(self) -> bool:
-        """False: :meth:`fit` learns nothing but the number of dimensions."""
-        return False
 
     @property
     def dim(self) -> int:
@@ -119,7 +115,7 @@ class CallableEncoder(EncoderBase):
                 f"{len(checked)} texts, expected numbers of shape (texts, dimensions)"
             )
         dim = self._dim or vectors.shape[1]
-        block = check_block(vectors, n_rows=len(checked), dim=dim, first_row=0)
+        block = check_block(vectors, (len(checked), dim))
         self._dim = dim
         return block
 

@@ -14,18 +14,17 @@ from typing import IO, Any
 
 import numpy as np
 
+from learned_index.encoding import dense_vectors
 from learned_index.errors import BusyError, InputError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import path_lock, read_json, write_json, writing
 from learned_index.persistence.digest import bytes_digest
 from learned_index.persistence.names import hidden, real_path
-from learned_index.types import Float32Array
+from learned_index.types import Encoder, Float32Array
 
 DEFAULT_CHUNK_SIZE = 256
 """Rows per chunk: about ten seconds of a small transformer's work on two cores, so a progress
 bar moves and little is lost at Ctrl-C; enough texts to find batches of equal length in."""
-
-
 _ROWS_PER_CHECK = 65_536
 """Of a memory map, so that checking it takes little memory."""
 Progress = Callable[[int, int], None]
@@ -41,6 +40,7 @@ def texts_digest(texts: Sequence[str]) -> str:
 
 def npy_header(n_rows: int, dim: int) -> bytes:
     """Header of a ``.npy`` file of n_rows x dim float32 in C order."""
+    # Little-endian on every machine, and no more than rows and columns: equal runs, equal bytes.
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f4", "fortran_order": False, "shape": (n_rows, dim)}
@@ -75,22 +75,22 @@ def first_bad_row(vectors: np.ndarray[Any, Any]) -> int | None:
     return None
 
 
-def check_block(block: Float32Array, *, n_rows: int, dim: int, first_row: int) -> Float32Array:
+def check_block(block: Any, shape: tuple[int, int], *, first_row: int = 0) -> Float32Array:
     """Return a block of vectors as C-order float32 after checking its shape and values.
 
     Raises:
         InputError: A wrong shape, NaN or infinity; names the row.
     """
-    block = np.ascontiguousarray(block, dtype=np.float32)
-    if block.shape != (n_rows, dim):
-        raise InputError(f"the encoder returned shape {block.shape}, expected {(n_rows, dim)}")
-    row = first_bad_row(block)
+    vectors: Float32Array = np.ascontiguousarray(block, dtype=np.float32)
+    if vectors.shape != shape:
+        raise InputError(f"the encoder returned shape {vectors.shape}, expected {shape}")
+    row = first_bad_row(vectors)
     if row is not None:
         raise InputError(
             f"the vector of text {first_row + row} is not finite (NaN or infinity); the "
             "model is damaged or its precision is too low, try float32"
         )
-    return block
+    return vectors
 
 
 @contextmanager
@@ -122,6 +122,7 @@ def _sweep_partial(path: Path) -> None:
     locks = re.compile(rf"\.({start}[0-9a-f-]+\.partial)\.li\.lock")
     names = [entry.name for entry in path.parent.iterdir()]
     found = {name for name in names if folders.fullmatch(name)}
+    # Of a folder that a killed run had just removed, the lock alone is left.
     found |= {match[1] for match in map(locks.fullmatch, names) if match}
     for name in found:
         with suppress(BusyError), path_lock(path.with_name(name), wait=False):
@@ -157,10 +158,9 @@ def _record(folder: Path, file: IO[bytes], rows: int) -> None:
 
 
 def encode_chunks(
-    encode: Callable[[list[str]], Float32Array],
+    encoder: Encoder,
     texts: Sequence[str],
     *,
-    dim: int,
     start: int = 0,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: Progress | None = None,
@@ -168,9 +168,8 @@ def encode_chunks(
     """Encode texts chunk by chunk: the one loop behind files, the cache and arrays in memory.
 
     Args:
-        encode: Texts of one chunk to B x dim float32.
+        encoder: Fitted, of dense vectors.
         texts: N texts.
-        dim: Number of columns.
         start: Rows that are done already.
         chunk_size: Rows per chunk.
         progress: Called as ``progress(done, total)`` once the caller has taken a chunk.
@@ -179,11 +178,12 @@ def encode_chunks(
         The first row of a chunk and its vectors, checked.
 
     Raises:
-        InputError: ``encode`` gave a wrong shape or non-finite numbers.
+        InputError: The encoder gave a wrong shape or non-finite numbers.
     """
     for row in range(start, len(texts), chunk_size):
         batch = list(texts[row : row + chunk_size])
-        yield row, check_block(encode(batch), n_rows=len(batch), dim=dim, first_row=row)
+        block = dense_vectors(encoder, batch)
+        yield row, check_block(block, (len(batch), encoder.dim), first_row=row)
         tell(progress, row + len(batch), len(texts))
 
 
@@ -194,11 +194,10 @@ def tell(progress: Progress | None, done: int, total: int) -> None:
 
 
 def write_vectors(
-    encode: Callable[[list[str]], Float32Array],
+    encoder: Encoder,
     texts: Sequence[str],
     path: Path,
     *,
-    dim: int,
     run_key: str,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     progress: Progress | None = None,
@@ -210,24 +209,24 @@ def write_vectors(
     ordinary writes: a full disk is an ``OSError``, where a memory map would kill the process.
 
     Args:
-        encode: As in :func:`encode_chunks`, as are the texts and what follows.
+        encoder: As in :func:`encode_chunks`, as are the texts and the chunk size.
         texts: N texts.
         path: The ``.npy`` file to make or replace.
-        dim: Number of columns.
         run_key: Names everything besides texts and chunk size that the bytes depend on.
         chunk_size: Rows per chunk.
         progress: Called at the start too, with the rows of the earlier run.
 
     Returns:
-        The file, memory-mapped read-only.
+        The file, N x D float32, memory-mapped read-only.
 
     Raises:
         InputError: As :func:`encode_chunks`; the bad chunk is not kept.
         StorageError: The place cannot be written to: full, read-only, no permission.
     """
     chunk_size = whole_number(chunk_size, "chunk size")
+    dim = encoder.dim
     job = f"{run_key}\n{texts_digest(texts)}\n{chunk_size}\n{dim}"
-    key = bytes_digest([job.encode()])[:16]
+    key = bytes_digest([job.encode()])[:16]  # enough to tell jobs apart in a short file name
     path = real_path(path)
     header, row_bytes = npy_header(len(texts), dim), 4 * dim
     with writing(path):
@@ -241,7 +240,7 @@ def write_vectors(
                 file.seek(0, os.SEEK_END)
                 tell(progress, done, len(texts))
                 for row, block in encode_chunks(
-                    encode, texts, dim=dim, start=done, chunk_size=chunk_size, progress=progress
+                    encoder, texts, start=done, chunk_size=chunk_size, progress=progress
                 ):
                     file.write(block.astype("<f4", copy=False).data)
                     _record(folder, file, row + len(block))

@@ -78,7 +78,7 @@ class ConcatenatedEncoder(EncoderBase):
         return sum(part.dim for part in self.encoders)
 
     @property
-    def needs_fit(self) -> bool:
+    def needs_fit(self) -> bool:  # type: ignore[override]
         """Whether a part learns from the training texts."""
         return any(getattr(part, "needs_fit", True) for part in self.encoders)
 
@@ -101,6 +101,7 @@ class ConcatenatedEncoder(EncoderBase):
 
     def rounding_key(self) -> str:
         """Those of the parts."""
+        # A foreign part has none: str() is the empty text.
         return "+".join(getattr(part, "rounding_key", str)() for part in self.encoders)
 
     def fingerprint(self) -> str:

@@ -78,17 +78,14 @@ class EmbeddedSplits:
                 )
 
     def _is_whole(self, split: str) -> bool:
-        path = self.paths[split]
-        shape = (len(self.texts[split]), self.encoder.dim)
+        path, shape = self.paths[split], (len(self.texts[split]), self.encoder.dim)
         is_same = self._record.get(path.name) == self._keys[split]
         return is_same and whole_vectors(path, shape) is not None
 
     def begin(self) -> None:
         """Record what will be replaced, and save the encoder where it is needed again."""
-        for split, path in self.paths.items():
-            if not self.done[split]:
-                # Until it is whole, nobody takes an older file of that name for it.
-                self._record[path.name] = ""
+        # Until they are whole, nobody takes older files of these names for them.
+        self._record |= {path.name: "" for s, path in self.paths.items() if not self.done[s]}
         if not all(self.done.values()):
             self._write_record()
         if not self._is_file or self.encoder.needs_fit:

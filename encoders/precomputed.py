@@ -36,6 +36,7 @@ class PrecomputedEncoder(EncoderBase):
     """
 
     kind: ClassVar[str] = "precomputed"
+    needs_fit: ClassVar[bool] = False
 
     def __init__(self, path: str | Path) -> None:
         self._begin(str(path))
@@ -53,11 +54,6 @@ class PrecomputedEncoder(EncoderBase):
         with suppress(InputError):
             return split_file(self.path, split)
         return None
-
-    @property
-    def needs_fit(self) -> bool:
-        """False: :meth:`fit` ties rows to texts, it learns nothing."""
-        return False
 
     @property
     def dim(self) -> int:
@@ -80,19 +76,11 @@ class PrecomputedEncoder(EncoderBase):
         return vectors
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Tie the rows of the train split to the training texts.
-
-        Raises:
-            InputError: The number of rows is not the number of texts.
-        """
+        """Tie the rows of the train split to the training texts, as :meth:`bind`."""
         return self.bind(texts, "train")
 
     def bind(self, texts: Sequence[str], split: str) -> Self:
-        """Tie the rows of a split to its texts.
-
-        Args:
-            texts: All texts of the split in the order of the data set.
-            split: Name of the split.
+        """Tie the rows of a split to its texts; see :meth:`EncoderBase.bind`.
 
         Raises:
             InputError: The number of rows is not the number of texts.
@@ -105,6 +93,7 @@ class PrecomputedEncoder(EncoderBase):
                 f"{len(checked)} texts; expected one row for each text, in the same order"
             )
         self._splits[split] = (checked, texts_digest(checked), vectors)
+        # Anew: a split that was tied before may be tied to other texts now.
         self._row_of = {}
         for name, (known, _, _) in self._splits.items():
             for row, text in enumerate(known):

@@ -21,10 +21,8 @@ from learned_index.errors import InputError
 CHOICES = (
     "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), the "
     "name or folder of a sentence-transformers or transformers model (st:NAME or hf:NAME to say "
-    "which), a file or folder of vectors "
-    "(.npy, .npz, .safetensors; {split} stands for train, dev, test), the folder of a saved "
-    "encoder, or several joined by +, "
-    "e.g. lsa+minilm"
+    "which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands for train, "
+    "dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
 
@@ -128,6 +126,7 @@ def check_length(spec: str) -> None:
 
 def number_after_colon(argument: str) -> int | None:
     """Return the number in a description such as ``lsa:512``; None where it is none above 0."""
+    # ASCII: isdigit() is true for digits such as ² too, which int() refuses.
     written = argument.isascii() and argument.isdigit() and len(argument) < 10
     return int(argument) or None if written else None
 
@@ -139,8 +138,7 @@ def _refuse(part: str, spec: str) -> NoReturn:
 
 
 def _similar(part: str) -> str:
-    close = difflib.get_close_matches(part, [*_LEXICAL, MINILM], n=1, cutoff=0.7)
-    return close[0] if close else ""
+    return next(iter(difflib.get_close_matches(part, [*_LEXICAL, MINILM], n=1, cutoff=0.7)), "")
 
 
 def _of_kind(kind: str, **fixed: Any) -> _Part:
@@ -184,15 +182,18 @@ def _part(part: str, spec: str) -> _Part:
 
 def _named(part: str, name: str, number: int | None, has_colon: bool) -> _Part:
     """Return the part for ``lsa``, ``lsa:256``, ``minilm:128`` and their like."""
+    is_network = name == MINILM
     if has_colon and name == "tfidf":
         raise InputError(f"encoder {part!r}: tfidf takes no dimension; write tfidf")
     if has_colon and number is None:
-        expected = "number of tokens" if name == MINILM else "dimension"
-        example = "minilm:128" if name == MINILM else "lsa:512"
+        expected, example = ("number of tokens", 128) if is_network else ("dimension", 512)
         raise InputError(
-            f"encoder {part!r}: expected a {expected} after the colon, such as {example}"
+            f"encoder {part!r}: expected a {expected} after the colon, such as "
+            f"{MINILM if is_network else 'lsa'}:{example}"
         )
-    if name == MINILM:
-        fixed = {} if number is None else {"max_length": number}
-        return _of_kind("sentence-transformer", model=MINILM, **fixed)
-    return _of_kind(name, **({} if number is None else {"dim": number}))
+    fixed = {} if number is None else {"max_length" if is_network else "dim": number}
+    return (
+        _of_kind("sentence-transformer", model=MINILM, **fixed)
+        if is_network
+        else _of_kind(name, **fixed)
+    )

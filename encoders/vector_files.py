@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from learned_index.encoders.chunked_file import first_bad_row
+from learned_index.encoders.chunked_file import first_bad_row, open_vectors
 from learned_index.errors import DataFormatError, InputError, ModelFormatError
 from learned_index.persistence import read_json
-from learned_index.persistence.foreign import NpyHeader, open_file, read_npy_header, read_npz
+from learned_index.persistence.foreign import open_file, read_npy_header, read_npz
 from learned_index.types import Float32Array
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -97,8 +97,9 @@ def read_vectors(path: Path) -> Float32Array:
     try:
         with open_file(path) as file:  # a regular file, which nobody has to wait for
             if path.suffix == ".npy":
-                header = read_npy_header(file, os.fstat(file.fileno()).st_size, str(path))
-                array = _mapped(path, header)
+                # First by our own reader: it says what is wrong, and compares shape and size.
+                read_npy_header(file, os.fstat(file.fileno()).st_size, str(path))
+                array = open_vectors(path)
         if path.suffix == ".npz":
             arrays = read_npz(path)
             array = arrays[_only(path, list(arrays))]
@@ -125,19 +126,6 @@ def read_vectors(path: Path) -> Float32Array:
         if not np.isfinite(vectors).all():
             raise InputError(f"{path}: some numbers are too large for float32; scale the vectors")
     return vectors
-
-
-def _mapped(path: Path, header: NpyHeader) -> Any:
-    if 0 in header.shape:  # nothing to map
-        return np.empty(header.shape, dtype=header.dtype)
-    return np.memmap(
-        path,
-        dtype=header.dtype,
-        mode="r",
-        offset=header.start,
-        shape=header.shape,
-        order="F" if header.fortran_order else "C",
-    )
 
 
 def _only(path: Path, names: list[str]) -> str:

@@ -96,17 +96,13 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         **terms: Unpack[WordOptions],
     ) -> None:
         super().__init__()
-        check_choice("vocabulary", vocabulary, ("fitted", "hashed"))
-        check_choice("init", init, ("svd", "random"))
-        check_choice("gradient", gradient, ("dense", "sparse"))
-        check_choice("normalise", normalise, ("l2", "none"))
         self._settings: dict[str, Any] = {
             "dim": whole_number(dim, "dim"),
-            "vocabulary": vocabulary,
+            "vocabulary": check_choice("vocabulary", vocabulary, ("fitted", "hashed")),
             "n_buckets": whole_number(n_buckets, "n_buckets"),
-            "init": init,
-            "gradient": gradient,
-            "normalise": normalise,
+            "init": check_choice("init", init, ("svd", "random")),
+            "gradient": check_choice("gradient", gradient, ("dense", "sparse")),
+            "normalise": check_choice("normalise", normalise, ("l2", "none")),
             "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
         }
         self._tfidf = TfidfEncoder(**terms)
@@ -149,6 +145,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
             generator = torch.Generator().manual_seed(seed)
             table_VD = torch.randn(n_rows, self.dim, generator=generator) / self.dim**0.5
         else:
+            # Texts may give fewer singular vectors than dimensions; the other columns stay zero.
             table_VD = torch.zeros(n_rows, self.dim)
             matrix = self._matrix(checked)
             if matrix.nnz:

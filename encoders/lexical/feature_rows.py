@@ -38,8 +38,7 @@ class FeatureRowsEncoder(EncoderBase):
     sparse: ClassVar[bool] = True
 
     def __init__(self, *, weighting: Weighting = "idf") -> None:
-        check_choice("weighting", weighting, ("idf", "none"))
-        self.weighting: Weighting = weighting
+        self.weighting: Weighting = check_choice("weighting", weighting, ("idf", "none"))
         self._weight_F: Float32Array | None = None
 
     def _weights(self) -> Float32Array:
@@ -47,11 +46,7 @@ class FeatureRowsEncoder(EncoderBase):
 
     @property
     def dim(self) -> int:
-        """Number of features F.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Number of features F."""
         return len(self._weights())
 
     def fit(self, texts: Sequence[str] | sp.csr_matrix) -> Self:
@@ -66,10 +61,9 @@ class FeatureRowsEncoder(EncoderBase):
         rows_NF = feature_rows(texts)
         if rows_NF.nnz == 0:
             raise InputError(f"the {rows_NF.shape[0]} feature rows have no entry; nothing to learn")
-        weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
+        self._weight_F = np.ones(rows_NF.shape[1], dtype=np.float32)
         if self.weighting == "idf":
-            weight_F = inverse_document_frequency(rows_NF)
-        self._weight_F = weight_F
+            self._weight_F = inverse_document_frequency(rows_NF)
         return self
 
     def encode(self, texts: Sequence[str] | sp.csr_matrix) -> sp.csr_matrix:
@@ -80,7 +74,6 @@ class FeatureRowsEncoder(EncoderBase):
 
         Raises:
             InputError: Texts instead of feature rows, or another number of columns.
-            NotFittedError: Before :meth:`fit`.
         """
         weight_F = self._weights()
         rows_BF = feature_rows(texts)

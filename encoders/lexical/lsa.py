@@ -76,17 +76,12 @@ class SvdEncoder(EncoderBase):
     @property
     def dim(self) -> int:
         """Vector length: what was asked for, after :meth:`fit` what the points gave."""
-        if self._components_VD is None:
-            return self._requested_dim
-        return int(self._components_VD.shape[1])
+        components_VD = self._components_VD
+        return self._requested_dim if components_VD is None else int(components_VD.shape[1])
 
     @property
     def components_(self) -> Float32Array:
-        """Right singular vectors, V x D float32, one row a term or feature.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Right singular vectors, V x D float32, one row a term or feature."""
         return self._learned(self._components_VD)
 
     def fit(self, texts: Sequence[str] | sp.csr_matrix) -> Self:
@@ -110,9 +105,8 @@ class SvdEncoder(EncoderBase):
 
         Raises:
             InputError: Another kind of points than in :meth:`fit`.
-            NotFittedError: Before :meth:`fit`.
         """
-        components_VD = self.components_
+        components_VD = self.components_  # first: the error of an unfitted one names this encoder
         # SciPy sums each row by itself in column order, so the bits of a row do not depend on the
         # other rows of the batch; a BLAS product would not promise that.
         product_BD = self.sparse_rows.encode(texts) @ components_VD
@@ -141,8 +135,6 @@ class LSAEncoder(SvdEncoder):
 
     Args:
         dim: As ``seed`` and ``n_iter`` in :class:`SvdEncoder`.
-        seed: Seed of the randomised decomposition.
-        n_iter: Its power iterations.
         **terms: How texts become terms; see :class:`~learned_index.encoders.lexical.tfidf.Terms`.
     """
 
@@ -171,10 +163,7 @@ class FeatureSvdEncoder(SvdEncoder):
     What LSA is for texts, this is for the XMC repository's feature matrices. Its "texts" are rows
     of a scipy CSR matrix.
 
-    Args:
-        dim: As ``seed`` and ``n_iter`` in :class:`SvdEncoder`.
-        seed: Seed of the randomised decomposition.
-        n_iter: Its power iterations.
+    Arguments as in :class:`SvdEncoder`.
 
     Example:
         >>> rows = sp.random(40, 12, density=0.3, format="csr", random_state=0)

@@ -123,21 +123,13 @@ class TfidfEncoder(EncoderBase):
 
     @property
     def dim(self) -> int:
-        """Number of terms.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """Number of terms."""
         self._learned(self._parts)
         return sum(map(len, self._words))
 
     @property
     def terms_(self) -> list[str]:
-        """The terms in column order; those of several analysers follow one another.
-
-        Raises:
-            NotFittedError: Before :meth:`fit`.
-        """
+        """The terms in column order; those of several analysers follow one another."""
         self._learned(self._parts)
         return [term for terms in self._words for term in terms]
 

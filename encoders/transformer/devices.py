@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from learned_index.encoders.base import check_choice
 from learned_index.errors import InputError
 from learned_index.persistence.digest import bytes_digest
 
@@ -50,17 +51,15 @@ def choose_precision(precision: AnyPrecision, device: torch.device) -> Precision
     Raises:
         InputError: Neither ``"auto"`` nor a precision.
     """
-    if precision == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        elif device.type == "cpu":
-            native = _cpu_multiplies_bfloat16()
-        else:
-            native = False
-        return "bfloat16" if native else "float32"
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"precision is {precision!r}, expected 'auto', 'float32' or 'bfloat16'")
-    return precision
+    check_choice("precision", precision, get_args(AnyPrecision))
+    if precision != "auto":
+        return precision
+    native = False
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        native = _cpu_multiplies_bfloat16()
+    return "bfloat16" if native else "float32"
 
 
 def state_digest(module: nn.Module) -> str:

@@ -113,6 +113,7 @@ def resolve_model(name: str) -> Path:
                 "sentence-transformers or by transformers (save_pretrained)"
             )
         return folder
+    # Names on the hub have one slash at most, so this was meant for a path.
     if folder.is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1:
         raise InputError(f"the model folder {name} does not exist; check the path")
     snapshot_download = require("huggingface_hub").snapshot_download

@@ -6,11 +6,12 @@ What differs between them stands here: who loads, who tokenises, how tokens beco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from learned_index.encoders.base import check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
@@ -25,28 +26,10 @@ from learned_index.types import Float32Array, Int64Array
 Pooling = Literal["cls", "mean"]
 
 
-def pool_tokens(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling) -> Tensor:
-    """Make one vector of the token vectors of each text.
-
-    Args:
-        hidden_BTD: B x T x D, last hidden states.
-        mask_BT: B x T, 1 on tokens and 0 on padding.
-        pooling: ``"cls"``: the first token; ``"mean"``: the mean over tokens.
-
-    Returns:
-        B x D float32.
-    """
-    if pooling == "cls":
-        return hidden_BTD[:, 0].float()
-    weight_BT1 = mask_BT.unsqueeze(-1).float()
-    return (hidden_BTD.float() * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
-
-
 def length_limit(config: Any, tokenizer: Any) -> int | None:
     """Most tokens that a model has positions for; None where it has no limit."""
-    limits = []
-    if 0 < int(tokenizer.model_max_length) < 10**9:  # huge means: not known
-        limits.append(int(tokenizer.model_max_length))
+    most = int(tokenizer.model_max_length)
+    limits = [most] if 0 < most < 10**9 else []  # huge means: not known
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         # The RoBERTa family counts positions from pad_token_id + 1.
@@ -79,12 +62,11 @@ class TransformerEncoder(NetworkEncoder):
         super().__init__(model, **options)
         self.pooling: Pooling = pooling
 
-    def _open(self, folder: str) -> nn.Module:
+    def _open(self, folder: str) -> Any:
         library = require("transformers")
         safe = {"local_files_only": True, "trust_remote_code": False}
         self._tokenizer = library.AutoTokenizer.from_pretrained(folder, **safe)
-        model: nn.Module = library.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
-        return model
+        return library.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
 
     def _limited(self, max_length: int | None) -> int:
         limit = length_limit(self.model.config, self._tokenizer)
@@ -104,8 +86,11 @@ class TransformerEncoder(NetworkEncoder):
         return self._tokenizer
 
     def _pooled(self, features: Features) -> Tensor:
-        hidden_BTD = self.model(**features).last_hidden_state
-        return pool_tokens(hidden_BTD, features["attention_mask"], self.pooling)
+        hidden_BTD: Tensor = self.model(**features).last_hidden_state
+        if self.pooling == "cls":
+            return hidden_BTD[:, 0].float()
+        weight_BT1 = features["attention_mask"].unsqueeze(-1).float()
+        return (hidden_BTD.float() * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1)
 
     def _copy_model(self, folder: str) -> None:
         self.model.save_pretrained(folder)
@@ -151,15 +136,14 @@ class SentenceTransformerEncoder(NetworkEncoder):
             raise InputError(f"{self.name} has no place to refer to; save_weights is to be 'copy'")
         return model
 
-    def _open(self, folder: str) -> nn.Module:
-        model: nn.Module = require("sentence_transformers").SentenceTransformer(
+    def _open(self, folder: str) -> Any:
+        return require("sentence_transformers").SentenceTransformer(
             folder,
             device=str(self._first_device),
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
-        return model
 
     def _limited(self, max_length: int | None) -> int:
         if max_length is not None:
@@ -244,8 +228,6 @@ class SentenceTransformerEncoder(NetworkEncoder):
 
 def is_plain(value: Any) -> bool:
     """Whether a value of a model's configuration is JSON-able."""
-    try:
-        digest(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+    with suppress(TypeError, ValueError):
+        return bool(digest(value))
+    return False

@@ -101,6 +101,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
     """
 
     cost: ClassVar[Literal["cheap", "expensive"]] = "expensive"
+    needs_fit: ClassVar[bool] = False
     model: Any
 
     def __init__(
@@ -148,7 +149,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         return network.float().to(self._first_device).eval()
 
     @abstractmethod
-    def _open(self, folder: str) -> nn.Module:
+    def _open(self, folder: str) -> Any:
         """Let the library read a folder that was found to be safe."""
 
     @abstractmethod
@@ -175,11 +176,6 @@ class NetworkEncoder(nn.Module, EncoderBase):
     @abstractmethod
     def tokenizer(self) -> Any:
         """The Hugging Face tokeniser."""
-
-    @property
-    def needs_fit(self) -> bool:
-        """False: the network is pretrained."""
-        return False
 
     @property
     def device(self) -> torch.device:
@@ -241,7 +237,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         """Encode texts in evaluation mode without gradients.
 
         Args:
-            texts: B texts; the empty text has a vector too, that of its special tokens.
+            texts: B texts.
             progress: Called as ``progress(done, total)`` after each batch.
 
         Returns:
@@ -283,7 +279,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         return f"batch_size={self.batch_size}"
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Do nothing: the network is pretrained. Returns the encoder itself."""
+        """Do nothing: the network is pretrained."""
         return self
 
     def _settings(self) -> Any:

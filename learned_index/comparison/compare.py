@@ -151,14 +151,16 @@ def _measured(
 ) -> list[dict[str, Any]]:
     """Return one row for each setting, or one with the error; measured now or before."""
     assert job.loader is not None
-    points = kept.find(job.spec, job.loader)
-    if points is not None:
+    key = kept.key(job.spec, job.loader)
+    earlier = None if key is None else kept.store.find(job.spec.name, key)
+    if isinstance(earlier, list):
         progress(1, 1, "measured earlier")
-        return points
+        return earlier
     report = run_job(job, isolate=job.settings.isolation == "process", progress=progress)
     with limit_threads(job.threads):
         points = _points(job, report, reference)
-    kept.keep(job.spec, job.loader, points)
+    if key is not None and points[0]["error"] is None:
+        kept.store.keep(job.spec.name, key, points)
     return points
 
 
@@ -202,27 +204,21 @@ def _conclude(
 ) -> None:
     """Fill rows, curves, fronts and operating points of a comparison."""
     environment = comparison.environment
-    best_recall = max(
-        [environment["exact_recall"]]
-        + [
-            point[TARGET_METRIC]
-            for spec, points in measured
-            for point in points
-            if spec.inputs not in OWN_RANKING and point["error"] is None
-        ]
-    )
-    environment["best_recall"] = best_recall
+    recalls = [
+        point[TARGET_METRIC]
+        for spec, points in measured
+        for point in points
+        if spec.inputs not in OWN_RANKING and point["error"] is None
+    ]
+    best_recall = environment["best_recall"] = max([environment["exact_recall"], *recalls])
     for _, points in measured:
         comparison.curves.extend(point for point in points if point["error"] is None)
         comparison.rows.append(best_point(points, target=settings.target_recall * best_recall))
     comparison.pareto.extend(pareto_rows(comparison.curves))
     names = [spec.name for spec, _ in measured]
     environment["reference"] = next((n for n in names if n.startswith("engine")), names[0])
-    targets = standard_targets(
-        environment["exact_recall"],
-        slack=settings.label_slack,
-        neighbour_recalls=NEIGHBOUR_TARGETS,
-    )
+    exact_recall, slack = environment["exact_recall"], settings.label_slack
+    targets = standard_targets(exact_recall, slack=slack, neighbour_recalls=NEIGHBOUR_TARGETS)
     comparison.operating.extend(
         operating_rows(comparison.curves, targets, reference=environment["reference"])
     )

@@ -93,16 +93,13 @@ class ComparisonData:
         self._check_sizes(n_queries)
 
     def _check_sizes(self, n_queries: int) -> None:
+        n_labelled = None if self.labels_NL is None else self.labels_NL.shape[0]
         for what, rows in (
             ("training vectors", self.embeddings_ND),
             ("rows of training features", self.features_NF),
         ):
-            if rows is not None and self.labels_NL is not None:
-                n_points = np.shape(rows)[0]
-                if n_points != self.labels_NL.shape[0]:
-                    raise InputError(
-                        f"got {n_points} {what} and {self.labels_NL.shape[0]} rows of labels"
-                    )
+            if n_labelled is not None and rows is not None and np.shape(rows)[0] != n_labelled:
+                raise InputError(f"got {np.shape(rows)[0]} {what} and {n_labelled} rows of labels")
         if self.features_NF is not None and self.query_features_NF is not None:
             found = self.query_features_NF.shape
             expected = n_queries, self.features_NF.shape[1]
@@ -126,9 +123,6 @@ class ComparisonSettings(Config):
     search the model's label classifiers. Medians of the repetitions are reported, and the spread:
     the largest less the smallest over the median. With ``isolation="process"`` each method is
     measured in its own process, so that memory is the method's.
-
-    Raises:
-        InputError: A value of another type or out of range.
     """
 
     target_recall: float = parameter(

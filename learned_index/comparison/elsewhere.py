@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from learned_index.comparison.data import ComparisonSettings
-from learned_index.comparison.measure import Job, describe, measure_method
+from learned_index.comparison.measure import Job, answer_job, listen
 from learned_index.comparison.method import FROM_THE_MODEL, MethodSpec
 from learned_index.errors import InputError
 from learned_index.persistence import read_json, write_json
@@ -59,10 +59,10 @@ def run_elsewhere(job: Job, progress: Progress) -> str | None:
         return f"{spec.name} is built from the trained model and is measured in its environment"
     told = job.folder / f"job{job.number}.json"
     write_json(told, _as_json(job))
+    # A file and no pipe: a pipe that nobody reads is full at some time, and stops the child.
     errors = job.folder / f"job{job.number}.stderr"
     environment = {**os.environ, "PYTHONPATH": str(sources(job.folder / "sources"))}
     command = [spec.python, "-m", "learned_index.comparison.elsewhere", str(told)]
-    answer: str | None = None
     with errors.open("wb") as written:
         try:
             process = subprocess.Popen(
@@ -79,12 +79,7 @@ def run_elsewhere(job: Job, progress: Progress) -> str | None:
             return f"{spec.python} cannot be run: {problem.strerror}"
         try:
             assert process.stdout is not None
-            for line in process.stdout:
-                message = json.loads(line)
-                if isinstance(message, list):
-                    progress(*message)
-                else:
-                    answer = str(message)
+            answer = listen(map(json.loads, process.stdout), progress)
             process.wait()
         finally:
             if process.poll() is None:
@@ -146,14 +141,10 @@ def _from_json(told: dict[str, Any]) -> Job:
 def main(told: str, answers: IO[str]) -> None:
     """Measure what a file tells; answer in JSON lines."""
 
-    def say(message: Any) -> None:
-        print(json.dumps(message), file=answers, flush=True)
-
-    try:
-        job = _from_json(read_json(Path(told)))
-        measure_method(job, lambda done, total, text="": say([done, total, text]))
-    except Exception as problem:  # whatever it is, the row of the method says it
-        say(describe(problem))
+    answer_job(
+        lambda: _from_json(read_json(Path(told))),
+        lambda message: print(json.dumps(message), file=answers, flush=True),
+    )
 
 
 if __name__ == "__main__":

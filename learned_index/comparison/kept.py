@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class KeptMethods:
         workspace: Holds the training data.
         reference: Holds items, queries and truth.
         environment: Of this run.
+
+    Attributes:
+        store: The measurements, by the name of the method and its :meth:`key`.
     """
 
     def __init__(
@@ -50,13 +53,11 @@ class KeptMethods:
         reference: Reference,
         environment: Mapping[str, Any],
     ) -> None:
-        self._store = KeptResults(folder)
-        self._keeps = folder is not None
+        self.store = KeptResults(folder)
         self._versions: dict[str, str] = environment["versions"]
         self._conditions = {name: environment[name] for name in CONDITIONS}
-        self._digests: dict[str, str | None] = {}
         self._data, self._training = "", {}
-        if self._keeps:
+        if folder is not None:
             truth_NL = reference.truth_NL
             self._data = data_digest(
                 reference.items_LE,
@@ -67,35 +68,16 @@ class KeptMethods:
             )
             self._training = training_digests(workspace)
 
-    def find(self, spec: MethodSpec, loader: ModelLoader) -> list[dict[str, Any]] | None:
-        """Return the points of an earlier run under the same conditions; None if there are none."""
-        key = self._key(spec, loader)
-        points = None if key is None else self._store.find(spec.name, key)
-        return points if isinstance(points, list) else None
-
-    def keep(
-        self, spec: MethodSpec, loader: ModelLoader, points: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Keep the points of a method unless it failed."""
-        key = self._key(spec, loader)
-        if key is not None and points[0]["error"] is None:
-            self._store.keep(spec.name, key, list(points))
-
-    def _key(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
-        if not self._keeps:
-            return None
-        if spec.name not in self._digests:
-            self._digests[spec.name] = self._digest(spec, loader)
-        return self._digests[spec.name]
-
-    def _digest(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
+    def key(self, spec: MethodSpec, loader: ModelLoader) -> str | None:
         """Return a digest of all that a method's measurements depend on.
 
         That is the method with its build arguments, the code of its adapter, the data, the
         conditions, the packages and, for methods built from the model, the model and its code.
-        None for a method built from a model that cannot tell its digest, or by an interpreter
-        that does not run.
+        None where nothing is kept, for a method built from a model that cannot tell its digest,
+        and for one measured by an interpreter that does not run.
         """
+        if self.store.folder is None:
+            return None
         parts: list[Any] = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
         parts += [self._data, self._training.get(spec.inputs, ""), self._conditions]
         try:
@@ -133,13 +115,11 @@ def training_digests(workspace: Workspace) -> dict[Inputs, str]:
     """Return a digest of what each kind of method learns from, queries of its own included."""
     digests: dict[Inputs, str] = {}
     if workspace.has("train_embeddings"):
-        vectors = data_digest(
-            workspace.load("train_embeddings"), workspace.load_sparse("train_labels")
-        )
+        vectors = data_digest(*workspace.training_data("training"))
         digests.update(dict.fromkeys(WITH_TRAINING_VECTORS, vectors))
     if workspace.has("train_features"):
         names = ("train_features", "query_features", "train_labels")
-        digests["points"] = data_digest(*(workspace.load_sparse(name) for name in names))
+        digests["points"] = data_digest(*(workspace.load(name) for name in names))
     if workspace.has("model_vectors0"):
         queries = workspace.load_model_queries()
         digests["model"] = data_digest(queries.points, *queries.vectors, queries.features)

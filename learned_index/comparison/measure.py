@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from learned_index.comparison.data import ComparisonSettings
-from learned_index.comparison.method import Method, MethodSpec, ModelLoader
+from learned_index.comparison.method import Method, MethodSpec, ModelLoader, padded_ids
 from learned_index.comparison.workspace import Workspace
 from learned_index.errors import LearnedIndexError
 from learned_index.persistence import write_json
@@ -98,7 +99,7 @@ def measure_method(job: Job, progress: Progress) -> None:
         start = time.perf_counter()
         method.build(*data)
         build_s = time.perf_counter() - start
-    del data
+    del data  # what the method did not keep itself must not count in its peak of memory
     queries = Workspace(job.folder).queries(job.spec.inputs)
     rows = method.prepare_queries(queries)
     # Cut beforehand: to cut out rows of a sparse matrix takes time that is not the method's.
@@ -126,6 +127,30 @@ def measure_method(job: Job, progress: Progress) -> None:
     )
 
 
+def answer_job(make: Callable[[], Job], say: Callable[[Any], None]) -> None:
+    """Measure a job in the process that is there for it.
+
+    Args:
+        make: Makes the job.
+        say: Is told ``[done, total, text]`` over and over, and the text of an error.
+    """
+    try:
+        measure_method(make(), lambda done, total, text="": say([done, total, text]))
+    except Exception as problem:  # whatever it is, the row of the method says it
+        say(describe(problem))
+
+
+def listen(messages: Iterable[Any], progress: Progress) -> str | None:
+    """Pass on what :func:`answer_job` says until it ends; return the error, or None."""
+    error: str | None = None
+    for message in messages:
+        if isinstance(message, str):
+            error = message
+        else:
+            progress(*message)
+    return error
+
+
 def _answer(
     job: Job, method: Method, batches: list[Any], progress: Progress
 ) -> list[dict[str, Any]]:
@@ -137,24 +162,22 @@ def _answer(
     workspace = Workspace(job.folder)
     grid = list(method.query_grid())
     settings: list[dict[str, Any]] = []
-    unchanged, begun, earlier = 0, 0, None
-    for place, arguments in enumerate(grid):
-        outer = list(arguments.values())[:-1]
-        if place == 0 or outer != earlier:
-            unchanged, begun = 0, len(settings)
-        earlier = outer
-        if unchanged == SATURATED:
-            continue
-        done = BUILD_SHARE + (TIMING_FROM - BUILD_SHARE) * place / len(grid)
-        progress(done, 1, setting_text(arguments))
-        number = len(settings)
-        search = method.bind(job.k, **arguments).batch
-        found = [method.ids_of(search(batch)) for batch in batches]
-        ids = np.concatenate([_padded(part, job.k) for part in found])
-        workspace.save(job.ids_name(number), ids)
-        settings.append({"query_arguments": arguments})
-        same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
-        unchanged = unchanged + 1 if same else 0
+    for _, sweep in groupby(enumerate(grid), key=lambda place: list(place[1].values())[:-1]):
+        unchanged, begun = 0, len(settings)
+        for place, arguments in sweep:
+            done = BUILD_SHARE + (TIMING_FROM - BUILD_SHARE) * place / len(grid)
+            progress(done, 1, setting_text(arguments))
+            number = len(settings)
+            search = method.bind(job.k, **arguments).batch
+            found = [method.ids_of(search(batch)) for batch in batches]
+            ids = np.concatenate([padded_ids(part, job.k) for part in found])
+            workspace.save(job.ids_name(number), ids)
+            settings.append({"query_arguments": arguments})
+            # Read back rather than kept: the peak of memory is to be the method's.
+            same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
+            unchanged = unchanged + 1 if same else 0
+            if unchanged == SATURATED:
+                break
     return settings
 
 
@@ -210,12 +233,6 @@ def _medians(repeated: Sequence[dict[str, float]]) -> dict[str, float]:
 def setting_text(query_arguments: dict[str, Any]) -> str:
     """Return query arguments as a few words, e.g. ``"nprobe=16"``."""
     return " ".join(f"{key}={value}" for key, value in query_arguments.items())
-
-
-def _padded(ids_BK: Any, k: int) -> Int64Array:
-    """Return ids as int64 B x k, -1 where nothing was found."""
-    found = np.maximum(np.asarray(ids_BK, dtype=np.int64), -1)
-    return np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
 
 
 def describe(problem: BaseException) -> str:

@@ -28,10 +28,19 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, dataclass_transform
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+    dataclass_transform,
+)
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +51,7 @@ from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import directory_bytes
 from learned_index.system.progress import Progress
-from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, SearchResult
+from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Int64Array, SearchResult
 
 Inputs: TypeAlias = Literal[
     "classifiers", "classifiers+queries", "training", "points", "index", "model"
@@ -100,6 +109,13 @@ class BoundSearch(NamedTuple):
     one: Callable[[Any], Any]
     batch: Callable[[Any], Any]
 
+    @classmethod
+    def of(cls, search: Callable[..., SearchResult], k: int, arguments: dict[str, Any]) -> Self:
+        """Fix the arguments of a ``search`` that answers any number of queries."""
+        return cls(
+            lambda row: search(row, k, **arguments), lambda rows: search(rows, k, **arguments).ids
+        )
+
 
 class About(NamedTuple):
     """What ``register`` was told of a method.
@@ -107,7 +123,7 @@ class About(NamedTuple):
     Attributes:
         summary: A line for the help.
         package: Distribution that it needs beside this package, whose version is reported.
-        install: How to get that; None: by pip, or with all other rivals.
+        install: How to get that, where ``pip install PACKAGE`` is not the answer.
         text_option: The field that a text without ``=`` after the colon is given to.
         default: Whether it is measured unless other methods are named.
     """
@@ -126,9 +142,6 @@ class Method(Config, ABC):
 
     A subclass is a dataclass by itself, and is made known by
     :func:`learned_index.baselines.register`. It keeps what it built in ``_index``.
-
-    Raises:
-        InputError: A build argument of another type or out of range.
     """
 
     method: ClassVar[str] = ""
@@ -137,6 +150,10 @@ class Method(Config, ABC):
     about: ClassVar[About] = About()
     arguments: ClassVar[dict[str, type]] = {}
     """The query-time knobs, each int or float and at least 1."""
+    sweep: ClassVar[Sequence[float]] = ()
+    """Values of the only knob, from fast to thorough."""
+    one_is_a_row: ClassVar[bool] = False
+    """Whether :attr:`BoundSearch.one` takes a query by itself, and not a batch of one."""
 
     name: str = parameter("", "the method as the user wrote it")
 
@@ -154,13 +171,16 @@ class Method(Config, ABC):
     def build(self, *data: Any) -> None:
         """Build the index from the data that ``inputs`` names."""
 
-    @abstractmethod
     def query_grid(self) -> Sequence[dict[str, Any]]:
-        """Return the sweep of the query arguments, from fast to thorough; after ``build``.
+        """Return the settings to measure, from fast to thorough; after ``build``.
 
         With several arguments the last one changes fastest; a sweep over it ends early when the
-        answers no longer change.
+        answers no longer change. Unless replaced: :attr:`sweep`, or one setting without a knob.
         """
+        if not self.arguments:
+            return [{}]
+        (knob,) = self.arguments
+        return [{knob: value} for value in self.sweep]
 
     def search(self, queries: Any, k: int, **query_arguments: Any) -> SearchResult:
         """Return the best k labels of each query, best first, padded with -1 and -inf.
@@ -176,7 +196,12 @@ class Method(Config, ABC):
         """
         self.require_built()
         k = whole_number(k, "k")
-        self.check_arguments(query_arguments)
+        unknown = sorted(set(query_arguments) - set(self.arguments))
+        if unknown:
+            raise InputError(f"{self.name} does not know the query arguments {unknown}")
+        for argument, value in query_arguments.items():
+            check = whole_number if self.arguments[argument] is int else real_number
+            check(value, argument, low=1)
         rows = self.checked_queries(queries)
         if rows.shape[0] == 0:
             return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
@@ -190,21 +215,6 @@ class Method(Config, ABC):
         """Return ids and scores of checked queries, best first, k columns or fewer."""
         raise NotImplementedError
 
-    def check_arguments(self, query_arguments: Mapping[str, Any]) -> None:
-        """Refuse unknown query arguments and values below 1.
-
-        Raises:
-            InputError: There is one.
-        """
-        unknown = sorted(set(query_arguments) - set(self.arguments))
-        if unknown:
-            raise InputError(f"{self.name} does not know the query arguments {unknown}")
-        for argument, value in query_arguments.items():
-            if self.arguments[argument] is int:
-                whole_number(value, argument)
-            else:
-                real_number(value, argument, low=1)
-
     def prepare_queries(self, queries: Any) -> Any:
         """Return the queries in the form that the bound search takes; this is not timed.
 
@@ -215,6 +225,9 @@ class Method(Config, ABC):
 
     def split_queries(self, prepared: Any) -> list[Any]:
         """Return prepared queries one by one, as ``BoundSearch.one`` takes them; not timed."""
+        if self.one_is_a_row:
+            return list(prepared)
+        # Sparse matrices have no len().
         count = prepared.shape[0] if hasattr(prepared, "shape") else len(prepared)
         return [prepared[row : row + 1] for row in range(count)]
 
@@ -232,11 +245,7 @@ class Method(Config, ABC):
         Batches use as many threads as :func:`~learned_index.system.threads.current_threads` says
         when ``bind`` is called.
         """
-        search = self.search
-        return BoundSearch(
-            lambda row: search(row, k, **query_arguments),
-            lambda rows: search(rows, k, **query_arguments).ids,
-        )
+        return BoundSearch.of(self.search, k, query_arguments)
 
     def disk_bytes(self) -> int | None:
         """Return the bytes that the built index takes on disk; None when it is not known."""
@@ -250,11 +259,7 @@ class Method(Config, ABC):
         raise NotImplementedError
 
     def require_built(self) -> None:
-        """Raise unless there is an index.
-
-        Raises:
-            NotFittedError: ``build`` was not called.
-        """
+        """Raise :class:`NotFittedError` unless there is an index."""
         if self._index is None:
             raise NotFittedError(f"{self.name} has no index yet; call build first")
 
@@ -308,12 +313,7 @@ class MethodSpec:
 
     def with_options(self, **options: Any) -> MethodSpec:
         """Return a copy with more build arguments."""
-        return MethodSpec(
-            name=self.name,
-            adapter=self.adapter,
-            options={**self.options, **options},
-            python=self.python,
-        )
+        return replace(self, options={**self.options, **options})
 
 
 class ClassifierModel(Protocol):
@@ -347,12 +347,14 @@ def padded(ids_BK: Ids, scores_BK: npt.NDArray[np.floating[Any]], k: int) -> Sea
         scores_BK: Their scores.
         k: Columns wanted; missing ones are padded.
     """
-    ids = np.full((len(ids_BK), k), PAD_ID, dtype=np.int64)
-    scores = np.full((len(ids_BK), k), PAD_SCORE, dtype=np.float32)
-    width = min(k, ids_BK.shape[1])
-    ids[:, :width] = ids_BK[:, :width]
-    scores[:, :width] = scores_BK[:, :width]
-    missing = ids < 0
-    ids[missing] = PAD_ID
-    scores[missing] = PAD_SCORE
+    ids = padded_ids(ids_BK, k)
+    scores = np.full(ids.shape, PAD_SCORE, dtype=np.float32)
+    scores[:, : scores_BK.shape[1]] = scores_BK[:, :k]
+    scores[ids == PAD_ID] = PAD_SCORE
     return SearchResult(ids, scores)
+
+
+def padded_ids(ids_BK: Ids, k: int) -> Int64Array:
+    """Return ids as int64, B x k, -1 where nothing was found."""
+    ids = np.maximum(np.asarray(ids_BK[:, :k], dtype=np.int64), PAD_ID)
+    return np.pad(ids, ((0, 0), (0, k - ids.shape[1])), constant_values=PAD_ID)

@@ -16,6 +16,7 @@ COSTS: Mapping[Load, Callable[[Mapping[str, Any]], float]] = {
     "batch": lambda point: 1e3 / float(point["qps"]),
 }
 """Milliseconds a query: the median latency, and the wall time of a batch over its queries."""
+SPREADS: Mapping[Load, str] = {"single": "latency_spread", "batch": "qps_spread"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,11 @@ def standard_targets(
         slack: Points of it that may be lost.
         neighbour_recalls: Recalls of the exact 100 best, in percent.
     """
-    labels = Target(
-        name=f"{TARGET_METRIC} >= {exact_recall - slack:.2f}",
-        metric=TARGET_METRIC,
-        least=exact_recall - slack,
-    )
-    return [
-        labels,
-        *(
-            Target(name=f"exact 100 >= {recall:g}", metric=NEIGHBOUR_RECALL, least=recall)
-            for recall in neighbour_recalls
-        ),
+    least = exact_recall - slack
+    labels = Target(name=f"{TARGET_METRIC} >= {least:.2f}", metric=TARGET_METRIC, least=least)
+    return [labels] + [
+        Target(name=f"exact 100 >= {recall:g}", metric=NEIGHBOUR_RECALL, least=recall)
+        for recall in neighbour_recalls
     ]
 
 
@@ -90,17 +85,17 @@ def pareto_rows(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         points = [point for point in curves if point["method"] == method]
         for load in COSTS:
             for metric in (TARGET_METRIC, NEIGHBOUR_RECALL):
-                for point in pareto_front(points, metric=metric, load=load):
-                    rows.append(
-                        {
-                            "method": method,
-                            "load": load,
-                            "metric": metric,
-                            "recall": point[metric],
-                            "ms": COSTS[load](point),
-                            "query_arguments": point["query_arguments"],
-                        }
-                    )
+                rows += [
+                    {
+                        "method": method,
+                        "load": load,
+                        "metric": metric,
+                        "recall": point[metric],
+                        "ms": COSTS[load](point),
+                        "query_arguments": point["query_arguments"],
+                    }
+                    for point in pareto_front(points, metric=metric, load=load)
+                ]
     return rows
 
 
@@ -127,38 +122,37 @@ def operating_rows(
     reference = reference if reference is not None else next(iter(methods), None)
     rows = []
     for target in targets:
-        found: list[dict[str, Any]] = []
-        for method in methods:
-            points = [
-                point
-                for point in curves
-                if point["method"] == method and point.get(target.metric) is not None
-            ]
-            if not points:
-                continue
-            row: dict[str, Any] = {
-                "target": target.name,
-                "metric": target.metric,
-                "least": target.least,
-                "method": method,
-                "best": max(point[target.metric] for point in points),
-            }
-            reaching = [point for point in points if point[target.metric] >= target.least - 1e-9]
-            for load, cost in COSTS.items():
-                point = min(reaching, key=cost, default=None)
-                row[f"{load}_ms"] = None if point is None else cost(point)
-                row[f"{load}_recall"] = None if point is None else point[target.metric]
-                row[f"{load}_arguments"] = None if point is None else point["query_arguments"]
-                spread = "latency_spread" if load == "single" else "qps_spread"
-                row[f"{load}_spread"] = None if point is None else point.get(spread)
-            found.append(row)
-        bases = next((row for row in found if row["method"] == reference), {})
+        has = [point for point in curves if point.get(target.metric) is not None]
+        curve_of = {name: [p for p in has if p["method"] == name] for name in methods}
+        found = [_operating_row(points, target) for points in curve_of.values() if points]
+        base: Mapping[str, Any] = next((r for r in found if r["method"] == reference), {})
         for row in found:
             for load in COSTS:
-                ms, base = row[f"{load}_ms"], bases.get(f"{load}_ms")
-                row[f"{load}_times"] = None if ms is None or base is None else ms / base
+                ms, other = row[f"{load}_ms"], base.get(f"{load}_ms")
+                row[f"{load}_times"] = None if ms is None or other is None else ms / other
         rows += found
     return rows
+
+
+def _operating_row(points: Sequence[Mapping[str, Any]], target: Target) -> dict[str, Any]:
+    """Return the cheapest points of one method for a target."""
+    row: dict[str, Any] = {
+        "target": target.name,
+        "metric": target.metric,
+        "least": target.least,
+        "method": points[0]["method"],
+        "best": max(point[target.metric] for point in points),
+    }
+    # What equals the target but for rounding reaches it.
+    reaching = [point for point in points if point[target.metric] >= target.least - 1e-9]
+    for load, cost in COSTS.items():
+        point = min(reaching, key=cost, default=None)
+        known = point or {}
+        row[f"{load}_ms"] = None if point is None else cost(point)
+        row[f"{load}_recall"] = known.get(target.metric)
+        row[f"{load}_arguments"] = known.get("query_arguments")
+        row[f"{load}_spread"] = known.get(SPREADS[load])
+    return row
 
 
 def best_point(points: Sequence[Mapping[str, Any]], *, target: float) -> dict[str, Any]:
@@ -175,7 +169,9 @@ def best_point(points: Sequence[Mapping[str, Any]], *, target: float) -> dict[st
     if points[0]["error"] is not None:
         return {**points[0], "reached_target": False}
     reaching = [point for point in points if point[TARGET_METRIC] >= target - 1e-9]
-    if reaching:
-        return {**min(reaching, key=lambda p: p["latency_ms_p50"]), "reached_target": True}
-    best = max(points, key=lambda p: (p[TARGET_METRIC], -p["latency_ms_p50"]))
-    return {**best, "reached_target": False}
+    best = (
+        min(reaching, key=COSTS["single"])
+        if reaching
+        else max(points, key=lambda p: (p[TARGET_METRIC], -COSTS["single"](p)))
+    )
+    return {**best, "reached_target": bool(reaching)}

@@ -18,6 +18,7 @@ from learned_index.system.extras import require
 
 # Distinguishable with colour-blind eyes (Okabe and Ito), and by marker.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+# One more than colours, so that a pair comes again after 72 methods only.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 NARROWEST = 0.7
@@ -110,8 +111,7 @@ def _draw(
     axes.plot(
         [point[metric] for point in points],
         [cost(point) for point in points],
-        linestyle="none",
-        marker=".",
+        ".",
         markersize=3,
         alpha=0.4,
         color=style["color"],
@@ -127,8 +127,7 @@ def _draw(
         axes.plot(
             [row[metric]],
             [cost(row)],
-            linestyle="none",
-            marker="o",
+            "o",
             markersize=13,
             markerfacecolor="none",
             markeredgecolor=style["color"],

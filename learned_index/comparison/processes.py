@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from learned_index.comparison.elsewhere import run_elsewhere
-from learned_index.comparison.measure import Job, describe, measure_method
+from learned_index.comparison.measure import Job, answer_job, describe, listen, measure_method
 from learned_index.persistence import read_json
 from learned_index.system.progress import Progress
 
@@ -41,22 +43,14 @@ def run_job(job: Job, *, isolate: bool, progress: Progress) -> dict[str, Any]:
 
 def _run_in_process(job: Job, progress: Progress) -> str | None:
     """Run the job in a spawned process; return what went wrong, or None."""
+    # Not a fork: it would begin with this process's memory, which the peak would then hold.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child_main, args=(job, sender), daemon=True)
-    error: str | None = None
     try:
         process.start()
-        sender.close()
-        while True:
-            try:
-                message = receiver.recv()
-            except EOFError:  # the child has ended, or was killed
-                break
-            if isinstance(message, tuple):
-                progress(*message)
-            else:
-                error = str(message)
+        sender.close()  # else the end of the child would not end the messages
+        error = listen(_received(receiver), progress)
         process.join()
     finally:
         if process.is_alive():  # Ctrl-C here: the child ignores it and is ended by us
@@ -68,6 +62,12 @@ def _run_in_process(job: Job, progress: Progress) -> str | None:
     return error
 
 
+def _received(receiver: Connection) -> Iterator[Any]:
+    with suppress(EOFError):  # the child has ended, or was killed
+        while True:
+            yield receiver.recv()
+
+
 def ended(code: int | None) -> str:
     """Return a line about a process that ended without a word."""
     hint = " (killed; out of memory?)" if code == -signal.SIGKILL else ""
@@ -77,9 +77,7 @@ def ended(code: int | None) -> str:
 def _child_main(job: Job, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        measure_method(job, lambda done, total, text="": sender.send((done, total, text)))
-    except Exception as problem:
-        sender.send(describe(problem))
+        answer_job(lambda: job, sender.send)
     finally:
         sender.close()
         sys.stderr.flush()

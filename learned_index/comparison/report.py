@@ -8,6 +8,7 @@ from typing import Any
 
 from learned_index.comparison.data import MEASUREMENTS, Comparison
 from learned_index.comparison.measure import setting_text
+from learned_index.comparison.operating import COSTS
 from learned_index.comparison.plot import plot_comparison
 from learned_index.persistence import atomic_file, write_csv, write_json
 from learned_index.persistence.files import json_ready
@@ -29,8 +30,7 @@ def write_comparison_json(comparison: Comparison, path: Path) -> None:
 
 def write_comparison_csv(comparison: Comparison, path: Path) -> None:
     """Write the rows as CSV, one line for each method; it appears when it is whole."""
-    rows = [{**row, "setting": setting_text(row["query_arguments"])} for row in comparison.rows]
-    write_csv(path, rows, columns=CSV_COLUMNS)
+    write_csv(path, _as_text(comparison.rows, setting="query_arguments"), columns=CSV_COLUMNS)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -44,17 +44,10 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     paths = [folder / name for name in names]
     write_comparison_json(comparison, paths[0])
     write_comparison_csv(comparison, paths[1])
-    pareto = [{**row, "setting": setting_text(row["query_arguments"])} for row in comparison.pareto]
+    pareto = _as_text(comparison.pareto, setting="query_arguments")
     write_csv(paths[2], pareto, columns=PARETO_COLUMNS)
-    operating = [
-        {
-            **row,
-            "single_setting": setting_text(row["single_arguments"] or {}),
-            "batch_setting": setting_text(row["batch_arguments"] or {}),
-        }
-        for row in comparison.operating
-    ]
-    write_csv(paths[3], operating, columns=OPERATING_COLUMNS)
+    loads = {f"{load}_setting": f"{load}_arguments" for load in COSTS}
+    write_csv(paths[3], _as_text(comparison.operating, **loads), columns=OPERATING_COLUMNS)
     plot_comparison(comparison, paths[4])
     return paths
 
@@ -62,3 +55,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 def comparison_parts(comparison: Comparison) -> dict[str, Any]:
     """Return the parts of a comparison by name."""
     return {part.name: getattr(comparison, part.name) for part in fields(comparison)}
+
+
+def _as_text(rows: list[dict[str, Any]], **columns: str) -> list[dict[str, Any]]:
+    """Add columns with the query arguments of others in words."""
+    return [
+        row | {name: setting_text(row[source] or {}) for name, source in columns.items()}
+        for row in rows
+    ]

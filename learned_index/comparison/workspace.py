@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,20 @@ from learned_index.comparison.method import (
     ModelQueries,
 )
 from learned_index.errors import InputError
+from learned_index.inputs.vectors import as_array
 from learned_index.persistence import read_json, write_json
 from learned_index.types import Float32Array
 
 # Several packages fall back to code without vector instructions, ten times as slow, where the
 # dimension is odd.
 LIFTED_MULTIPLE = 32
+TRAINING_FILES: Mapping[Inputs, tuple[str, ...]] = {
+    "classifiers": ("items",),
+    "classifiers+queries": ("items", "train_lifted"),
+    "training": ("train_embeddings", "train_labels"),
+    "points": ("train_features", "train_labels"),
+}
+"""What the kinds of methods are built from that do not take the model."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,18 @@ class Workspace:
 
     folder: Path
 
-    def save(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        """Write one array."""
-        np.save(self._path(name), array, allow_pickle=False)
+    def save(self, name: str, matrix: Any) -> None:
+        """Write an array or a sparse matrix."""
+        if sp.issparse(matrix):
+            sp.save_npz(self._path(name, ".npz"), sp.csr_matrix(matrix), compressed=False)
+        else:
+            np.save(self._path(name), matrix, allow_pickle=False)
 
     def load(self, name: str) -> Any:
-        """Map one array into memory, read-only."""
+        """Map an array into memory, read-only; read a sparse matrix."""
+        if self._path(name, ".npz").exists():
+            return sp.csr_matrix(sp.load_npz(self._path(name, ".npz")))
         return np.load(self._path(name), mmap_mode="r", allow_pickle=False)
-
-    def save_sparse(self, name: str, matrix: sp.csr_matrix) -> None:
-        """Write one sparse matrix."""
-        sp.save_npz(self._path(name, ".npz"), sp.csr_matrix(matrix), compressed=False)
-
-    def load_sparse(self, name: str) -> sp.csr_matrix:
-        """Read one sparse matrix."""
-        return sp.csr_matrix(sp.load_npz(self._path(name, ".npz")))
 
     def has(self, name: str) -> bool:
         """Tell whether there is an array or a sparse matrix of this name."""
@@ -63,41 +68,36 @@ class Workspace:
         for number, x_ND in enumerate(queries.vectors):
             self.save(f"model_vectors{number}", np.asarray(x_ND))
         if queries.features is not None:
-            self.save_sparse("model_features", queries.features)
+            self.save("model_features", queries.features)
         if sp.issparse(queries.points):
-            self.save_sparse("model_points", queries.points)
+            self.save("model_points", queries.points)
         else:
-            write_json(self._path("model_points", ".json"), list(queries.points))
+            write_json(self._texts, list(queries.points))
 
     def load_model_queries(self) -> ModelQueries:
         """Read them; vectors are copied, as no user would map them from a file."""
         names = sorted(path.stem for path in self.folder.glob("model_vectors*.npy"))
-        sparse = self.has("model_points")
         return ModelQueries(
-            self.load_sparse("model_points")
-            if sparse
-            else read_json(self._path("model_points", ".json")),
+            self.load("model_points") if self.has("model_points") else read_json(self._texts),
             tuple(np.array(self.load(name)) for name in names),
-            self.load_sparse("model_features") if self.has("model_features") else None,
+            self.load("model_features") if self.has("model_features") else None,
         )
 
     def queries(self, inputs: Inputs) -> Any:
         """Return the queries that methods of a kind get: dense, CSR, or those of a model."""
         if inputs == "points":
-            return self.load_sparse("query_features")
+            return self.load("query_features")
         if inputs == "model":
             return self.load_model_queries()
         return np.array(self.load("lifted" if inputs in OVER_CLASSIFIERS else "queries"))
 
     def training_data(self, inputs: Inputs) -> tuple[Any, ...]:
         """Return what methods of a kind are built from, unless that is the model."""
-        if inputs == "classifiers":
-            return (self.load("items"),)
-        if inputs == "classifiers+queries":
-            return (self.load("items"), self.load("train_lifted"))
-        if inputs == "training":
-            return (self.load("train_embeddings"), self.load_sparse("train_labels"))
-        return (self.load_sparse("train_features"), self.load_sparse("train_labels"))
+        return tuple(map(self.load, TRAINING_FILES[inputs]))
+
+    @property
+    def _texts(self) -> Path:
+        return self._path("model_points", ".json")
 
     def _path(self, name: str, suffix: str = ".npy") -> Path:
         return self.folder / f"{name}{suffix}"
@@ -127,27 +127,28 @@ def prepare(
     Raises:
         InputError: The label classifiers have other shapes than L x D and L.
     """
-    queries = np.ascontiguousarray(to_numpy(data.queries_ND), dtype=np.float32)
+    queries = np.ascontiguousarray(_float32(data.queries_ND))
     workspace.save("queries", queries)
+    # Without labels no method learns from them, and they may be large.
     if data.embeddings_ND is not None and data.labels_NL is not None:
-        workspace.save("train_embeddings", np.asarray(to_numpy(data.embeddings_ND)))
+        workspace.save("train_embeddings", as_array(data.embeddings_ND, name="embeddings"))
     for name, matrix in (
         ("train_labels", data.labels_NL),
         ("train_features", data.features_NF),
         ("query_features", data.query_features_NF),
     ):
         if matrix is not None:
-            workspace.save_sparse(name, matrix)
+            workspace.save(name, matrix)
     if data.model_queries is not None:
         workspace.save_model_queries(data.model_queries)
-    projected = np.asarray(to_numpy(model.project(queries)), dtype=np.float32)
+    projected = _float32(model.project(queries))
     affine = affine_map(model.project, queries, projected)
     workspace.save("items", _items(model, affine))
     workspace.save("lifted", lifted(queries if affine is not None else projected))
     if with_training_queries:
-        rows = np.asarray(to_numpy(data.embeddings_ND), dtype=np.float32)
+        rows = _float32(data.embeddings_ND)
         if affine is None:
-            rows = np.asarray(to_numpy(model.project(rows)), dtype=np.float32)
+            rows = _float32(model.project(rows))
         workspace.save("train_lifted", lifted(rows))
 
 
@@ -155,9 +156,7 @@ def _items(
     model: ClassifierModel, affine: tuple[Float32Array, Float32Array] | None
 ) -> Float32Array:
     """Return the label classifiers as items, an affine projection folded in."""
-    weights_LD, bias_L = (
-        np.asarray(to_numpy(part), dtype=np.float32) for part in model.label_classifiers()
-    )
+    weights_LD, bias_L = map(_float32, model.label_classifiers())
     if weights_LD.ndim != 2 or bias_L.shape != weights_LD.shape[:1]:
         raise InputError(
             f"label classifiers have shapes {weights_LD.shape} and {bias_L.shape}, expected L x D "
@@ -168,10 +167,8 @@ def _items(
     matrix_DD, offset_D = affine
     # Without a projection the items keep the very bits of the classifiers.
     identity = np.array_equal(matrix_DD, np.eye(*matrix_DD.shape))
-    return lifted(
-        weights_LD if identity else weights_LD @ matrix_DD.T,
-        last=bias_L + weights_LD @ offset_D,
-    )
+    folded_LD = weights_LD if identity else weights_LD @ matrix_DD.T
+    return lifted(folded_LD, last=bias_L + weights_LD @ offset_D)
 
 
 def lifted(vectors_ND: Float32Array, *, last: Float32Array | float = 1.0) -> Float32Array:
@@ -188,14 +185,13 @@ def affine_map(
 ) -> tuple[Float32Array, Float32Array] | None:
     """Return A and c with ``project(x) = x A + c``; None if there are none."""
     dim = queries_ND.shape[1]
-    offset = np.asarray(to_numpy(project(np.zeros((1, dim), np.float32))), dtype=np.float32)[0]
-    rows = np.asarray(to_numpy(project(np.eye(dim, dtype=np.float32))), dtype=np.float32)
-    matrix = rows - offset
+    offset = _float32(project(np.zeros((1, dim), np.float32)))[0]
+    matrix = _float32(project(np.eye(dim, dtype=np.float32))) - offset
     error = np.abs(queries_ND @ matrix + offset - projected_ND).max(initial=0.0)
+    # Relative to the largest value: the rounding of float32 sums, far below what a curve does.
     tolerable = 1e-4 * max(float(np.abs(projected_ND).max(initial=0.0)), 1e-6)
     return (matrix, offset) if error <= tolerable else None
 
 
-def to_numpy(matrix: Any) -> Any:
-    """Return a tensor as an array; arrays are returned as they are."""
-    return matrix.detach().cpu().numpy() if hasattr(matrix, "detach") else matrix
+def _float32(matrix: Any) -> Float32Array:
+    return np.asarray(as_array(matrix, name="vectors"), dtype=np.float32)
