@@ -153,6 +153,7 @@ def quantised_rows(
     """
     steps = np.abs(rows_ND).max(axis=1, initial=0.0).astype(np.float32) / np.float32(127.0)
     if scales == "bfloat16":
+        # Upwards: below its true scale the largest entry would be cut off at 127.
         steps = ((steps.view(np.uint32) + 0xFFFF) & 0xFFFF0000).view(np.float32)
     factors = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0)
     codes = np.clip(np.rint(rows_ND * factors[:, None]), -127, 127).astype(np.int8)

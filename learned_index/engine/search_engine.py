@@ -25,10 +25,9 @@ from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine.scratch import scratch_bytes
 from learned_index.kernels.engine.search import NO_BUDGET, search_rows
-from learned_index.kernels.machine.parallel import run_ranges, split_evenly, survive_forks
+from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
-from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, SearchResult
 
 _FLOAT32 = np.dtype(np.float32)
@@ -274,7 +273,7 @@ class SearchEngine(Saved):
     ) -> int:
         bad: list[int] = []
 
-        def call(_: int, start: int, stop: int) -> None:
+        def call(start: int, stop: int) -> None:
             first = search_rows(
                 self._handle, rows, start, stop, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
@@ -282,8 +281,7 @@ class SearchEngine(Saved):
             if first >= 0:
                 bad.append(int(first))
 
-        n_threads = current_threads()
-        run_ranges(split_evenly(len(rows), 4 * n_threads if n_threads > 1 else 1), call)
+        run_queries(len(rows), call)
         return min(bad, default=-1)
 
     def _scratch(self, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

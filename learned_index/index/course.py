@@ -37,6 +37,7 @@ from learned_index.training.processes import Processes
 from learned_index.training.selection import BestEpoch
 from learned_index.types import Int64Array
 
+# Parts of the seeds: with other numbers a training would shuffle in another way.
 _NUMBERS = {"warm-up": 0, "stage 1": 1, "stage 2": 2}
 
 

@@ -155,6 +155,7 @@ class ClusterLabelGraph(nn.Module):
         _attach_orphans(edge_labels, edge_counts, counts_CL, cluster_of_label_L)
         logits: npt.NDArray[np.float32]
         if init == "counts":
+            # An orphan may have no visit: from log 0 no gradient would lead back.
             logits = np.log(np.maximum(edge_counts, np.float32(1e-3)))
         else:
             rng = np.random.default_rng(seed)

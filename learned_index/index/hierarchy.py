@@ -193,13 +193,9 @@ class RegionHierarchy(nn.Module):
         *,
         implementation: str = "auto",
     ) -> torch.Tensor:
-        """The clusters with the best paths, int64 B x K0 in no order, -1 at pads.
+        """The K0 clusters with the best paths from the W0 best regions.
 
-        Args:
-            x_BD: float32, projected queries.
-            n_regions: W0.
-            n_candidates: K0.
-            implementation: Of the kernel: ``"auto"`` or ``"torch"``.
+        Arguments as in :meth:`beam`; int64 B x K0 in no order, -1 at pads.
         """
         scores_BS, regions_BS = self.router.beam(x_BD, n_regions)
         return explore(

@@ -207,16 +207,7 @@ class IndexNetwork(nn.Module):
     def beam(
         self, x_BD: torch.Tensor, beam_width: int, *, implementation: str = "auto"
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (float32 B x W) and numbers (int64 B x W) of the clusters to explore.
-
-        Args:
-            x_BD: float32, projected queries.
-            beam_width: W.
-            implementation: Of the kernels below a hierarchy: ``"auto"`` or ``"torch"``.
-
-        Returns:
-            Best first; -1 and 0 where the regions of a deep index reach fewer than W clusters.
-        """
+        """Scores and numbers of the clusters to explore, as :meth:`RegionHierarchy.beam`."""
         if self.hierarchy is None:
             return self.router.beam(x_BD, beam_width)
         return self.hierarchy.beam(self.router, x_BD, beam_width, implementation=implementation)

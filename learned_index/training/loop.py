@@ -156,6 +156,7 @@ class Stage:
         self.done += 1
         averaged_steps = round(self._n_steps * plan.averaging_fraction)
         since_start = self.done - (self._n_steps - averaged_steps)
+        # Some ten times in all: each costs a pass over all weights.
         if since_start > 0 and since_start % max(1, averaged_steps // 10) == 0:
             self._average.update()
         self._since, self._total = self._since + 1, self._total + value

@@ -229,6 +229,7 @@ class Optimisers:
     def _clip_gradients(self, sparse: list[torch.Tensor]) -> None:
         gradients = [p.grad for p in self._parameters if p.grad is not None] + sparse
         if gradients:
+            # As torch.nn.utils.clip_grad_norm_, over dense gradients and rows of sparse ones alike.
             norm = torch.stack([g.norm() for g in gradients]).norm()
             factor = (self._clip / (norm + 1e-6)).clamp(max=1.0)
             for gradient in gradients:

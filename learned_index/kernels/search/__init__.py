@@ -18,10 +18,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from learned_index.kernels.machine.parallel import run_ranges, split_evenly
+from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.search.cpu import search_rows
 from learned_index.kernels.search.routing import NOT_FOUND
-from learned_index.system.threads import current_threads
 
 __all__ = ["SearchArrays", "SearchSettings", "search_cpu"]
 
@@ -110,14 +109,12 @@ def search_cpu(
     ids = np.empty((n_queries, k), np.int64)
     scores = np.empty((n_queries, k), np.float32)
 
-    def call(_: int, start: int, stop: int) -> None:
+    def call(start: int, stop: int) -> None:
         search_rows(
             start, stop, queries_BD, *arrays, *settings,
             _scratch_row("labels", len(arrays.bias_L)), _scratch_row("clusters", n_clusters),
             ids, scores,
         )  # fmt: skip
 
-    # Four ranges a thread: queries differ in cost, and who is done early takes another range.
-    n_threads = current_threads()
-    run_ranges(split_evenly(n_queries, 4 * n_threads if n_threads > 1 else 1), call)
+    run_queries(n_queries, call)
     return ids, scores
