@@ -109,7 +109,7 @@ def test_walk_finds_what_plain_torch_finds(size, force, ties):
     found, oracle = (
         explore(
             clusters, scores, labels, weights,
-            n_labels=40, shortlist_size=size, positives_BP=positives, force_positives=force,
+            n_labels=40, shortlist_size=size, positives_BP=positives if force else None,
             implementation=implementation,
         )
         for implementation in ("triton", "torch")
@@ -149,7 +149,7 @@ def test_walk_in_blocks_and_turns_finds_the_same_and_leaves_nothing_behind(monke
 
     clusters, scores, labels, weights, positives = graph_case(7, B=5, P=20)
     arguments = {"n_labels": 40, "shortlist_size": 6, "positives_BP": positives,
-                 "force_positives": True, "implementation": "triton"}  # fmt: skip
+                 "implementation": "triton"}  # fmt: skip
     together = explore(clusters, scores, labels, weights, **arguments)
     assert int(together.n_positives_B.max()) > 3
     use_blocks_of_16(monkeypatch, "walk")

@@ -103,7 +103,7 @@ def timed_step(
         shortlist = explore(
             clusters_BW, scores_BW, graph.edge_labels_CM, edges_CM,
             n_labels=index.n_labels, shortlist_size=index.config.shortlist_size,
-            positives_BP=positives_BP, force_positives=True,
+            positives_BP=positives_BP,
         )  # fmt: skip
     ids_BK = shortlist.label_ids_BK
     with clock.of("path scores"):

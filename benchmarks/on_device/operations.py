@@ -78,7 +78,7 @@ def make_operations(
         return explore(
             clusters, scores, labels, edges,
             n_labels=index.n_labels, shortlist_size=K, positives_BP=positives,
-            force_positives=True, implementation=implementation,
+            implementation=implementation,
         )  # fmt: skip
 
     shortlist = walk(str(choose(device)))

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from learned_index.engine.config import Precision
+from learned_index.engine.constants import Constants
 from learned_index.engine.mapping import Source
 from learned_index.errors import InputError
 from learned_index.inputs.numbers import LARGEST
-from learned_index.kernels.engine import handle as kernel
+from learned_index.kernels.engine import handle as place
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.persistence.contents import (
     require_distinct,
@@ -175,8 +176,19 @@ class EngineArrays:
         Raises:
             InputError: A dtype, a shape, an id, an offset or a number that does not fit.
         """
-        L, C, R, P = self.n_labels, self.n_clusters, self.n_regions, padded(dim)
-        S = len(self.sketch_map_scales_S)
+        self._check_layout(padded(dim), precision)
+        targets_E, targets_F = self.edge_labels_E, self.region_edge_clusters_F
+        require_distinct("label_ids_L", self.label_ids_L, self.n_labels)
+        require_offsets("edge_offsets_C1", self.edge_offsets_C1, len(targets_E))
+        require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, len(targets_F))
+        require_range("edge_labels_E", targets_E, 0, self.n_labels - 1)
+        require_range("region_edge_clusters_F", targets_F, 0, self.n_clusters - 1)
+        for name in ("edge_weights_E", "region_edge_weights_F"):
+            require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
+        self._check_scales(padded(dim))
+
+    def _check_layout(self, P: int, precision: Precision) -> None:
+        L, C, R, S = self.n_labels, self.n_clusters, self.n_regions, len(self.sketch_map_scales_S)
         E, F = len(self.edge_labels_E), len(self.region_edge_clusters_F)
         expected: dict[str, tuple[Any, tuple[int, ...]]] = {
             "label_ids_L": (np.int32, (L,)),
@@ -200,13 +212,9 @@ class EngineArrays:
             raise InputError(f"got {L} labels, {C} clusters and {S} coordinates, expected some")
         if R > C:
             raise InputError(f"got {R} regions above {C} clusters, expected as many at most")
-        require_distinct("label_ids_L", self.label_ids_L, L)
-        require_offsets("edge_offsets_C1", self.edge_offsets_C1, E)
-        require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, F)
-        require_range("edge_labels_E", self.edge_labels_E, 0, L - 1)
-        require_range("region_edge_clusters_F", self.region_edge_clusters_F, 0, C - 1)
-        for name in ("edge_weights_E", "region_edge_weights_F"):
-            require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
+
+    def _check_scales(self, P: int) -> None:
+        """Check that no score of a query that is let in can overflow."""
         for name in ("cluster_scales_C", "sketch_map_scales_S", "region_scales_R"):
             require_range(name, getattr(self, name), 0.0, _MOST_SCALE)
         sketch_scales, vector_scales, biases = self._label_numbers()
@@ -215,12 +223,10 @@ class EngineArrays:
         require_range("the biases of the labels", biases, -_MOST_SCALE, _MOST_SCALE)
         # A product of codes is at most 128 * 127 an entry, and the scale of a query its largest
         # entry over 127. Whole vectors of floats are guarded where they are scored.
-        gain = 128.0 * P
-        on_axes = gain * float(self.sketch_map_scales_S.max())
+        on_axes = 128.0 * P * float(self.sketch_map_scales_S.max())
+        of_rows = (self.cluster_scales_C, self.region_scales_R, vector_scales)
         most = max(
-            gain * float(self.cluster_scales_C.max()),
-            gain * float(self.region_scales_R.max(initial=0.0)),
-            gain * float(vector_scales.max()),
+            *(128.0 * P * float(scales.max(initial=0.0)) for scales in of_rows),
             on_axes,
             on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
         )
@@ -242,55 +248,30 @@ class EngineArrays:
             biases.view(np.float32),
         )
 
-    def handle(
-        self, *, dim: int, precision: Precision, routing: tuple[int, int, int]
-    ) -> npt.NDArray[np.int64]:
-        """Sizes and addresses, in the order of the constants of
-        :mod:`learned_index.kernels.engine.handle`.
+    def handle(self, constants: Constants, precision: Precision) -> npt.NDArray[np.int64]:
+        """Sizes and addresses, at the places that :mod:`learned_index.kernels.engine.handle` names.
 
         The arrays must outlive it.
-
-        Args:
-            dim: D.
-            precision: Of the label vectors.
-            routing: W0, K0 and the W that they are for; any numbers without regions.
         """
-        values = np.zeros(kernel.HANDLE_SIZE, np.int64)
+        values = np.zeros(place.HANDLE_SIZE, np.int64)
         sizes = {
-            kernel.N_LABELS: self.n_labels,
-            kernel.N_CLUSTERS: self.n_clusters,
-            kernel.N_REGIONS: self.n_regions,
-            kernel.DIM: dim,
-            kernel.PADDED_DIM: padded(dim),
-            kernel.SKETCH_DIM: len(self.sketch_map_scales_S),
-            kernel.SKETCH_BYTES: self.sketches_LB.shape[1],
-            kernel.PRECISION: list(STORED_DTYPE).index(precision),
-            kernel.MAX_CANDIDATES: min(self.n_labels, len(self.edge_labels_E)),
-            kernel.REGION_BEAM: routing[0],
-            kernel.CLUSTER_CANDIDATES: routing[1],
-            kernel.REFERENCE_BEAM: routing[2],
+            place.N_LABELS: self.n_labels,
+            place.N_CLUSTERS: self.n_clusters,
+            place.N_REGIONS: self.n_regions,
+            place.DIM: constants.dim,
+            place.PADDED_DIM: padded(constants.dim),
+            place.SKETCH_DIM: len(self.sketch_map_scales_S),
+            place.SKETCH_BYTES: self.sketches_LB.shape[1],
+            place.PRECISION: list(STORED_DTYPE).index(precision),
+            place.MAX_CANDIDATES: min(self.n_labels, len(self.edge_labels_E)),
+            place.REGION_BEAM: constants.region_beam_width,
+            place.CLUSTER_CANDIDATES: constants.n_candidates,
+            place.REFERENCE_BEAM: constants.reference_width,
         }
-        arrays: dict[int, npt.NDArray[Any]] = {
-            kernel.LABEL_IDS: self.label_ids_L,
-            kernel.SKETCHES: self.sketches_LB,
-            kernel.LABEL_VECTORS: self.label_vectors_LP,
-            kernel.CLUSTER_VECTORS: self.cluster_vectors_CP,
-            kernel.CLUSTER_SCALES: self.cluster_scales_C,
-            kernel.EDGE_OFFSETS: self.edge_offsets_C1,
-            kernel.EDGE_LABELS: self.edge_labels_E,
-            kernel.EDGE_WEIGHTS: self.edge_weights_E,
-            kernel.SKETCH_MAP: self.sketch_map_SP,
-            kernel.SKETCH_MAP_SCALES: self.sketch_map_scales_S,
-            kernel.REGION_VECTORS: self.region_vectors_RP,
-            kernel.REGION_SCALES: self.region_scales_R,
-            kernel.REGION_EDGE_OFFSETS: self.region_edge_offsets_R1,
-            kernel.REGION_EDGE_CLUSTERS: self.region_edge_clusters_F,
-            kernel.REGION_EDGE_WEIGHTS: self.region_edge_weights_F,
-        }
-        for place, size in sizes.items():
-            values[place] = size
-        for place, array in arrays.items():
-            values[place] = array.ctypes.data
+        for at, size in sizes.items():
+            values[at] = size
+        # The places of the addresses follow each other as the fields of this class do.
+        values[place.LABEL_IDS :] = [array.ctypes.data for array in self.named().values()]
         return values
 
 

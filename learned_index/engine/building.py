@@ -70,6 +70,18 @@ class IndexParts(NamedTuple):
     path_exponent: float
     regions: RegionParts | None = None
 
+    def some_regions(self) -> RegionParts:
+        """The regions; of a flat index none of them, with numbers that nobody reads."""
+        n_clusters, dim = self.cluster_vectors_CD.shape
+        return self.regions or RegionParts(
+            vectors_RD=np.empty((0, dim), np.float32),
+            edges_RC=sp.csr_matrix((0, n_clusters), dtype=np.float32),
+            scale=1.0,
+            beam_width=1,
+            n_candidates=1,
+            reference_width=1,
+        )
+
 
 def default_sketch_dim(dim: int) -> int:
     """Sketch coordinates: what fits one cache line, two for long vectors."""
@@ -94,7 +106,7 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
     place_L = np.empty(n_labels, np.int32)
     place_L[order_L] = np.arange(n_labels, dtype=np.int32)
     offsets, edge_labels, edge_weights = _sorted_edges(edges, place_L)
-    regions = _no_regions(parts) if parts.regions is None else parts.regions
+    regions = parts.some_regions()
     region_codes, region_scales = quantised_rows(_folded(regions.vectors_RD, parts))
     region_offsets, region_clusters, region_weights = _sorted_edges(
         regions.edges_RC, np.arange(len(parts.cluster_vectors_CD), dtype=np.int32)
@@ -141,6 +153,7 @@ def quantised_rows(
     """
     steps = np.abs(rows_ND).max(axis=1, initial=0.0).astype(np.float32) / np.float32(127.0)
     if scales == "bfloat16":
+        # Upwards: below its true scale the largest entry would be cut off at 127.
         steps = ((steps.view(np.uint32) + 0xFFFF) & 0xFFFF0000).view(np.float32)
     factors = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0)
     codes = np.clip(np.rint(rows_ND * factors[:, None]), -127, 127).astype(np.int8)
@@ -191,18 +204,6 @@ def _half_bits(values: Float32Array) -> npt.NDArray[np.uint16]:
 def _folded(rows_ND: npt.NDArray[Any], parts: IndexParts) -> Float32Array:
     rows = np.ascontiguousarray(rows_ND, np.float32)
     return rows if parts.fold_DD is None else rows @ parts.fold_DD
-
-
-def _no_regions(parts: IndexParts) -> RegionParts:
-    n_clusters, dim = parts.cluster_vectors_CD.shape
-    return RegionParts(
-        np.empty((0, dim), np.float32),
-        sp.csr_matrix((0, n_clusters), dtype=np.float32),
-        1.0,
-        1,
-        1,
-        1,
-    )
 
 
 def _kept_edges(parts: IndexParts, threshold: float) -> sp.csr_matrix:

@@ -30,6 +30,11 @@ class Constants(NamedTuple):
     reference_width: int
     coverage: float
 
+    @property
+    def of_search(self) -> tuple[float, float, float, float]:
+        """What :mod:`learned_index.kernels.engine.search` takes of them, in its order."""
+        return self.router_scale, self.region_scale, self.path_exponent, self.coverage
+
     def check(self) -> None:
         """Check types and ranges: the compiled search divides by some and takes powers of others.
 

@@ -21,15 +21,8 @@ def restricted_arrays(
 ) -> EngineArrays:
     """The arrays with only those edges that lead to labels that may be found.
 
-    The vectors are shared; the edges, about a tenth of an engine, are copied.
-
-    Args:
-        arrays: Of the whole engine.
-        allow: The only labels to find; None: all.
-        deny: Labels not to find; wins over ``allow``.
-
-    Raises:
-        InputError: Ids that do not exist, or a mask of another length.
+    The vectors are shared; the edges, about a tenth of an engine, are copied. Arguments and errors
+    as :meth:`SearchEngine.restrict` has them.
     """
     wanted = wanted_labels(allow, deny, int(arrays.label_ids_L.max()) + 1)
     offsets, labels, weights = edges_to(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from learned_index.errors import ModelFormatError
 from learned_index.persistence import read_manifest
+from learned_index.persistence.foreign import read_npy_header
 
 KIND = "search-engine"
 
@@ -52,18 +53,11 @@ def open_array(path: Path) -> npt.NDArray[Any]:
     """Map an array; one without elements cannot be mapped and is read.
 
     Raises:
-        ValueError: Not an .npy file that is known here.
+        DataFormatError: Not an .npy file of numbers, or cut off.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise ValueError(f"{path.name} has .npy format version {version}")
-        shape, _, _ = reader(file)
-    mode: Literal["r"] | None = None if 0 in shape else "r"
+        header = read_npy_header(file, path.stat().st_size, path.name)
+    mode: Literal["r"] | None = None if 0 in header.shape else "r"
     array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     return array

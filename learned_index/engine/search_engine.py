@@ -24,17 +24,14 @@ from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine.scratch import scratch_bytes
-from learned_index.kernels.engine.search import NO_BUDGET as _NO_BUDGET
-from learned_index.kernels.engine.search import search_rows
-from learned_index.kernels.machine.parallel import run_ranges, split_evenly, survive_forks
+from learned_index.kernels.engine.search import NO_BUDGET, search_rows
+from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
-from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, SearchResult
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PLACES = np.empty(0, np.int32)
-NO_BUDGET = int(_NO_BUDGET)
 
 
 class Work(NamedTuple):
@@ -92,27 +89,13 @@ class SearchEngine(Saved):
         self._dim = constants.dim
         self._n_labels = arrays.n_labels
         self._n_clusters = arrays.n_clusters
-        self._numbers = np.array(
-            [
-                constants.router_scale,
-                constants.region_scale,
-                constants.path_exponent,
-                constants.coverage,
-            ]
-        )
+        self._numbers = np.array(constants.of_search)
         self._take(arrays)
 
     def _take(self, arrays: EngineArrays) -> None:
         """Search these arrays from now on."""
-        constants = self.constants
         self.arrays = arrays
-        self._handle = arrays.handle(
-            dim=constants.dim,
-            precision=self.config.precision,
-            routing=(
-                constants.region_beam_width, constants.n_candidates, constants.reference_width
-            ),
-        )  # fmt: skip
+        self._handle = arrays.handle(self.constants, self.config.precision)
         self._local = threading.local()
 
     @lazy_property
@@ -127,16 +110,16 @@ class SearchEngine(Saved):
             InputError: The configuration does not fit the index.
         """
         config = EngineConfig.given(config)
-        regions = parts.regions
+        regions = parts.some_regions()
         constants = Constants(
             dim=parts.label_vectors_LD.shape[1],
             router_scale=float(parts.router_scale),
-            region_scale=1.0 if regions is None else float(regions.scale),
+            region_scale=float(regions.scale),
             path_exponent=float(parts.path_exponent) if config.ranking == "model" else 0.0,
-            region_beam_width=1 if regions is None else regions.beam_width,
-            n_candidates=1 if regions is None else regions.n_candidates,
-            reference_width=1 if regions is None else regions.reference_width,
-            coverage=1.0 if regions is None else regions.coverage,
+            region_beam_width=regions.beam_width,
+            n_candidates=regions.n_candidates,
+            reference_width=regions.reference_width,
+            coverage=regions.coverage,
         )
         parts = parts._replace(path_exponent=constants.path_exponent)
         return cls(build_arrays(parts, config), config, constants)
@@ -207,40 +190,37 @@ class SearchEngine(Saved):
         allow: LabelIds | None = None,
         deny: LabelIds | None = None,
     ) -> SearchResult:
-        """Find the best k labels of each query.
+        """Find the best k labels of each query, as :meth:`LearnedGraphIndex.search`.
 
         Answers do not depend on the batch size or the thread count
         (:func:`~learned_index.system.threads.current_threads`). While fewer than k labels are
         found, the beam grows.
 
         Args:
-            queries: B x D (or D) float16, float32 or float64 array or tensor, any memory order.
-                float32 in C order is taken as it is. A vector of zeros has no direction: it is
-                answered by the labels' biases alone.
+            queries: B x D (or D) array or tensor; float32 in C order is taken as it is.
             k: Results per query; rows end in id -1, score -inf where there are fewer labels.
             beam_width: W; default from the configuration. More than C means all clusters.
             shortlist_size: K, labels scored with their whole vectors, at least k; default from
                 the configuration, 2 k if that is not above k.
             allow: Ids of the only labels to find, or a mask of L booleans.
-            deny: Ids of labels not to find, or a mask of L booleans. Up to an eighth of all
-                labels costs microseconds; a longer list, and any ``allow``, goes through
-                :meth:`restrict`, which is worth keeping where the list is used again.
+            deny: Ids of labels not to find, or a mask. Up to an eighth of all labels costs
+                microseconds; a longer list, and any ``allow``, goes through :meth:`restrict`,
+                which is worth keeping where the list is used again.
 
         Returns:
             ids int64 B x k and scores float32 B x k, best first; equal scores by ascending id.
 
         Raises:
-            InputError: Another dimension than the engine's, NaN, infinity or numbers beyond 1e15,
-                a k that is no whole number of at least 1, labels that do not exist.
+            InputError: As :meth:`LearnedGraphIndex.search`.
         """
         denied = _NO_PLACES
         if allow is not None or deny is not None:
-            found = None if allow is not None or deny is None else self._places.denied(deny)
-            if found is None:
+            few = self._places.denied(deny) if allow is None and deny is not None else None
+            if few is None:
                 return self.restrict(allow=allow, deny=deny).search(
                     queries, k, beam_width=beam_width, shortlist_size=shortlist_size
                 )
-            denied = found
+            denied = few
         rows = queries
         if (
             type(rows) is not np.ndarray
@@ -293,7 +273,7 @@ class SearchEngine(Saved):
     ) -> int:
         bad: list[int] = []
 
-        def call(_: int, start: int, stop: int) -> None:
+        def call(start: int, stop: int) -> None:
             first = search_rows(
                 self._handle, rows, start, stop, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
@@ -301,8 +281,7 @@ class SearchEngine(Saved):
             if first >= 0:
                 bad.append(int(first))
 
-        n_threads = current_threads()
-        run_ranges(split_evenly(len(rows), 4 * n_threads if n_threads > 1 else 1), call)
+        run_queries(len(rows), call)
         return min(bad, default=-1)
 
     def _scratch(self, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -329,18 +308,15 @@ class SearchEngine(Saved):
             # One by one: a batch may be searched, and counted, on other threads.
             self.search(row[None], k, beam_width=beam_width, shortlist_size=shortlist_size)
         n, *done = (self._scratch(0)[1] - before).tolist()
-        arrays = self.arrays
         clusters, edges, candidates, rescored = (number / n for number in done)
-        codes = arrays.cluster_vectors_CP.shape[1]
-        edge = arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize
-        whole = arrays.label_vectors_LP.shape[1] * arrays.label_vectors_LP.itemsize
+        arrays = self.arrays
         n_bytes = (
             arrays.sketch_map_SP.nbytes
             + arrays.region_vectors_RP.nbytes
-            + clusters * (codes + 4)
-            + edges * edge
-            + candidates * arrays.sketches_LB.shape[1]
-            + rescored * whole
+            + clusters * (arrays.cluster_vectors_CP.strides[0] + arrays.cluster_scales_C.itemsize)
+            + edges * (arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize)
+            + candidates * arrays.sketches_LB.strides[0]
+            + rescored * arrays.label_vectors_LP.strides[0]
         )
         return Work(clusters, edges, candidates, rescored, n_bytes)
 

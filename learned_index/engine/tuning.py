@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from learned_index.errors import InputError
 from learned_index.inputs.labels import as_label_matrix
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
+from learned_index.system.timing import single_latencies
 from learned_index.types import DenseMatrix, SearchResult
 
 _TIMED_QUERIES = 200
@@ -109,25 +111,18 @@ def tune(
             name="the labels of the truth",
         )
     n_labels, n_clusters = searcher.n_labels, searcher.n_clusters
-    everything = searcher.search(queries, k, beam_width=n_clusters, shortlist_size=n_labels).ids
-    measure = _Measure(everything, truth)
-    exhaustive = measure.absolute(everything)
+    measure = _Measure(searcher, queries, truth, k)
     points: list[dict[str, Any]] = []
-
-    def recall_at(width: int, size: int) -> float:
-        found = searcher.search(queries, k, beam_width=width, shortlist_size=size).ids
-        return measure.absolute(found) / exhaustive if exhaustive else 1.0
-
     best: dict[str, Any] | None = None
     for width in _steps(1, n_clusters, 1.4):
         sizes = _steps(min(k, n_labels), n_labels, 1.25)
-        enough = _first(lambda size, w=width: recall_at(w, size) >= recall, sizes)
+        enough = bisect_left(sizes, recall, key=partial(measure.recall_at, width))
         size = sizes[min(enough, len(sizes) - 1)]
         point = {
             "beam_width": width,
             "shortlist_size": size,
-            "recall": recall_at(width, size),
-            "latency_us": _latency_us(searcher, queries, k, width, size),
+            "recall": measure.recall_at(width, size),
+            "latency_us": measure.latency_us(width, size),
         }
         points.append(point)
         reached = enough < len(sizes)
@@ -136,15 +131,22 @@ def tune(
         if best is not None and point["latency_us"] > _GIVE_UP * best["latency_us"]:
             break
     best = best or points[-1]  # all clusters and all labels
-    return Tuning(
-        **best, exhaustive_recall=exhaustive if truth is not None else None, points=points
-    )
+    exhaustive = None if truth is None else measure.exhaustive
+    return Tuning(**best, exhaustive_recall=exhaustive, points=points)
 
 
 class _Measure:
-    """Mean share of the wanted labels that were found; queries without any do not count."""
+    """What a pair of knobs finds and costs; queries without wanted labels do not count.
 
-    def __init__(self, everything: npt.NDArray[np.int64], truth: sp.csr_matrix | None) -> None:
+    Attributes:
+        exhaustive: Mean share of the wanted labels that the exhaustive search finds.
+    """
+
+    def __init__(
+        self, searcher: Searcher, queries: Any, truth: sp.csr_matrix | None, k: int
+    ) -> None:
+        self._searcher, self._queries, self._k = searcher, queries, k
+        everything = self._found(searcher.n_clusters, searcher.n_labels)
         if truth is None:
             rows, columns = np.nonzero(everything >= 0)
             n_columns = int(everything.max(initial=0)) + 1
@@ -154,9 +156,21 @@ class _Measure:
             )
         self.wanted = sp.csr_matrix((np.ones(truth.nnz), truth.indices, truth.indptr), truth.shape)
         self.counts = np.diff(truth.indptr)
+        self.exhaustive = self._absolute(everything)
 
-    def absolute(self, ids: npt.NDArray[np.int64]) -> float:
-        """Mean recall of the ids, 0 to 1."""
+    def _found(self, width: int, size: int) -> npt.NDArray[np.int64]:
+        answer = self._searcher.search(
+            self._queries, self._k, beam_width=width, shortlist_size=size
+        )
+        return answer.ids
+
+    def recall_at(self, width: int, size: int) -> float:
+        """Recall as a share of the exhaustive search's."""
+        if not self.exhaustive:
+            return 1.0
+        return self._absolute(self._found(width, size)) / self.exhaustive
+
+    def _absolute(self, ids: npt.NDArray[np.int64]) -> float:
         rows, columns = np.nonzero((ids >= 0) & (ids < self.wanted.shape[1]))
         found = sp.csr_matrix(
             (np.ones(len(rows)), (rows, ids[rows, columns])), shape=self.wanted.shape
@@ -165,34 +179,23 @@ class _Measure:
         some = self.counts > 0
         return float(np.mean(hits[some] / self.counts[some])) if some.any() else 0.0
 
+    def latency_us(self, width: int, size: int) -> float:
+        """Median of single queries, microseconds."""
+        rows = [self._queries[i : i + 1] for i in range(min(_TIMED_QUERIES, len(self._queries)))]
+
+        def answer(row: Any) -> SearchResult:
+            return self._searcher.search(row, self._k, beam_width=width, shortlist_size=size)
+
+        # The best of some rounds: others at work on the machine only ever add to a time.
+        rounds = [
+            single_latencies(answer, rows, warmup=0, at_least=len(rows), at_most=len(rows))
+            for _ in range(_ROUNDS)
+        ]
+        return 1e3 * min(float(np.median(times_ms)) for times_ms in rounds)
+
 
 def _steps(low: int, high: int, factor: float) -> list[int]:
     values = [low]
     while values[-1] < high:
         values.append(min(high, max(values[-1] + 1, round(values[-1] * factor))))
     return values
-
-
-def _first(reaches: Any, values: list[int]) -> int:
-    """Place of the first value that reaches, by bisection; ``len(values)`` if none does."""
-    low, high = 0, len(values)
-    while low < high:
-        middle = (low + high) // 2
-        if reaches(values[middle]):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _latency_us(searcher: Searcher, queries: Any, k: int, width: int, size: int) -> float:
-    rows = [queries[i : i + 1] for i in range(min(_TIMED_QUERIES, len(queries)))]
-    medians = []
-    for _ in range(_ROUNDS):
-        times = []
-        for row in rows:
-            start = time.perf_counter()
-            searcher.search(row, k, beam_width=width, shortlist_size=size)
-            times.append(time.perf_counter() - start)
-        medians.append(float(np.median(times)))
-    return 1e6 * min(medians)

@@ -11,7 +11,6 @@ from learned_index.index.build.partition import n_clusters_for
 from learned_index.index.network import IndexNetwork
 from learned_index.index.points import TrainingPoints
 from learned_index.index.saving import describe_hierarchy, restore_index
-from learned_index.persistence import reading_model
 from learned_index.persistence.digest import data_digest, digest
 from learned_index.training.checkpoint import (
     CheckpointFiles,
@@ -108,7 +107,7 @@ class IndexCheckpoint:
         self._processes.broadcast_(torch.zeros(1))  # nobody replaces the state while others read
         if state is None:
             return None
-        with reading_model(state.directory, "state of this training", remedy="remove it"):
+        with state.reading():
             self._start_weights = str(state.facts["start_weights"])
         if weights not in (self._start_weights, digest_tensors(state.below("encoder."))):
             raise InputError(
@@ -125,7 +124,7 @@ class IndexCheckpoint:
             ModelFormatError: The state is damaged.
         """
         index, encoder = self._index, self._points.inputs.encoder
-        with reading_model(state.directory, "state of this training", remedy="remove it"):
+        with state.reading():
             n_labels = self._points.labels_NL.shape[1]
             restore_index(
                 index,

@@ -22,7 +22,6 @@ from learned_index.index.points import HeldOutMetrics, TrainingPoints
 from learned_index.inputs.positives import padded_positives
 from learned_index.kernels.update import RowAdamW
 from learned_index.metrics import metric_names
-from learned_index.persistence import reading_model
 from learned_index.training.batches import dropout_mask
 from learned_index.training.checkpoint import CheckpointOptions, TrainingState, claimed
 from learned_index.training.events import Progress, TrainingEvent
@@ -32,11 +31,13 @@ from learned_index.training.optimisers import (
     LabelClassifiers,
     Optimisers,
     encoder_groups,
+    group_of,
 )
 from learned_index.training.processes import Processes
 from learned_index.training.selection import BestEpoch
 from learned_index.types import Int64Array
 
+# Parts of the seeds: with other numbers a training would shuffle in another way.
 _NUMBERS = {"warm-up": 0, "stage 1": 1, "stage 2": 2}
 
 
@@ -106,7 +107,7 @@ class IndexTraining(StageTraining):
         state = None if self._checkpoint is None else self._checkpoint.read()
         begin = 0
         if state is not None:
-            with reading_model(state.directory, "state of this training", remedy="remove it"):
+            with state.reading():
                 begin = names.index(state.facts["stage"])
         for name, epochs in stages[begin:]:
             if epochs or name == "stage 1":
@@ -251,30 +252,14 @@ class IndexTraining(StageTraining):
         if index.hierarchy is not None:
             routers.append(index.hierarchy.router.weight_CD)
             graphs.append(index.hierarchy.graph)
-        groups: list[Group] = [
-            {
-                "params": routers,
-                "lr": training.learning_rate,
-                "weight_decay": training.weight_decay,
-            }
-        ]
-        if index.projection is not None:
-            groups.append(
-                {
-                    "params": [index.projection.weight],
-                    "lr": training.projection_learning_rate,
-                    "weight_decay": training.weight_decay,
-                }
-            )
+        projections = [] if index.projection is None else [index.projection.weight]
         logits = [graph.edge_logits_CM for graph in graphs if graph.edge_logits_CM is not None]
-        if logits:
-            groups.append(
-                {
-                    "params": logits,
-                    "lr": training.edge_learning_rate,
-                    "weight_decay": 0.0,
-                }
-            )
+        groups = [
+            group_of(routers, training.learning_rate, training.weight_decay),
+            group_of(projections, training.projection_learning_rate, training.weight_decay),
+            group_of(logits, training.edge_learning_rate, 0.0),
+        ]
+        groups = [group for group in groups if group["params"]]
         tables: list[Group] = []
         if self._inputs.encoder is not None:
             dense, tables = encoder_groups(

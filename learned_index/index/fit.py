@@ -10,15 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError
-from learned_index.index.build.partition import (
-    build_graph,
-    build_partition,
-    checked,
-    checked_features,
-    default_edges_per_cluster,
-    default_n_clusters,
-    n_clusters_for,
-)
+from learned_index.index.build.partition import checked, checked_features, n_clusters_for
 from learned_index.index.course import IndexTraining
 from learned_index.index.network import IndexNetwork
 from learned_index.index.points import HeldOutMetrics, TrainingPoints
@@ -37,15 +29,6 @@ from learned_index.training.sources import (
     check_trainable,
 )
 from learned_index.types import DenseMatrix
-
-__all__ = [
-    "build_graph",
-    "build_partition",
-    "default_edges_per_cluster",
-    "default_n_clusters",
-    "fit_end_to_end",
-    "fit_index",
-]
 
 
 def fit_index(
@@ -96,20 +79,17 @@ def fit_end_to_end(
         encoder: A fitted encoder that is an ``nn.Module`` with ``tokenize`` and ``forward``;
             trained in place.
         texts: N training texts.
-        labels: CSR N x L, or N lists of label ids. Texts without labels are skipped.
-        clustering_features: Optional CSR N x V (tf-idf). Without them the encoder's vectors
-            alone are clustered.
-        validation: Optional held-out (texts, CSR labels); measured after each epoch.
-        progress: Called a few times a second with a
-            :class:`~learned_index.training.TrainingEvent`.
-        checkpoint: Where to save the state, and to go on from. The encoder must then be what it
-            was at the start of the training, or when it was interrupted.
+        labels: As in :meth:`LearnedGraphIndex.fit`, like the arguments after it.
+        clustering_features: Without them the encoder's vectors alone are clustered.
+        validation: Held-out (texts, CSR labels).
+        progress: As there.
+        checkpoint: To go on from it the encoder must be what it was at the start of the training,
+            or when it was interrupted.
 
     Raises:
-        InputError: An encoder that cannot be trained, shapes that do not fit, no labels, or a
-            checkpoint of another training.
+        InputError: As there, or the encoder cannot be trained.
         ModelFormatError: A damaged checkpoint.
-        TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
+        TrainingInterrupted: As there.
     """
     check_trainable(encoder)
     n_rows(texts)

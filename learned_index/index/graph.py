@@ -13,7 +13,7 @@ from torch import nn
 
 from learned_index.errors import InputError
 from learned_index.kernels.edges import edge_strengths, edge_weights, strongest_clusters
-from learned_index.types import Int64Array
+from learned_index.types import Float32Array, Int64Array
 
 Keep: TypeAlias = Literal["reachable", "none"]
 """What happens to a label that would lose its last edge: it keeps its strongest, or is lost."""
@@ -155,6 +155,7 @@ class ClusterLabelGraph(nn.Module):
         _attach_orphans(edge_labels, edge_counts, counts_CL, cluster_of_label_L)
         logits: npt.NDArray[np.float32]
         if init == "counts":
+            # An orphan may have no visit: from log 0 no gradient would lead back.
             logits = np.log(np.maximum(edge_counts, np.float32(1e-3)))
         else:
             rng = np.random.default_rng(seed)
@@ -180,15 +181,31 @@ class ClusterLabelGraph(nn.Module):
             return (self.edge_labels_CM >= 0).to(torch.float32)
         return edge_strengths(self.edge_logits_CM, self.edge_labels_CM, self.scale)
 
+    @torch.no_grad()
+    def arrays(self) -> tuple[npt.NDArray[np.int32], Float32Array]:
+        """Targets (int32, -1 at pads) and weights of the edges, C x M on the CPU."""
+        weights = np.ascontiguousarray(self.weights().cpu().numpy())
+        return self.edge_labels_CM.cpu().numpy(), weights
+
     def strongest_cluster(self, weights_CM: torch.Tensor | None = None) -> torch.Tensor:
         """For each label the cluster with its strongest edge, int64 L; -1 for no edge at all."""
         weights = (self.weights() if weights_CM is None else weights_CM).detach()
         return strongest_clusters(self.edge_labels_CM, weights, self.n_labels)
 
 
+def as_csr(targets: npt.NDArray[Any], weights: npt.NDArray[Any], n_targets: int) -> sp.csr_matrix:
+    """Rows of targets (-1 at pads) and their weights as CSR float32, rows x n_targets."""
+    used = targets >= 0
+    offsets = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+    return sp.csr_matrix(
+        (weights[used].astype(np.float32, copy=False), targets[used], offsets),
+        (len(targets), n_targets),
+    )
+
+
 def _attach_orphans(
     edge_labels: Int64Array,
-    edge_counts: np.ndarray[Any, np.dtype[np.float32]],
+    edge_counts: Float32Array,
     counts_CL: sp.csr_matrix,
     cluster_of_label_L: Int64Array,
 ) -> None:

@@ -10,7 +10,7 @@ and are trained by the same loss (docs/method.md, "Deep routing").
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from torch import nn
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig
 from learned_index.index.graph import ClusterLabelGraph
-from learned_index.index.level import Walk, walk_edges
+from learned_index.index.level import Walk, teacher_rows, walk_edges
 from learned_index.index.router import ClusterRouter
 from learned_index.kernels.beam import best_clusters
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.search.routing import routing_coverage, routing_widths
 from learned_index.kernels.walk import explore
-from learned_index.types import Float32Array
 
 DENSE_CLUSTERS = 32768
 """While training, all clusters of a deep index are scored up to so many."""
@@ -120,32 +119,6 @@ class RegionHierarchy(nn.Module):
         )
         self.register_buffer("coverage", torch.ones(()))
 
-    # -- what engines read ----------------------------------------------------------------------
-
-    @property
-    def region_RD(self) -> Float32Array:  # noqa: N802
-        """Region vectors, float32 S x D."""
-        vectors: Float32Array = self.router.weight_CD.detach().cpu().numpy()
-        return vectors
-
-    @property
-    def region_edge_clusters(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Clusters of each region's edges, int32 S x M0, -1 at pads."""
-        clusters: np.ndarray[Any, np.dtype[np.int32]] = self.graph.edge_labels_CM.cpu().numpy()
-        return clusters
-
-    @property
-    def region_edge_weights(self) -> Float32Array:
-        """Weights of these edges, float32 S x M0 in [0, 1]."""
-        with torch.no_grad():
-            weights: Float32Array = self.graph.weights().cpu().numpy()
-        return np.ascontiguousarray(weights)
-
-    @property
-    def scale(self) -> float:
-        """alpha of the regions: g = min(1, alpha softmax)."""
-        return self.router.scale
-
     @property
     def n_regions(self) -> int:
         """Number of regions S."""
@@ -167,14 +140,7 @@ class RegionHierarchy(nn.Module):
         return self.shape.n_candidates
 
     def widths(self, beam_width: int) -> tuple[int, int]:
-        """Regions to explore and clusters to score for a beam of W clusters.
-
-        Both grow with W; narrower beams shrink them more slowly, since the best cluster must be
-        among the candidates. All clusters as beam means all regions and all clusters.
-
-        Returns:
-            (W0, K0): at least 1 and W, at most S and C.
-        """
+        """W0 and K0 for a beam of W clusters (:func:`~.routing.routing_widths`)."""
         regions, candidates = routing_widths(
             beam_width, self.shape.beam_width, self.W0, self.K0, self.n_regions, self.n_clusters
         )
@@ -227,13 +193,9 @@ class RegionHierarchy(nn.Module):
         *,
         implementation: str = "auto",
     ) -> torch.Tensor:
-        """The clusters with the best paths, int64 B x K0 in no order, -1 at pads.
+        """The K0 clusters with the best paths from the W0 best regions.
 
-        Args:
-            x_BD: float32, projected queries.
-            n_regions: W0.
-            n_candidates: K0.
-            implementation: Of the kernel: ``"auto"`` or ``"torch"``.
+        Arguments as in :meth:`beam`; int64 B x K0 in no order, -1 at pads.
         """
         scores_BS, regions_BS = self.router.beam(x_BD, n_regions)
         return explore(
@@ -273,8 +235,7 @@ class RegionHierarchy(nn.Module):
         logits_BS = self.router.logits(x_BD)
         edges_SM = self.graph.weights()
         strongest = self.graph.strongest_cluster(edges_SM).to(x_BD.device)
-        teacher_BP = torch.where(positives_BP >= 0, strongest[positives_BP.clamp(min=0)], -1)
-        regions_BW = best_clusters(logits_BS, self.W0, teacher_BP)
+        regions_BW = best_clusters(logits_BS, self.W0, teacher_rows(strongest, positives_BP))
         unused = regions_BW < 0
         scores_BW = self.router.scores(logits_BS).gather(1, regions_BW.clamp(min=0))
         return walk_edges(

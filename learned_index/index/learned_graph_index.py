@@ -290,17 +290,8 @@ class LearnedGraphIndex(IndexNetwork, Saved):
     ) -> Tuning:
         """Find the cheapest ``beam_width`` and ``shortlist_size`` that reach a recall.
 
-        Args:
-            queries: N x D held-out vectors.
-            truth: CSR N x L, their labels; None: recall of what an exhaustive search finds.
-            recall: To be reached, as a share of the exhaustive search's, above 0 and at most 1.
-            k: Depth.
-
-        Returns:
-            ``search(..., **tuning.knobs)`` takes the knobs over.
-
-        Raises:
-            InputError: No queries, a recall out of range, or a truth that does not fit.
+        See :func:`learned_index.engine.tuning.tune`; ``search(..., **tuning.knobs)`` takes the
+        knobs over.
         """
         self.require_fitted()
         return tune(self, queries, truth, recall=recall, k=k)

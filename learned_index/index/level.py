@@ -40,6 +40,11 @@ class Walk(NamedTuple):
         return columns[None, :] < self.n_positives_B[:, None]
 
 
+def teacher_rows(strongest: torch.Tensor, positives_BP: torch.Tensor) -> torch.Tensor:
+    """The row with the strongest edge to each positive, int64 B x P, -1 where there is none."""
+    return torch.where(positives_BP >= 0, strongest[positives_BP.clamp(min=0)], -1)
+
+
 def walk_edges(
     rows_BW: torch.Tensor,
     scores_BW: torch.Tensor,
@@ -67,7 +72,6 @@ def walk_edges(
         n_labels=graph.n_labels,
         shortlist_size=size,
         positives_BP=positives_BP,
-        force_positives=True,
     )
     # The kernel's choice is discrete: the chosen path's score is made differentiable here.
     path_BK = path_scores(scores_BW, edges_CM, rows_BW, shortlist, found_BK=shortlist.path_BK)

@@ -15,7 +15,7 @@ from learned_index.index.hierarchy import (
     region_cross_entropy,
     region_targets,
 )
-from learned_index.index.level import walk_edges
+from learned_index.index.level import teacher_rows, walk_edges
 from learned_index.index.network import IndexNetwork
 from learned_index.inputs.positives import as_positives
 from learned_index.kernels.beam import best_clusters, cluster_scores, distinct
@@ -69,7 +69,7 @@ def index_losses(
     x_BD = index.projected(x_BD)
     edges_CM = index.graph.weights()
     strongest_L = index.strongest_clusters(edges_CM)
-    teacher_BP = torch.where(positives_BP >= 0, strongest_L[positives_BP.clamp(min=0)], -1)
+    teacher_BP = teacher_rows(strongest_L, positives_BP)
     clusters_BW, scores_BW, region_loss = _explored_clusters(index, x_BD, teacher_BP)
     size = training.training_shortlist_size or index.config.shortlist_size
     walk = walk_edges(

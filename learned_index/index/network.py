@@ -207,16 +207,7 @@ class IndexNetwork(nn.Module):
     def beam(
         self, x_BD: torch.Tensor, beam_width: int, *, implementation: str = "auto"
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (float32 B x W) and numbers (int64 B x W) of the clusters to explore.
-
-        Args:
-            x_BD: float32, projected queries.
-            beam_width: W.
-            implementation: Of the kernels below a hierarchy: ``"auto"`` or ``"torch"``.
-
-        Returns:
-            Best first; -1 and 0 where the regions of a deep index reach fewer than W clusters.
-        """
+        """Scores and numbers of the clusters to explore, as :meth:`RegionHierarchy.beam`."""
         if self.hierarchy is None:
             return self.router.beam(x_BD, beam_width)
         return self.hierarchy.beam(self.router, x_BD, beam_width, implementation=implementation)
@@ -255,32 +246,17 @@ class IndexNetwork(nn.Module):
     def search_arrays(self) -> SearchArrays:
         """The parameters as the compiled search reads them; made once until they change."""
         if self._search_arrays is None:
-            projection = (
-                np.empty((0, self.dim), np.float32)
-                if self.projection is None
-                else self.projection.weight.detach().numpy()
-            )
+            none: Float32Array = np.empty((0, self.dim), np.float32)
+            vectors, edges = none, (np.empty((0, 1), np.int32), np.empty((0, 1), np.float32))
+            if self.hierarchy is not None:
+                vectors, edges = self.hierarchy.router.vectors(), self.hierarchy.graph.arrays()
             self._search_arrays = SearchArrays(
-                projection,
-                self.router.weight_CD.detach().numpy(),
-                self.graph.edge_labels_CM.numpy(),
-                np.ascontiguousarray(self.graph.weights().numpy()),
-                self.label_weight_LD.detach().numpy(),
-                self.label_bias_L.detach().numpy(),
+                none if self.projection is None else self.projection.weight.detach().numpy(),
+                self.router.vectors(),
+                *self.graph.arrays(),
+                *self.label_classifiers(),
                 np.float32(self.input_scale.item()),
-                *self._region_arrays(),
+                vectors,
+                *edges,
             )
         return self._search_arrays
-
-    def _region_arrays(
-        self,
-    ) -> tuple[Float32Array, np.ndarray[Any, np.dtype[np.int32]], Float32Array]:
-        hierarchy = self.hierarchy
-        if hierarchy is None:
-            empty = np.empty((0, self.dim), np.float32)
-            return empty, np.empty((0, 1), np.int32), np.empty((0, 1), np.float32)
-        return (
-            hierarchy.region_RD,
-            hierarchy.region_edge_clusters,
-            hierarchy.region_edge_weights,
-        )

@@ -7,17 +7,18 @@ weights, and so other answers.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from learned_index.errors import InputError
 from learned_index.index.graph import ClusterLabelGraph, Keep, PruningReport
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.types import Float32Array, Int64Array
+from learned_index.types import Float32Array
 
-_Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+_Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def prune_graph(
@@ -41,10 +42,8 @@ def prune_graph(
         top_k = whole_number(top_k, "top_k")
     if keep not in ("reachable", "none"):
         raise InputError(f"keep is {keep!r}, expected 'reachable' or 'none'")
-    labels_CM: Int64Array = graph.edge_labels_CM.cpu().numpy().astype(np.int64)
-    with torch.no_grad():
-        weights_CM: Float32Array = graph.weights().cpu().numpy()
-        strengths_CM: Float32Array = graph.strengths().cpu().numpy()
+    labels_CM, weights_CM = graph.arrays()
+    strengths_CM: Float32Array = graph.strengths().detach().cpu().numpy()
     present = labels_CM >= 0
     kept = present.copy()
     if threshold is not None:
@@ -81,13 +80,15 @@ def prune_graph(
     return pruned.to(graph.edge_labels_CM.device), report
 
 
-def _labels_in(labels: Int64Array, n_labels: int) -> _Mask:
+def _labels_in(labels: npt.NDArray[np.int32], n_labels: int) -> _Mask:
     found = np.zeros(n_labels, dtype=np.bool_)
     found[labels] = True
     return found
 
 
-def _strongest_of_rows(labels_CM: Int64Array, strengths_CM: Float32Array, top_k: int) -> _Mask:
+def _strongest_of_rows(
+    labels_CM: npt.NDArray[np.int32], strengths_CM: Float32Array, top_k: int
+) -> _Mask:
     """The ``top_k`` strongest edges of each row; of equal ones those to smaller labels."""
     strength = np.where(labels_CM >= 0, strengths_CM, -np.inf)
     order = np.lexsort((labels_CM, -strength), axis=1)[:, :top_k]
@@ -96,7 +97,9 @@ def _strongest_of_rows(labels_CM: Int64Array, strengths_CM: Float32Array, top_k:
     return chosen
 
 
-def _restore(kept: _Mask, labels_CM: Int64Array, strengths_CM: Float32Array, lost_L: _Mask) -> None:
+def _restore(
+    kept: _Mask, labels_CM: npt.NDArray[np.int32], strengths_CM: Float32Array, lost_L: _Mask
+) -> None:
     """Give each lost label its strongest edge back; of equal ones the first cluster's."""
     rows, columns = np.nonzero((labels_CM >= 0) & lost_L[np.maximum(labels_CM, 0)])
     labels = labels_CM[rows, columns]
@@ -111,8 +114,8 @@ def _share(weights_CM: Float32Array, kept: _Mask, present: _Mask) -> float:
 
 
 def _packed(
-    labels_CM: Int64Array, weights_CM: Float32Array, kept: _Mask, *, width: int
-) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Float32Array]:
+    labels_CM: npt.NDArray[np.int32], weights_CM: Float32Array, kept: _Mask, *, width: int
+) -> tuple[npt.NDArray[np.int32], Float32Array]:
     rows, columns = np.nonzero(kept)
     place = (np.cumsum(kept, axis=1) - 1)[rows, columns]
     labels = np.full((len(labels_CM), width), -1, np.int32)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from learned_index.types import Float32Array
+
 
 class ClusterRouter(nn.Module):
     """Linear scorer of clusters, ``s = min(1, alpha * softmax(x W^T))``.
@@ -19,6 +21,11 @@ class ClusterRouter(nn.Module):
         super().__init__()
         self.weight_CD = nn.Parameter(torch.zeros(n_clusters, dim))
         self.scale = scale
+
+    def vectors(self) -> Float32Array:
+        """The cluster vectors, float32 C x D on the CPU."""
+        vectors: Float32Array = self.weight_CD.detach().cpu().numpy()
+        return vectors
 
     def logits(self, x_BD: torch.Tensor) -> torch.Tensor:
         """Inner products with all clusters, B x C; they order the clusters of a beam."""

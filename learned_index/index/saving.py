@@ -191,19 +191,13 @@ def _graph(
             f"{n_rows} rows"
         )
     require_range(f"{prefix}edge_labels_CM", edge_labels.numpy(), -1, n_targets - 1)
-    logits, weights = (tensors.get(f"{prefix}edge_{name}_CM") for name in ("logits", "weights"))
-    for name, values in (("logits", logits), ("weights", weights)):
-        if values is not None:
-            array = values.detach().numpy()
-            full = f"{prefix}edge_{name}_CM"
+    limits = {"edge_logits_CM": (-LARGEST_WEIGHT, LARGEST_WEIGHT), "edge_weights_CM": (0.0, 1.0)}
+    found: dict[str, torch.Tensor] = {}
+    for name, (low, high) in limits.items():
+        full = f"{prefix}{name}"
+        if full in tensors:
+            found[name] = tensors[full].clone()
+            array = found[name].detach().numpy()
             require_layout({full: array}, {full: (np.float32, shape)})
-            require_range(full, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-    if weights is not None:
-        require_range(f"{prefix}edge_weights_CM", weights.numpy(), 0.0, 1.0)
-    return ClusterLabelGraph(
-        edge_labels,
-        n_targets,
-        edge_logits_CM=None if logits is None else logits.clone(),
-        edge_weights_CM=weights,
-        scale=scale,
-    )
+            require_range(full, array, low, high)
+    return ClusterLabelGraph(edge_labels, n_targets, scale=scale, **found)

@@ -14,7 +14,7 @@ from learned_index.inputs.numbers import check_result_size, whole_numbers
 from learned_index.inputs.vectors import as_query_rows
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.machine.dispatch import choose
-from learned_index.kernels.search import search_cpu
+from learned_index.kernels.search import SearchSettings, search_cpu
 from learned_index.kernels.select.plain import best_in_order
 from learned_index.kernels.walk import explore, path_scores
 from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
@@ -103,19 +103,16 @@ def _search(
     if hierarchy is not None:
         regions, candidates = hierarchy.widths(width)
         share = hierarchy.coverage_at(candidates)
-    ids, scores = search_cpu(
-        queries_BD,
-        arrays,
-        router_scale=share * config.router_scale,
-        path_exponent=config.path_exponent,
-        k=knobs.k,
+    settings = SearchSettings(
+        router_scale=float(share * config.router_scale),
+        region_scale=float(config.region_scale),
+        path_exponent=float(config.path_exponent),
         beam_width=width,
         shortlist_size=knobs.shortlist_size,
         region_beam_width=regions,
         n_candidates=candidates,
-        region_scale=config.region_scale,
     )
-    return SearchResult(ids, scores)
+    return SearchResult(*search_cpu(queries_BD, arrays, settings, knobs.k))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from torch import nn
 
 from learned_index.elias.parts import EliasParts
-from learned_index.index.fit import default_edges_per_cluster, default_n_clusters
+from learned_index.index.build.partition import default_edges_per_cluster, default_n_clusters
 from learned_index.index.hierarchy import default_edges_per_region, hierarchy_shape
 from learned_index.inputs.points import n_rows
 

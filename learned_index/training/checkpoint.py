@@ -10,12 +10,11 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from learned_index.errors import InputError, ModelFormatError
@@ -34,6 +33,7 @@ from learned_index.persistence import (
 )
 from learned_index.persistence.digest import data_digest, digest
 from learned_index.training.processes import is_first_process
+from learned_index.training.selection import below
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,11 @@ class TrainingState:
 
     def below(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors whose names begin so, without it."""
-        return {k[len(prefix) :]: t for k, t in self.tensors.items() if k.startswith(prefix)}
+        return below(self.tensors, prefix)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Within it, what does not fit this training is a :class:`ModelFormatError`."""
+        return reading_model(self.directory, "state of this training", remedy="remove it")
 
 
 @contextmanager
@@ -181,22 +185,16 @@ class CheckpointFiles:
         """
         states = self._states()
         number = states[-1][0] + 1 if states else 1
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
-        shapes: dict[str, list[int]] = {}
-        for name, tensor in tensors.items():
-            arrays[name] = tensor.detach().cpu().numpy()
-            shapes[name] = list(tensor.shape)
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        config = {
+            "facts": dict(facts),
+            "fingerprint": self._fingerprint,
+            # Files hold a scalar as an array of one.
+            "shapes": {name: list(array.shape) for name, array in arrays.items()},
+        }
         with atomic_directory(self._directory / f"state-{number}") as temporary:
             save_arrays(temporary / _ARRAYS, arrays)
-            write_manifest(
-                temporary,
-                kind=KIND,
-                config={
-                    "facts": dict(facts),
-                    "fingerprint": self._fingerprint,
-                    "shapes": shapes,
-                },
-            )
+            write_manifest(temporary, kind=KIND, config=config)
         for _, path in states:
             remove_directory(path)
         self._last = time.monotonic()

@@ -16,7 +16,7 @@ from learned_index.training.batches import EpochOrder
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.optimisers import Optimisers
 from learned_index.training.schedule import WeightAverage, warmup_linear_decay
-from learned_index.training.selection import BestEpoch
+from learned_index.training.selection import BestEpoch, below
 from learned_index.types import Int64Array
 
 _SECONDS_BETWEEN_EVENTS = 0.25
@@ -156,6 +156,7 @@ class Stage:
         self.done += 1
         averaged_steps = round(self._n_steps * plan.averaging_fraction)
         since_start = self.done - (self._n_steps - averaged_steps)
+        # Some ten times in all: each costs a pass over all weights.
         if since_start > 0 and since_start % max(1, averaged_steps // 10) == 0:
             self._average.update()
         self._since, self._total = self._since + 1, self._total + value
@@ -212,13 +213,9 @@ class Stage:
         Raises:
             ModelFormatError: It belongs to another training.
         """
-
-        def part(name: str) -> dict[str, torch.Tensor]:
-            return {k[len(name) + 1 :]: t for k, t in state.items() if k.startswith(name + ".")}
-
         with reading_model("the checkpoint", "state of this training", remedy="remove it"):
-            self.optimisers.load(part("optimisers"))
-            self._average.load(part("average"))
+            self.optimisers.load(below(state, "optimisers."))
+            self._average.load(below(state, "average."))
             if self._best is not None:
-                self._best.load(part("best"))
+                self._best.load(below(state, "best."))
             self.done = int(state["done"])

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from learned_index.errors import ModelFormatError
 from learned_index.kernels.machine.dispatch import choose
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.training.processes import Processes
+from learned_index.training.selection import below
 
 Group = dict[str, Any]
+
+
+def group_of(
+    parameters: Sequence[torch.Tensor], learning_rate: float, weight_decay: float
+) -> Group:
+    """Parameters with their peak rate and decay, as torch's optimisers take them."""
+    return {"params": list(parameters), "lr": learning_rate, "weight_decay": weight_decay}
 
 
 def encoder_groups(
@@ -31,10 +38,11 @@ def encoder_groups(
     Returns:
         Groups for AdamW, and groups of one table each whose gradients are sparse.
     """
+    of_bags, of_others = (2e-3, 1e-4) if learning_rate is None else (learning_rate, learning_rate)
     tables: list[Group] = []
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    bags: list[nn.Parameter] = []
+    decayed: list[torch.Tensor] = []
+    plain: list[torch.Tensor] = []
+    bags: list[torch.Tensor] = []
     seen: set[int] = set()
     for module in encoder.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -42,9 +50,9 @@ def encoder_groups(
                 continue
             seen.add(id(parameter))
             is_bag = isinstance(module, nn.EmbeddingBag)
-            rate = _rate(learning_rate, is_bag=is_bag)
             if isinstance(module, nn.EmbeddingBag | nn.Embedding) and module.sparse:
-                tables.append({"params": [parameter], "lr": rate, "weight_decay": weight_decay})
+                rate = of_bags if is_bag else of_others
+                tables.append(group_of([parameter], rate, weight_decay))
             elif is_bag:
                 bags.append(parameter)
             elif parameter.ndim < 2 or name.endswith("bias"):
@@ -52,17 +60,11 @@ def encoder_groups(
             else:
                 decayed.append(parameter)
     dense = [
-        {"params": bags, "lr": _rate(learning_rate, is_bag=True), "weight_decay": weight_decay},
-        {"params": decayed, "lr": _rate(learning_rate, is_bag=False), "weight_decay": weight_decay},
-        {"params": plain, "lr": _rate(learning_rate, is_bag=False), "weight_decay": 0.0},
+        group_of(bags, of_bags, weight_decay),
+        group_of(decayed, of_others, weight_decay),
+        group_of(plain, of_others, 0.0),
     ]
     return [group for group in dense if group["params"]], tables
-
-
-def _rate(learning_rate: float | None, *, is_bag: bool) -> float:
-    if learning_rate is not None:
-        return learning_rate
-    return 2e-3 if is_bag else 1e-4
 
 
 def _can_fuse(groups: list[Group]) -> bool:
@@ -227,6 +229,7 @@ class Optimisers:
     def _clip_gradients(self, sparse: list[torch.Tensor]) -> None:
         gradients = [p.grad for p in self._parameters if p.grad is not None] + sparse
         if gradients:
+            # As torch.nn.utils.clip_grad_norm_, over dense gradients and rows of sparse ones alike.
             norm = torch.stack([g.norm() for g in gradients]).norm()
             factor = (self._clip / (norm + 1e-6)).clamp(max=1.0)
             for gradient in gradients:
@@ -265,26 +268,18 @@ class Optimisers:
         """Continue from what :meth:`state` gave.
 
         Raises:
-            ModelFormatError: It belongs to other parameters.
+            KeyError: It belongs to other parameters.
+            RuntimeError: They have other shapes.
         """
-        try:
-            self._labels.optimiser.load_state_dict(_below(state, "labels."))
-            for number, (_, rows, _) in enumerate(self._tables):
-                rows.load_state_dict(_below(state, f"table.{number}."))
-            for number, parameter in enumerate(self._parameters):
-                moments = _below(state, f"dense.{number}.")
-                if moments:
-                    self._dense.state[parameter] = {
-                        name: value.reshape(()).clone()
-                        if name == "step"
-                        else value.to(parameter.device).reshape(parameter.shape).clone()
-                        for name, value in moments.items()
-                    }
-        except (KeyError, RuntimeError) as error:
-            raise ModelFormatError(
-                f"the saved optimiser does not fit this training ({error}); remove the checkpoint"
-            ) from error
-
-
-def _below(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)}
+        self._labels.optimiser.load_state_dict(below(state, "labels."))
+        for number, (_, rows, _) in enumerate(self._tables):
+            rows.load_state_dict(below(state, f"table.{number}."))
+        for number, parameter in enumerate(self._parameters):
+            moments = below(state, f"dense.{number}.")
+            if moments:
+                self._dense.state[parameter] = {
+                    name: value.reshape(()).clone()
+                    if name == "step"
+                    else value.to(parameter.device).reshape(parameter.shape).clone()
+                    for name, value in moments.items()
+                }

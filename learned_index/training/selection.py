@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -83,6 +83,11 @@ class BestEpoch:
         self.value, self.epochs_since = float(state["value"]), int(state["epochs_since"])
         if "kept.0" in state:
             self._kept = as_copies(self._parameters, lambda i: state[f"kept.{i}"])
+
+
+def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of a state whose names begin so, named by what follows."""
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def as_copies(

@@ -16,7 +16,6 @@ from learned_index.persistence.digest import data_digest
 from learned_index.types import Int64Array, TokenisesOnce
 
 _BYTES_IN_MEMORY = 2**31
-_CHUNK_ROWS = 8192
 
 
 class TrainingInputs(Protocol):

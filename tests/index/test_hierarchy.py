@@ -99,14 +99,12 @@ def route_by_hand(index, x, beam_width):
     def softmax(z, alpha):
         return alpha * np.exp(z - z.max()) / np.exp(z - z.max()).sum()
 
-    logits = hierarchy.region_RD.astype(np.float64) @ x
-    g = np.minimum(1, softmax(logits, hierarchy.scale))
+    logits = hierarchy.router.vectors().astype(np.float64) @ x
+    g = np.minimum(1, softmax(logits, hierarchy.router.scale))
     u = {}
+    clusters, weights = hierarchy.graph.arrays()
     for s in np.argsort(-logits)[:width]:
-        edges = zip(
-            hierarchy.region_edge_clusters[s], hierarchy.region_edge_weights[s], strict=True
-        )
-        for c, e in edges:
+        for c, e in zip(clusters[s], weights[s], strict=True):
             if c >= 0:
                 u[int(c)] = max(u.get(int(c), -1.0), g[s] * e)
     candidates = sorted(u, key=lambda c: -u[c])[:size]
@@ -204,13 +202,13 @@ def test_a_deep_index_finds_what_a_flat_one_finds(deep, queries):
 def test_regions_are_trained_with_the_clusters(queries):
     train, labels = points(2000, seed=0)
     start = LearnedGraphIndex(DEEP, training=QUICK).build_partition(train, labels)
-    vectors = start.hierarchy.region_RD.copy()
+    vectors = start.hierarchy.router.vectors().copy()
     trained = LearnedGraphIndex(DEEP, training=QUICK).fit(train, labels)
-    assert not np.allclose(vectors, trained.hierarchy.region_RD)
+    assert not np.allclose(vectors, trained.hierarchy.router.vectors())
     assert trained.hierarchy.graph.edge_logits_CM.requires_grad
     still = TrainingConfig(**{**QUICK.to_dict(), "region_loss_weight": 0.0})
     fixed = LearnedGraphIndex(DEEP, training=still).fit(train, labels)
-    np.testing.assert_array_equal(vectors, fixed.hierarchy.region_RD)
+    np.testing.assert_array_equal(vectors, fixed.hierarchy.router.vectors())
 
 
 def test_training_on_candidates_alone_learns_as_well(deep, queries):
@@ -221,7 +219,7 @@ def test_training_on_candidates_alone_learns_as_well(deep, queries):
 
 
 def test_every_cluster_can_be_reached(deep):
-    reached = np.unique(deep.hierarchy.region_edge_clusters)
+    reached = np.unique(deep.hierarchy.graph.arrays()[0])
     assert set(range(C)) <= set(reached.tolist())
 
 
@@ -267,7 +265,9 @@ def test_a_flat_index_becomes_deep_without_moving_its_other_parts(queries):
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     again = LearnedGraphIndex(config, training=QUICK).fit(train, labels)
     again.build_hierarchy(train, epochs=4, batch_size=64)
-    np.testing.assert_array_equal(again.hierarchy.region_RD, index.hierarchy.region_RD)
+    np.testing.assert_array_equal(
+        again.hierarchy.router.vectors(), index.hierarchy.router.vectors()
+    )
 
 
 def test_regions_need_vectors_of_the_index(deep):
@@ -296,12 +296,12 @@ def test_pruned_copy_and_fixed_tree(deep, queries):
 
 def test_engines_read_the_arrays(deep):
     hierarchy = deep.hierarchy
-    edges = hierarchy.region_edge_clusters
-    assert hierarchy.region_RD.shape == (S, D) and hierarchy.region_RD.dtype == np.float32
-    assert edges.dtype == np.int32 and edges.shape == hierarchy.region_edge_weights.shape
-    assert hierarchy.region_edge_weights.dtype == np.float32
-    assert (hierarchy.region_edge_weights[edges < 0] == 0).all()
-    assert 0 <= hierarchy.region_edge_weights.min() <= hierarchy.region_edge_weights.max() <= 1
+    vectors, (edges, weights) = hierarchy.router.vectors(), hierarchy.graph.arrays()
+    assert vectors.shape == (S, D) and vectors.dtype == np.float32
+    assert edges.dtype == np.int32 and edges.shape == weights.shape
+    assert weights.dtype == np.float32 and weights.flags.c_contiguous
+    assert (weights[edges < 0] == 0).all()
+    assert 0 <= weights.min() <= weights.max() <= 1
     assert (hierarchy.W0, hierarchy.K0) == (3, 14)
 
 

@@ -17,7 +17,7 @@ def test_explore_keeps_the_best_paths(implementation, size, force):
         clusters, scores, edge_labels, edge_weights, positives = random_graph(seed)
         found = explore(
             clusters, scores, edge_labels, edge_weights,
-            n_labels=25, shortlist_size=size, positives_BP=positives, force_positives=force,
+            n_labels=25, shortlist_size=size, positives_BP=positives if force else None,
             implementation=implementation,
         )  # fmt: skip
         oracle = paths_by_hand(clusters, scores, edge_labels, edge_weights)
@@ -56,7 +56,7 @@ def test_columns_of_a_shortlist_ascend_after_its_positives_and_its_scores_are_th
     clusters, scores, edge_labels, weights, positives = random_graph(3)
     found = explore(
         clusters, scores, edge_labels, weights,
-        n_labels=25, shortlist_size=12, positives_BP=positives, force_positives=True,
+        n_labels=25, shortlist_size=12, positives_BP=positives,
     )  # fmt: skip
     again = path_scores(scores, weights, clusters, found)
     assert torch.equal(found.path_BK, again)
@@ -71,7 +71,7 @@ def test_columns_of_a_shortlist_ascend_after_its_positives_and_its_scores_are_th
 
 def test_of_equal_paths_exactly_k_enter_a_shortlist():
     clusters, scores, edge_labels, weights, positives = random_graph(4)
-    arguments = {"n_labels": 25, "positives_BP": positives, "force_positives": True}
+    arguments = {"n_labels": 25, "positives_BP": positives}
     for size in (1, 2, 5, 9):
         found = explore(
             clusters, torch.ones_like(scores), edge_labels, (4 * weights).round() / 4,
@@ -90,7 +90,7 @@ def explored(seed):
     clusters, scores, edge_labels, weights, positives = random_graph(seed)
     shortlist = explore(
         clusters, scores, edge_labels, weights,
-        n_labels=25, shortlist_size=24, positives_BP=positives, force_positives=True,
+        n_labels=25, shortlist_size=24, positives_BP=positives,
     )  # fmt: skip
     assert (shortlist.label_ids_BK < 0).any()
     return clusters, scores, weights, shortlist

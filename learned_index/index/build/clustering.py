@@ -31,11 +31,26 @@ def label_centroids(
     total = np.zeros((labels_NL.shape[1], embeddings_ND.shape[1]), np.float32)
     for start in range(0, labels_NL.shape[0], chunk_rows):
         rows = np.asarray(embeddings_ND[start : start + chunk_rows], dtype=np.float32)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.maximum(norms, 1e-12)
-        total += labels_NL[start : start + chunk_rows].T @ rows
-    total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-    return total
+        total += labels_NL[start : start + chunk_rows].T @ unit_rows(rows)
+    return unit_rows(total)
+
+
+def unit_rows(rows: Float32Array) -> Float32Array:
+    """Rows divided by their lengths; rows of zeros stay."""
+    unit: Float32Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def cluster_directions(
+    cluster_L: Int64Array, n_clusters: int, directions_LD: Float32Array
+) -> Float32Array:
+    """Unit vectors of the clusters, float32 C x D: the directions of what they hold, summed."""
+    n_labels = len(cluster_L)
+    members = sp.csr_matrix(
+        (np.ones(n_labels, np.float32), (cluster_L, np.arange(n_labels))),
+        shape=(n_clusters, n_labels),
+    )
+    return unit_rows(members @ directions_LD)
 
 
 def sparse_label_centroids(
@@ -51,16 +66,18 @@ def sparse_label_centroids(
     Returns:
         CSR float32 L x V with unit rows.
     """
-    norms = np.sqrt(np.asarray(features_NV.multiply(features_NV).sum(axis=1)).ravel())
-    scale = sp.diags((1.0 / np.maximum(norms, 1e-12)).astype(np.float32))
-    normalised = (scale @ features_NV).tocsr()
+    normalised = _unit_sparse_rows(features_NV)
     by_label = labels_NL.T.tocsr()
     pieces = []
     for start in range(0, by_label.shape[0], 16384):
         pieces.append(_keep_largest(by_label[start : start + 16384] @ normalised, max_features))
     total = sp.vstack(pieces, format="csr").astype(np.float32)
-    norms = np.sqrt(np.asarray(total.multiply(total).sum(axis=1)).ravel())
-    return (sp.diags((1.0 / np.maximum(norms, 1e-12)).astype(np.float32)) @ total).tocsr()
+    return _unit_sparse_rows(total)
+
+
+def _unit_sparse_rows(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return (sp.diags((1.0 / np.maximum(lengths, 1e-12)).astype(np.float32)) @ matrix).tocsr()
 
 
 def _keep_largest(matrix: sp.csr_matrix, n: int) -> sp.csr_matrix:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError
-from learned_index.index.build.partition import count_region_visits
+from learned_index.index.build.clustering import unit_rows
+from learned_index.index.build.partition import count_visits
 from learned_index.index.build.regions import (
     learnable_region_edges,
     measure_coverage,
@@ -46,11 +48,10 @@ def build_hierarchy(
     index.hierarchy = RegionHierarchy(
         index.n_clusters, index.dim, scale=config.region_scale, shape=shape
     )
-    directions = index.router.weight_CD.detach().cpu().numpy()
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    partition_clusters(index, np.ascontiguousarray(directions / np.maximum(lengths, 1e-12)))
+    partition_clusters(index, unit_rows(index.router.vectors()))
     index.hierarchy.to(device)
-    learnable_region_edges(index, count_region_visits(index, vectors))
+    no_labels = sp.csr_matrix((len(vectors), 0), dtype=np.float32)
+    learnable_region_edges(index, count_visits(index, vectors, no_labels)[1])
     _train(index, vectors, epochs=epochs, batch_size=batch_size or training.batch_size)
     measure_coverage(index, vectors)
     index.parameters_changed()

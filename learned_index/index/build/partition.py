@@ -13,12 +13,13 @@ from learned_index.errors import InputError
 from learned_index.index.build.clustering import (
     Block,
     balanced_partition,
+    cluster_directions,
     label_centroids,
     sparse_label_centroids,
 )
 from learned_index.index.build.regions import learnable_region_edges, partition_clusters
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.graph import ClusterLabelGraph
+from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.hierarchy import DENSE_CLUSTERS, RegionHierarchy, hierarchy_shape
 from learned_index.index.network import IndexNetwork
 from learned_index.inputs.labels import Labels, as_label_matrix
@@ -128,12 +129,7 @@ def partition_labels(
         n_clusters=n_clusters,
         hierarchy=hierarchy_shape(index.config, n_clusters),
     )
-    members = sp.csr_matrix(
-        (np.ones(n_labels, np.float32), (cluster_L, np.arange(n_labels))),
-        shape=(n_clusters, n_labels),
-    )
-    router_CD = members @ centroids_LD
-    router_CD /= np.maximum(np.linalg.norm(router_CD, axis=1, keepdims=True), 1e-12)
+    router_CD = cluster_directions(cluster_L, n_clusters, centroids_LD)
     with torch.no_grad():
         index.router.weight_CD.copy_(torch.from_numpy(router_CD * training.router_init_scale))
         index.label_weight_LD.copy_(torch.from_numpy(centroids_LD))
@@ -191,37 +187,39 @@ def learnable_graph(index: IndexNetwork, vectors: Any, labels_NL: sp.csr_matrix)
     config, training = index.config, index.training_config
     n_clusters, n_labels = index.n_clusters, index.n_labels
     edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
-    device = index.label_bias_L.device
-    hierarchy = index.hierarchy
-    counts_CL = sp.csr_matrix((n_clusters, n_labels), dtype=np.float32)
+    counts_CL, counts_SC = count_visits(index, vectors, labels_NL)
+    index.graph = ClusterLabelGraph.from_counts(
+        counts_CL,
+        index.cluster_of_label_L.cpu().numpy().astype(np.int64),
+        edges_per_cluster=edges,
+        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
+        init=training.edge_init,
+        seed=training.seed,
+    ).to(index.label_bias_L.device)
+    if index.hierarchy is not None:
+        learnable_region_edges(index, counts_SC)
+    index.parameters_changed()
+
+
+@torch.no_grad()
+def count_visits(
+    index: IndexNetwork, vectors: Any, labels_NL: sp.csr_matrix
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """How much the points visit the clusters, and the regions with them.
+
+    Returns:
+        CSR C x L, by the labels of the points: A' = M^T Y; and CSR S x C, by the clusters that the
+        same points visit (S is 0 in a flat index).
+    """
+    hierarchy, n_clusters = index.hierarchy, index.n_clusters
+    counts_CL = sp.csr_matrix((n_clusters, labels_NL.shape[1]), dtype=np.float32)
     n_regions = 0 if hierarchy is None else hierarchy.n_regions
     counts_SC = sp.csr_matrix((n_regions, n_clusters), dtype=np.float32)
     for start, x_BD, visits_BC in _beams(index, vectors):
         counts_CL = counts_CL + visits_BC.T @ labels_NL[start : start + len(x_BD)]
         if hierarchy is not None:
             counts_SC = counts_SC + _region_visits(hierarchy, x_BD).T @ visits_BC
-    index.graph = ClusterLabelGraph.from_counts(
-        counts_CL.tocsr(),
-        index.cluster_of_label_L.cpu().numpy().astype(np.int64),
-        edges_per_cluster=edges,
-        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
-        init=training.edge_init,
-        seed=training.seed,
-    ).to(device)
-    if hierarchy is not None:
-        learnable_region_edges(index, counts_SC.tocsr())
-    index.parameters_changed()
-
-
-@torch.no_grad()
-def count_region_visits(index: IndexNetwork, vectors: Any) -> sp.csr_matrix:
-    """How much the points that visit cluster c visit region s, CSR S x C."""
-    hierarchy = index.hierarchy
-    assert hierarchy is not None
-    counts_SC = sp.csr_matrix((hierarchy.n_regions, index.n_clusters), dtype=np.float32)
-    for _, x_BD, visits_BC in _beams(index, vectors):
-        counts_SC = counts_SC + _region_visits(hierarchy, x_BD).T @ visits_BC
-    return counts_SC.tocsr()
+    return counts_CL.tocsr(), counts_SC.tocsr()
 
 
 def _beams(index: IndexNetwork, vectors: Any) -> Iterator[tuple[int, torch.Tensor, sp.csr_matrix]]:
@@ -232,11 +230,13 @@ def _beams(index: IndexNetwork, vectors: Any) -> Iterator[tuple[int, torch.Tenso
     for start in range(0, len(vectors), step):
         rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
         x_BD = index.projected(torch.from_numpy(rows).to(device))
-        yield start, x_BD, _visits(*_build_beam(index, x_BD, width), n_clusters)
+        scores_BW, clusters_BW = _build_beam(index, x_BD, width)
+        yield start, x_BD, as_csr(clusters_BW.cpu().numpy(), scores_BW.cpu().numpy(), n_clusters)
 
 
 def _region_visits(hierarchy: RegionHierarchy, x_BD: torch.Tensor) -> sp.csr_matrix:
-    return _visits(*hierarchy.router.beam(x_BD, hierarchy.W0), hierarchy.n_regions)
+    scores_BW, regions_BW = hierarchy.router.beam(x_BD, hierarchy.W0)
+    return as_csr(regions_BW.cpu().numpy(), scores_BW.cpu().numpy(), hierarchy.n_regions)
 
 
 def _build_beam(
@@ -248,14 +248,6 @@ def _build_beam(
         return index.router.beam(x_BD, width)
     # The regions are a partition still, whose edges do not order the clusters of a region.
     return hierarchy.beam(index.router, x_BD, width, widths=hierarchy.widths(4 * width))
-
-
-def _visits(scores_BW: torch.Tensor, rows_BW: torch.Tensor, n_rows: int) -> sp.csr_matrix:
-    """Scores of a beam as CSR B x n_rows."""
-    scores, rows = scores_BW.cpu().numpy(), rows_BW.cpu().numpy()
-    used = rows >= 0
-    indptr = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
-    return sp.csr_matrix((scores[used], rows[used], indptr), shape=(len(rows), n_rows))
 
 
 def default_edges_per_cluster(n_labels: int, n_clusters: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from learned_index.index.build.clustering import balanced_partition
+from learned_index.index.build.clustering import balanced_partition, cluster_directions
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import default_edges_per_region
 from learned_index.index.network import IndexNetwork
@@ -28,14 +28,9 @@ def partition_clusters(index: IndexNetwork, directions_CD: Float32Array) -> None
     """
     hierarchy, training = index.hierarchy, index.training_config
     assert hierarchy is not None
-    n_clusters, n_regions = hierarchy.n_clusters, hierarchy.n_regions
+    n_regions = hierarchy.n_regions
     region_C = balanced_partition([directions_CD], n_regions, seed=training.seed)
-    members = sp.csr_matrix(
-        (np.ones(n_clusters, np.float32), (region_C, np.arange(n_clusters))),
-        shape=(n_regions, n_clusters),
-    )
-    region_SD = members @ directions_CD
-    region_SD /= np.maximum(np.linalg.norm(region_SD, axis=1, keepdims=True), 1e-12)
+    region_SD = cluster_directions(region_C, n_regions, directions_CD)
     hierarchy.router.weight_CD.copy_(torch.from_numpy(region_SD * training.router_init_scale))
     hierarchy.graph = ClusterLabelGraph.from_partition(region_C, n_regions)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from learned_index.kernels.beam import cpu, plain
 from learned_index.kernels.beam.plain import distinct
@@ -46,11 +46,10 @@ def best_clusters(
     """
     width = min(width, logits_BC.shape[1])
     logits_BC = logits_BC.detach()
-    version: Any = plain
-    if choose(logits_BC.device, implementation) == "numba":
-        by_insertion = width <= cpu.WIDEST and logits_BC.dtype == torch.float32
-        version = cpu if by_insertion else plain
-    return version.best_clusters(logits_BC, width, teacher_BP)  # type: ignore[no-any-return]
+    on_cpu = choose(logits_BC.device, implementation) == "numba"
+    if on_cpu and width <= cpu.WIDEST and logits_BC.dtype == torch.float32:
+        return cpu.best_clusters(logits_BC, width, teacher_BP)
+    return plain.best_clusters(logits_BC, width, teacher_BP)
 
 
 class _ClusterScores(torch.autograd.Function):
@@ -65,10 +64,9 @@ class _ClusterScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        softmax_BC, clusters_BW = ctx.saved_tensors  # type: ignore[attr-defined]
-        scale: float = ctx.scale  # type: ignore[attr-defined]
-        return cpu.backward(grads[0], softmax_BC, clusters_BW, scale), None, None
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        softmax_BC, clusters_BW = ctx.saved_tensors
+        return cpu.backward(grads[0], softmax_BC, clusters_BW, ctx.scale), None, None
 
 
 def cluster_scores(

@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
-from learned_index.kernels.classify import cpu, plain
-from learned_index.kernels.machine.dispatch import choose
+from learned_index.errors import InputError
+from learned_index.kernels.classify import plain
+from learned_index.kernels.machine.dispatch import version_of
 from learned_index.kernels.update import RowAdamW, RowGradients
 
 __all__ = ["score_labels"]
@@ -42,13 +43,9 @@ class _ScoreLabels(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        gradients = ctx.version.backward(  # type: ignore[attr-defined]
-            grads[0],
-            ctx.saved_tensors,  # type: ignore[attr-defined]
-            ctx.pairs,  # type: ignore[attr-defined]
-            ctx.optimiser,  # type: ignore[attr-defined]
-            ctx.needs_input_grad[:3],  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        gradients = ctx.version.backward(
+            grads[0], ctx.saved_tensors, ctx.pairs, ctx.optimiser, ctx.needs_input_grad[:3]
         )
         return *gradients, None, None, None
 
@@ -79,14 +76,10 @@ def score_labels(
     Raises:
         InputError: The torch version cannot update during the backward pass.
     """
-    version: Any = plain
-    chosen = choose(x_BD.device, implementation)
-    if chosen == "triton":
-        from learned_index.kernels.classify import cuda
-
-        version = cuda
-    elif chosen == "numba":
-        version = cpu
-    else:
-        plain.refuse_update(optimiser, x_BD.device)
+    version = version_of(__name__, x_BD.device, implementation)
+    if version is plain and isinstance(optimiser, RowAdamW):
+        raise InputError(
+            f"plain torch cannot update during the backward pass (on {x_BD.device}); pass "
+            "RowGradients and call RowAdamW.step with what they collect"
+        )
     return _ScoreLabels.apply(x_BD, weight_LD, bias_L, label_ids_BK, optimiser, version)  # type: ignore[no-any-return]

@@ -303,7 +303,7 @@ def backward(
             _backward_labels(*arrays, work, grad_weight, grad_bias)
 
     else:
-        state = optimiser.next_step()
+        state = [*as_arrays(*optimiser.moments), *map(np.float32, optimiser.next_constants())]
 
         def go_back(work: Any, *arrays: Any) -> None:
             grad_w = torch.empty(block, D).numpy()  # aligned to cache lines

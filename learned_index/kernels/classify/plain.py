@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from learned_index.errors import InputError
 from learned_index.kernels.update import RowAdamW, RowGradients
 
 BLOCK = 65536
@@ -56,16 +55,3 @@ def backward(
     if optimiser is not None:
         return grad_x, None, None
     return grad_x, grad_weight, grad_bias
-
-
-def refuse_update(optimiser: RowAdamW | RowGradients | None, device: torch.device) -> None:
-    """Check the optimiser.
-
-    Raises:
-        InputError: It is one that updates during the backward pass.
-    """
-    if isinstance(optimiser, RowAdamW):
-        raise InputError(
-            f"plain torch cannot update during the backward pass (on {device}); pass "
-            "RowGradients and call RowAdamW.step with what they collect"
-        )

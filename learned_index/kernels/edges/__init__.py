@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from learned_index.kernels.edges import cpu, plain
 from learned_index.kernels.edges.plain import edge_strengths
@@ -35,9 +35,9 @@ class _EdgeWeights(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        (strengths_CM,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return cpu.backward(grads[0], strengths_CM, ctx.scale), None, None  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (strengths_CM,) = ctx.saved_tensors
+        return cpu.backward(grads[0], strengths_CM, ctx.scale), None, None
 
 
 def edge_weights(

@@ -16,7 +16,7 @@ from __future__ import annotations
     REGION_VECTORS, REGION_SCALES, REGION_EDGE_OFFSETS, REGION_EDGE_CLUSTERS, REGION_EDGE_WEIGHTS,
     HANDLE_SIZE,
 ) = range(28)  # fmt: skip
-"""Places in the handle: sizes, then addresses of the arrays of an engine."""
+"""Places in the handle: sizes, then addresses of the arrays in the order of an engine's fields."""
 
 
 INT8, FLOAT16, FLOAT32 = range(3)

@@ -10,15 +10,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from learned_index.kernels.engine.handle import (
-    MAX_CANDIDATES,
-    N_CLUSTERS,
-    N_LABELS,
-    N_REGIONS,
-    PADDED_DIM,
-    SKETCH_BYTES,
-    SKETCH_DIM,
-)
+from learned_index.kernels.engine import handle as place
 from learned_index.kernels.machine.intrinsics import as_float32, as_int8, as_int32, as_int64
 
 GROUP = 8
@@ -88,9 +80,9 @@ def _bytes(at, n):
 @numba.njit(nogil=True, cache=True)
 def carve(handle, shortlist_size, at):
     """Lay the arrays out from an address on, each at a cache line; return them and the end."""
-    n_candidates = handle[MAX_CANDIDATES] + 1  # the walk writes one place ahead
-    n_clusters, n_results = handle[N_CLUSTERS] + 1, shortlist_size + 1
-    best, at = _floats(at, handle[N_LABELS])
+    n_candidates = handle[place.MAX_CANDIDATES] + 1  # the walk writes one place ahead
+    n_clusters, n_results = handle[place.N_CLUSTERS] + 1, shortlist_size + 1
+    best, at = _floats(at, handle[place.N_LABELS])
     cluster_best, at = _floats(at, n_clusters)
     labels, at = _numbers(at, n_candidates)
     paths, at = _floats(at, n_candidates)
@@ -108,17 +100,17 @@ def carve(handle, shortlist_size, at):
     whole_z, at = _floats(at, n_results)
     order, at = _numbers(at, n_results)
     ranks, at = _numbers(at, n_results)
-    region_scores, at = _floats(at, handle[N_REGIONS])
-    x, at = _floats(at, handle[PADDED_DIM])
-    codes, at = _bytes(at, handle[PADDED_DIM])
-    rest_codes, at = _bytes(at, handle[PADDED_DIM])
-    sketch, at = _floats(at, handle[SKETCH_DIM])
-    sketch_codes, at = _bytes(at, handle[SKETCH_BYTES])
-    group = GROUP if handle[N_REGIONS] == 0 else 0
-    group_codes, at = _bytes(at, group * handle[PADDED_DIM])
+    region_scores, at = _floats(at, handle[place.N_REGIONS])
+    x, at = _floats(at, handle[place.PADDED_DIM])
+    codes, at = _bytes(at, handle[place.PADDED_DIM])
+    rest_codes, at = _bytes(at, handle[place.PADDED_DIM])
+    sketch, at = _floats(at, handle[place.SKETCH_DIM])
+    sketch_codes, at = _bytes(at, handle[place.SKETCH_BYTES])
+    group = GROUP if handle[place.N_REGIONS] == 0 else 0
+    group_codes, at = _bytes(at, group * handle[place.PADDED_DIM])
     group_scales, at = _floats(at, group)
     group_corrections, at = _numbers(at, group)
-    group_scores, at = _floats(at, group * handle[N_CLUSTERS])
+    group_scores, at = _floats(at, group * handle[place.N_CLUSTERS])
     arrays = Scratch(
         best, cluster_best, labels, paths, z, values, cluster_scores, cluster_found,
         cluster_paths, cluster_chosen, beam, beam_scores, stops, chosen, whole_z, order, ranks,

@@ -18,36 +18,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from learned_index.kernels.engine.handle import (
-    CLUSTER_CANDIDATES,
-    CLUSTER_SCALES,
-    CLUSTER_VECTORS,
-    DIM,
-    EDGE_LABELS,
-    EDGE_OFFSETS,
-    EDGE_WEIGHTS,
-    FLOAT16,
-    INT8,
-    LABEL_IDS,
-    LABEL_VECTORS,
-    N_CLUSTERS,
-    N_LABELS,
-    N_REGIONS,
-    PADDED_DIM,
-    PRECISION,
-    REFERENCE_BEAM,
-    REGION_BEAM,
-    REGION_EDGE_CLUSTERS,
-    REGION_EDGE_OFFSETS,
-    REGION_EDGE_WEIGHTS,
-    REGION_SCALES,
-    REGION_VECTORS,
-    SKETCH_BYTES,
-    SKETCH_DIM,
-    SKETCH_MAP,
-    SKETCH_MAP_SCALES,
-    SKETCHES,
-)
+from learned_index.kernels.engine import handle as place
 from learned_index.kernels.engine.logits import (
     AHEAD,
     LARGEST_SCALE,
@@ -69,15 +40,11 @@ from learned_index.kernels.engine.logits import (
 from learned_index.kernels.engine.scratch import GROUP, carve
 from learned_index.kernels.engine.steps import NEVER_FOUND, end_walks, walk
 from learned_index.kernels.machine.exponential import softmax
-from learned_index.kernels.machine.intrinsics import (
-    as_float32,
-    as_int32,
-    prefetch,
-)
+from learned_index.kernels.machine.intrinsics import as_float32, as_int32, prefetch
 from learned_index.kernels.search.routing import routing_coverage, routing_widths
 from learned_index.kernels.select.cpu import best_rows, rank_best, select_largest
 
-NO_BUDGET = np.int64(1 << 62)
+NO_BUDGET = 1 << 62
 LEAST_LOGIT = np.float32(-1e30)
 """In the place of a logit that is no number, because the label's vector holds one that is none."""
 
@@ -85,7 +52,11 @@ LEAST_LOGIT = np.float32(-1e30)
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def _score_clusters_of_group(handle, queries, start, stop, s):
     """Logits of all clusters for some queries of a batch: the clusters are read once for all."""
-    n_clusters, dim, padded_dim = handle[N_CLUSTERS], handle[DIM], handle[PADDED_DIM]
+    n_clusters, dim, padded_dim = (
+        handle[place.N_CLUSTERS],
+        handle[place.DIM],
+        handle[place.PADDED_DIM],
+    )
     for g in range(stop - start):
         codes = s.group_codes[g * padded_dim : (g + 1) * padded_dim]
         for d in range(dim):
@@ -94,9 +65,9 @@ def _score_clusters_of_group(handle, queries, start, stop, s):
         for d in range(dim, padded_dim):
             codes[d] = 0
         s.group_corrections[g] = np.int32(128) * code_sum(codes, dim)
-    scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
+    scales = numba.carray(as_float32(np.uintp(handle[place.CLUSTER_SCALES])), (n_clusters,))
     group_logits(
-        np.uintp(handle[CLUSTER_VECTORS]), scales, n_clusters, padded_dim, s.group_codes,
+        np.uintp(handle[place.CLUSTER_VECTORS]), scales, n_clusters, padded_dim, s.group_codes,
         s.group_scales, s.group_corrections, stop - start, s.group_scores,
     )  # fmt: skip
 
@@ -107,10 +78,10 @@ def _route(handle, beam_width, constants, scale, correction, group, s, counts):
 
     ``group``: the query's place among those whose logits are there already, or -1.
     """
-    n_clusters, n_regions = handle[N_CLUSTERS], handle[N_REGIONS]
-    padded_dim = handle[PADDED_DIM]
-    vectors = np.uintp(handle[CLUSTER_VECTORS])
-    scales = numba.carray(as_float32(np.uintp(handle[CLUSTER_SCALES])), (n_clusters,))
+    n_clusters, n_regions = handle[place.N_CLUSTERS], handle[place.N_REGIONS]
+    padded_dim = handle[place.PADDED_DIM]
+    vectors = np.uintp(handle[place.CLUSTER_VECTORS])
+    scales = numba.carray(as_float32(np.uintp(handle[place.CLUSTER_SCALES])), (n_clusters,))
     if n_regions == 0:
         counts[1] += n_clusters
         scores = s.cluster_scores[:n_clusters]
@@ -121,40 +92,34 @@ def _route(handle, beam_width, constants, scale, correction, group, s, counts):
         softmax(scores, n_clusters, constants[0])
         return best_rows(scores, n_clusters, beam_width, s.beam, s.beam_scores)
     region_width, n_candidates = routing_widths(
-        beam_width, handle[REFERENCE_BEAM], handle[REGION_BEAM], handle[CLUSTER_CANDIDATES],
-        n_regions, n_clusters,
+        beam_width, handle[place.REFERENCE_BEAM], handle[place.REGION_BEAM],
+        handle[place.CLUSTER_CANDIDATES], n_regions, n_clusters,
     )  # fmt: skip
-    region_scales = numba.carray(as_float32(np.uintp(handle[REGION_SCALES])), (n_regions,))
+    region_scales = numba.carray(as_float32(np.uintp(handle[place.REGION_SCALES])), (n_regions,))
     row_logits(
-        np.uintp(handle[REGION_VECTORS]), region_scales, n_regions, padded_dim, s.codes, scale,
-        correction, s.region_scores,
+        np.uintp(handle[place.REGION_VECTORS]), region_scales, n_regions, padded_dim, s.codes,
+        scale, correction, s.region_scores,
     )  # fmt: skip
     softmax(s.region_scores, n_regions, constants[1])
     width = best_rows(s.region_scores, n_regions, region_width, s.beam, s.beam_scores)
     end_walks(
-        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
-        np.uintp(handle[REGION_EDGE_WEIGHTS]), NO_BUDGET, s.stops, s.cluster_paths,
+        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[place.REGION_EDGE_OFFSETS]),
+        np.uintp(handle[place.REGION_EDGE_WEIGHTS]), NO_BUDGET, s.stops, s.cluster_paths,
     )  # fmt: skip
     n = walk(
-        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[REGION_EDGE_OFFSETS]),
-        np.uintp(handle[REGION_EDGE_CLUSTERS]), np.uintp(handle[REGION_EDGE_WEIGHTS]), s.stops,
-        vectors, np.uintp(padded_dim), s.cluster_best, s.cluster_found, s.cluster_paths,
+        s.beam, s.beam_scores, width, 1.0, n_regions, np.uintp(handle[place.REGION_EDGE_OFFSETS]),
+        np.uintp(handle[place.REGION_EDGE_CLUSTERS]), np.uintp(handle[place.REGION_EDGE_WEIGHTS]),
+        s.stops, vectors, np.uintp(padded_dim), s.cluster_best, s.cluster_found, s.cluster_paths,
     )  # fmt: skip
     n = select_largest(s.cluster_paths, n, n_candidates, s.cluster_chosen)
     counts[1] += n
     chosen_logits(
-        vectors,
-        scales,
-        s.cluster_found,
-        s.cluster_chosen,
-        n,
-        padded_dim,
-        s.codes,
-        scale,
-        correction,
-        s.cluster_scores,
+        vectors, scales, s.cluster_found, s.cluster_chosen, n, padded_dim, s.codes, scale,
+        correction, s.cluster_scores,
+    )  # fmt: skip
+    covered = routing_coverage(
+        n_candidates, handle[place.CLUSTER_CANDIDATES], n_clusters, constants[3]
     )
-    covered = routing_coverage(n_candidates, handle[CLUSTER_CANDIDATES], n_clusters, constants[3])
     softmax(s.cluster_scores, n, constants[0] * covered)
     width = best_rows(s.cluster_scores, n, beam_width, s.beam, s.beam_scores)
     for w in range(width):
@@ -165,10 +130,10 @@ def _route(handle, beam_width, constants, scale, correction, group, s, counts):
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def _float_logits(handle, labels, n, x, z):
     """``z = w.x + b`` of n labels whose vectors are float16 or float32."""
-    half = handle[PRECISION] == FLOAT16
-    dim = handle[PADDED_DIM]
+    half = handle[place.PRECISION] == place.FLOAT16
+    dim = handle[place.PADDED_DIM]
     row_bytes = 2 * dim if half else 4 * dim
-    base, step = np.uintp(handle[LABEL_VECTORS]), np.uintp(row_bytes)
+    base, step = np.uintp(handle[place.LABEL_VECTORS]), np.uintp(row_bytes)
     for i in range(min(n, AHEAD)):
         prefetch_row(np.uintp(base + np.uintp(labels[i]) * step), row_bytes)
     for i in range(n):
@@ -176,7 +141,7 @@ def _float_logits(handle, labels, n, x, z):
             prefetch_row(np.uintp(base + np.uintp(labels[i + AHEAD]) * step), row_bytes)
         row = np.uintp(base + np.uintp(labels[i]) * step)
         z[i] = dot_float16(row, x, dim) if half else dot_float32(row, x, dim)
-        z[i] += sketch_bias(handle[SKETCHES], labels[i], handle[SKETCH_BYTES])
+        z[i] += sketch_bias(handle[place.SKETCHES], labels[i], handle[place.SKETCH_BYTES])
         if z[i] != z[i]:  # whole vectors of floats are not read when they are opened
             z[i] = LEAST_LOGIT
 
@@ -184,23 +149,24 @@ def _float_logits(handle, labels, n, x, z):
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def _whole_logits(handle, labels, n, scale, correction, s):
     """Logits of n labels with their whole vectors."""
-    if handle[PRECISION] != INT8:
+    if handle[place.PRECISION] != place.INT8:
         _float_logits(handle, labels, n, s.x, s.whole_z)
         return
-    quantise_rest(s.x, handle[DIM], s.codes, scale, s.rest_codes)
-    rest_correction = np.int32(128) * code_sum(s.rest_codes, handle[DIM])
+    quantise_rest(s.x, handle[place.DIM], s.codes, scale, s.rest_codes)
+    rest_correction = np.int32(128) * code_sum(s.rest_codes, handle[place.DIM])
     whole_logits(
-        handle[LABEL_VECTORS], handle[PADDED_DIM], handle[SKETCHES], handle[SKETCH_BYTES],
-        labels, n, s.codes, s.rest_codes, scale, correction, rest_correction, s.whole_z,
+        handle[place.LABEL_VECTORS], handle[place.PADDED_DIM], handle[place.SKETCHES],
+        handle[place.SKETCH_BYTES], labels, n, s.codes, s.rest_codes, scale, correction,
+        rest_correction, s.whole_z,
     )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
     """Coordinates of the query along the sketch axes as int8 codes; returns their scale."""
-    sketch_dim, padded_dim = handle[SKETCH_DIM], handle[PADDED_DIM]
-    scales = numba.carray(as_float32(np.uintp(handle[SKETCH_MAP_SCALES])), (sketch_dim,))
-    base = np.uintp(handle[SKETCH_MAP])
+    sketch_dim, padded_dim = handle[place.SKETCH_DIM], handle[place.PADDED_DIM]
+    scales = numba.carray(as_float32(np.uintp(handle[place.SKETCH_MAP_SCALES])), (sketch_dim,))
+    base = np.uintp(handle[place.SKETCH_MAP])
     row_logits(base, scales, sketch_dim, padded_dim, codes, scale, correction, sketch)
     return quantise(sketch, sketch_dim, sketch_codes)
 
@@ -234,13 +200,13 @@ def search_rows(
     Returns:
         -1, or the first row that is not finite or in float32's safe range (the search ends there).
     """
-    n_labels, n_clusters = handle[N_LABELS], handle[N_CLUSTERS]
-    dim, padded_dim = handle[DIM], handle[PADDED_DIM]
-    sketch_dim, sketch_bytes = handle[SKETCH_DIM], handle[SKETCH_BYTES]
+    n_labels, n_clusters = handle[place.N_LABELS], handle[place.N_CLUSTERS]
+    dim, padded_dim = handle[place.DIM], handle[place.PADDED_DIM]
+    sketch_dim, sketch_bytes = handle[place.SKETCH_DIM], handle[place.SKETCH_BYTES]
     exponent = constants[2]
 
     s, _ = carve(handle, shortlist_size, np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63))
-    ids_at = np.uintp(handle[LABEL_IDS])
+    ids_at = np.uintp(handle[place.LABEL_IDS])
     ids_of = numba.carray(as_int32(ids_at), (n_labels,))
     for d in range(dim, padded_dim):
         s.x[d] = 0.0
@@ -249,10 +215,10 @@ def search_rows(
     for d in range(sketch_dim, sketch_bytes):
         s.sketch_codes[d] = 0
 
-    for place in denied:  # a label that has a path already is not found by a walk
-        s.best[place] = NEVER_FOUND
+    for label in denied:  # a label that has a path already is not found by a walk
+        s.best[label] = NEVER_FOUND
     first_bad = np.int64(-1)
-    grouped = handle[N_REGIONS] == 0 and stop - start > 1
+    grouped = handle[place.N_REGIONS] == 0 and stop - start > 1
     for b in range(start, stop):
         query = queries[b]
         group = (b - start) % GROUP if grouped else -1
@@ -275,14 +241,14 @@ def search_rows(
             width = _route(handle, asked, constants, scale, correction, group, s, counts)
             counts[2] += end_walks(
                 s.beam, s.beam_scores, width, exponent, n_clusters,
-                np.uintp(handle[EDGE_OFFSETS]), np.uintp(handle[EDGE_WEIGHTS]),
+                np.uintp(handle[place.EDGE_OFFSETS]), np.uintp(handle[place.EDGE_WEIGHTS]),
                 budget if asked == beam_width else NO_BUDGET, s.stops, s.values,
             )  # fmt: skip
             n = walk(
                 s.beam, s.beam_scores, width, exponent, n_clusters,
-                np.uintp(handle[EDGE_OFFSETS]), np.uintp(handle[EDGE_LABELS]),
-                np.uintp(handle[EDGE_WEIGHTS]), s.stops,
-                np.uintp(handle[SKETCHES]), np.uintp(sketch_bytes), s.best, s.labels, s.paths,
+                np.uintp(handle[place.EDGE_OFFSETS]), np.uintp(handle[place.EDGE_LABELS]),
+                np.uintp(handle[place.EDGE_WEIGHTS]), s.stops,
+                np.uintp(handle[place.SKETCHES]), np.uintp(sketch_bytes), s.best, s.labels, s.paths,
             )  # fmt: skip
             if n >= least_candidates or asked >= n_clusters:
                 break
@@ -290,7 +256,7 @@ def search_rows(
             asked = min(4 * asked, n_clusters)
             group = -1  # its logits have become scores
         sketch_logits(
-            handle[SKETCHES], s.labels, n, sketch_bytes, s.sketch_codes, sketch_scale,
+            handle[place.SKETCHES], s.labels, n, sketch_bytes, s.sketch_codes, sketch_scale,
             sketch_correction, s.z,
         )  # fmt: skip
         label_scores(s.paths, s.z, n, s.values)
@@ -307,6 +273,6 @@ def search_rows(
         counts[0] += 1
         counts[3] += n
         counts[4] += kept
-    for place in denied:
-        s.best[place] = 0
+    for label in denied:
+        s.best[label] = 0
     return first_bad

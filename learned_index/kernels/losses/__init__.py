@@ -21,26 +21,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
-from learned_index.kernels.losses import cpu, plain
+from learned_index.kernels.losses import plain
 from learned_index.kernels.losses.plain import classification_loss, shortlist_loss
-from learned_index.kernels.machine.dispatch import choose
+from learned_index.kernels.machine.dispatch import version_of
 
 __all__ = ["both_losses", "classification_loss", "shortlist_loss"]
 
 
 class _BothLosses(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        logits_BK: torch.Tensor,
-        path_scores_BK: torch.Tensor,
-        n_positives_B: torch.Tensor,
-        n_valid_B: torch.Tensor,
-        version: Any,
-    ) -> torch.Tensor:
-        inputs = (logits_BK, path_scores_BK, n_positives_B, n_valid_B)
+    def forward(ctx: Any, version: Any, *inputs: torch.Tensor) -> torch.Tensor:
         both, ctx.gradients = version.forward(*inputs)
         ctx.version = version
         ctx.save_for_backward(*inputs)
@@ -48,14 +40,13 @@ class _BothLosses(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        version, saved = ctx.version, ctx.saved_tensors  # type: ignore[attr-defined]
-        gradients = ctx.gradients  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        version, saved, gradients = ctx.version, ctx.saved_tensors, ctx.gradients
         # They are given away, and may be added to: a second pass computes them again.
-        ctx.gradients = None  # type: ignore[attr-defined]
+        ctx.gradients = None
         if gradients is None:
             _, gradients = version.forward(*saved)
-        return *version.backward(grads[0], saved, gradients), None, None, None
+        return None, *version.backward(grads[0], saved, gradients), None, None
 
 
 def both_losses(
@@ -78,13 +69,9 @@ def both_losses(
     Returns:
         Two scalars, differentiable in the logits and the path scores.
     """
-    version: Any = cpu
-    chosen = choose(logits_BK.device, implementation)
-    if chosen == "torch":
-        return plain.both_losses(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
-    if chosen == "triton":
-        from learned_index.kernels.losses import cuda
-
-        version = cuda
-    both = _BothLosses.apply(logits_BK, path_scores_BK, n_positives_B, n_valid_B, version)
+    version = version_of(__name__, logits_BK.device, implementation)
+    inputs = (logits_BK, path_scores_BK, n_positives_B, n_valid_B)
+    if version is plain:
+        return plain.both_losses(*inputs)
+    both = _BothLosses.apply(version, *inputs)
     return both[0], both[1]

@@ -89,14 +89,10 @@ def _gradients_of_positives(y_BK, n_pos_B, factor, grad_y):
             grad_y[b, k] = -factor / max(y_BK[b, k], _LEAST)
 
 
-def forward(
-    logits_BK: torch.Tensor,
-    path_scores_BK: torch.Tensor,
-    n_positives_B: torch.Tensor,
-    n_valid_B: torch.Tensor,
-) -> tuple[torch.Tensor, Any]:
-    """Both losses in one tensor, and the gradients of the mean cross-entropy."""
-    z, y, n_pos, n_valid = as_arrays(logits_BK, path_scores_BK, n_positives_B, n_valid_B)
+def forward(*inputs: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """Both losses of the tensors of :func:`learned_index.kernels.losses.both_losses` in one tensor,
+    and the gradients of the mean cross-entropy."""
+    z, y, n_pos, n_valid = as_arrays(*inputs)
     B = len(z)
     loss, grad_z, grad_y = np.empty((B, 2)), np.empty_like(z), np.empty_like(y)
     factor = np.float32(1.0 / max(B, 1))

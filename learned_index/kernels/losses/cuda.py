@@ -47,14 +47,11 @@ def loss_kernel(logits, paths, n_positives, n_valid, losses, grad_z, grad_path, 
 
 
 def forward(
-    logits_BK: torch.Tensor,
-    path_scores_BK: torch.Tensor,
-    n_positives_B: torch.Tensor,
-    n_valid_B: torch.Tensor,
+    *inputs: torch.Tensor,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Both losses in one tensor, and the gradients of the summed cross-entropy."""
-    B, K = logits_BK.shape
-    z, path = logits_BK.detach().contiguous(), path_scores_BK.detach().contiguous()
+    """As :func:`.cpu.forward`, but the gradients are those of the summed cross-entropy."""
+    z, path, n_positives_B, n_valid_B = (tensor.detach().contiguous() for tensor in inputs)
+    B, K = z.shape
     grad_z, grad_path = torch.empty_like(z), torch.empty_like(path)
     loss_B2 = torch.empty((B, 2), dtype=torch.float32, device=z.device)
     launch(

@@ -59,10 +59,7 @@ def classification_loss(
     positive_BK: torch.Tensor,
     valid_BK: torch.Tensor,
 ) -> torch.Tensor:
-    """Binary cross-entropy of p = y_hat * sigmoid(z), summed over labels, mean over queries.
-
-    The paper's equation 7 misprints the negative term; it is ``(1 - y) log(1 - p)``. Exact also
-    where p is within rounding of 0 or 1.
+    """Equation 7; exact also where p is within rounding of 0 or 1.
 
     Args:
         logits_BK: z, any float dtype.
@@ -78,13 +75,7 @@ def classification_loss(
 
 
 def shortlist_loss(path_scores_BK: torch.Tensor, positive_BK: torch.Tensor) -> torch.Tensor:
-    """``-sum log y_hat`` over the positives that the explored paths reach, mean over queries.
-
-    Args:
-        path_scores_BK: y_hat in [0, 1]; must include reached positives that the cut to the K best
-            drops, or the clusters never learn.
-        positive_BK: bool.
-    """
+    """Equation 8, mean over queries; arguments as in :func:`classification_loss`."""
     log = torch.log(path_scores_BK.clamp(min=1e-12))
     return -(log * positive_BK).sum() / path_scores_BK.shape[0]
 

@@ -165,16 +165,8 @@ def dot4_u8_s8_plain(row0, row1, row2, row3, signed, n):
 @numba.njit(nogil=True, cache=True)
 def dot4x2_u8_s8_plain(row0, row1, row2, row3, first, second, n):
     """The same as :func:`dot4x2_u8_s8` in portable code."""
-    return (
-        dot_u8_s8_plain(row0, first, n),
-        dot_u8_s8_plain(row1, first, n),
-        dot_u8_s8_plain(row2, first, n),
-        dot_u8_s8_plain(row3, first, n),
-        dot_u8_s8_plain(row0, second, n),
-        dot_u8_s8_plain(row1, second, n),
-        dot_u8_s8_plain(row2, second, n),
-        dot_u8_s8_plain(row3, second, n),
-    )
+    sums = dot4_u8_s8_plain(row0, row1, row2, row3, first, n)
+    return sums + dot4_u8_s8_plain(row0, row1, row2, row3, second, n)
 
 
 @numba.njit(nogil=True, cache=True)

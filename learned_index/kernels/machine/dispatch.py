@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -74,6 +75,18 @@ def choose(
     raise InputError(
         f"no implementation is called {wanted!r}; there are 'auto', 'numba', 'torch' and 'triton'"
     )
+
+
+def version_of(operation: str, device: torch.device, implementation: str = "auto") -> Any:
+    """The module of an operation that runs for tensors on a device, imported where it is not yet.
+
+    Args:
+        operation: Its package, with the three versions.
+        device: As in :func:`choose`.
+        implementation: As in :func:`choose`.
+    """
+    version = {"numba": "cpu", "torch": "plain", "triton": "cuda"}[choose(device, implementation)]
+    return importlib.import_module(f"{operation}.{version}")
 
 
 @functools.cache

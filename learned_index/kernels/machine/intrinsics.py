@@ -33,7 +33,6 @@ as_int8 = _pointer_to(types.int8)
 as_uint16 = _pointer_to(types.uint16)
 as_int32 = _pointer_to(types.int32)
 as_int64 = _pointer_to(types.int64)
-as_uint64 = _pointer_to(types.uint64)
 as_float32 = _pointer_to(types.float32)
 
 
@@ -63,14 +62,21 @@ def half_to_float(_: Any, bits: Any) -> Any:
     return types.float32(types.uint16), generate
 
 
-@intrinsic
-def float_of_bits(_: Any, bits: Any) -> Any:
-    """float32 whose bits are given as int32."""
+def _reread(source: Any, target: Any) -> Any:
+    """An intrinsic that reads the bits of a number as those of another type."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
+    @intrinsic
+    def convert(_: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
-    return types.float32(types.int32), generate
+        return target(source), generate
+
+    return convert
+
+
+float_of_bits = _reread(types.int32, types.float32)
+bits_of_float = _reread(types.float32, types.int32)
 
 
 @intrinsic
@@ -81,13 +87,3 @@ def trailing_zeros(_: Any, value: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def bits_of_float(_: Any, value: Any) -> Any:
-    """int32 whose bits are those of a float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate

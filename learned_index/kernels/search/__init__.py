@@ -18,12 +18,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from learned_index.kernels.machine.parallel import run_ranges, split_evenly
+from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.search.cpu import search_rows
 from learned_index.kernels.search.routing import NOT_FOUND
-from learned_index.system.threads import current_threads
 
-__all__ = ["SearchArrays", "search_cpu"]
+__all__ = ["SearchArrays", "SearchSettings", "search_cpu"]
 
 _Float32: TypeAlias = npt.NDArray[np.float32]
 
@@ -56,6 +55,28 @@ class SearchArrays(NamedTuple):
     region_edge_weights: _Float32
 
 
+class SearchSettings(NamedTuple):
+    """How a search goes through these arrays.
+
+    Attributes:
+        router_scale: alpha; for candidates of a deep index times their share of the softmax.
+        region_scale: alpha of the regions.
+        path_exponent: Labels are ranked by ``path^exponent * sigmoid(w.x + b)``.
+        beam_width: W, at most C.
+        shortlist_size: K.
+        region_beam_width: W0, at most S; 0 where there are no regions.
+        n_candidates: K0, at least W where there are regions.
+    """
+
+    router_scale: float
+    region_scale: float
+    path_exponent: float
+    beam_width: int
+    shortlist_size: int
+    region_beam_width: int = 0
+    n_candidates: int = 0
+
+
 _scratch = threading.local()
 
 
@@ -69,31 +90,15 @@ def _scratch_row(name: str, size: int) -> _Float32:
 
 
 def search_cpu(
-    queries_BD: _Float32,
-    arrays: SearchArrays,
-    *,
-    router_scale: float,
-    path_exponent: float,
-    k: int,
-    beam_width: int,
-    shortlist_size: int,
-    region_beam_width: int = 0,
-    n_candidates: int = 0,
-    region_scale: float = 1.0,
+    queries_BD: _Float32, arrays: SearchArrays, settings: SearchSettings, k: int
 ) -> tuple[npt.NDArray[np.int64], _Float32]:
     """Search with compiled code on the CPU.
 
     Args:
         queries_BD: float32, C order, finite.
         arrays: The index.
-        router_scale: alpha; for candidates of a deep index times their share of the softmax.
-        path_exponent: Labels are ranked by ``path^exponent * sigmoid(w.x + b)``.
+        settings: Constants and widths.
         k: Results per query.
-        beam_width: W, at most C.
-        shortlist_size: K.
-        region_beam_width: W0, at most S; 0 where there are no regions.
-        n_candidates: K0, at least W where there are regions.
-        region_scale: alpha of the regions.
 
     Returns:
         ids int64 B x k (-1 pads), scores float32 B x k (-inf pads), best first; equal scores come
@@ -104,15 +109,12 @@ def search_cpu(
     ids = np.empty((n_queries, k), np.int64)
     scores = np.empty((n_queries, k), np.float32)
 
-    def call(_: int, start: int, stop: int) -> None:
+    def call(start: int, stop: int) -> None:
         search_rows(
-            start, stop, queries_BD, *arrays, np.float64(router_scale), np.float64(region_scale),
-            np.float64(path_exponent), beam_width, shortlist_size, region_beam_width, n_candidates,
+            start, stop, queries_BD, *arrays, *settings,
             _scratch_row("labels", len(arrays.bias_L)), _scratch_row("clusters", n_clusters),
             ids, scores,
         )  # fmt: skip
 
-    # Four ranges a thread: queries differ in cost, and who is done early takes another range.
-    n_threads = current_threads()
-    run_ranges(split_evenly(n_queries, 4 * n_threads if n_threads > 1 else 1), call)
+    run_queries(n_queries, call)
     return ids, scores

@@ -23,31 +23,13 @@ def _project(query, input_scale, projection, scaled, x):
 
 @numba.njit(nogil=True, cache=True)
 def search_rows(
-    start,
-    stop,
-    queries,
-    projection,
-    router,
-    edge_labels,
-    edge_weights,
-    label_vectors,
-    bias,
-    input_scale,
-    region,
-    region_edges,
-    region_weights,
-    scale,
-    region_scale,
-    path_exponent,
-    beam_width,
-    shortlist_size,
-    region_beam_width,
-    n_candidates,
-    best,
-    best_cluster,
-    out_ids,
-    out_scores,
-):
+    start, stop, queries,
+    projection, router, edge_labels, edge_weights, label_vectors, bias, input_scale,
+    region, region_edges, region_weights,
+    scale, region_scale, path_exponent, beam_width, shortlist_size, region_beam_width, n_candidates,
+    best, best_cluster, out_ids, out_scores,
+):  # fmt: skip
+    """Search ``queries[start:stop]``; arrays and settings in the order of their classes."""
     C = router.shape[0]
     S = region.shape[0]
     k = out_ids.shape[1]

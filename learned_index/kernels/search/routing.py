@@ -94,23 +94,10 @@ def take_best(best, touched, n, values, size):
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def route_deep(
-    x,
-    region,
-    region_edges,
-    region_weights,
-    router,
-    region_scale,
-    scale,
-    n_candidates,
-    region_scores,
-    region_beam,
-    region_beam_scores,
-    best_cluster,
-    touched,
-    values,
-    beam,
-    beam_scores,
-):
+    x, region, region_edges, region_weights, router, region_scale, scale, n_candidates,
+    region_scores, region_beam, region_beam_scores, best_cluster, touched, values,
+    beam, beam_scores,
+):  # fmt: skip
     """The beam among the clusters that the best regions reach (docs/method.md, "Deep routing").
 
     Args:

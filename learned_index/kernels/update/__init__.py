@@ -15,13 +15,9 @@ Versions: :mod:`.plain` (torch, any device), :mod:`.cpu` (Numba) and :mod:`.cuda
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 
-from learned_index.kernels.machine.dispatch import choose
-from learned_index.kernels.update import cpu, plain
+from learned_index.kernels.machine.dispatch import version_of
 
 __all__ = ["RowAdamW", "RowGradients"]
 
@@ -91,12 +87,8 @@ class RowAdamW:
         self.betas = betas
         self.epsilon = epsilon
         self.steps = 0
-        self.moments = [
-            torch.zeros(n_rows, dim, device=device),
-            torch.zeros(n_rows, dim, device=device),
-            torch.zeros(n_rows, device=device),
-            torch.zeros(n_rows, device=device),
-        ]
+        shapes = ((n_rows, dim), (n_rows, dim), (n_rows,), (n_rows,))
+        self.moments = [torch.zeros(shape, device=device) for shape in shapes]
 
     def next_constants(self) -> tuple[float, ...]:
         """Count one step; rate, betas, epsilon, decay and both bias corrections."""
@@ -111,11 +103,6 @@ class RowAdamW:
             1.0 / (1.0 - beta1**self.steps),
             1.0 / (1.0 - beta2**self.steps),
         )
-
-    def next_step(self) -> tuple[Any, ...]:
-        """Count one step and return what the fused kernel takes: moments, then constants (CPU)."""
-        constants = (np.float32(c) for c in self.next_constants())
-        return (*(m.numpy() for m in self.moments), *constants)
 
     @torch.no_grad()
     def step(
@@ -139,12 +126,7 @@ class RowAdamW:
             implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
         """
         learning_rate, beta1, beta2, epsilon, decay, *corrections = self.next_constants()
-        chosen = choose(weight_LD.device, implementation)
-        version: Any = cpu if chosen == "numba" else plain
-        if chosen == "triton":
-            from learned_index.kernels.update import cuda
-
-            version = cuda
+        version = version_of(__name__, weight_LD.device, implementation)
         fixed = (learning_rate, beta1, beta2, epsilon)
         m1_LD, m2_LD, m1_L, m2_L = self.moments
         version.step_rows(

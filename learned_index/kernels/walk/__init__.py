@@ -17,10 +17,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
-from learned_index.kernels.machine.dispatch import choose
-from learned_index.kernels.walk import cpu, plain
+from learned_index.kernels.machine.dispatch import version_of
+from learned_index.kernels.walk import plain
+from learned_index.kernels.walk.plain import Beam
 
 __all__ = ["Shortlist", "explore", "path_scores"]
 
@@ -48,16 +49,6 @@ class Shortlist(NamedTuple):
     path_BK: torch.Tensor | None = None
 
 
-def _version(device: torch.device, implementation: str) -> Any:
-    """The module that runs for tensors on a device."""
-    chosen = choose(device, implementation)
-    if chosen == "triton":
-        from learned_index.kernels.walk import cuda
-
-        return cuda
-    return cpu if chosen == "numba" else plain
-
-
 def explore(
     clusters_BW: torch.Tensor,
     scores_BW: torch.Tensor,
@@ -67,7 +58,6 @@ def explore(
     n_labels: int,
     shortlist_size: int,
     positives_BP: torch.Tensor | None = None,
-    force_positives: bool = False,
     implementation: str = "auto",
 ) -> Shortlist:
     """Find the labels that a beam of clusters reaches, and keep the K best.
@@ -82,28 +72,23 @@ def explore(
         edge_weights_CM: float32 in [0, 1], weights of the edges.
         n_labels: L.
         shortlist_size: K.
-        positives_BP: int64, labels of each query, -1 where unused, no label twice in a row.
-        force_positives: Keep every reached positive, whatever its score.
+        positives_BP: int64, labels of each query, -1 where unused, no label twice in a row. All
+            that are reached are kept, whatever their scores.
         implementation: A version (:mod:`learned_index.kernels.machine.dispatch`).
 
     Returns:
         The shortlist; among equal scores the choice of which enter is unspecified but repeatable.
     """
-    if positives_BP is None:
-        positives_BP = torch.empty(
-            (clusters_BW.shape[0], 0), dtype=torch.long, device=clusters_BW.device
-        )
-    found = _version(scores_BW.device, implementation).explore(
+    beam = Beam(
         clusters_BW,
         scores_BW.detach(),
         edge_labels_CM,
         edge_weights_CM.detach(),
-        n_labels=n_labels,
-        shortlist_size=shortlist_size,
-        positives_BP=positives_BP,
-        force_positives=force_positives,
+        clusters_BW[:, :0] if positives_BP is None else positives_BP,
+        n_labels,
+        shortlist_size,
     )
-    return Shortlist(*found)
+    return Shortlist(*version_of(__name__, scores_BW.device, implementation).explore(beam))
 
 
 class _PathScores(torch.autograd.Function):
@@ -126,16 +111,12 @@ class _PathScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> Any:
-        scores_BW, edge_weights_CM, *places = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad_scores, grad_edges = ctx.version.backward(  # type: ignore[attr-defined]
-            grads[0],
-            scores_BW,
-            edge_weights_CM,
-            tuple(places),
-            ctx.needs_input_grad[:2],  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        scores_BW, edge_weights_CM, *places = ctx.saved_tensors
+        gradients = ctx.version.backward(
+            grads[0], scores_BW, edge_weights_CM, tuple(places), ctx.needs_input_grad[:2]
         )
-        return grad_scores, grad_edges, None, None, None, None
+        return *gradients, None, None, None, None
 
 
 def path_scores(
@@ -161,7 +142,7 @@ def path_scores(
     Returns:
         float32 B x K, 0 at pads; gradients flow to the scores and the weights.
     """
-    version = _version(scores_BW.device, implementation)
+    version = version_of(__name__, scores_BW.device, implementation)
     if version is plain:
         return plain.path_scores(scores_BW, edge_weights_CM, clusters_BW, shortlist)
     return _PathScores.apply(  # type: ignore[no-any-return]

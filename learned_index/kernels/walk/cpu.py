@@ -17,6 +17,7 @@ from learned_index.kernels.machine.arrays import as_arrays
 from learned_index.kernels.machine.intrinsics import bits_of_float, float_of_bits, trailing_zeros
 from learned_index.kernels.machine.parallel import run_ranges, run_rows, split_evenly
 from learned_index.kernels.select.cpu import kth_bits
+from learned_index.kernels.walk.plain import Beam
 from learned_index.system.threads import current_threads
 
 # Cells of the merge: nothing yet, and one that does not count: a pad, or a positive taken already.
@@ -132,28 +133,11 @@ def _split_places(places, n, M, slots, edges):
 
 @numba.njit(nogil=True, cache=True)
 def _explore_rows(
-    start,
-    stop,
-    clusters_BW,
-    scores_BW,
-    edge_labels_CM,
-    edge_weights_CM,
-    positives_BP,
-    force_positives,
-    best_L,
-    reached,
-    values,
-    words,
-    label_ids_BK,
-    slots_BK,
-    edges_BK,
-    path_BK,
-    n_positives_B,
-    n_valid_B,
-):
-    M = edge_labels_CM.shape[1]
-    K = label_ids_BK.shape[1]
-    P = positives_BP.shape[1]
+    start, stop, clusters_BW, scores_BW, edge_labels_CM, edge_weights_CM, positives_BP,
+    best_L, reached, values, words,
+    label_ids_BK, slots_BK, edges_BK, path_BK, n_positives_B, n_valid_B,
+):  # fmt: skip
+    M, K = edge_labels_CM.shape[1], label_ids_BK.shape[1]
     places = np.empty(K, np.uint32)
     for b in range(start, stop):
         n = _merge_paths(
@@ -161,15 +145,13 @@ def _explore_rows(
         )
         ids, scores = label_ids_BK[b], path_BK[b]
         n_out = 0
-        if force_positives:
-            for p in range(P):
-                label = positives_BP[b, p]
-                if label >= 0 and n_out < K and _EMPTY < best_L[label] < _TAKEN:
-                    ids[n_out] = label
-                    places[n_out] = _place_of(best_L[label])
-                    scores[n_out] = _score_of(best_L[label])
-                    best_L[label] = _TAKEN
-                    n_out += 1
+        for label in positives_BP[b]:
+            if label >= 0 and n_out < K and _EMPTY < best_L[label] < _TAKEN:
+                ids[n_out] = label
+                places[n_out] = _place_of(best_L[label])
+                scores[n_out] = _score_of(best_L[label])
+                best_L[label] = _TAKEN
+                n_out += 1
         n_positives_B[b] = n_out
         _mark_best(reached, n, n - n_out, K - n_out, best_L, values, words)
         n_out = _take_marked(words, best_L, ids, places, scores, n_out)
@@ -183,19 +165,10 @@ def _explore_rows(
         edges_BK[b, n_out:] = 0
 
 
-def explore(
-    clusters_BW: torch.Tensor,
-    scores_BW: torch.Tensor,
-    edge_labels_CM: torch.Tensor,
-    edge_weights_CM: torch.Tensor,
-    *,
-    n_labels: int,
-    shortlist_size: int,
-    positives_BP: torch.Tensor,
-    force_positives: bool,
-) -> list[torch.Tensor]:
+def explore(beam: Beam) -> list[torch.Tensor]:
     """See :func:`learned_index.kernels.walk.explore`; the fields of its result."""
-    B, K = clusters_BW.shape[0], shortlist_size
+    clusters_BW, scores_BW, edge_labels_CM, edge_weights_CM, positives_BP, n_labels, K = beam
+    B = len(clusters_BW)
     n_paths = clusters_BW.shape[1] * edge_labels_CM.shape[1]
     arrays = [
         clusters_BW.numpy().astype(np.int64, copy=False),
@@ -215,7 +188,7 @@ def explore(
         scratch = [np.empty(n_paths + 1, kind) for kind in (np.uint32, np.int32)]
         words = np.zeros((n_labels >> 6) + 1, np.uint64)
         _explore_rows(
-            start, stop, *arrays, force_positives, best_L, *scratch, words,
+            start, stop, *arrays, best_L, *scratch, words,
             out_ids, out_slots, out_edges, out_paths, n_positives, n_valid,
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ import triton.language as tl
 from learned_index.kernels.machine.launch import block_of, blocks, launch, warps_of
 from learned_index.kernels.machine.segments import group_by_key
 from learned_index.kernels.select.cuda import select_largest
-from learned_index.kernels.walk.plain import edge_places
+from learned_index.kernels.walk.plain import Beam, edge_places
 
 _SCRATCH_BYTES = 3 << 28
 """Bound on the scratch rows of one turn; a single query may need more."""
@@ -107,30 +107,21 @@ def collect_kernel(
         tl.store(cell, tl.zeros([BLOCK], tl.int64), mask=wins)
 
 
-def explore(
-    clusters_BW: torch.Tensor,
-    scores_BW: torch.Tensor,
-    edge_labels_CM: torch.Tensor,
-    edge_weights_CM: torch.Tensor,
-    *,
-    n_labels: int,
-    shortlist_size: int,
-    positives_BP: torch.Tensor,
-    force_positives: bool,
-) -> list[torch.Tensor]:
-    """See :func:`learned_index.kernels.walk.cpu`; returns the fields of ``Shortlist``.
+def explore(beam: Beam) -> list[torch.Tensor]:
+    """See :func:`learned_index.kernels.walk.explore`; the fields of its result.
 
     Scratch: 8 L bytes a query, at most 0.75 GB at a time, and 4 W M bytes a query.
     """
+    clusters_BW, scores_BW, edge_labels_CM, edge_weights_CM, positives_BP, n_labels, K = beam
     device = scores_BW.device
     B, W = clusters_BW.shape
-    M, P = edge_labels_CM.shape[1], positives_BP.shape[1] if force_positives else 0
+    M, P = edge_labels_CM.shape[1], positives_BP.shape[1]
     clusters = clusters_BW.to(torch.int64).contiguous()
     scores = scores_BW.float().contiguous()
     labels = edge_labels_CM.to(torch.int32).contiguous()
     weights = edge_weights_CM.float().contiguous()
     positives = positives_BP.to(torch.int64).contiguous()
-    positions_BK = torch.full((B, shortlist_size), -1, dtype=torch.int32, device=device)
+    positions_BK = torch.full((B, K), -1, dtype=torch.int32, device=device)
     n_positives_B = torch.zeros(B, dtype=torch.int64, device=device)
     turn = max(1, min(B, _SCRATCH_BYTES // (8 * max(n_labels, W * M // 2, 1))))
     best = torch.zeros((turn, n_labels), dtype=torch.int64, device=device)
@@ -144,7 +135,7 @@ def explore(
         if P:
             launch(
                 positives_kernel, n, device, positives[rows], best, n_positives_B[rows],
-                positions_BK[rows], P, shortlist_size, n_labels,
+                positions_BK[rows], P, K, n_labels,
                 BLOCK=block_of(P, 256), num_warps=1,
             )  # fmt: skip
         launch(

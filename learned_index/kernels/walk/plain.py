@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 
-def explore(
-    clusters_BW: torch.Tensor,
-    scores_BW: torch.Tensor,
-    edge_labels_CM: torch.Tensor,
-    edge_weights_CM: torch.Tensor,
-    *,
-    n_labels: int,
-    shortlist_size: int,
-    positives_BP: torch.Tensor,
-    force_positives: bool,
-) -> list[torch.Tensor]:
+class Beam(NamedTuple):
+    """What :func:`learned_index.kernels.walk.explore` was given, see there; without gradients."""
+
+    clusters_BW: torch.Tensor
+    scores_BW: torch.Tensor
+    edge_labels_CM: torch.Tensor
+    edge_weights_CM: torch.Tensor
+    positives_BP: torch.Tensor
+    n_labels: int
+    shortlist_size: int
+
+
+def explore(beam: Beam) -> list[torch.Tensor]:
     """See :func:`learned_index.kernels.walk.explore`; the fields of its result. B x L scratch."""
+    clusters_BW, scores_BW, edge_labels_CM, edge_weights_CM, positives_BP, n_labels, K = beam
     B, W = clusters_BW.shape
     M = edge_labels_CM.shape[1]
     device = scores_BW.device
@@ -37,21 +40,21 @@ def explore(
 
     n_positives = torch.zeros(B, dtype=torch.long, device=device)
     key = best.clone()
-    if force_positives and positives_BP.shape[1]:
+    if positives_BP.shape[1]:
         safe_BP = positives_BP.clamp(min=0)
         reached_BP = (positives_BP >= 0) & (best.gather(1, safe_BP) >= 0)
-        n_positives = reached_BP.sum(1).clamp(max=shortlist_size)
+        n_positives = reached_BP.sum(1).clamp(max=K)
         # rank the reached positives above everything else, in the order given
         order = torch.arange(positives_BP.shape[1], 0, -1, device=device, dtype=key.dtype)
         rank = torch.where(reached_BP, 2.0 + order, torch.full_like(order, -1.0))
         key.scatter_reduce_(1, safe_BP, rank, "amax")
-    k = min(shortlist_size, n_labels)
+    k = min(K, n_labels)
     top, ids = key.topk(k, dim=1)
     found = top >= 0
     chosen = first.gather(1, ids)
     chosen = torch.where(found, chosen, 0)
     ids = torch.where(found, ids, -1)
-    pad = (0, shortlist_size - k)
+    pad = (0, K - k)
     return [
         torch.nn.functional.pad(ids, pad, value=-1),
         torch.nn.functional.pad(chosen // M, pad),
