@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
-from learned_index.elias.parts import EliasParts
+from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.errors import InputError
 from learned_index.inputs.numbers import check_result_size, whole_number
@@ -19,15 +19,6 @@ from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, Sea
 Score = Literal["ranking", "probability", "index"]
 _CHUNK_ROWS = 2048
 """Queries at a time: [queries x labels] arrays stay small, whatever is asked."""
-
-
-class SearchOptions(TypedDict):
-    """How the members search: the keyword arguments of their ``search``."""
-
-    beam_width: int | None
-    shortlist_size: int | None
-    allow: Any
-    deny: Any
 
 
 def predict_points(
@@ -51,11 +42,9 @@ def predict_points(
             "this model was trained without calibration; use predict, or train with "
             "calibration and points to hold out"
         )
-    given: SearchOptions = options or {
-        "beam_width": None, "shortlist_size": None, "allow": None, "deny": None
-    }  # fmt: skip
-    given["allow"] = ids_of(given["allow"], model.vocabulary)
-    given["deny"] = ids_of(given["deny"], model.vocabulary)
+    given = SearchOptions(**(options or {}))
+    given["allow"] = ids_of(given.get("allow"), model.vocabulary)
+    given["deny"] = ids_of(given.get("deny"), model.vocabulary)
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
