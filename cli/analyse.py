@@ -14,7 +14,12 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import cache_option, data_option, split_option
+from learned_index.cli.shared.options import (
+    cache_option,
+    data_option,
+    model_option,
+    split_option,
+)
 from learned_index.data.naming import renumbered
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_file, write_csv, write_json
@@ -23,13 +28,7 @@ RECALL_AT = 100
 
 
 @click.command(epilog="Example: li analyse --model model --data my-data --out analysis")
-@click.option(
-    "--model",
-    "model_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of a trained model.",
-)
+@model_option
 @data_option
 @split_option
 @click.option(

@@ -116,8 +116,8 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     click.echo(f"report: {report}")
 
 
-def metrics_table(values: dict[str, Any], *, title: str) -> Table:
-    """Lay out metrics as a table with one row for each family (P, nDCG, PSP, R)."""
+def print_metrics(values: dict[str, Any], *, title: str) -> None:
+    """Print metrics as a table with one row for each family (P, nDCG, PSP, R)."""
     families: dict[str, list[tuple[str, float]]] = {}
     for name, value in values.items():
         family, at, cutoff = name.partition("@")
@@ -126,12 +126,7 @@ def metrics_table(values: dict[str, Any], *, title: str) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
-    return table
-
-
-def print_metrics(values: dict[str, Any], *, title: str) -> None:
-    """Print metrics for a person on standard output."""
-    output_console().print(metrics_table(values, title=title))
+    output_console().print(table)
 
 
 def report_path(model: Path) -> Path:

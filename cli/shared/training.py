@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,22 +88,6 @@ def set_up(
     return Setup(folder, train, model, preset, spec, trained)
 
 
-@dataclass
-class Timings:
-    """Seconds that each step took, in order."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
     """Make the callback that shows training events in a progress bar."""
 
@@ -175,6 +157,12 @@ def fit(setup: Setup, train: Dataset, *, quiet: bool, **arguments: Any) -> ELIAS
             progress=training_progress(bar),
             **arguments,
         )
+
+
+def check_splits(setup: Setup, *, evaluate_test: bool) -> None:
+    """Refuse to measure on a split that is not there, before the training rather than after it."""
+    if evaluate_test and "test" not in setup.folder.splits:
+        raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
 
 
 def check_labels(train: Dataset, *, quiet: bool) -> None:
