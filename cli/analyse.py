@@ -34,7 +34,6 @@ RECALL_AT = 100
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=None,
     help="Directory for analysis.json, groups.csv, edges.csv and analysis.png.",
 )
 @click.option(
@@ -76,7 +75,7 @@ def analyse(
     from learned_index.cli.shared import analysis_tables, sources
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.analysis import analyse_index
-    from learned_index.evaluation.evaluate import search_points
+    from learned_index.evaluation.evaluate import require_points, search_points
     from learned_index.evaluation.plots import plot_analysis
 
     use_threads(threads)
@@ -87,8 +86,7 @@ def analyse(
         )
     indexes = model.trained_members()
     dataset = sources.resolve_data(data, quiet=quiet).read(split)
-    if dataset.n_points == 0:
-        raise InputError(f"the {split} split has no points; nothing can be measured")
+    require_points(dataset)
     truth = renumbered(model.vocabulary, dataset)
     vectors = sources.model_vectors(model, dataset, cache=cache, quiet=quiet)
     with progress_bar("searching", quiet=quiet) as bar:

@@ -87,7 +87,6 @@ class MethodsOption(click.Option):
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
-    default=None,
     help="Measure on this many points, drawn at random with a fixed seed.  [default: all]",
 )
 @cache_option

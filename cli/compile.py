@@ -33,7 +33,6 @@ from learned_index.persistence import directory_bytes
 @click.option(
     "--tune",
     type=str,
-    default=None,
     help="Data folder, or api-docs: choose beam width and shortlist size on a split of it.",
 )
 @click.option(

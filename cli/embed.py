@@ -12,7 +12,6 @@ from learned_index.cli.shared.common import (
     handle_errors,
     json_option,
     note,
-    output_console,
     progress_bar,
     quiet_option,
     threads_option,
@@ -137,10 +136,6 @@ def embed(
         emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})
         return
     for entry in report.values():
-        output_console().print(
-            f"{entry['file']}  {entry['rows']} x {encoder.dim}  {entry['status']}",
-            markup=False,
-            highlight=False,
-        )
-    place = files.encoder_place
-    note(f"encoder saved in {place}" if place.is_dir() else "", quiet=quiet or not place.is_dir())
+        click.echo(f"{entry['file']}  {entry['rows']} x {encoder.dim}  {entry['status']}")
+    if files.encoder_place.is_dir():
+        note(f"encoder saved in {files.encoder_place}", quiet=quiet)

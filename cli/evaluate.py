@@ -28,7 +28,6 @@ from learned_index.cli.shared.options import (
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with the split's vectors (npy, npz, safetensors); nothing is encoded then.",
 )
 @knob_options

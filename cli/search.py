@@ -131,13 +131,11 @@ def _print_answer(answer: dict[str, Any]) -> None:
 @click.option(
     "--allow",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with the only labels to find, a key or name a line.",
 )
 @click.option(
     "--deny",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with labels not to find, a key or name a line.",
 )
 @threads_option

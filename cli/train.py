@@ -34,7 +34,6 @@ from learned_index.system.timing import timed
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
-    default=None,
     help="Directory for the state of the unfinished training; removed at the end.  "
     "[default: OUT.checkpoint]",
 )

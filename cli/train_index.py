@@ -48,7 +48,6 @@ WITHOUT_RANKER = {
 @click.option(
     "--holdout",
     type=click.IntRange(min=0),
-    default=None,
     help="Training points held out to measure on. Default: none if there is a dev split, else 1 % "
     "and at most 500; 0 trains on all and measures nothing.",
 )

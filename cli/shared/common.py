@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +29,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from learned_index.errors import (
     BusyError,
@@ -66,6 +67,16 @@ def output_console() -> Console:
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = FILE_WIDTH  # rich takes 80 for a file, too narrow for a comparison
     return found
+
+
+def print_pairs(title: str, rows: Mapping[str, str]) -> None:
+    """Print names and values below one another; values end in one column."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    output_console().print(table)
 
 
 def note(message: str, *, quiet: bool = False) -> None:
@@ -160,7 +171,6 @@ quiet_option = click.option(
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    default=None,
     callback=_set_threads,
     help="CPU threads to use. Default: all that are available to the process.",
 )

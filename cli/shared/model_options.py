@@ -37,7 +37,6 @@ def source_options(command: Command, *, preset: str) -> Callable[[Any], Any]:
         click.option(
             "--encoder",
             "encoder_spec",
-            default=None,
             help="lsa, bow, minilm, a model name or path, a file of vectors ({split} in its name "
             "stands for train, dev, test), or several joined by +.  [default: the preset's]",
         ),

@@ -52,7 +52,6 @@ overwrite_option = click.option(
 data_option = click.option("--data", required=True, help="Data folder, or api-docs.")
 cache_option = click.option(
     "--cache",
-    default=None,
     help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
     "nothing.  [default: the user's cache directory]",
 )

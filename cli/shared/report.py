@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from learned_index.cli.shared.common import output_console
+from learned_index.cli.shared.common import output_console, print_pairs
 from learned_index.cli.shared.sources import evaluate_shown, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
@@ -88,7 +88,6 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
     )
-    times = Table(title="seconds", title_justify="left", show_header=False, box=None)
     steps = {
         "reading": summary["read_seconds"],
         "planning": summary["plan_seconds"],
@@ -96,9 +95,7 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         **{name: s for name, s in summary["step_seconds"].items() if name != "encoding"},
         "saving": summary["save_seconds"],
     }
-    for name, value in steps.items():
-        times.add_row(name, f"{value:8.1f}")
-    output_console().print(times)
+    print_pairs("seconds", {name: f"{value:8.1f}" for name, value in steps.items()})
     if summary["metrics"]:
         table = Table(title="percent", title_justify="left", box=None)
         table.add_column("")

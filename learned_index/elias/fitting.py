@@ -12,11 +12,11 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import default_features, fit_encoder, is_trained, take
+from learned_index.elias.points import fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
-from learned_index.encoding import dense_vectors
+from learned_index.encoding import dense_vectors, encoder_class
 from learned_index.errors import InputError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
@@ -67,7 +67,7 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
             data.vectors = model.encode(data.texts)
             _encode_held_out(model, data)
     if not is_first_process():
-        return
+        return  # all processes hold the same members; the rest is made once
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.report_ = {
@@ -113,7 +113,8 @@ def _make_features(model: EliasParts, data: _Data, steps: Steps) -> None:
         return
     with steps.step("sparse features"):
         if model.features is None:
-            model.features = default_features(data.texts)
+            kind = "feature-rows" if sp.issparse(data.texts) else "tfidf"
+            model.features = encoder_class(kind)()
         fit_encoder(model.features, take(data.texts, data.learned), whole_split=data.texts)
         data.sparse_NV = model.features.encode(data.texts)
         if not sp.issparse(data.sparse_NV):

@@ -93,26 +93,25 @@ def _predict_rows(
 ) -> tuple[Int64Array, Float32Array]:
     head, wide = model.shortlist(vectors, k, **options)
     size = head.ids.shape[1]
-    tail = followed_by(head.ids, wide, k - size) if k > size else None
     q_BK = _margins(model, sparse, vectors[0], head.ids, score)
     rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
     rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
     order = np.argsort(-rank_BK, axis=1, kind="stable")
+    found_BK = _probability(model, head, q_BK) if score == "probability" else rank_BK
     ids: Int64Array = np.take_along_axis(head.ids, order, axis=1)
-    ranks: Float32Array = np.take_along_axis(rank_BK, order, axis=1)
-    if tail is not None:
+    scores: Float32Array = np.take_along_axis(found_BK, order, axis=1)
+    if k <= size:
+        return ids[:, :k], scores[:, :k]
+    tail = followed_by(head.ids, wide, k - size)
+    if score == "probability":
+        q_tail = _margins(model, sparse, vectors[0], tail.ids, score)
+        low = _probability(model, tail, q_tail)
+    else:
         # Not ranked again: no score above the last that is.
         low = tail.p if q_BK is None else model.combination(tail.p, np.zeros_like(tail.p))
-        low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, ranks[:, -1:]))
-        ranks = np.concatenate([ranks, low.astype(np.float32)], axis=1)
-    if score == "probability":
-        ranks = np.take_along_axis(_probability(model, head, q_BK), order, axis=1)
-        if tail is not None:
-            q_tail = _margins(model, sparse, vectors[0], tail.ids, score)
-            ranks = np.concatenate([ranks, _probability(model, tail, q_tail)], axis=1)
-    if tail is not None:
-        ids = np.concatenate([ids, tail.ids], axis=1)
-    return ids[:, :k], ranks[:, :k]
+        low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, scores[:, -1:]))
+    scores = np.concatenate([scores, low.astype(np.float32)], axis=1)
+    return np.concatenate([ids, tail.ids], axis=1), scores
 
 
 def _margins(

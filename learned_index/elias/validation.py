@@ -52,6 +52,7 @@ def _calibrate(model: EliasParts, held: HeldOut) -> None:
     """Learn the combination of p and q, and the probabilities, from the held-out points."""
     assert held.vectors is not None and model.label_counts is not None
     config = model.config
+    # The labels that a search ranks again: what is learned here is used on such shortlists.
     head, _ = model.shortlist(held.vectors, config.rerank_size)
     relevant = hit_matrix(head.ids, held.labels)
     q_BK = np.zeros_like(head.p)
