@@ -9,7 +9,6 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    output_console,
     progress_bar,
     standard_options,
     use_threads,
@@ -119,11 +118,6 @@ def analyse(
     if as_json:
         emit_json(report)
         return
-    console = output_console()
-    title = f"{split}: {dataset.n_points:,} points, {len(model.label_counts):,} labels"
-    console.print(analysis_tables.group_table(analysis, title=title))
-    console.print(analysis_tables.edge_table(analysis))
-    if analysis.n_pairs_untrained:
-        click.echo(f"{analysis.n_pairs_untrained:,} pairs have a label that was never trained")
+    analysis_tables.show(analysis, title=f"{split}: {dataset.n_points:,} points")
     if out is not None:
         click.echo(f"written: {out / 'analysis.json'}, groups.csv, edges.csv, analysis.png")

@@ -14,6 +14,7 @@ from learned_index.cli.shared.common import ProgressHandle, note, progress_bar
 from learned_index.cli.shared.sources import (
     bind,
     encode_points,
+    encode_split,
     feature_count,
     make_encoder,
     points_for,
@@ -250,9 +251,6 @@ def encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool)
         rows = np.setdiff1d(np.arange(train.n_points), model.held_out_rows(train.labels))
     found = {"embeddings": fit_and_encode(setup, train, fitted_on=rows, cache=cache, quiet=quiet)}
     if dev is not None:
-        bind(encoder, dev)
-        found["validation_embeddings"] = encode_points(
-            encoder, points_for(encoder, dev), what="encoding dev", cache=cache, quiet=quiet
-        )
-        bind(encoder, train)
+        found["validation_embeddings"] = encode_split(encoder, dev, cache=cache, quiet=quiet)
+        bind(encoder, train)  # again, for the training that follows
     return found

@@ -26,19 +26,22 @@ from learned_index.types import Encoder
 _COUNTS = "counts.safetensors"
 
 
-def index_directory(model: Path | str) -> Path:
-    """Return where the (first) index of a saved model lies."""
-    return Path(model) / "member_0" / "index"
+def index_directory(model: Path | str, number: int = 0) -> Path:
+    """Return where the index of a saved model's member lies."""
+    return Path(model) / f"member_{number}" / "index"
+
+
+def _encoder_directory(model: Path, number: int, *, own: bool) -> Path:
+    """Where an encoder lies: beside the index of its member, or the one of all beside them."""
+    return (model / f"member_{number}" if own else model) / "encoder"
 
 
 def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
     """Write the parts of a model, and return the rest of it for the manifest (JSON-able)."""
     for number, member in enumerate(model.members):
-        member.save_pretrained(folder / f"member_{number}" / "index")
-        if model.has_own_encoders:
-            _save_encoder(model.encoders[number], folder / f"member_{number}" / "encoder")
-    if not model.has_own_encoders:
-        _save_encoder(model.encoder, folder / "encoder")
+        member.save_pretrained(index_directory(folder, number))
+    for number, encoder in enumerate(model.encoders):
+        _save_encoder(encoder, _encoder_directory(folder, number, own=model.has_own_encoders))
     # Features that served the clustering alone are not needed for search.
     features = None if model.ranker_ is None else model.features
     if features is not None:
@@ -78,13 +81,11 @@ def read_members(
     if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
         raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
     encoders = [
-        encoder_class(kind).from_pretrained(
-            directory / (f"member_{number}" if own else ".") / "encoder"
-        )
+        encoder_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
         for number, kind in enumerate(config["encoders"])
     ]
     members = [
-        open_index(directory / f"member_{number}" / "index", verify=False)
+        open_index(index_directory(directory, number), verify=False)
         for number in range(whole_number(config["n_members"], "n_members"))
     ]
     return encoders, members, EliasConfig.from_dict(config["model"])

@@ -34,6 +34,23 @@ _CHUNK_WORK = 400_000
 """(label, point) pairs per piece of work: small enough that threads end together."""
 
 
+class _Points(NamedTuple):
+    """Features of points, in the order in which the kernels take them: a CSR matrix, and N x D."""
+
+    indptr: Any
+    indices: Any
+    values: Any
+    dense: Any
+
+
+class _HardPoints(NamedTuple):
+    """For each label the points that it is trained on: int64 offsets L + 1, int32, and bool."""
+
+    label_indptr: Int64Array
+    points: Any
+    positive: Any
+
+
 class _Weights(NamedTuple):
     """All classifiers; the kernels take the fields in this order, a saved ranker has their names.
 
@@ -129,43 +146,18 @@ class SparseRanker(Saved):
         Raises:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
-        config = self.config
-        indptr, indices, values, dense = self._checked(sparse_NV, dense_ND)
-        n_points = len(indptr) - 1
+        x = self._checked(sparse_NV, dense_ND)
+        n_points = len(x.dense)
         labels_NL = canonical_labels(labels_NL)
         if labels_NL.shape[0] != n_points:
             raise InputError(f"got {n_points} rows of features, {labels_NL.shape[0]} of labels")
-        n_labels = labels_NL.shape[1]
-        ids = _checked_ids(shortlist_NK, n_points, n_labels)
-        n_features, dim = int(sparse_NV.shape[1]), int(dense.shape[1])
-        label_indptr, points, positive = _label_points(
-            labels_NL, ids, max_negatives=config.max_negatives, seed=config.seed
+        ids = _checked_ids(shortlist_NK, n_points, labels_NL.shape[1])
+        hard = _label_points(
+            labels_NL, ids, max_negatives=self.config.max_negatives, seed=self.config.seed
         )
-        norms_N = _squared_norms(indptr, values, dense)
-        costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
-        weight_LD, bias_L = np.zeros((n_labels, dim), np.float32), np.zeros(n_labels, np.float32)
-        counts_L = np.zeros(n_labels, np.int64)
-        parts = max(1, int(label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
-        # One more than its points: a label without points takes time too.
-        ranges = split_by_weight(label_indptr + np.arange(n_labels + 1), parts)
-        results: list[Any] = [None] * len(ranges)
-        done = 0
-
-        def train(part: int, start: int, stop: int) -> None:
-            nonlocal done
-            results[part] = train_labels(
-                start, stop, label_indptr, points, positive, indptr, indices, values, dense,
-                norms_N, costs, config.max_iterations, np.float32(config.tolerance), config.seed,
-                np.float32(config.weight_threshold), n_features, weight_LD, bias_L, counts_L,
-            )  # fmt: skip
-            done += stop - start
-            if progress is not None:
-                progress(done, n_labels)
-
-        run_ranges(ranges, train)
-        features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
-        self.n_features_, self.dim_ = n_features, dim
-        self._weights = _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+        n_features = int(sparse_NV.shape[1])
+        self._weights = _trained(self.config, x, hard, n_features, progress)
+        self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
         return self
 
     def score(
@@ -185,24 +177,24 @@ class SparseRanker(Saved):
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
         weights = self._fitted()
-        indptr, indices, values, dense = self._checked(sparse_BV, dense_BD)
-        if sparse_BV.shape[1] != self.n_features_ or dense.shape[1] != self.dim_:
+        x = self._checked(sparse_BV, dense_BD)
+        if sparse_BV.shape[1] != self.n_features_ or x.dense.shape[1] != self.dim_:
             raise InputError(
-                f"got {sparse_BV.shape[1]} sparse and {dense.shape[1]} dense features, the ranker "
-                f"was trained on {self.n_features_} and {self.dim_}; use the same encoders"
+                f"got {sparse_BV.shape[1]} sparse and {x.dense.shape[1]} dense features, the "
+                f"ranker was trained on {self.n_features_} and {self.dim_}; use the same encoders"
             )
-        ids = _checked_ids(ids_BK, len(indptr) - 1, self.n_labels)
+        ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
         out_BK = np.empty(ids.shape, np.float32)
         run_ranges(
             # A few rows are scored before a second thread has begun.
             split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
             lambda _part, start, stop: score_rows(
-                start, stop, indptr, indices, values, dense, ids, *weights, self.n_features_, out_BK
+                start, stop, *x, ids, *weights, self.n_features_, out_BK
             ),
         )
         return out_BK
 
-    def _checked(self, sparse: Any, dense: Any) -> tuple[Any, Any, Any, Any]:
+    def _checked(self, sparse: Any, dense: Any) -> _Points:
         matrix = canonical_features(sparse, what="the sparse features", copy=False)
         rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
         if rows.shape[0] != matrix.shape[0]:
@@ -213,7 +205,7 @@ class SparseRanker(Saved):
         if self.config.dense_scale != 1.0:
             rows = rows * np.float32(self.config.dense_scale)
         indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
-        return indptr, indices, matrix.data, rows
+        return _Points(indptr, indices, matrix.data, rows)
 
     def _require_complete(self) -> None:
         self._fitted()
@@ -264,14 +256,45 @@ def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
     return np.ascontiguousarray(ids, dtype=np.int64)
 
 
+def _trained(
+    config: RankerConfig,
+    x: _Points,
+    hard: _HardPoints,
+    n_features: int,
+    progress: RankerProgress | None,
+) -> _Weights:
+    """Train the labels in parallel, each on its own points."""
+    n_labels, dim = len(hard.label_indptr) - 1, x.dense.shape[1]
+    norms_N = _squared_norms(x)
+    costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
+    weight_LD, bias_L = np.zeros((n_labels, dim), np.float32), np.zeros(n_labels, np.float32)
+    counts_L = np.zeros(n_labels, np.int64)
+    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
+    # One more than its points: a label without points takes time too.
+    ranges = split_by_weight(hard.label_indptr + np.arange(n_labels + 1), parts)
+    results: list[Any] = [None] * len(ranges)
+    done = 0
+
+    def train(part: int, start: int, stop: int) -> None:
+        nonlocal done
+        results[part] = train_labels(
+            start, stop, *hard, *x, norms_N, costs, config.max_iterations,
+            np.float32(config.tolerance), config.seed, np.float32(config.weight_threshold),
+            n_features, weight_LD, bias_L, counts_L,
+        )  # fmt: skip
+        done += stop - start
+        if progress is not None:
+            progress(done, n_labels)
+
+    run_ranges(ranges, train)
+    features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
+    return _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+
+
 def _label_points(
     labels_NL: sp.csr_matrix, ids_NK: Int64Array, *, max_negatives: int, seed: int
-) -> tuple[Int64Array, Any, Any]:
-    """Invert shortlists and labels: for each label its points, and whether they have it.
-
-    Returns:
-        int64 offsets L + 1, int32 points, bool: the point has the label.
-    """
+) -> _HardPoints:
+    """Invert shortlists and labels: for each label its points, and whether they have it."""
     n_points, n_labels = labels_NL.shape
     rows, columns = np.nonzero(ids_NK >= 0)
     listed = sp.csr_matrix(
@@ -295,7 +318,7 @@ def _label_points(
         kept = positive | (draw < share[label_of_pair])
         points, positive = points[kept], positive[kept]
         indptr = _offsets(np.bincount(label_of_pair[kept], minlength=n_labels))
-    return indptr, points, positive
+    return _HardPoints(indptr, points, positive)
 
 
 def _offsets(counts_L: Int64Array) -> Int64Array:
@@ -303,9 +326,10 @@ def _offsets(counts_L: Int64Array) -> Int64Array:
     return np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
 
 
-def _squared_norms(indptr: Int64Array, values: Float32Array, dense_ND: Float32Array) -> Any:
+def _squared_norms(x: _Points) -> Float32Array:
     """|x|^2 of each point with its constant feature 1, float32 N."""
     # reduceat wants an entry at every offset, and gives a row without entries that of the next.
-    squares = np.add.reduceat(np.append(values * values, np.float32(0)), indptr[:-1])
-    dense = np.einsum("nd,nd->n", dense_ND, dense_ND)
-    return (squares * (np.diff(indptr) > 0) + dense + 1.0).astype(np.float32)
+    squares = np.add.reduceat(np.append(x.values * x.values, np.float32(0)), x.indptr[:-1])
+    dense = np.einsum("nd,nd->n", x.dense, x.dense)
+    norms_N: Float32Array = (squares * (np.diff(x.indptr) > 0) + dense + 1.0).astype(np.float32)
+    return norms_N
