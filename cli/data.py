@@ -15,11 +15,11 @@ from learned_index import data as library
 from learned_index.cli.shared.common import (
     console,
     emit_json,
-    handle_errors,
     json_option,
     output_console,
     quiet_option,
 )
+from learned_index.cli.shared.options import combined
 from learned_index.data import DataFolder, ValidationReport, build_api_docs, split_folder
 from learned_index.data.validation import SplitReport
 
@@ -45,6 +45,13 @@ _ROWS: tuple[tuple[str, Callable[[SplitReport], float | None], str], ...] = (
     ("points with only such labels", lambda part: part.points_with_only_untrained_labels, ","),
 )
 """Rows of the table of a validation: heading, number of a split, format."""
+
+
+_source_and_target = combined(
+    click.argument("source", type=click.Path(path_type=Path)),
+    click.argument("target", type=click.Path(path_type=Path)),
+    click.option("--force", is_flag=True, help="Replace the target if it exists."),
+)
 
 
 @click.group()
@@ -81,7 +88,6 @@ def build() -> None:
 @click.option("--force", is_flag=True, help="Build again, and replace the folder.")
 @json_option
 @quiet_option
-@handle_errors
 def api_docs(
     out: Path | None, packages: tuple[str, ...], force: bool, as_json: bool, quiet: bool
 ) -> None:
@@ -101,7 +107,6 @@ def api_docs(
 @data.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @json_option
-@handle_errors
 def validate(directory: Path, as_json: bool) -> None:
     """Count what a data folder holds, and report what is wrong with it.
 
@@ -119,8 +124,7 @@ def validate(directory: Path, as_json: bool) -> None:
 
 
 @data.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@_source_and_target
 @click.option(
     "--to",
     "to",
@@ -136,9 +140,7 @@ def validate(directory: Path, as_json: bool) -> None:
     help="Compute tf-idf features from texts, for xmc and npz.",
 )
 @click.option("--max-features", type=click.IntRange(1, _MOST), help="Words kept by tf-idf.")
-@click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
-@handle_errors
 def convert(
     source: Path,
     target: Path,
@@ -162,8 +164,7 @@ def convert(
 
 
 @data.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@_source_and_target
 @click.option(
     "--size", required=True, type=click.IntRange(1, _MOST), help="Training points to hold out."
 )
@@ -178,9 +179,7 @@ def convert(
 @click.option(
     "--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the choice."
 )
-@click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
-@handle_errors
 def split(
     source: Path,
     target: Path,

@@ -9,7 +9,6 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
     json_option,
     note,
     progress_bar,
@@ -91,7 +90,6 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
 @threads_option
 @quiet_option
 @json_option
-@handle_errors
 def embed(
     data: str,
     spec: str,

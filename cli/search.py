@@ -12,7 +12,6 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
     json_option,
     note,
     threads_option,
@@ -140,7 +139,6 @@ def _print_answer(answer: dict[str, Any]) -> None:
 )
 @threads_option
 @json_option
-@handle_errors
 def search(
     model: Path,
     texts: tuple[str, ...],

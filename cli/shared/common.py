@@ -8,14 +8,13 @@ Exit codes: 0 success; 2 wrong usage or unusable input (arguments, data, model d
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -41,8 +40,6 @@ from learned_index.errors import (
 from learned_index.persistence.files import json_ready
 from learned_index.system.threads import set_threads
 
-P = ParamSpec("P")
-R = TypeVar("R")
 use_threads = set_threads
 
 EXIT_FAILURE = 1
@@ -208,7 +205,10 @@ def error_line(error: BaseException) -> tuple[str, int]:
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Turn exceptions of the block into one line on standard error and an exit code."""
+    """Turn exceptions of the block into one line on standard error and an exit code.
+
+    The group ``li`` does so for every command; what runs without it takes this as a decorator.
+    """
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, SystemExit):
@@ -227,36 +227,30 @@ def errors_as_lines() -> Iterator[None]:
 
 
 @contextmanager
-def terminated_as_exit() -> Iterator[None]:
-    """Unwind the block on SIGTERM, so that temporary files are removed, and exit with 143."""
+def handling(numbers: Iterable[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle these signals in the block; elsewhere than in the main thread nothing can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """Unwind the block on SIGTERM, so that temporary files are removed, and exit with 143."""
 
     def leave(_signal: int, _frame: object) -> None:
         raise SystemExit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
+    with handling([signal.SIGTERM], leave):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def handle_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: expected failures become one line and an exit code.
-
-    Put it directly above the function, below the click decorators.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with errors_as_lines():
-            return function(*args, **kwargs)
-
-    return wrapper
 
 
 def standard_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--threads``, ``--quiet`` and ``--json``, and :func:`handle_errors`."""
-    return threads_option(quiet_option(json_option(handle_errors(function))))
+    """Add ``--threads``, ``--quiet`` and ``--json``."""
+    return threads_option(quiet_option(json_option(function)))

@@ -12,11 +12,11 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import fit_encoder, is_trained, take
+from learned_index.elias.points import default_features, fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
-from learned_index.encoding import dense_vectors, encoder_class
+from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
@@ -113,8 +113,7 @@ def _make_features(model: EliasParts, data: _Data, steps: Steps) -> None:
         return
     with steps.step("sparse features"):
         if model.features is None:
-            kind = "feature-rows" if sp.issparse(data.texts) else "tfidf"
-            model.features = encoder_class(kind)()
+            model.features = default_features(data.texts)
         fit_encoder(model.features, take(data.texts, data.learned), whole_split=data.texts)
         data.sparse_NV = model.features.encode(data.texts)
         if not sp.issparse(data.sparse_NV):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import scipy.sparse as sp
 from torch import nn
 
+from learned_index.encoding import encoder_class
 from learned_index.errors import InputError
 from learned_index.types import Encoder, Int64Array
 
@@ -62,3 +63,8 @@ def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
             "use bow, a transformer or a sentence-transformers model by itself, or 'no'"
         )
     return choice == "yes"
+
+
+def default_features(points: Any) -> Encoder:
+    """Make the encoder of the sparse features: tf-idf of texts, or the scaled rows themselves."""
+    return encoder_class("feature-rows" if sp.issparse(points) else "tfidf")()
