@@ -30,8 +30,8 @@ from synthetic import SyntheticInstance, asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.baselines import parse_baselines
-from learned_index.cli.compare import compare as command
 from learned_index.cli.compare import show
+from learned_index.cli.main import main as li
 from learned_index.comparison import (
     ComparisonData,
     ComparisonSettings,
@@ -116,7 +116,7 @@ def compare_model(chosen: argparse.Namespace) -> int:
     words = ["--baselines", chosen.methods, "--timing-seconds", str(chosen.timing_seconds)]
     for name in same:
         words += [f"--{name.replace('_', '-')}", str(getattr(chosen, name))]
-    return int(command.main(words, standalone_mode=False) or 0)
+    return int(li.main(["compare", *words], standalone_mode=False) or 0)
 
 
 def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> int:

@@ -9,12 +9,16 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    output_console,
     progress_bar,
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import cache_option, data_option, split_option
+from learned_index.cli.shared.options import (
+    cache_option,
+    data_option,
+    model_option,
+    split_option,
+)
 from learned_index.data.naming import renumbered
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_file, write_csv, write_json
@@ -23,19 +27,12 @@ RECALL_AT = 100
 
 
 @click.command(epilog="Example: li analyse --model model --data my-data --out analysis")
-@click.option(
-    "--model",
-    "model_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of a trained model.",
-)
+@model_option
 @data_option
 @split_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=None,
     help="Directory for analysis.json, groups.csv, edges.csv and analysis.png.",
 )
 @click.option(
@@ -77,7 +74,7 @@ def analyse(
     from learned_index.cli.shared import analysis_tables, sources
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.analysis import analyse_index
-    from learned_index.evaluation.evaluate import search_points
+    from learned_index.evaluation.evaluate import require_points, search_points
     from learned_index.evaluation.plots import plot_analysis
 
     use_threads(threads)
@@ -88,8 +85,7 @@ def analyse(
         )
     indexes = model.trained_members()
     dataset = sources.resolve_data(data, quiet=quiet).read(split)
-    if dataset.n_points == 0:
-        raise InputError(f"the {split} split has no points; nothing can be measured")
+    require_points(dataset)
     truth = renumbered(model.vocabulary, dataset)
     vectors = sources.model_vectors(model, dataset, cache=cache, quiet=quiet)
     with progress_bar("searching", quiet=quiet) as bar:
@@ -122,11 +118,6 @@ def analyse(
     if as_json:
         emit_json(report)
         return
-    console = output_console()
-    title = f"{split}: {dataset.n_points:,} points, {len(model.label_counts):,} labels"
-    console.print(analysis_tables.group_table(analysis, title=title))
-    console.print(analysis_tables.edge_table(analysis))
-    if analysis.n_pairs_untrained:
-        click.echo(f"{analysis.n_pairs_untrained:,} pairs have a label that was never trained")
+    analysis_tables.show(analysis, title=f"{split}: {dataset.n_points:,} points")
     if out is not None:
         click.echo(f"written: {out / 'analysis.json'}, groups.csv, edges.csv, analysis.png")

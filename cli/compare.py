@@ -23,6 +23,7 @@ from learned_index.cli.shared.options import (
     config_options,
     data_option,
     given_values,
+    model_option,
     split_option,
 )
 from learned_index.comparison import Comparison, ComparisonSettings, MethodSpec, write_comparison
@@ -56,13 +57,7 @@ class MethodsOption(click.Option):
     "--baselines exact,hnsw,ivf:IVF512,SQ8,RFlat,tree"
 )
 @data_option
-@click.option(
-    "--model",
-    "model_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of a trained model.",
-)
+@model_option
 @click.option(
     "--out",
     required=True,
@@ -92,7 +87,6 @@ class MethodsOption(click.Option):
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
-    default=None,
     help="Measure on this many points, drawn at random with a fixed seed.  [default: all]",
 )
 @cache_option

@@ -13,7 +13,13 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import config_options, given_values
+from learned_index.cli.shared.options import (
+    config_options,
+    given_values,
+    model_argument,
+    out_option,
+    overwrite_option,
+)
 from learned_index.engine.config import EngineConfig
 from learned_index.persistence import directory_bytes
 
@@ -21,15 +27,12 @@ from learned_index.persistence import directory_bytes
 @click.command(
     epilog="Example: li compile model --out fast --tune my-data --split dev --recall 0.99"
 )
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Directory of the new model."
-)
+@model_argument
+@out_option
 @config_options(EngineConfig)
 @click.option(
     "--tune",
     type=str,
-    default=None,
     help="Data folder, or api-docs: choose beam width and shortlist size on a split of it.",
 )
 @click.option(
@@ -49,9 +52,9 @@ from learned_index.persistence import directory_bytes
 @click.option(
     "-k", "k", type=click.IntRange(min=1), default=100, show_default=True, help="Depth to tune at."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model in --out.")
+@overwrite_option
 @standard_options
-def compile_model(
+def compile(
     model: Path,
     out: Path,
     tune: str | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
@@ -14,15 +15,43 @@ from learned_index import data as library
 from learned_index.cli.shared.common import (
     console,
     emit_json,
-    handle_errors,
     json_option,
     output_console,
     quiet_option,
 )
+from learned_index.cli.shared.options import combined
 from learned_index.data import DataFolder, ValidationReport, build_api_docs, split_folder
+from learned_index.data.validation import SplitReport
 
 _BAD_DATA = 2
 _MOST = 2**31 - 1
+_ROWS: tuple[tuple[str, Callable[[SplitReport], float | None], str], ...] = (
+    ("points", lambda part: part.points, ","),
+    ("labels used", lambda part: part.used_labels, ","),
+    ("labels with one point", lambda part: part.singleton_labels, ","),
+    ("labels a point: min", lambda part: part.labels_per_point.min, ","),
+    ("labels a point: median", lambda part: part.labels_per_point.median, "g"),
+    ("labels a point: mean", lambda part: part.labels_per_point.mean, ".2f"),
+    ("labels a point: max", lambda part: part.labels_per_point.max, ","),
+    ("points a label: median", lambda part: part.points_per_label_deciles[5], ","),
+    ("points a label: 9th decile", lambda part: part.points_per_label_deciles[9], ","),
+    ("points a label: max", lambda part: part.points_per_label_deciles[10], ","),
+    ("empty points", lambda part: part.empty_points, ","),
+    ("points without labels", lambda part: part.unlabelled_points, ","),
+    ("repeated points", lambda part: part.duplicate_points, ","),
+    ("points also in train", lambda part: part.overlap_with_train, ","),
+    ("labels never trained", lambda part: part.untrained_labels, ","),
+    ("points with such labels", lambda part: part.points_with_untrained_labels, ","),
+    ("points with only such labels", lambda part: part.points_with_only_untrained_labels, ","),
+)
+"""Rows of the table of a validation: heading, number of a split, format."""
+
+
+_source_and_target = combined(
+    click.argument("source", type=click.Path(path_type=Path)),
+    click.argument("target", type=click.Path(path_type=Path)),
+    click.option("--force", is_flag=True, help="Replace the target if it exists."),
+)
 
 
 @click.group()
@@ -59,7 +88,6 @@ def build() -> None:
 @click.option("--force", is_flag=True, help="Build again, and replace the folder.")
 @json_option
 @quiet_option
-@handle_errors
 def api_docs(
     out: Path | None, packages: tuple[str, ...], force: bool, as_json: bool, quiet: bool
 ) -> None:
@@ -79,7 +107,6 @@ def api_docs(
 @data.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @json_option
-@handle_errors
 def validate(directory: Path, as_json: bool) -> None:
     """Count what a data folder holds, and report what is wrong with it.
 
@@ -97,8 +124,7 @@ def validate(directory: Path, as_json: bool) -> None:
 
 
 @data.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@_source_and_target
 @click.option(
     "--to",
     "to",
@@ -114,9 +140,7 @@ def validate(directory: Path, as_json: bool) -> None:
     help="Compute tf-idf features from texts, for xmc and npz.",
 )
 @click.option("--max-features", type=click.IntRange(1, _MOST), help="Words kept by tf-idf.")
-@click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
-@handle_errors
 def convert(
     source: Path,
     target: Path,
@@ -140,8 +164,7 @@ def convert(
 
 
 @data.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@_source_and_target
 @click.option(
     "--size", required=True, type=click.IntRange(1, _MOST), help="Training points to hold out."
 )
@@ -156,9 +179,7 @@ def convert(
 @click.option(
     "--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the choice."
 )
-@click.option("--force", is_flag=True, help="Replace the target if it exists.")
 @json_option
-@handle_errors
 def split(
     source: Path,
     target: Path,
@@ -204,34 +225,9 @@ def _print_report(report: ValidationReport) -> None:
         table.add_column("", no_wrap=True)
         for part in report.splits:
             table.add_column(part.split, justify="right")
-        spread = [part.labels_per_point for part in report.splits]
-        deciles = [part.points_per_label_deciles for part in report.splits]
-
-        def row(name: str, values: list[int | None]) -> None:
-            table.add_row(name, *("" if value is None else f"{value:,}" for value in values))
-
-        row("points", [part.points for part in report.splits])
-        row("labels used", [part.used_labels for part in report.splits])
-        row("labels with one point", [part.singleton_labels for part in report.splits])
-        table.add_row("labels a point: min", *(f"{s.min:,}" for s in spread))
-        table.add_row("labels a point: median", *(f"{s.median:g}" for s in spread))
-        table.add_row("labels a point: mean", *(f"{s.mean:.2f}" for s in spread))
-        table.add_row("labels a point: max", *(f"{s.max:,}" for s in spread))
-        row("points a label: median", [d[5] for d in deciles])
-        row("points a label: 9th decile", [d[9] for d in deciles])
-        row("points a label: max", [d[10] for d in deciles])
-        row("empty points", [part.empty_points for part in report.splits])
-        row("points without labels", [part.unlabelled_points for part in report.splits])
-        row("repeated points", [part.duplicate_points for part in report.splits])
-        row("points also in train", [part.overlap_with_train for part in report.splits])
-        row("labels never trained", [part.untrained_labels for part in report.splits])
-        row(
-            "points with such labels", [part.points_with_untrained_labels for part in report.splits]
-        )
-        row(
-            "points with only such labels",
-            [part.points_with_only_untrained_labels for part in report.splits],
-        )
+        for name, value_of, pattern in _ROWS:
+            values = map(value_of, report.splits)
+            table.add_row(name, *("" if v is None else format(v, pattern) for v in values))
         output.print(table)
     for message in report.errors:
         output.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)

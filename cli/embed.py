@@ -9,10 +9,8 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
     json_option,
     note,
-    output_console,
     progress_bar,
     quiet_option,
     threads_option,
@@ -92,7 +90,6 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
 @threads_option
 @quiet_option
 @json_option
-@handle_errors
 def embed(
     data: str,
     spec: str,
@@ -137,10 +134,6 @@ def embed(
         emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})
         return
     for entry in report.values():
-        output_console().print(
-            f"{entry['file']}  {entry['rows']} x {encoder.dim}  {entry['status']}",
-            markup=False,
-            highlight=False,
-        )
-    place = files.encoder_place
-    note(f"encoder saved in {place}" if place.is_dir() else "", quiet=quiet or not place.is_dir())
+        click.echo(f"{entry['file']}  {entry['rows']} x {encoder.dim}  {entry['status']}")
+    if files.encoder_place.is_dir():
+        note(f"encoder saved in {files.encoder_place}", quiet=quiet)

@@ -13,17 +13,21 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import data_option, knob_options, split_option
+from learned_index.cli.shared.options import (
+    data_option,
+    knob_options,
+    model_argument,
+    split_option,
+)
 
 
 @click.command(epilog="Example: li evaluate model --data my-data --split test --json")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @data_option
 @split_option
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with the split's vectors (npy, npz, safetensors); nothing is encoded then.",
 )
 @knob_options

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from learned_index.cli.shared.common import emit_json, handle_errors, json_option
+from learned_index.cli.shared.common import emit_json, json_option
+from learned_index.cli.shared.options import model_argument
 
 
 @click.command(epilog="Example: li info model --json")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @json_option
-@handle_errors
 def info(model: Path, as_json: bool) -> None:
     """Check the model directory MODEL (sizes, checksums) and show what it holds."""
     from learned_index.evaluation.description import describe

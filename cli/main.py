@@ -9,29 +9,21 @@ import click
 
 from learned_index.cli.shared.common import errors_as_lines, terminated_as_exit
 
-# name: (module, attribute, line for `li --help`). The line stands here so that listing the
-# commands imports none of them.
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    "data": ("learned_index.cli.data", "data", "Build, check and convert data folders."),
-    "embed": ("learned_index.cli.embed", "embed", "Turn texts into a file of vectors."),
-    "train-index": ("learned_index.cli.train_index", "train_index", "Train and save an index."),
-    "train": (
-        "learned_index.cli.train",
-        "train",
-        "Train the full model: index, ranker, calibration.",
-    ),
-    "plan": ("learned_index.cli.plan", "plan", "Tell what li train would need."),
-    "search": ("learned_index.cli.search", "search", "Find the labels for texts."),
-    "evaluate": ("learned_index.cli.evaluate", "evaluate", "Measure a saved index on data."),
-    "compile": (
-        "learned_index.cli.compile",
-        "compile_model",
-        "Make a model small and fast for search.",
-    ),
-    "compare": ("learned_index.cli.compare", "compare", "Measure the index and its rivals."),
-    "analyse": ("learned_index.cli.analyse", "analyse", "What a model learned, by frequency."),
-    "info": ("learned_index.cli.info", "info", "Show what a saved index holds."),
+# The lines stand here so that listing the commands imports none of them.
+COMMANDS = {
+    "data": "Build, check and convert data folders.",
+    "embed": "Turn texts into a file of vectors.",
+    "train-index": "Train and save an index.",
+    "train": "Train the full model: index, ranker, calibration.",
+    "plan": "Tell what li train would need.",
+    "search": "Find the labels for texts.",
+    "evaluate": "Measure a saved index on data.",
+    "compile": "Make a model small and fast for search.",
+    "compare": "Measure the index and its rivals.",
+    "analyse": "What a model learned, by frequency.",
+    "info": "Show what a saved index holds.",
 }
+"""Name, which is that of the module and of the function in it too -> line for ``li --help``."""
 
 
 class LazyGroup(click.Group):
@@ -45,16 +37,17 @@ class LazyGroup(click.Group):
         """Import the module of one command; any other command stays usable if that fails."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
+        name = cmd_name.replace("-", "_")
         with errors_as_lines():
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+            module = importlib.import_module(f"learned_index.cli.{name}")
+            command: click.Command = getattr(module, name)
             return command
         raise AssertionError("unreachable")  # pragma: no cover
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
 from learned_index.cli.shared.common import (
     emit_json,
-    output_console,
+    print_pairs,
     standard_options,
     use_threads,
 )
@@ -80,12 +79,7 @@ def _show(summary: dict[str, Any]) -> None:
         ),
         ("expected time", {name: duration(s) for name, s in summary["seconds"].items()}),
     ):
-        table = Table(title=title, title_justify="left", show_header=False, box=None)
-        table.add_column()
-        table.add_column(justify="right")
-        for name, value in rows.items():
-            table.add_row(name, value)
-        output_console().print(table)
+        print_pairs(title, rows)
     free = summary["free_bytes"]
     click.echo(
         f"peak: {gigabytes(summary['peak_bytes'])} beside the program, "

@@ -12,13 +12,12 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    handle_errors,
     json_option,
     note,
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.options import knob_options
+from learned_index.cli.shared.options import knob_options, model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
@@ -94,10 +93,10 @@ def _answers(
     ]
 
 
-def _tell_unknown(answers: list[dict[str, Any]], *, filtered: bool) -> None:
+def _tell_unknown(answers: list[dict[str, Any]]) -> None:
     """Say on standard error which texts found nothing because the model knows no word of them."""
     for answer in answers:
-        if not answer["results"] and answer["query"].strip() and not filtered:
+        if not answer["results"] and answer["query"].strip():
             text = answer["query"] if len(answer["query"]) <= 60 else answer["query"][:60] + "..."
             click.echo(f"no answer: the model knows no word of {text!r}", err=True)
 
@@ -117,7 +116,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
     epilog='Example: li search model "solve a sparse linear system" -k 5'
     "    Many queries: li search model --json < queries.txt > answers.jsonl"
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @click.argument("texts", nargs=-1)
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Labels.")
 @knob_options
@@ -131,18 +130,15 @@ def _print_answer(answer: dict[str, Any]) -> None:
 @click.option(
     "--allow",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with the only labels to find, a key or name a line.",
 )
 @click.option(
     "--deny",
     type=click.Path(path_type=Path),
-    default=None,
     help="File with labels not to find, a key or name a line.",
 )
 @threads_option
 @json_option
-@handle_errors
 def search(
     model: Path,
     texts: tuple[str, ...],
@@ -177,24 +173,18 @@ def search(
     for name, file in (("allow", allow), ("deny", deny)):
         if file is not None:
             arguments[name] = read_labels(file, loaded.vocabulary)
-    filtered = allow is not None or deny is not None
-    if texts:
-        answers = _answers(loaded, list(texts), k, arguments)
-        _tell_unknown(answers, filtered=filtered)
-        if as_json:
+    if not texts and sys.stdin.isatty():
+        note("one query a line; end with Ctrl-D")
+    for lines in [list(texts)] if texts else read_queries(sys.stdin.buffer):
+        answers = _answers(loaded, lines, k, arguments)
+        if allow is None and deny is None:
+            _tell_unknown(answers)
+        if as_json and texts:
             emit_json(answers)
             return
-        for answer in answers:
-            _print_answer(answer)
-        return
-    if sys.stdin.isatty():
-        note("one query a line; end with Ctrl-D")
-    for lines in read_queries(sys.stdin.buffer):
-        answers = _answers(loaded, lines, k, arguments)
-        _tell_unknown(answers, filtered=filtered)
         for answer in answers:
             if as_json:
                 click.echo(json.dumps(answer, ensure_ascii=False))
             else:
                 _print_answer(answer)
-        sys.stdout.flush()
+        sys.stdout.flush()  # whoever sent one line waits for its answer

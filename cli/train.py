@@ -13,25 +13,27 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.model_options import given_sections, model_options
-from learned_index.cli.shared.options import cache_option
+from learned_index.cli.shared.model_options import (
+    evaluate_test_option,
+    given_sections,
+    model_options,
+)
+from learned_index.cli.shared.options import cache_option, out_option, overwrite_option
 from learned_index.cli.shared.signals import SignalStop
-from learned_index.errors import InputError, TrainingInterrupted
+from learned_index.errors import TrainingInterrupted
+from learned_index.system.timing import timed
 
 
 @click.command(
     epilog="Example: li train --data my-data --out model --preset cpu --threads 2    "
     "After an interruption, the same and --resume."
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a saved model that is there.")
+@out_option
+@overwrite_option
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training of this model.")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
-    default=None,
     help="Directory for the state of the unfinished training; removed at the end.  "
     "[default: OUT.checkpoint]",
 )
@@ -50,7 +52,7 @@ from learned_index.errors import InputError, TrainingInterrupted
     help="Points to validate and calibrate on: held out from training, or the dev split. Test data "
     "are refused: no choice is made on them.",
 )
-@click.option("--evaluate-test", is_flag=True, help="Measure on the test split too, at the end.")
+@evaluate_test_option
 @click.option("--force", is_flag=True, help="Train also what is not expected to fit into memory.")
 @cache_option
 @model_options
@@ -100,19 +102,18 @@ def train(
     click.get_current_context().with_resource(claimed(options))
     resumed = training.check_state(state, resume=resume, quiet=quiet)
     n_threads = use_threads(threads)
-    timings = training.Timings()
-    with timings.measure("read_seconds"):
+    seconds: dict[str, float] = {}
+    with timed(seconds, "read_seconds"):
         setup = training.set_up(data, preset, encoder_spec, given_sections(parameters), quiet=quiet)
         training.check_labels(setup.train, quiet=quiet)
-        if evaluate_test and "test" not in setup.folder.splits:
-            raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
+        training.check_splits(setup, evaluate_test=evaluate_test)
         dev = training.validation_split(setup.folder, validation)
-    with timings.measure("plan_seconds"):
+    with timed(seconds, "plan_seconds"):
         if not force:
             refuse_what_cannot_fit(setup.model, setup.train.points, setup.train.labels)
-    with timings.measure("encode_seconds"), first_process_first(training.device_of(setup)):
+    with timed(seconds, "encode_seconds"), first_process_first(training.device_of(setup)):
         arrays = training.encode(setup, dev, cache=cache, quiet=quiet)
-    with timings.measure("fit_seconds"):
+    with timed(seconds, "fit_seconds"):
         try:
             with flag.listening(quiet=quiet):
                 model = training.fit(
@@ -127,14 +128,14 @@ def train(
             raise click.exceptions.Exit(flag.exit_code) from None
     if not first:
         return
-    with timings.measure("save_seconds"):
+    with timed(seconds, "save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
         discard_progress(state)
-    with timings.measure("evaluate_seconds"):
+    with timed(seconds, "evaluate_seconds"):
         metrics = report.training_metrics(
             model, setup, evaluate_test=evaluate_test, cache=cache, quiet=quiet
         )
-    summary = report.training_summary(out, setup, model, timings.seconds, metrics)
+    summary = report.training_summary(out, setup, model, seconds, metrics)
     summary |= {"threads": n_threads, "resumed": resumed, "validation_points": validation}
     path = report.write_report(out, summary)
     if as_json:

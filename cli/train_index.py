@@ -13,11 +13,20 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
-from learned_index.cli.shared.options import cache_option, config_options, data_option, given_values
+from learned_index.cli.shared.model_options import (
+    evaluate_test_option,
+    given_sections,
+    source_options,
+)
+from learned_index.cli.shared.options import (
+    cache_option,
+    config_options,
+    out_option,
+    overwrite_option,
+)
 from learned_index.data.holdout import choose_points
-from learned_index.elias.presets import preset_help, preset_names
-from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
+from learned_index.system.timing import timed
 
 WITHOUT_RANKER = {
     "ranker": "none",
@@ -33,33 +42,16 @@ WITHOUT_RANKER = {
     "train-index",
     epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa",
 )
-@data_option
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a saved model that is there.")
-@click.option(
-    "--preset",
-    type=click.Choice(preset_names("train-index")),
-    default="default",
-    show_default=True,
-    help=preset_help("train-index"),
-)
-@click.option(
-    "--encoder",
-    "encoder_spec",
-    default=None,
-    help="lsa, bow, minilm, a model name or path, a file of vectors ({split} in its name stands "
-    "for train, dev, test), or several joined by +. Default: the preset's.",
-)
+@source_options("train-index", preset="default")
+@out_option
+@overwrite_option
 @click.option(
     "--holdout",
     type=click.IntRange(min=0),
-    default=None,
     help="Training points held out to measure on. Default: none if there is a dev split, else 1 % "
     "and at most 500; 0 trains on all and measures nothing.",
 )
-@click.option("--evaluate-test", is_flag=True, help="Measure on the test split too, at the end.")
+@evaluate_test_option
 @click.option(
     "--clustering-features",
     type=click.Choice(["tfidf", "none"]),
@@ -97,29 +89,25 @@ def train_index(
     """
     from learned_index.cli.shared import output, report, sources, training
 
-    given = {
-        "index": given_values(IndexConfig, parameters),
-        "training": given_values(TrainingConfig, parameters),
-        "model": {**WITHOUT_RANKER, "clustering_features": clustering_features},
-    }
+    given = given_sections(parameters)
+    given["model"] = {**WITHOUT_RANKER, "clustering_features": clustering_features}
     output.check_output(out, overwrite=overwrite)
     n_threads = use_threads(threads)
-    timings = training.Timings()
-    with timings.measure("read_seconds"):
+    seconds: dict[str, float] = {}
+    with timed(seconds, "read_seconds"):
         setup = training.set_up(data, preset, encoder_spec, given, quiet=quiet)
-        if evaluate_test and "test" not in setup.folder.splits:
-            raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
+        training.check_splits(setup, evaluate_test=evaluate_test)
         seed = setup.model.training_config.seed
         train, held_out = choose_points(setup.folder, setup.train, holdout, seed=seed)
         training.check_labels(train, quiet=quiet)
-    with timings.measure("encode_seconds"):
+    with timed(seconds, "encode_seconds"):
         vectors = training.fit_and_encode(setup, train, cache=cache, quiet=quiet)
-    with timings.measure("fit_seconds"):
+    with timed(seconds, "fit_seconds"):
         model = training.fit(setup, train, embeddings=vectors, quiet=quiet)
-    with timings.measure("save_seconds"):
+    with timed(seconds, "save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
     metrics: dict[str, dict[str, float | int]] = {}
-    with timings.measure("evaluate_seconds"):
+    with timed(seconds, "evaluate_seconds"):
         if held_out is not None and held_out.split == "dev":
             metrics["dev"] = sources.evaluate_shown(model, held_out, cache=cache, quiet=quiet)
         elif held_out is not None:
@@ -132,7 +120,7 @@ def train_index(
         if evaluate_test:
             test = setup.folder.read("test")
             metrics["test"] = sources.evaluate_shown(model, test, cache=cache, quiet=quiet)
-    summary = report.training_summary(out, setup, model, timings.seconds, metrics)
+    summary = report.training_summary(out, setup, model, seconds, metrics)
     summary["threads"] = n_threads
     path = report.write_report(out, summary)
     if as_json:

@@ -106,6 +106,34 @@ def parse_encoder(
     return encoders[0] if len(encoders) == 1 else ConcatenatedEncoder(encoders, weights=weights)
 
 
+def parse_feature_encoder(spec: str, *, seed: int) -> EncoderBase:
+    """Make an encoder of sparse features from its short description.
+
+    Args:
+        spec: ``features`` (as they are), ``lsa`` or ``lsa:DIM`` (an SVD of them), or a file or
+            folder of vectors; kinds of encoders stand for themselves.
+        seed: Seed of the SVD.
+
+    Raises:
+        InputError: An unknown description, or an encoder that reads texts.
+    """
+    check_length(spec)
+    name, colon, argument = spec.partition(":")
+    dim = number_after_colon(argument)
+    if spec in ("features", "dense-feature-rows"):
+        part = _of_kind("dense-feature-rows")
+    elif name in ("lsa", "feature-svd") and (dim is not None or not colon):
+        part = _of_kind("feature-svd", **({} if dim is None else {"dim": dim}))
+    elif is_vector_spec(spec):
+        part = _of_kind("precomputed", path=spec)
+    else:
+        raise InputError(
+            f"the data have sparse features and no texts, which --encoder {spec} cannot read; use "
+            "features (as they are), lsa:DIM (an SVD of them) or a file of vectors"
+        )
+    return part.build({"seed": seed})
+
+
 def _split(spec: str) -> list[str]:
     """Split at ``+``, except where the whole is an existing path that has one in its name."""
     if "+" not in spec or Path(spec.removeprefix("st:").removeprefix("hf:")).expanduser().exists():

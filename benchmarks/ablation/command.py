@@ -13,7 +13,7 @@ from benchmarks.ablation.one_vs_all import ONE_VS_ALL, one_vs_all
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
-    handle_errors,
+    errors_as_lines,
     json_option,
     note,
     progress_bar,
@@ -152,7 +152,7 @@ def listed(convert: Callable[[str], T]) -> Callable[..., tuple[T, ...]]:
 @threads_option
 @quiet_option
 @json_option
-@handle_errors
+@errors_as_lines()
 def ablate(
     data: str,
     out: Path,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import click
 from rich.table import Table
 
+from learned_index.cli.shared.common import output_console
 from learned_index.evaluation.analysis import IndexAnalysis
 
 
-def group_table(analysis: IndexAnalysis, *, title: str) -> Table:
+def show(analysis: IndexAnalysis, *, title: str) -> None:
+    """Print both tables, and what they do not hold."""
+    console = output_console()
+    title = f"{title}, {sum(analysis.group_sizes):,} labels"
+    console.print(_group_table(analysis, title=title))
+    console.print(_edge_table(analysis))
+    if analysis.n_pairs_untrained:
+        click.echo(f"{analysis.n_pairs_untrained:,} pairs have a label that was never trained")
+
+
+def _group_table(analysis: IndexAnalysis, *, title: str) -> Table:
     """Lay out the groups of labels, most frequent first."""
     table = Table(
         title=title,
@@ -45,29 +55,25 @@ def group_table(analysis: IndexAnalysis, *, title: str) -> Table:
     return table
 
 
-def edge_table(analysis: IndexAnalysis) -> Table:
+def _edge_table(analysis: IndexAnalysis) -> Table:
     """Lay out what can be said about the edges, one column for each index."""
     table = Table(title="edges", title_justify="left", show_header=len(analysis.graphs) > 1)
     table.add_column("")
     for number in range(len(analysis.graphs)):
         table.add_column(f"model {number + 1}", justify="right")
 
-    def line(name: str, cells: Sequence[str]) -> None:
-        table.add_row(name, *cells)
-
-    graphs = analysis.graphs
-    spread = [graph.distribution for graph in graphs]
-    line("edges", [f"{d.n_edges:,}" for d in spread])
-    line("labels without an edge", [f"{graph.n_unreachable:,}" for graph in graphs])
-    line("mean weight", [f"{d.mean:.4f}" for d in spread])
-    line("edges of weight 1", [f"{100 * d.share_at_1:.1f}%" for d in spread])
+    spread = [graph.distribution for graph in analysis.graphs]
+    table.add_row("edges", *(f"{d.n_edges:,}" for d in spread))
+    table.add_row("labels without an edge", *(f"{g.n_unreachable:,}" for g in analysis.graphs))
+    table.add_row("mean weight", *(f"{d.mean:.4f}" for d in spread))
+    table.add_row("edges of weight 1", *(f"{100 * d.share_at_1:.1f}%" for d in spread))
     for quantile in (0.05, 0.5, 0.95):
-        name = f"{100 * quantile:g}% of the edges weigh at most"
-        line(name, [f"{d.quantiles.get(quantile, 0):.4f}" for d in spread])
+        cells = [f"{d.quantiles.get(quantile, 0):.4f}" for d in spread]
+        table.add_row(f"{100 * quantile:g}% of the edges weigh at most", *cells)
     for share in (0.9, 0.99):
-        name = f"{100 * share:g}% of the weight is on"
-        line(name, [f"{100 * d.edges_for_weight.get(share, 0):.1f}% of the edges" for d in spread])
-    overlaps = [graph.overlap for graph in graphs]
+        cells = [f"{100 * d.edges_for_weight.get(share, 0):.1f}% of the edges" for d in spread]
+        table.add_row(f"{100 * share:g}% of the weight is on", *cells)
+    overlaps = [graph.overlap for graph in analysis.graphs]
     for name, field in (
         ("stage-1 edges that remain", "share_kept"),
         (f"stage-1 edges above {analysis.edge_threshold:g}", "share_above"),
@@ -75,5 +81,5 @@ def edge_table(analysis: IndexAnalysis) -> Table:
         ("weight on stage-1 edges", "weight_share"),
     ):
         cells = ["-" if o is None else f"{100 * getattr(o, field):.1f}%" for o in overlaps]
-        line(name, cells)
+        table.add_row(name, *cells)
     return table

@@ -8,14 +8,13 @@ Exit codes: 0 success; 2 wrong usage or unusable input (arguments, data, model d
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -29,6 +28,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from learned_index.errors import (
     BusyError,
@@ -40,9 +40,6 @@ from learned_index.errors import (
 from learned_index.persistence.files import json_ready
 from learned_index.system.threads import set_threads
 
-P = ParamSpec("P")
-R = TypeVar("R")
-Decorator = Callable[[Callable[..., R]], Callable[..., R]]
 use_threads = set_threads
 
 EXIT_FAILURE = 1
@@ -57,14 +54,7 @@ TRACEBACK_VARIABLE = "LI_TRACEBACK"
 """Environment variable that makes the commands raise instead of printing one line."""
 
 
-class _StandardErrorConsole(Console):
-    """A console that follows ``sys.stderr``, also when a test or a caller replaces it."""
-
-    def __init__(self) -> None:
-        super().__init__(stderr=True, highlight=False)
-
-
-console = _StandardErrorConsole()
+console = Console(stderr=True, highlight=False)
 """Rich console on standard error: progress, notes and errors. Results go to standard output."""
 
 
@@ -76,6 +66,16 @@ def output_console() -> Console:
     return found
 
 
+def print_pairs(title: str, rows: Mapping[str, str]) -> None:
+    """Print names and values below one another; values end in one column."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    output_console().print(table)
+
+
 def note(message: str, *, quiet: bool = False) -> None:
     """Print one line for a person on standard error; silent when it is no terminal."""
     if not quiet and console.is_terminal:
@@ -83,21 +83,14 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 
 class ProgressHandle:
-    """One progress bar; every method is a no-op when nothing is shown.
+    """One progress bar.
 
     Args:
-        progress: The rich progress display, or None when nothing is shown.
-        task: Its task.
+        display: The rich display and its task, or None when nothing is shown.
     """
 
-    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
-        self._progress = progress
-        self._task = task
-
-    def advance(self, amount: float = 1) -> None:
-        """Count ``amount`` more steps as done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, amount)
+    def __init__(self, display: tuple[Progress, TaskID] | None = None) -> None:
+        self._display = display
 
     def count(self, done: float, total: float) -> None:
         """Set the steps that are done, and all: what the library's ``progress`` is called with."""
@@ -112,11 +105,12 @@ class ProgressHandle:
         info: str | None = None,
     ) -> None:
         """Set what is given: steps done, steps in all, the text before and after the bar."""
-        if self._progress is None or self._task is None:
+        if self._display is None:
             return
+        progress, task = self._display
         fields: dict[str, Any] = {} if info is None else {"info": escape(info)}
-        self._progress.update(
-            self._task,
+        progress.update(
+            task,
             completed=completed,
             total=total,
             description=None if description is None else escape(description),
@@ -134,9 +128,6 @@ def progress_bar(
         description: Text before the bar.
         total: Steps in all; None shows a moving bar until ``update(total=...)``.
         quiet: Show nothing. Nothing is shown either when standard error is no terminal.
-
-    Yields:
-        A handle with ``advance(amount)`` and ``update(completed=, total=, description=, info=)``.
     """
     if quiet or not console.is_terminal:
         yield ProgressHandle()
@@ -151,26 +142,13 @@ def progress_bar(
         TextColumn("{task.fields[info]}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield ProgressHandle(progress, progress.add_task(escape(description), total=total, info=""))
+        task = progress.add_task(escape(description), total=total, info="")
+        yield ProgressHandle((progress, task))
 
 
-def emit_json(value: Any, *, file: IO[str] | None = None) -> None:
+def emit_json(value: Any) -> None:
     """Print ``value`` as JSON on standard output; NaN and infinities become null."""
-    click.echo(json.dumps(json_ready(value), indent=1, ensure_ascii=False), file=file)
-
-
-def json_option(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--json`` (parameter ``as_json``)."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
-    )(function)
-
-
-def quiet_option(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--quiet`` (parameter ``quiet``)."""
-    return click.option(
-        "--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."
-    )(function)
+    click.echo(json.dumps(json_ready(value), indent=1, ensure_ascii=False))
 
 
 def _set_threads(_: click.Context, __: click.Parameter, threads: int | None) -> int | None:
@@ -181,38 +159,43 @@ def _set_threads(_: click.Context, __: click.Parameter, threads: int | None) -> 
     return threads
 
 
-def threads_option(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--threads`` (parameter ``threads``); call :func:`use_threads` in the command."""
-    return click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        default=None,
-        callback=_set_threads,
-        help="CPU threads to use. Default: all that are available to the process.",
-    )(function)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+)
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    callback=_set_threads,
+    help="CPU threads to use. Default: all that are available to the process.",
+)
+"""Its command calls :func:`use_threads`."""
 
 
 def error_line(error: BaseException) -> tuple[str, int]:
     """Return the one line that explains ``error``, and the exit code."""
     text = " ".join(str(error).split()) or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    code = EXIT_USAGE if number in BAD_PATHS else EXIT_FAILURE
     if isinstance(error, MissingExtraError | NotFittedError):
         return text, EXIT_FAILURE
     if isinstance(error, StorageError) and not isinstance(error, BusyError):
-        return text, EXIT_USAGE if error.errno in BAD_PATHS else EXIT_FAILURE
+        return text, code  # an OSError too, but its text says more
     if isinstance(error, LearnedIndexError):
         return text, EXIT_USAGE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or text
-        if error.errno == errno.ENOSPC:
+        if number == errno.ENOSPC:
             return f"{where}the disk is full; nothing was left half-written", EXIT_FAILURE
-        code = EXIT_USAGE if error.errno in BAD_PATHS else EXIT_FAILURE
-        return f"{where}{reason}", code
+        return f"{where}{error.strerror or text}", code
     if isinstance(error, ImportError):
         name = f"{error.name}: " if error.name else ""
         return f"{name}{text}; install what is missing with pip", EXIT_FAILURE
     if isinstance(error, MemoryError):
-        return "out of memory; use fewer threads, a smaller batch or a smaller shortlist", 1
+        remedy = "use fewer threads, a smaller batch or a smaller shortlist"
+        return f"out of memory; {remedy}", EXIT_FAILURE
     return (
         f"unexpected {type(error).__name__}: {text} "
         f"(set {TRACEBACK_VARIABLE}=1 to see where, and please report it)",
@@ -222,7 +205,10 @@ def error_line(error: BaseException) -> tuple[str, int]:
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Turn exceptions of the block into one line on standard error and an exit code."""
+    """Turn exceptions of the block into one line on standard error and an exit code.
+
+    The group ``li`` does so for every command; what runs without it takes this as a decorator.
+    """
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, SystemExit):
@@ -241,36 +227,30 @@ def errors_as_lines() -> Iterator[None]:
 
 
 @contextmanager
-def terminated_as_exit() -> Iterator[None]:
-    """Unwind the block on SIGTERM, so that temporary files are removed, and exit with 143."""
+def handling(numbers: Iterable[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle these signals in the block; elsewhere than in the main thread nothing can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """Unwind the block on SIGTERM, so that temporary files are removed, and exit with 143."""
 
     def leave(_signal: int, _frame: object) -> None:
         raise SystemExit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
+    with handling([signal.SIGTERM], leave):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def handle_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command: expected failures become one line and an exit code.
-
-    Put it directly above the function, below the click decorators.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with errors_as_lines():
-            return function(*args, **kwargs)
-
-    return wrapper
 
 
 def standard_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--threads``, ``--quiet`` and ``--json``, and :func:`handle_errors`."""
-    return threads_option(quiet_option(json_option(handle_errors(function))))
+    """Add ``--threads``, ``--quiet`` and ``--json``."""
+    return threads_option(quiet_option(json_option(function)))

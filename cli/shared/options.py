@@ -9,6 +9,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 import click
@@ -23,10 +24,34 @@ AUTO = "auto"
 """What one writes for None in an option whose field may be None."""
 
 
+def combined(*options: Callable[[Any], Any]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Make one decorator of several; their options stand in this order in the help."""
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+model_option = click.option(
+    "--model",
+    "model_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Directory of a trained model.",
+)
+out_option = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace a saved model that is there."
+)
 data_option = click.option("--data", required=True, help="Data folder, or api-docs.")
 cache_option = click.option(
     "--cache",
-    default=None,
     help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
     "nothing.  [default: the user's cache directory]",
 )
@@ -37,18 +62,19 @@ split_option = click.option(
     show_default=True,
     help="Part of the data that asks the queries.",
 )
-
-
-def knob_options(function: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--beam-width`` and ``--shortlist-size``, None where they are not given."""
-    for name, text in (
-        ("--shortlist-size", "Labels scored by their classifiers."),
-        ("--beam-width", "Clusters explored: more is slower and finds more."),
-    ):
-        function = click.option(
-            name, type=click.IntRange(min=1), default=None, help=f"{text}  [default: as trained]"
-        )(function)
-    return function
+knob_options = combined(
+    click.option(
+        "--beam-width",
+        type=click.IntRange(min=1),
+        help="Clusters explored: more is slower and finds more.  [default: as trained]",
+    ),
+    click.option(
+        "--shortlist-size",
+        type=click.IntRange(min=1),
+        help="Labels scored by their classifiers.  [default: as trained]",
+    ),
+)
+"""``--beam-width`` and ``--shortlist-size``, None where they are not given."""
 
 
 class OptionalValue(ParamType):
@@ -80,10 +106,7 @@ def _click_type(hint: Any) -> ParamType:
 
 
 def config_options(
-    config: type[Any],
-    *,
-    skip: tuple[str, ...] = (),
-    prefix: str = "",
+    config: type[Any], *, skip: tuple[str, ...] = (), prefix: str = ""
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make a decorator that adds one option for each field of a dataclass.
 
@@ -96,22 +119,20 @@ def config_options(
         The decorator. The command reads what was given with :func:`given_values`.
     """
     hints = typing.get_type_hints(config)
-
-    def decorate(function: Callable[..., R]) -> Callable[..., R]:
-        for field in reversed(dataclasses.fields(config)):
-            if field.name in skip:
-                continue
+    options = []
+    for field in dataclasses.fields(config):
+        if field.name not in skip:
+            name = _joined(prefix, field.name)
             default = AUTO if field.default is None else field.default
-            function = click.option(
-                "--" + _joined(prefix, field.name).replace("_", "-"),
-                _joined(prefix, field.name),
-                type=_click_type(hints[field.name]),
-                default=None,
-                help=f"{field.metadata['help']}  [default: {default}]",
-            )(function)
-        return function
-
-    return decorate
+            text = f"{field.metadata['help']}  [default: {default}]"
+            kind = _click_type(hints[field.name])
+            # Not the default of click: only what was given takes precedence over a preset.
+            options.append(
+                click.option(
+                    "--" + name.replace("_", "-"), name, type=kind, default=None, help=text
+                )
+            )
+    return combined(*options)
 
 
 def _joined(prefix: str, name: str) -> str:

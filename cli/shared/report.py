@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from learned_index.cli.shared.common import output_console
+from learned_index.cli.shared.common import output_console, print_pairs
 from learned_index.cli.shared.sources import evaluate_shown, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
@@ -88,7 +88,6 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
     )
-    times = Table(title="seconds", title_justify="left", show_header=False, box=None)
     steps = {
         "reading": summary["read_seconds"],
         "planning": summary["plan_seconds"],
@@ -96,9 +95,7 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         **{name: s for name, s in summary["step_seconds"].items() if name != "encoding"},
         "saving": summary["save_seconds"],
     }
-    for name, value in steps.items():
-        times.add_row(name, f"{value:8.1f}")
-    output_console().print(times)
+    print_pairs("seconds", {name: f"{value:8.1f}" for name, value in steps.items()})
     if summary["metrics"]:
         table = Table(title="percent", title_justify="left", box=None)
         table.add_column("")
@@ -116,8 +113,8 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     click.echo(f"report: {report}")
 
 
-def metrics_table(values: dict[str, Any], *, title: str) -> Table:
-    """Lay out metrics as a table with one row for each family (P, nDCG, PSP, R)."""
+def print_metrics(values: dict[str, Any], *, title: str) -> None:
+    """Print metrics as a table with one row for each family (P, nDCG, PSP, R)."""
     families: dict[str, list[tuple[str, float]]] = {}
     for name, value in values.items():
         family, at, cutoff = name.partition("@")
@@ -126,12 +123,7 @@ def metrics_table(values: dict[str, Any], *, title: str) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
-    return table
-
-
-def print_metrics(values: dict[str, Any], *, title: str) -> None:
-    """Print metrics for a person on standard output."""
-    output_console().print(metrics_table(values, title=title))
+    output_console().print(table)
 
 
 def report_path(model: Path) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from learned_index.cli.shared.common import EXIT_INTERRUPTED, EXIT_TERMINATED, note
+from learned_index.cli.shared.common import EXIT_INTERRUPTED, EXIT_TERMINATED, handling, note
 
 GRACE_SECONDS = 10.0
 """Time after SIGTERM in which a training may come to the point where it can save its state."""
@@ -41,9 +40,6 @@ class SignalStop:
         SIGINT that the parent has turned off, as for what runs in the background of a script,
         stays so.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
 
         def remember(number: int, _frame: object) -> None:
             if self.signal is not None:
@@ -56,18 +52,17 @@ class SignalStop:
             note("stopping; the state is being saved (again: stop at once)", quiet=quiet)
 
         numbers = [signal.SIGINT, signal.SIGTERM, *_ALARM]
-        before = {
-            number: signal.signal(number, remember)
+        heard = [
+            number
             for number in numbers
             if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGINT
-        }
-        try:
-            yield
-        finally:
-            if self.signal == signal.SIGTERM:
-                _set_alarm(0.0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        ]
+        with handling(heard, remember):
+            try:
+                yield
+            finally:
+                if self.signal == signal.SIGTERM:
+                    _set_alarm(0.0)
 
 
 _ALARM = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []  # not on Windows

@@ -9,14 +9,10 @@ import scipy.sparse as sp
 from learned_index.cli.shared.common import console, progress_bar
 from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
 from learned_index.elias.model import ELIAS
+from learned_index.elias.points import parts_of
 from learned_index.encoders import cached_encode
-from learned_index.encoders.lexical.feature_rows import DenseFeatureRowsEncoder
-from learned_index.encoders.lexical.lsa import FeatureSvdEncoder
-from learned_index.encoders.precomputed import PrecomputedEncoder
-from learned_index.encoders.registry import check_length, number_after_colon, parse_encoder
-from learned_index.encoders.vector_files import is_vector_spec
+from learned_index.encoders.registry import parse_encoder, parse_feature_encoder
 from learned_index.encoding import check_encoder
-from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import Query, evaluate
 from learned_index.types import Encoder
 
@@ -47,8 +43,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
 
     Args:
         spec: See ``li train-index --help``.
-        has_texts: Whether the points are texts; else they are sparse features, for which ``lsa``
-            is an SVD of them and ``features`` takes them as they are.
+        has_texts: Whether the points are texts; else they are sparse features.
         seed: Seed of encoders that need one.
 
     Raises:
@@ -56,20 +51,7 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     """
     if has_texts:
         return parse_encoder(spec, seed=seed, precision="auto")
-    check_length(spec)
-
-    if spec in ("features", DenseFeatureRowsEncoder.kind):
-        return DenseFeatureRowsEncoder()
-    name, colon, argument = spec.partition(":")
-    dim = number_after_colon(argument)
-    if name in ("lsa", FeatureSvdEncoder.kind) and (dim is not None or not colon):
-        return FeatureSvdEncoder(**({} if dim is None else {"dim": dim}), seed=seed)
-    if is_vector_spec(spec):
-        return PrecomputedEncoder(spec)
-    raise InputError(
-        f"the data have sparse features and no texts, which --encoder {spec} cannot read; use "
-        "features (as they are), lsa:DIM (an SVD of them) or a file of vectors"
-    )
+    return parse_feature_encoder(spec, seed=seed)
 
 
 def feature_count(dataset: Dataset) -> int | None:
@@ -94,14 +76,9 @@ def points_for(encoder: Encoder, dataset: Dataset) -> Any:
 
 def bind(encoder: Encoder, dataset: Dataset) -> None:
     """Tell stored vectors which points are those of a split; other encoders need no telling."""
-    tie = getattr(encoder, "bind", None)
-    if tie is not None and _holds_stored(encoder):
-        tie(points_for(encoder, dataset), dataset.split)
-
-
-def _holds_stored(encoder: Any) -> bool:
-    parts = getattr(encoder, "encoders", [])
-    return encoder.kind == "precomputed" or any(_holds_stored(part) for part in parts)
+    for part in parts_of(encoder):
+        if part.kind == "precomputed":
+            part.bind(points_for(part, dataset), dataset.split)
 
 
 def encode_points(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from learned_index.cli.shared.common import ProgressHandle, note, progress_bar
 from learned_index.cli.shared.sources import (
     bind,
     encode_points,
+    encode_split,
     feature_count,
     make_encoder,
     points_for,
@@ -90,22 +89,6 @@ def set_up(
     return Setup(folder, train, model, preset, spec, trained)
 
 
-@dataclass
-class Timings:
-    """Seconds that each step took, in order."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
     """Make the callback that shows training events in a progress bar."""
 
@@ -175,6 +158,12 @@ def fit(setup: Setup, train: Dataset, *, quiet: bool, **arguments: Any) -> ELIAS
             progress=training_progress(bar),
             **arguments,
         )
+
+
+def check_splits(setup: Setup, *, evaluate_test: bool) -> None:
+    """Refuse to measure on a split that is not there, before the training rather than after it."""
+    if evaluate_test and "test" not in setup.folder.splits:
+        raise InputError(f"{setup.folder.path} has no test split for --evaluate-test")
 
 
 def check_labels(train: Dataset, *, quiet: bool) -> None:
@@ -262,9 +251,6 @@ def encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool)
         rows = np.setdiff1d(np.arange(train.n_points), model.held_out_rows(train.labels))
     found = {"embeddings": fit_and_encode(setup, train, fitted_on=rows, cache=cache, quiet=quiet)}
     if dev is not None:
-        bind(encoder, dev)
-        found["validation_embeddings"] = encode_points(
-            encoder, points_for(encoder, dev), what="encoding dev", cache=cache, quiet=quiet
-        )
-        bind(encoder, train)
+        found["validation_embeddings"] = encode_split(encoder, dev, cache=cache, quiet=quiet)
+        bind(encoder, train)  # again, for the training that follows
     return found

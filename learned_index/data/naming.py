@@ -155,7 +155,8 @@ def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
     joint, size = joint_ids(dataset.vocabulary, model)
     if joint.size == 0 or joint.min() >= len(model):
         raise InputError(
-            "the model and the data have no label in common; was it trained on other data?"
+            "the model and the data have no label in common; was it trained on other data? "
+            f"(model: {list(model.keys[:1])} ..., data: {list(dataset.vocabulary.keys[:1])} ...)"
         )
     matrix = sp.csr_matrix(
         (dataset.labels.data, joint[dataset.labels.indices], dataset.labels.indptr),

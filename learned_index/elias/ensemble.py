@@ -53,6 +53,7 @@ def merge(results: Sequence[SearchResult], width: int) -> Shortlist:
     first = np.ones(ids.shape, dtype=bool)
     first[:, 1:] = ids[:, 1:] != ids[:, :-1]
     found = first & (ids != PAD_ID)
+    # Below every p, so that pads and repeats are sorted behind what was found.
     mean = np.where(found, total / np.float32(n_models), np.float32(-1))
     order = np.argsort(-mean, axis=1, kind="stable")[:, :width]
     ids, mean = np.take_along_axis(ids, order, axis=1), np.take_along_axis(mean, order, axis=1)

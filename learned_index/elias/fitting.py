@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,8 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import (
-    default_features,
-    fit_encoder,
-    is_trained,
-    take,
-)
-from learned_index.elias.request import HeldOut, check_request, held_out, request_key
+from learned_index.elias.points import default_features, fit_encoder, is_trained, take
+from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import validate
 from learned_index.encoding import dense_vectors
@@ -28,223 +23,202 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.sparse_ranker import SparseRanker
-from learned_index.training.checkpoint import CheckpointOptions
-from learned_index.training.events import Progress
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 
 _CHUNK_ROWS = 4096
 
 
-def fit_model(
-    model: EliasParts,
-    texts: Any,
-    labels: Any,
-    *,
-    vocabulary: Any | None,
-    validation: Any | None,
-    embeddings: Any | None,
-    validation_embeddings: Any | None,
-    progress: Progress | None,
-    checkpoint: CheckpointOptions | None,
-) -> None:
-    """See :meth:`ELIAS.fit`."""
-    labels_NL, names = named_label_matrix(texts, labels, vocabulary)
-    held = held_out(model, texts, labels_NL, names, validation, validation_embeddings)
-    trained = is_trained(model.encoder, model.config.train_encoder)
-    check_request(model, labels_NL, held, trained=trained, embeddings=embeddings)
-    steps = Steps(progress, checkpoint)
-    if checkpoint is not None:
-        steps.open(request_key(model, texts, labels_NL, validation))
-    rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
-    kept_NL = without_labels(labels_NL, rows)
-    kept = np.setdiff1d(np.arange(n_rows(texts)), rows)
-    model.n_points = len(kept)
-    model.label_counts = np.bincount(kept_NL.indices, minlength=kept_NL.shape[1]).astype(np.int64)
-    model.vocabulary = names
+@dataclass
+class _Data:
+    """What one fit learns from.
 
-    if embeddings is None and model.given_index is None:
+    Attributes:
+        texts: The N points, held-out ones too.
+        labels_NL: Their labels; a point that is held out has none.
+        learned: int64. The rows that are not held out, which encoders are fitted on.
+        held: Points to validate and calibrate on.
+        trains_encoder: Whether the encoder learns with the index.
+        vectors: N x D of each encoder; of encoders that are trained, known after the training.
+        sparse_NV: tf-idf of all points, where the model has a use for it.
+    """
+
+    texts: Any
+    labels_NL: sp.csr_matrix
+    learned: Int64Array
+    held: HeldOut | None
+    trains_encoder: bool
+    vectors: list[Any] | None
+    sparse_NV: sp.csr_matrix | None = None
+
+
+def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
+    """See :meth:`ELIAS.fit`."""
+    data = _prepared(model, request, steps)
+    if request.embeddings is None and model.given_index is None:
         with steps.step("fitting the encoder"):
-            fit_encoder(model.encoder, take(texts, kept), whole_split=texts)
-    sparse_NV = _sparse_features(model, texts, kept, steps)
-    vectors = None if embeddings is None else [embeddings]
-    if not trained and vectors is None:
+            fit_encoder(model.encoder, take(data.texts, data.learned), whole_split=data.texts)
+    _make_features(model, data, steps)
+    if not data.trains_encoder:
+        _encode(model, data, steps)
+    _train_members(model, data, steps)
+    if data.trains_encoder:
         with steps.step("encoding"):
-            vectors = [dense_vectors(model.encoder, texts)]
-    if held is not None:
-        _describe(model, held, vectors if not trained else None, sparse_NV, steps)
-    if trained:
-        _train_with_encoders(model, texts, kept_NL, sparse_NV, held, steps)
-        with steps.step("encoding"):
-            vectors = model.encode(texts)
-            if held is not None:
-                held.vectors = _held_vectors(model, held, vectors)
-    else:
-        assert vectors is not None
-        _train_on_vectors(model, vectors[0], kept_NL, sparse_NV, held, steps)
+            data.vectors = model.encode(data.texts)
+            _encode_held_out(model, data)
     if not is_first_process():
-        return
-    _train_ranker(model, vectors, sparse_NV, kept_NL, steps)
+        return  # all processes hold the same members; the rest is made once
+    model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.report_ = {
         "n_models": len(model.members),
-        "n_held_out": 0 if held is None else n_rows(held.texts),
+        "n_held_out": 0 if data.held is None else n_rows(data.held.texts),
         "seconds": steps.seconds,
     }
-    if held is not None:
-        validate(model, held, steps)
-    _describe_parts(model)
+    if data.held is not None:
+        validate(model, data.held, steps)
+    ranker, calibrator = model.ranker_, model.calibrator_
+    model.report_["ranker"] = (
+        None if ranker is None else {"n_weights": ranker.n_weights, "bytes": ranker.nbytes}
+    )
+    model.report_["combination"] = model.combination.to_dict()
+    model.report_["calibration"] = None if calibrator is None else calibrator.report_
+
+
+def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
+    """Check what is asked for, hold points out, and count what is left."""
+    texts = request.texts
+    labels_NL, names = named_label_matrix(texts, request.labels, request.vocabulary)
+    held = held_out(model, request, labels_NL, names)
+    trains_encoder = is_trained(model.encoder, model.config.train_encoder)
+    check_request(model, request, labels_NL, held, trains_encoder=trains_encoder)
+    steps.open(lambda: request_key(model, request, labels_NL))
+    rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
+    kept_NL = without_labels(labels_NL, rows)
+    learned = np.setdiff1d(np.arange(n_rows(texts)), rows)
+    model.n_points = len(learned)
+    model.label_counts = np.bincount(kept_NL.indices, minlength=kept_NL.shape[1]).astype(np.int64)
+    model.vocabulary = names
+    vectors = None if request.embeddings is None else [request.embeddings]
+    return _Data(texts, kept_NL, learned, held, trains_encoder, vectors)
 
 
 # -- features and vectors -----------------------------------------------------------------------
 
 
-def _sparse_features(
-    model: EliasParts, texts: Any, kept: Int64Array, steps: Steps
-) -> sp.csr_matrix | None:
-    config = model.config
-    if config.ranker == "none" and config.clustering_features == "none":
+def _make_features(model: EliasParts, data: _Data, steps: Steps) -> None:
+    """Fit the sparse encoder, and fill in the features of all points."""
+    if model.config.ranker == "none" and model.config.clustering_features == "none":
         model.features = None
-        return None
+        return
     with steps.step("sparse features"):
         if model.features is None:
-            model.features = default_features(texts)
-        fit_encoder(model.features, take(texts, kept), whole_split=texts)
-        features = model.features.encode(texts)
-        if not sp.issparse(features):
+            model.features = default_features(data.texts)
+        fit_encoder(model.features, take(data.texts, data.learned), whole_split=data.texts)
+        data.sparse_NV = model.features.encode(data.texts)
+        if not sp.issparse(data.sparse_NV):
             raise InputError(
                 f"the encoder {model.features.kind!r} of the sparse features makes dense vectors; "
                 "use tfidf"
             )
-        return features
+        if data.held is not None:
+            rows, texts = data.held.rows, data.held.texts
+            data.held.sparse = (
+                model.features.encode(texts) if rows is None else data.sparse_NV[rows]
+            )
 
 
-def _describe(
-    model: EliasParts,
-    held: HeldOut,
-    vectors: list[Any] | None,
-    sparse_NV: sp.csr_matrix | None,
-    steps: Steps,
-) -> None:
-    """Fill in vectors and sparse features of the held-out points."""
-    if held.rows is not None:
-        held.sparse = None if sparse_NV is None else sparse_NV[held.rows]
-    elif model.features is not None:
-        held.sparse = model.features.encode(held.texts)
-    if vectors is not None and held.vectors is None:
+def _encode(model: EliasParts, data: _Data, steps: Steps) -> None:
+    """Fill in the vectors that a frozen encoder makes."""
+    if data.vectors is None:
         with steps.step("encoding"):
-            held.vectors = _held_vectors(model, held, vectors)
+            data.vectors = [dense_vectors(model.encoder, data.texts)]
+    if data.held is not None and data.held.vectors is None:
+        with steps.step("encoding"):
+            _encode_held_out(model, data)
 
 
-def _held_vectors(model: EliasParts, held: HeldOut, vectors: list[Any]) -> list[Any]:
-    if held.rows is not None:
-        return [np.asarray(x[held.rows], dtype=np.float32) for x in vectors]
-    return list(model.encode(held.texts))
+def _encode_held_out(model: EliasParts, data: _Data) -> None:
+    held = data.held
+    if held is None:
+        return
+    if held.rows is None:
+        held.vectors = model.encode(held.texts)
+    else:
+        assert data.vectors is not None
+        held.vectors = [np.asarray(x[held.rows], dtype=np.float32) for x in data.vectors]
 
 
 # -- the members --------------------------------------------------------------------------------
 
 
-def _train_on_vectors(
-    model: EliasParts,
-    vectors: Any,
-    kept_NL: sp.csr_matrix,
-    sparse_NV: sp.csr_matrix | None,
-    held: HeldOut | None,
-    steps: Steps,
-) -> None:
-    model.encoders = [model.encoder]
+def _train_members(model: EliasParts, data: _Data, steps: Steps) -> None:
     if model.given_index is not None:
-        given = model.given_index
-        if (given.dim, given.n_labels) != (vectors.shape[1], kept_NL.shape[1]):
-            raise InputError(
-                f"the index takes {given.dim}-dimensional vectors and has {given.n_labels} labels, "
-                f"got {vectors.shape[1]} dimensions and {kept_NL.shape[1]} labels"
-            )
-        model.members = [given]
+        model.encoders, model.members = [model.encoder], [_given_index(model, data)]
         return
-    validation = None
-    if held is not None:
-        assert held.vectors is not None
-        validation = (held.vectors[0], held.labels)
-    members = []
-    for number in range(model.config.n_models):
-        with steps.step("training"):
-            index = steps.kept_member(number, None)
-            if index is None:
-                index = _new_index(model, number).fit(
-                    vectors,
-                    kept_NL,
-                    clustering_features=_clustering(model, sparse_NV),
-                    validation=validation,
-                    progress=steps.member_progress(number, model.config.n_models),
-                    checkpoint=steps.member_checkpoint(number),
-                )
-                steps.keep_member(number, index, None)
-        members.append(index)
-    model.members = members
-
-
-def _train_with_encoders(
-    model: EliasParts,
-    texts: Any,
-    kept_NL: sp.csr_matrix,
-    sparse_NV: sp.csr_matrix | None,
-    held: HeldOut | None,
-    steps: Steps,
-) -> None:
     total = model.config.n_models
-    members: list[LearnedGraphIndex] = []
-    encoders: list[Encoder] = [copy.deepcopy(model.encoder) for _ in range(total - 1)]
-    encoders.insert(0, model.encoder)
-    for number, encoder in enumerate(encoders):
+    encoders = [model.encoder]
+    if data.trains_encoder:
+        # Copied before the first is trained: every member starts from the same weights.
+        encoders += [copy.deepcopy(model.encoder) for _ in range(total - 1)]
+    members = []
+    for number in range(total):
+        encoder = encoders[number] if data.trains_encoder else None
         with steps.step("training"):
             index = steps.kept_member(number, encoder)
             if index is None:
-                index = _new_index(model, number)
-                fit_end_to_end(
-                    index,
-                    encoder,
-                    texts,
-                    kept_NL,
-                    clustering_features=_clustering(model, sparse_NV),
-                    validation=None if held is None else (held.texts, held.labels),
-                    progress=steps.member_progress(number, total),
-                    checkpoint=steps.member_checkpoint(number),
-                )
+                index = _trained_member(model, data, steps, number, encoder)
                 steps.keep_member(number, index, encoder)
         members.append(index)
     model.members, model.encoders = members, encoders
 
 
-def _new_index(model: EliasParts, number: int) -> LearnedGraphIndex:
+def _given_index(model: EliasParts, data: _Data) -> LearnedGraphIndex:
+    assert model.given_index is not None and data.vectors is not None
+    dim = data.vectors[0].shape[1]
+    if model.given_index.dim != dim:
+        raise InputError(
+            f"the index takes {model.given_index.dim}-dimensional vectors, got {dim} dimensions"
+        )
+    return model.given_index
+
+
+def _trained_member(
+    model: EliasParts, data: _Data, steps: Steps, number: int, encoder: Encoder | None
+) -> LearnedGraphIndex:
+    """Train one index: on the vectors, or with an encoder of its own."""
     training = replace(model.training_config, seed=model.training_config.seed + number)
-    return LearnedGraphIndex(model.index_config, training=training)
+    index = LearnedGraphIndex(model.index_config, training=training)
+    clusters_by_words = model.config.clustering_features != "none"
+    how: dict[str, Any] = {
+        "clustering_features": data.sparse_NV if clusters_by_words else None,
+        "progress": steps.member_progress(number, model.config.n_models),
+        "checkpoint": steps.member_checkpoint(number),
+    }
+    held = data.held
+    if encoder is not None:
+        validation = None if held is None else (held.texts, held.labels)
+        fit_end_to_end(index, encoder, data.texts, data.labels_NL, validation=validation, **how)
+        return index
+    assert data.vectors is not None and (held is None or held.vectors is not None)
+    validation = None if held is None or held.vectors is None else (held.vectors[0], held.labels)
+    return index.fit(data.vectors[0], data.labels_NL, validation=validation, **how)
 
 
-def _clustering(model: EliasParts, sparse_NV: sp.csr_matrix | None) -> sp.csr_matrix | None:
-    return None if model.config.clustering_features == "none" else sparse_NV
+# -- the ranker ---------------------------------------------------------------------------------
 
 
-# -- ranker and calibration ---------------------------------------------------------------------
-
-
-def _train_ranker(
-    model: EliasParts,
-    vectors: list[Any],
-    sparse_NV: sp.csr_matrix | None,
-    kept_NL: sp.csr_matrix,
-    steps: Steps,
-) -> None:
-    model.ranker_ = None
+def _trained_ranker(model: EliasParts, data: _Data, steps: Steps) -> SparseRanker | None:
     if model.config.ranker == "none":
-        return
-    assert sparse_NV is not None
-    model.ranker_ = steps.kept_ranker()
-    if model.ranker_ is not None:
-        return
+        return None
+    kept = steps.kept_ranker()
+    if kept is not None:
+        return kept
+    assert data.sparse_NV is not None and data.vectors is not None
+    # A model that is fitted again is searched as one index would be, not as it was ranked before.
+    model.ranker_ = None
     with steps.step("shortlists"):
-        shortlist_NK = training_shortlists(model, vectors, kept_NL, steps)
+        shortlist_NK = _training_shortlists(model, data.vectors, data.labels_NL, steps)
 
     def tell(done: int, total: int) -> None:
         steps.tell("ranker", done, total)
@@ -252,18 +226,18 @@ def _train_ranker(
 
     with steps.step("ranker"):
         ranker = SparseRanker(model.ranker_config)
-        ranker.fit(sparse_NV, vectors[0], kept_NL, shortlist_NK, progress=tell)
+        ranker.fit(data.sparse_NV, data.vectors[0], data.labels_NL, shortlist_NK, progress=tell)
         steps.keep_ranker(ranker)
-    model.ranker_ = ranker
+    return ranker
 
 
-def training_shortlists(
-    model: EliasParts, vectors: list[Any], kept_NL: sp.csr_matrix, steps: Steps
+def _training_shortlists(
+    model: EliasParts, vectors: list[Any], labels_NL: sp.csr_matrix, steps: Steps
 ) -> Int64Array:
     """Search the training points: int64 N x R; rows of points that do not train are all -1."""
-    labelled = np.flatnonzero(np.diff(kept_NL.indptr))
+    labelled = np.flatnonzero(np.diff(labels_NL.indptr))
     width = model.config.ranker_shortlist
-    shortlist_NK = np.full((kept_NL.shape[0], width), PAD_ID, np.int64)
+    shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
     for start in range(0, len(labelled), _CHUNK_ROWS):
         steps.stop_if_asked()
         rows = labelled[start : start + _CHUNK_ROWS]
@@ -271,12 +245,3 @@ def training_shortlists(
         shortlist_NK[rows] = wide.ids[:, :width]
         steps.tell("shortlists", start + len(rows), len(labelled))
     return shortlist_NK
-
-
-def _describe_parts(model: EliasParts) -> None:
-    ranker, calibrator = model.ranker_, model.calibrator_
-    model.report_["ranker"] = (
-        None if ranker is None else {"n_weights": ranker.n_weights, "bytes": ranker.nbytes}
-    )
-    model.report_["combination"] = model.combination.to_dict()
-    model.report_["calibration"] = None if calibrator is None else calibrator.report_

@@ -18,8 +18,9 @@ from learned_index.elias.fitting import fit_model
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.elias.request import rows_to_hold_out
+from learned_index.elias.request import Request, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
+from learned_index.elias.steps import Steps
 from learned_index.encoding import AnyEncoder, as_encoder
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
@@ -97,21 +98,20 @@ class ELIAS(EliasParts, Saved):
         config = EliasConfig.given(config)
         if isinstance(ranker, str):
             config, ranker = replace(config, ranker=ranker), None
-        given = index if isinstance(index, LearnedGraphIndex) else None
-        if given is not None and config.n_models != 1:
-            raise InputError(
-                f"n_models is {config.n_models}, but one fitted index was given; give an "
-                "IndexConfig to train several"
-            )
-        training = TrainingConfig.given(
-            given.training_config if given is not None and training is None else training
-        )
+        given = None
+        if isinstance(index, LearnedGraphIndex):
+            if config.n_models != 1:
+                raise InputError(
+                    f"n_models is {config.n_models}, but one fitted index was given; give an "
+                    "IndexConfig to train several"
+                )
+            given, index = index, index.config
+            training = given.training_config if training is None else training
+        training = TrainingConfig.given(training)
         super().__init__(
             as_encoder(encoder, seed=training.seed),
             config=config,
-            index_config=index.config
-            if isinstance(index, LearnedGraphIndex)
-            else IndexConfig.given(index),
+            index_config=IndexConfig.given(index),
             training_config=training,
             ranker_config=RankerConfig.given(ranker),
             features=features,
@@ -150,17 +150,20 @@ class ELIAS(EliasParts, Saved):
         names = as_vocabulary(vocabulary)
         if names is None:
             raise InputError("the vocabulary is None, expected the names of the index's labels")
-        trained = index if isinstance(index, LearnedGraphIndex) else None
-        model = cls(
-            encoder,
-            None if trained is None else trained.config,
-            training=None if trained is None else trained.training_config,
-            ranker="none",
-        )
+        model = cls._around(encoder, index, EliasConfig(ranker="none"))
         model.members = [index]
         model.vocabulary, model.label_counts, model.n_points = names, label_counts, n_points
         check_parts(model)
         return model
+
+    @classmethod
+    def _around(
+        cls, encoder: Encoder, index: LearnedGraphIndex | SearchEngine, config: EliasConfig
+    ) -> Self:
+        """A model with the configurations of its index, where that is no engine, which has none."""
+        if isinstance(index, SearchEngine):
+            return cls(encoder, config=config)
+        return cls(encoder, index.config, training=index.training_config, config=config)
 
     # -- what it is -----------------------------------------------------------------------------
 
@@ -237,18 +240,9 @@ class ELIAS(EliasParts, Saved):
                 configuration that the data cannot serve.
             TrainingInterrupted: ``checkpoint`` asked to stop; the state is saved.
         """
+        request = Request(texts, labels, vocabulary, validation, embeddings, validation_embeddings)
         with claimed(checkpoint):
-            fit_model(
-                self,
-                texts,
-                labels,
-                vocabulary=vocabulary,
-                validation=validation,
-                embeddings=embeddings,
-                validation_embeddings=validation_embeddings,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
+            fit_model(self, request, Steps(progress, checkpoint))
         return self
 
     # -- prediction -----------------------------------------------------------------------------
@@ -321,7 +315,7 @@ class ELIAS(EliasParts, Saved):
         ones follow in the order of the index. Answers do not depend on batch size or threads.
 
         Args:
-            texts: B texts, or CSR B x F.
+            texts: As in :meth:`predict`.
             k: Labels wanted; may exceed the number of labels.
             vectors: B x D vectors of these texts, where they are at hand; a list of one for each
                 member where these have their own encoders.
@@ -331,8 +325,8 @@ class ELIAS(EliasParts, Saved):
                 alone, without the ranker).
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
-            allow: The only labels to find: ids, names, or a mask of L booleans; None: all.
-            deny: Labels not to find; wins over ``allow``.
+            allow: As in :meth:`predict`.
+            deny: Likewise.
 
         Returns:
             Ids B x k and scores B x k, padded with -1 and -inf.
@@ -368,14 +362,7 @@ class ELIAS(EliasParts, Saved):
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
         encoders, members, config = read_members(manifest)
-        first = members[0]
-        trained = first if isinstance(first, LearnedGraphIndex) else None
-        model = cls(
-            encoders[0],
-            None if trained is None else trained.config,
-            training=None if trained is None else trained.training_config,
-            config=config,
-        )
+        model = cls._around(encoders[0], members[0], config)
         model.encoders, model.members = encoders, members
         read_rest(model, manifest)
         return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
@@ -14,12 +14,20 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.inputs.labels import LabelIds
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder, Float32Array, Int64Array, SearchResult
+
+
+class SearchOptions(TypedDict, total=False):
+    """How the members search: keyword arguments of their ``search``."""
+
+    beam_width: int | None
+    shortlist_size: int | None
+    allow: Any
+    deny: Any
 
 
 class EliasParts:
@@ -110,24 +118,14 @@ class EliasParts:
         return [dense_vectors(encoder, texts) for encoder in self.encoders]
 
     def shortlist(
-        self,
-        vectors: Sequence[Any],
-        width: int,
-        *,
-        beam_width: int | None = None,
-        shortlist_size: int | None = None,
-        allow: LabelIds | None = None,
-        deny: LabelIds | None = None,
+        self, vectors: Sequence[Any], width: int, **options: Unpack[SearchOptions]
     ) -> tuple[Shortlist, Shortlist]:
         """Search all members and average their probabilities.
 
         Args:
             vectors: B x D of each encoder.
             width: Labels wanted in the wide shortlist, at least ``rerank_size``.
-            beam_width: Clusters explored; None: the trained value.
-            shortlist_size: Labels scored; None: the trained value.
-            allow: The only labels to find, ids or a mask; None: all.
-            deny: Labels not to find, ids or a mask.
+            **options: How the members search; labels as ids or masks.
 
         Returns:
             The ``rerank_size`` labels that the ranker orders, and the wide shortlist. The first
@@ -140,14 +138,7 @@ class EliasParts:
         # Of an ensemble each member finds more: a label counts as 0 where it is not found.
         each = size if len(self.members) == 1 else 2 * size
         results = [
-            member.search(
-                vectors[min(number, len(vectors) - 1)],
-                max(each, width),
-                beam_width=beam_width,
-                shortlist_size=shortlist_size,
-                allow=allow,
-                deny=deny,
-            )
+            member.search(vectors[min(number, len(vectors) - 1)], max(each, width), **options)
             for number, member in enumerate(self.members)
         ]
         head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)

@@ -23,6 +23,13 @@ def take(points: Any, rows: Int64Array) -> Any:
     return [points[int(row)] for row in rows]
 
 
+def parts_of(encoder: Any) -> list[Any]:
+    """The encoders that a joined one consists of, however deep; another is its own only part."""
+    if not hasattr(encoder, "encoders"):
+        return [encoder]
+    return [simple for part in encoder.encoders for simple in parts_of(part)]
+
+
 def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
     """Fit an encoder on the training points.
 
@@ -32,13 +39,8 @@ def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
         whole_split: All points of the training split, held-out ones too: the rows of stored
             vectors belong to these.
     """
-    if encoder.kind == "precomputed":
-        encoder.fit(whole_split)
-    elif hasattr(encoder, "encoders"):
-        for part in encoder.encoders:
-            fit_encoder(part, points, whole_split=whole_split)
-    else:
-        encoder.fit(points)
+    for part in parts_of(encoder):
+        part.fit(whole_split if part.kind == "precomputed" else points)
 
 
 def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
-from learned_index.elias.parts import EliasParts
+from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.errors import InputError
 from learned_index.inputs.numbers import check_result_size, whole_number
@@ -19,15 +19,6 @@ from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, Sea
 Score = Literal["ranking", "probability", "index"]
 _CHUNK_ROWS = 2048
 """Queries at a time: [queries x labels] arrays stay small, whatever is asked."""
-
-
-class SearchOptions(TypedDict):
-    """How the members search: the keyword arguments of their ``search``."""
-
-    beam_width: int | None
-    shortlist_size: int | None
-    allow: Any
-    deny: Any
 
 
 def predict_points(
@@ -51,11 +42,9 @@ def predict_points(
             "this model was trained without calibration; use predict, or train with "
             "calibration and points to hold out"
         )
-    given: SearchOptions = options or {
-        "beam_width": None, "shortlist_size": None, "allow": None, "deny": None
-    }  # fmt: skip
-    given["allow"] = ids_of(given["allow"], model.vocabulary)
-    given["deny"] = ids_of(given["deny"], model.vocabulary)
+    given = SearchOptions(**(options or {}))
+    given["allow"] = ids_of(given.get("allow"), model.vocabulary)
+    given["deny"] = ids_of(given.get("deny"), model.vocabulary)
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
@@ -104,26 +93,25 @@ def _predict_rows(
 ) -> tuple[Int64Array, Float32Array]:
     head, wide = model.shortlist(vectors, k, **options)
     size = head.ids.shape[1]
-    tail = followed_by(head.ids, wide, k - size) if k > size else None
     q_BK = _margins(model, sparse, vectors[0], head.ids, score)
     rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
     rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
     order = np.argsort(-rank_BK, axis=1, kind="stable")
+    found_BK = _probability(model, head, q_BK) if score == "probability" else rank_BK
     ids: Int64Array = np.take_along_axis(head.ids, order, axis=1)
-    ranks: Float32Array = np.take_along_axis(rank_BK, order, axis=1)
-    if tail is not None:
+    scores: Float32Array = np.take_along_axis(found_BK, order, axis=1)
+    if k <= size:
+        return ids[:, :k], scores[:, :k]
+    tail = followed_by(head.ids, wide, k - size)
+    if score == "probability":
+        q_tail = _margins(model, sparse, vectors[0], tail.ids, score)
+        low = _probability(model, tail, q_tail)
+    else:
         # Not ranked again: no score above the last that is.
         low = tail.p if q_BK is None else model.combination(tail.p, np.zeros_like(tail.p))
-        low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, ranks[:, -1:]))
-        ranks = np.concatenate([ranks, low.astype(np.float32)], axis=1)
-    if score == "probability":
-        ranks = np.take_along_axis(_probability(model, head, q_BK), order, axis=1)
-        if tail is not None:
-            q_tail = _margins(model, sparse, vectors[0], tail.ids, score)
-            ranks = np.concatenate([ranks, _probability(model, tail, q_tail)], axis=1)
-    if tail is not None:
-        ids = np.concatenate([ids, tail.ids], axis=1)
-    return ids[:, :k], ranks[:, :k]
+        low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, scores[:, -1:]))
+    scores = np.concatenate([scores, low.astype(np.float32)], axis=1)
+    return np.concatenate([ids, tail.ids], axis=1), scores
 
 
 def _margins(

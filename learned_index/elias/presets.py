@@ -13,25 +13,22 @@ from learned_index.ranking.config import RankerConfig
 
 MOST_FEATURES_AS_THEY_ARE = 512
 Command = Literal["train-index", "train"]
-Overrides = dict[str, dict[str, Any]]
-"""Section (``index``, ``training``, ``ranker``, ``model``) to field to value."""
 
 
 class Preset(TypedDict):
     """What differs from the defaults of the configuration classes.
 
-    ``by_labels`` holds (largest number of labels, values) in ascending order; the first entry
-    that is large enough counts on top of the others, None is any number.
+    ``by_labels`` holds (largest number of labels, more of ``training``) in ascending order; the
+    first entry that is large enough counts, None is any number.
     """
 
     command: Command
     help: str
     encoder: str
-    index: dict[str, Any]
-    training: dict[str, Any]
-    ranker: NotRequired[dict[str, Any]]
+    index: NotRequired[dict[str, Any]]
+    training: NotRequired[dict[str, Any]]
     model: NotRequired[dict[str, Any]]
-    by_labels: NotRequired[list[tuple[int | None, Overrides]]]
+    by_labels: NotRequired[list[tuple[int | None, dict[str, Any]]]]
     labels_per_cluster: NotRequired[int]
     """C is the power of two nearest to L divided by this."""
 
@@ -41,8 +38,6 @@ PRESETS: dict[str, Preset] = {
         "command": "train-index",
         "help": "both stages, frozen MiniLM vectors",
         "encoder": "minilm:128",
-        "index": {},
-        "training": {},
     },
     "fast": {
         "command": "train-index",
@@ -65,22 +60,17 @@ PRESETS: dict[str, Preset] = {
         "help": "frozen MiniLM vectors, ranker on words and vectors, calibration: minutes on a "
         "laptop",
         "encoder": "minilm:128",
-        "index": {},
-        "training": {},
     },
     "bow": {
         "command": "train",
         "help": "a bag of words trained end to end with the index",
         "encoder": "bow",
-        "index": {},
-        "training": {},
         "model": {"train_encoder": "yes"},
     },
     "minilm": {
         "command": "train",
         "help": "MiniLM fine-tuned end to end: for a GPU, or small data",
         "encoder": "minilm",
-        "index": {},
         "training": {
             "batch_size": 256,
             "encoder_learning_rate": 1e-4,
@@ -114,43 +104,28 @@ PRESETS: dict[str, Preset] = {
             "edge_init": "uniform",
             "warmup_fraction": 0.1,
             "gradient_clip": 1.0,
+            "stage1_epochs": 10,
         },
         "model": {"train_encoder": "yes", "validation_limit": 5000},
         "labels_per_cluster": 64,
         "by_labels": [
-            (
-                200_000,
-                {
-                    "training": {
-                        "encoder_learning_rate": 1e-4,
-                        "warm_epochs": 10,
-                        "stage1_epochs": 10,
-                        "stage2_epochs": 40,
-                    },
-                },
-            ),
+            (200_000, {"encoder_learning_rate": 1e-4, "warm_epochs": 10, "stage2_epochs": 40}),
             (
                 1_000_000,
                 {
-                    "training": {
-                        "encoder_learning_rate": 5e-5,
-                        "warm_epochs": 10,
-                        "stage1_epochs": 10,
-                        "stage2_epochs": 40,
-                        "label_update_every": 2,
-                    },
+                    "encoder_learning_rate": 5e-5,
+                    "warm_epochs": 10,
+                    "stage2_epochs": 40,
+                    "label_update_every": 2,
                 },
             ),
             (
                 None,
                 {
-                    "training": {
-                        "encoder_learning_rate": 2e-5,
-                        "warm_epochs": 5,
-                        "stage1_epochs": 10,
-                        "stage2_epochs": 30,
-                        "label_update_every": 4,
-                    },
+                    "encoder_learning_rate": 2e-5,
+                    "warm_epochs": 5,
+                    "stage2_epochs": 30,
+                    "label_update_every": 4,
                 },
             ),
         ],
@@ -225,26 +200,18 @@ def model_configs(
         InputError: No such preset, or an unknown or unusable value.
     """
     preset = _find(name)
-    sized: Overrides = {}
-    for limit, overrides in preset.get("by_labels", []):
-        if limit is None or n_labels <= limit:
-            sized = overrides
-            break
-
-    def merged(
-        section: str, base: Mapping[str, Any], given: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
-        return {**base, **sized.get(section, {}), **(given or {})}
-
-    base_index: dict[str, Any] = dict(preset["index"])
+    by_labels = preset.get("by_labels", [])
+    sized = [values for limit, values in by_labels if limit is None or n_labels <= limit]
+    own_index, own_training = dict(preset.get("index", {})), dict(preset.get("training", {}))
+    own_training |= sized[0] if sized else {}
     if "labels_per_cluster" in preset:
         wanted = max(1.0, n_labels / preset["labels_per_cluster"])
-        base_index["n_clusters"] = 2 ** round(math.log2(wanted))
+        own_index["n_clusters"] = 2 ** round(math.log2(wanted))
     return ModelConfigs(
-        IndexConfig.from_dict(merged("index", base_index, index)),
-        TrainingConfig.from_dict(merged("training", preset["training"], training)),
-        RankerConfig.from_dict(merged("ranker", preset.get("ranker", {}), ranker)),
-        EliasConfig.from_dict(merged("model", preset.get("model", {}), model)),
+        IndexConfig.from_dict({**own_index, **(index or {})}),
+        TrainingConfig.from_dict({**own_training, **(training or {})}),
+        RankerConfig.from_dict(dict(ranker or {})),
+        EliasConfig.from_dict({**preset.get("model", {}), **(model or {})}),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,16 +15,27 @@ from learned_index.data.naming import named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import take
-from learned_index.elias.steps import data_key
 from learned_index.errors import InputError
 from learned_index.index.build.partition import n_clusters_for
 from learned_index.index.fit import validation_pair
 from learned_index.inputs.points import n_rows
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.types import Int64Array
 
 logger = logging.getLogger(__name__)
 
 _LEAST_HELD_OUT = 100
+
+
+class Request(NamedTuple):
+    """What is to be learned from: the arguments of :meth:`ELIAS.fit`."""
+
+    texts: Any
+    labels: Any
+    vocabulary: Any | None
+    validation: Any | None
+    embeddings: Any | None
+    validation_embeddings: Any | None
 
 
 @dataclass
@@ -43,22 +54,15 @@ class HeldOut:
 
 
 def held_out(
-    model: EliasParts,
-    texts: Any,
-    labels_NL: sp.csr_matrix,
-    vocabulary: LabelVocabulary,
-    validation: Any | None,
-    vectors: Any | None,
+    model: EliasParts, request: Request, labels_NL: sp.csr_matrix, names: LabelVocabulary
 ) -> HeldOut | None:
     """The points to validate on: those given, or some of the training points.
 
     Args:
         model: Says how many to hold out.
-        texts: The training points.
-        labels_NL: Their labels.
-        vocabulary: Their names.
-        validation: A data set, or (texts, labels); None takes training points.
-        vectors: Vectors of the validation points, where they are at hand.
+        request: The points, and those to validate on.
+        labels_NL: Labels of the training points.
+        names: Names of the labels.
 
     Returns:
         None where no point is, or can be, held out.
@@ -66,6 +70,8 @@ def held_out(
     Raises:
         InputError: The test split, or numbers that do not fit together.
     """
+    texts, validation = request.texts, request.validation
+    vectors = request.validation_embeddings
     if validation is None:
         if vectors is not None:
             raise InputError("got validation_embeddings without validation; give both or neither")
@@ -84,7 +90,7 @@ def held_out(
     points, truth = validation_pair(validation)
     if sp.issparse(points) != sp.issparse(texts):
         raise InputError("texts and validation points must be of one kind: texts, or feature rows")
-    truth_BL, _ = named_label_matrix(points, truth, vocabulary)
+    truth_BL, _ = named_label_matrix(points, truth, names)
     if vectors is not None and len(vectors) != n_rows(points):
         raise InputError(
             f"got {len(vectors)} validation_embeddings for {n_rows(points)} validation texts"
@@ -105,25 +111,26 @@ def rows_to_hold_out(model: EliasParts, labels_NL: sp.csr_matrix) -> Int64Array:
 
 def check_request(
     model: EliasParts,
+    request: Request,
     labels_NL: sp.csr_matrix,
     held: HeldOut | None,
     *,
-    trained: bool,
-    embeddings: Any | None,
+    trains_encoder: bool,
 ) -> None:
     """Refuse what cannot be fitted, before anything is computed.
 
     Args:
-        model: Its configuration is what is asked for.
+        model: Its configuration is what is asked for, too.
+        request: What the fit was called with.
         labels_NL: Labels of the training points.
         held: Points to validate on.
-        trained: Whether the encoder is trained along.
-        embeddings: Vectors of the training points, where they are at hand.
+        trains_encoder: Whether the encoder is trained along.
 
     Raises:
         InputError: Says which two wishes exclude each other.
     """
-    if embeddings is not None and trained:
+    embeddings, n_labels = request.embeddings, labels_NL.shape[1]
+    if embeddings is not None and trains_encoder:
         raise InputError(
             "got embeddings, but the encoder is trained and its vectors change; leave them out, "
             "or set train_encoder to 'no'"
@@ -131,36 +138,37 @@ def check_request(
     if embeddings is not None and n_rows(embeddings, name="embeddings") != labels_NL.shape[0]:
         raise InputError(f"got {len(embeddings)} embeddings for {labels_NL.shape[0]} texts")
     if model.given_index is None:
-        n_clusters_for(model.index_config, labels_NL.shape[1])
-    elif model.given_index.n_labels != labels_NL.shape[1]:
-        raise InputError(
-            f"the index has {model.given_index.n_labels} labels, got {labels_NL.shape[1]}"
-        )
-    if trained and model.given_index is not None:
+        n_clusters_for(model.index_config, n_labels)  # raises where there are too few labels
+    elif model.given_index.n_labels != n_labels:
+        raise InputError(f"the index has {model.given_index.n_labels} labels, got {n_labels}")
+    elif trains_encoder:
         raise InputError(
             "got a fitted index and an encoder to train: its vectors would no longer fit the "
             "index; set train_encoder to 'no', or give an IndexConfig"
         )
     if held is None:
-        why = "no training point can be held out without taking a label its last one"
-        if model.config.validation_fraction == 0:
-            why = "validation_fraction is 0"
-        if model.config.calibration not in ("auto", "none"):
-            raise InputError(
-                f"calibration {model.config.calibration!r} needs held-out points, but {why}; give "
-                "validation points, or set calibration to 'none'"
-            )
-        if model.config.combination == "learned" and model.config.ranker != "none":
-            raise InputError(
-                f"the combination is to be learned on held-out points, but {why}; give validation "
-                "points, or set combination to 'fixed'"
-            )
-        logger.info("nothing is held out (%s): no validation and no calibration", why)
+        _check_without_held_out(model)
 
 
-def request_key(
-    model: EliasParts, texts: Any, labels_NL: sp.csr_matrix, validation: Any | None
-) -> str:
+def _check_without_held_out(model: EliasParts) -> None:
+    config = model.config
+    why = "no training point can be held out without taking a label its last one"
+    if config.validation_fraction == 0:
+        why = "validation_fraction is 0"
+    if config.calibration not in ("auto", "none"):
+        raise InputError(
+            f"calibration {config.calibration!r} needs held-out points, but {why}; give "
+            "validation points, or set calibration to 'none'"
+        )
+    if config.combination == "learned" and config.ranker != "none":
+        raise InputError(
+            f"the combination is to be learned on held-out points, but {why}; give validation "
+            "points, or set combination to 'fixed'"
+        )
+    logger.info("nothing is held out (%s): no validation and no calibration", why)
+
+
+def request_key(model: EliasParts, request: Request, labels_NL: sp.csr_matrix) -> str:
     """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
     settings = {
         "encoder": model.encoder.kind,
@@ -168,6 +176,6 @@ def request_key(
         "index": model.index_config.to_dict(),
         "training": model.training_config.to_dict(),
         "ranker": model.ranker_config.to_dict(),
-        "validation": validation is not None,
+        "validation": request.validation is not None,
     }
-    return data_key(texts, labels_NL, settings)
+    return digest([settings, data_digest(labels_NL, request.texts)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,24 +21,27 @@ from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.sparse_ranker import SparseRanker
-from learned_index.types import Encoder, Int64Array
+from learned_index.types import Encoder
 
 _COUNTS = "counts.safetensors"
 
 
-def index_directory(model: Path | str) -> Path:
-    """Return where the (first) index of a saved model lies."""
-    return Path(model) / "member_0" / "index"
+def index_directory(model: Path | str, number: int = 0) -> Path:
+    """Return where the index of a saved model's member lies."""
+    return Path(model) / f"member_{number}" / "index"
+
+
+def _encoder_directory(model: Path, number: int, *, own: bool) -> Path:
+    """Where an encoder lies: beside the index of its member, or the one of all beside them."""
+    return (model / f"member_{number}" if own else model) / "encoder"
 
 
 def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
     """Write the parts of a model, and return the rest of it for the manifest (JSON-able)."""
     for number, member in enumerate(model.members):
-        member.save_pretrained(folder / f"member_{number}" / "index")
-        if model.has_own_encoders:
-            _save_encoder(model.encoders[number], folder / f"member_{number}" / "encoder")
-    if not model.has_own_encoders:
-        _save_encoder(model.encoder, folder / "encoder")
+        member.save_pretrained(index_directory(folder, number))
+    for number, encoder in enumerate(model.encoders):
+        _save_encoder(encoder, _encoder_directory(folder, number, own=model.has_own_encoders))
     # Features that served the clustering alone are not needed for search.
     features = None if model.ranker_ is None else model.features
     if features is not None:
@@ -69,37 +72,23 @@ def _save_encoder(encoder: Encoder, folder: Path) -> None:
     encoder.save_pretrained(folder)
 
 
-class SavedModel(NamedTuple):
-    """Of a saved model: what it is made with.
-
-    Attributes:
-        encoders: One, or one for each member.
-        members: Indexes or engines.
-        config: What the model consists of.
-    """
-
-    encoders: list[Encoder]
-    members: list[LearnedGraphIndex | SearchEngine]
-    config: EliasConfig
-
-
-def read_members(manifest: Manifest) -> SavedModel:
-    """Read encoders, indexes and configuration of a saved model."""
+def read_members(
+    manifest: Manifest,
+) -> tuple[list[Encoder], list[LearnedGraphIndex | SearchEngine], EliasConfig]:
+    """Read encoders (one, or one for each member), members and configuration of a saved model."""
     directory, config = manifest.directory, manifest.config
     own = len(config["encoders"]) > 1
     if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
         raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
     encoders = [
-        encoder_class(kind).from_pretrained(
-            directory / (f"member_{number}" if own else ".") / "encoder"
-        )
+        encoder_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
         for number, kind in enumerate(config["encoders"])
     ]
     members = [
-        open_index(directory / f"member_{number}" / "index", verify=False)
+        open_index(index_directory(directory, number), verify=False)
         for number in range(whole_number(config["n_members"], "n_members"))
     ]
-    return SavedModel(encoders, members, EliasConfig.from_dict(config["model"]))
+    return encoders, members, EliasConfig.from_dict(config["model"])
 
 
 def read_rest(model: EliasParts, manifest: Manifest) -> None:
@@ -120,19 +109,13 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
     model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
     if _COUNTS in manifest.files:
-        n_labels = len(model.vocabulary)
-        model.label_counts = _label_counts(manifest.file(_COUNTS), n_labels)
+        arrays = load_arrays(manifest.file(_COUNTS))
+        require_layout(arrays, {"label_counts": (np.int64, (len(model.vocabulary),))})
+        model.label_counts = arrays["label_counts"]
+        require_range("label_counts", model.label_counts, 0, 1 << 62)
     model.n_points = whole_number(config["n_points"], "n_points", low=0)
     model.report_ = dict(config["report"])
     check_parts(model)
-
-
-def _label_counts(path: Path, n_labels: int) -> Int64Array:
-    """Training points of each label, int64 L."""
-    arrays = load_arrays(path)
-    require_layout(arrays, {"label_counts": (np.int64, (n_labels,))})
-    require_range("label_counts", arrays["label_counts"], 0, 1 << 62)
-    return arrays["label_counts"]
 
 
 def check_parts(model: EliasParts) -> None:

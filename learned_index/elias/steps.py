@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import scipy.sparse as sp
 import torch
 from torch import nn
 
@@ -32,8 +29,8 @@ from learned_index.persistence import (
     write_json,
     write_manifest,
 )
-from learned_index.persistence.digest import data_digest, digest
 from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.system.timing import timed
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.processes import is_first_process
@@ -46,17 +43,6 @@ _WEIGHTS = "encoder.safetensors"
 _OURS = re.compile(
     r"training\.json|finished_(ranker|member_\d+)|member_\d+|\.(training|finished|member).+"
 )
-
-
-def data_key(texts: Any, labels_NL: sp.csr_matrix, settings: Any) -> str:
-    """SHA-256 of training points, labels and settings: what a checkpoint belongs to.
-
-    Args:
-        texts: N texts, or CSR N x F.
-        labels_NL: CSR N x L.
-        settings: JSON-able.
-    """
-    return digest([settings, data_digest(labels_NL, texts)])
 
 
 class Steps:
@@ -80,8 +66,11 @@ class Steps:
         self._checkpoint = checkpoint
         self.seconds: dict[str, float] = {}
 
-    def open(self, key: str) -> None:
-        """Take possession of the checkpoint's directory.
+    def open(self, make_key: Callable[[], str]) -> None:
+        """Take possession of the checkpoint's directory, where there is one.
+
+        Args:
+            make_key: Digests what the state belongs to: all data, so only called where needed.
 
         Raises:
             InputError: It belongs to a training with other data or another configuration.
@@ -90,6 +79,7 @@ class Steps:
             return
         path = Path(self._checkpoint.directory) / _STATE
         check_directory(path.parent)
+        key = make_key()
         if path.is_file() and self._checkpoint.resume:
             found = read_json(path)
             if not isinstance(found, dict) or found.get("key") != key:
@@ -108,9 +98,8 @@ class Steps:
         """Time a step and tell its begin and end; stop before it where a stop is asked for."""
         self.stop_if_asked()
         self.tell(name, 0, 1)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        with timed(self.seconds, name):
+            yield
         self.tell(name, 1, 1)
 
     def tell(self, name: str, done: int, total: int) -> None:

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _METRIC_WIDTH = 100
 _ENOUGH_TO_COMBINE = 100
+_RANKINGS: dict[str, Score] = {"without_ranker": "index", "with_ranker": "ranking"}
 
 
 def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
@@ -42,7 +43,8 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
                 held.labels,
                 propensities=propensities,
             )
-            for name, score in _rankings(model)
+            for name, score in _RANKINGS.items()
+            if score == "index" or model.ranker_ is not None
         }
 
 
@@ -50,6 +52,7 @@ def _calibrate(model: EliasParts, held: HeldOut) -> None:
     """Learn the combination of p and q, and the probabilities, from the held-out points."""
     assert held.vectors is not None and model.label_counts is not None
     config = model.config
+    # The labels that a search ranks again: what is learned here is used on such shortlists.
     head, _ = model.shortlist(held.vectors, config.rerank_size)
     relevant = hit_matrix(head.ids, held.labels)
     q_BK = np.zeros_like(head.p)
@@ -70,10 +73,3 @@ def _calibrate(model: EliasParts, held: HeldOut) -> None:
         logger.warning("no calibration: %s", error)
         return
     model.calibrator_ = calibrator
-
-
-def _rankings(model: EliasParts) -> list[tuple[str, Score]]:
-    found: list[tuple[str, Score]] = [("without_ranker", "index")]
-    if model.ranker_ is not None:
-        found.append(("with_ranker", "ranking"))
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -93,21 +94,18 @@ class IndexAnalysis:
 
     def histogram_rows(self) -> list[dict[str, Any]]:
         """Rows for a table: how many edges of each index weigh so much."""
-        rows = []
-        for number, graph in enumerate(self.graphs):
-            bins = graph.distribution
-            for low, high, count in zip(
-                bins.bin_edges[:-1], bins.bin_edges[1:], bins.bin_counts, strict=True
-            ):
-                rows.append(
-                    {
-                        "model": number + 1,
-                        "weight_from": round(float(low), 6),
-                        "weight_to": round(float(high), 6),
-                        "edges": int(count),
-                    }
-                )
-        return rows
+        return [
+            {
+                "model": number,
+                "weight_from": round(float(low), 6),
+                "weight_to": round(float(high), 6),
+                "edges": int(count),
+            }
+            for number, graph in enumerate(self.graphs, start=1)
+            for (low, high), count in zip(
+                pairwise(graph.distribution.bin_edges), graph.distribution.bin_counts, strict=True
+            )
+        ]
 
     def group_rows(self) -> list[dict[str, Any]]:
         """One dictionary for each group, of plain numbers: the rows of a table or a CSV file."""

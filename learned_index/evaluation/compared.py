@@ -20,6 +20,7 @@ from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
+from learned_index.evaluation.evaluate import require_points, training_counts
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import propensities_from_counts
@@ -81,8 +82,7 @@ def comparison_data(
         InputError: The split has no points, or shares no label with the model.
     """
     test = folder.read(split)
-    if test.n_points == 0:
-        raise InputError(f"the {split} split has no points; nothing can be measured")
+    require_points(test)
     rows = np.arange(test.n_points)
     if max_queries is not None and max_queries < test.n_points:
         rows = np.sort(np.random.default_rng(0).permutation(test.n_points)[:max_queries])
@@ -93,26 +93,21 @@ def comparison_data(
         for encoder in (model.encoders if "model" in kinds else model.encoders[:1])
     )
     truth = renumbered(model.vocabulary, test)
-    embeddings = labels = features = query_features = None
+    trained_on: dict[str, Any] = {}
     if kinds & {"points", *WITH_TRAINING_VECTORS}:
         train = folder.read("train")
-        labels = renumbered(model.vocabulary, train)
+        trained_on["labels_NL"] = renumbered(model.vocabulary, train)
         if kinds & set(WITH_TRAINING_VECTORS):
-            embeddings = encode(model.encoder, train)
+            trained_on["embeddings_ND"] = encode(model.encoder, train)
         if "points" in kinds:
-            features, all_queries = word_features(train.points, test.points)
-            query_features = all_queries[rows]
-    counts = np.zeros(truth.shape[1], dtype=np.int64)
-    if model.label_counts is not None:
-        counts[: len(model.label_counts)] = model.label_counts
+            features, queries = word_features(train.points, test.points)
+            trained_on |= {"features_NF": features, "query_features_NF": queries[rows]}
+    counts = training_counts(model, truth.shape[1])
     return ComparisonData(
         queries_ND=vectors[0],
         truth_NL=truth[rows],
         propensities=propensities_from_counts(counts, n_points=max(model.n_points, 1)),
-        embeddings_ND=embeddings,
-        labels_NL=labels,
-        features_NF=features,
-        query_features_NF=query_features,
+        **trained_on,
         model_queries=_model_queries(model, test, rows, vectors) if "model" in kinds else None,
     )
 
@@ -177,12 +172,14 @@ def training_costs(report: Path) -> dict[str, Any]:
     try:
         told = json.loads(report.read_text(encoding="utf-8"))
         steps = {str(name): float(value) for name, value in told.get("step_seconds", {}).items()}
-        index = told.get("train_seconds")
-        return {
-            "learned": None if index is None else float(index),
-            "model": sum(steps.values()) if steps else None,
-            "step_seconds": steps,
-            "peak_rss_mb": told.get("peak_rss_mb"),
-        }
+        learned = told.get("train_seconds")
+        learned = None if learned is None else float(learned)
+    # A file of that name may be anything: who compares does without it.
     except (OSError, ValueError, TypeError, AttributeError):
-        return {"learned": None, "model": None, "step_seconds": {}, "peak_rss_mb": None}
+        told, steps, learned = {}, {}, None
+    return {
+        "learned": learned,
+        "model": sum(steps.values()) if steps else None,
+        "step_seconds": steps,
+        "peak_rss_mb": told.get("peak_rss_mb"),
+    }

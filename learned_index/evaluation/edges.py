@@ -69,7 +69,7 @@ def clusters_per_label(
 
     Args:
         edge_labels_CM: Integers, -1 where unused; no label twice in a row.
-        edge_weights_CM: Their weights.
+        edge_weights_CM: Their weights, 0 to 1.
         n_labels: L.
         threshold: Edges must weigh more; None counts every edge.
 
@@ -92,11 +92,8 @@ def partition_overlap(
 ) -> PartitionOverlap:
     """Compare the learned edges with the partition of stage 1.
 
-    Args:
-        edge_labels_CM: Integers, -1 where unused.
-        edge_weights_CM: Their weights.
-        cluster_of_label_L: The cluster of each label in stage 1.
-        threshold: For ``share_above``.
+    Edges as in :func:`clusters_per_label`; ``cluster_of_label_L`` holds the cluster of each label
+    in stage 1, and ``threshold`` is that of ``share_above``.
     """
     clusters = np.asarray(cluster_of_label_L, dtype=np.int64)
     labels, weights = _checked(edge_labels_CM, edge_weights_CM, len(clusters))
@@ -122,12 +119,9 @@ def partition_overlap(
 def edge_distribution(
     edge_labels_CM: npt.NDArray[Any], edge_weights_CM: Float32Array, *, n_bins: int = 20
 ) -> EdgeDistribution:
-    """Describe the weights of all edges.
+    """Describe the weights of all edges, with a histogram of ``n_bins`` bins from 0 to 1.
 
-    Args:
-        edge_labels_CM: Integers, -1 where unused.
-        edge_weights_CM: Their weights, 0 to 1.
-        n_bins: Bins of equal width from 0 to 1.
+    Edges as in :func:`clusters_per_label`.
     """
     labels, weights = _checked(edge_labels_CM, edge_weights_CM, None)
     found = np.sort(weights[labels >= 0].astype(np.float64))

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
-import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.naming import joint_ids
+from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
 from learned_index.metrics import evaluate as metrics_of
-from learned_index.types import SearchResult
+from learned_index.types import Int64Array, SearchResult
 
 _BATCH = 1024
 
@@ -27,6 +26,16 @@ class Query(TypedDict, total=False):
     beam_width: int | None
     shortlist_size: int | None
     score: Score
+
+
+def require_points(dataset: Dataset) -> None:
+    """Refuse an empty split.
+
+    Raises:
+        InputError: It has no points.
+    """
+    if dataset.n_points == 0:
+        raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
 
 
 def search_points(
@@ -92,31 +101,26 @@ def evaluate(
     Raises:
         InputError: The split has no points, or the two share no label.
     """
-    if dataset.n_points == 0:
-        raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
-    joint, size = joint_ids(model.vocabulary, dataset.vocabulary)
-    if joint.size and joint.min() >= len(dataset.vocabulary):
-        raise InputError(
-            "the model and the data have no label in common; was it trained on other data? "
-            f"(model: {model.vocabulary.keys[0]!r} ..., data: {dataset.vocabulary.keys[0]!r} ...)"
-        )
+    require_points(dataset)
+    truth = renumbered(model.vocabulary, dataset)
     k = max(RECALL_CUTOFFS)
     result = search_points(
         model, dataset.points, k, vectors=vectors, query=query, progress=progress
     )
-    ids = np.where(result.ids < 0, -1, joint[np.maximum(result.ids, 0)])
-    truth = sp.csr_matrix(
-        (dataset.labels.data, dataset.labels.indices, dataset.labels.indptr),
-        shape=(dataset.n_points, size),
-    )
-    counts = np.zeros(size, dtype=np.int64)
-    if model.label_counts is not None:
-        counts[joint] = model.label_counts
-    propensities = np.ones(size)  # a model that does not know its counts
+    counts = training_counts(model, truth.shape[1])
+    propensities = np.ones(len(counts))  # a model that does not know its counts
     if counts.any() and model.n_points:
         propensities = propensities_from_counts(counts, n_points=model.n_points)
-    values: dict[str, float | int] = dict(metrics_of(ids, truth, propensities=propensities))
+    values: dict[str, float | int] = dict(metrics_of(result, truth, propensities=propensities))
     values["n_points"] = dataset.n_points
-    used = np.flatnonzero(np.bincount(truth.indices, minlength=size))
+    used = np.unique(truth.indices)
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
     return values
+
+
+def training_counts(model: ELIAS, n_labels: int) -> Int64Array:
+    """Training points of the labels of model and data, int64: the model's stand first."""
+    counts = np.zeros(n_labels, dtype=np.int64)
+    if model.label_counts is not None:
+        counts[: len(model.label_counts)] = model.label_counts
+    return counts

@@ -28,6 +28,12 @@ def _figure(columns: int, *, height: float = 4.2) -> tuple[Any, list[Any]]:
     return figure, list(panels[0])
 
 
+def _horizontal_lines(*panels: Any) -> None:
+    for axes in panels:
+        axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
+        axes.set_axisbelow(True)
+
+
 def _save(figure: Any, path: Path) -> None:
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -67,13 +73,11 @@ def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
     for axes in (left, middle):
         axes.set_xticks(groups, [f"{g}\n{c}" for g, c in zip(groups, counts, strict=True)], size=7)
         axes.set_xlabel("labels by frequency, most frequent first; below: training points each")
-        axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
-        axes.set_axisbelow(True)
     if any(graph.distribution.n_edges for graph in analysis.graphs):
         right.set_yscale("log")
     right.set_xlabel("edge weight")
     right.set_ylabel("edges")
-    right.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
+    _horizontal_lines(left, middle, right)
     if n_graphs > 1:
         middle.legend(frameon=False)
     _save(figure, path)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import parts_of
 from learned_index.index.build.partition import default_edges_per_cluster, default_n_clusters
 from learned_index.index.hierarchy import default_edges_per_region, hierarchy_shape
 from learned_index.inputs.points import n_rows
@@ -23,6 +24,7 @@ from learned_index.inputs.points import n_rows
 FLOAT = 4
 ENTRY = 8
 """Bytes of an entry of a sparse matrix: a value and a column."""
+_SVDS = ("lsa", "feature-svd")
 _SAMPLE = 20_000
 _MAX_TERMS = 200_000
 _VECTORS_IN_MEMORY = 2**31
@@ -111,6 +113,31 @@ class Plan:
     disk_bytes: int
 
 
+class _IndexShape(NamedTuple):
+    """Numbers of one index: D, C, M, regions, and edges of a region."""
+
+    dim: int
+    C: int
+    M: int
+    n_regions: int
+    M0: int
+
+    @classmethod
+    def of(cls, model: EliasParts, shape: DataShape) -> _IndexShape:
+        """What the configuration, and the defaults for these data, will make."""
+        config, L = model.index_config, shape.n_labels
+        C = min(config.n_clusters or default_n_clusters(L, config.hierarchy), L)
+        regions = hierarchy_shape(config, C)
+        S = 0 if regions is None else regions.n_regions
+        return cls(
+            dim=sum(_dim(part, shape) for part in parts_of(model.encoder)),
+            C=C,
+            M=min(config.edges_per_cluster or default_edges_per_cluster(L, C), L),
+            n_regions=S,
+            M0=min(config.edges_per_region or default_edges_per_region(C, S), C) if S else 0,
+        )
+
+
 def make_plan(model: EliasParts, shape: DataShape, *, trained: bool, device: str = "cpu") -> Plan:
     """Estimate parameters, memory and disk of a training.
 
@@ -120,66 +147,68 @@ def make_plan(model: EliasParts, shape: DataShape, *, trained: bool, device: str
         trained: Whether the encoder is trained with the index.
         device: Where index and encoder are trained.
     """
-    config, L = model.config, shape.n_labels
-    dim = encoder_dim(model.encoder, shape)
-    C = min(model.index_config.n_clusters or default_n_clusters(L, model.index_config.hierarchy), L)
-    M = min(model.index_config.edges_per_cluster or default_edges_per_cluster(L, C), L)
-    regions = hierarchy_shape(model.index_config, C)
-    S = 0 if regions is None else regions.n_regions
-    M0 = model.index_config.edges_per_region or default_edges_per_region(C, S) if S else 0
-    projected = model.index_config.projection != "none"
-    per_member = {
-        "router": 2 * C * dim,  # of the index and of its fixed tree
-        "edges": C * M,
-        "regions": S * (dim + min(M0, C)),
-        "projection": dim * dim if projected else 0,
-        "label classifiers": L * (dim + 1),
-    }
-    encoder = encoder_parameters(model.encoder, shape)
-    copies = config.n_models if trained else 1
-    ranked = config.ranker != "none"
-    weights = ranker_weights(model, shape) if ranked else 0
+    config, index = model.config, _IndexShape.of(model, shape)
+    encoder = sum(_parameters(part, shape) for part in parts_of(model.encoder))
+    weights = _ranker_weights(model, shape) if config.ranker != "none" else 0
+    per_member = _index_parameters(model, shape, index)
     parameters = {
-        "encoder": copies * encoder,
+        "encoder": (config.n_models if trained else 1) * encoder,
         **{name: config.n_models * count for name, count in per_member.items()},
         "ranker, sparse": weights,
-        "ranker, dense": L * (dim + 1) if ranked else 0,
+        "ranker, dense": shape.n_labels * (index.dim + 1) if config.ranker != "none" else 0,
     }
-    index = FLOAT * sum(per_member.values())
-    edge_labels = FLOAT * (C * M + S * min(M0, C))
-    memory = _memory(model, shape, dim=dim, C=C, M=M, trained=trained, weights=weights)
+    memory = _memory(model, shape, index, trained=trained, weights=weights)
+    activations = _activations(model, shape) if trained else 0
     if trained:
-        # Weights, gradients, two moments, an average.
-        memory["encoder training"] = FLOAT * 4 * encoder + _tokens_bytes(shape)
-    before = ("libraries", "earlier members", "tf-idf", "vectors", "encoder")
-    kept = sum(memory.get(name, 0) for name in before)
-    phases = (
-        memory.get("encoder training", 0) + memory["index training"] + memory["batch"],
-        memory["clustering"] + memory["index"],
-        memory["ranker training"] + memory["index"] if ranked else 0,
-        memory["building features"] - memory.get("tf-idf", 0),
-    )
+        # Weights, gradients, two moments, an average; then the tokens.
+        memory["encoder training"] = FLOAT * 4 * encoder + int(16 * shape.n_points * shape.terms)
     device_bytes = 0
     if not device.startswith("cpu"):
         device_bytes = memory["index training"] + memory["batch"]
-        device_bytes += memory.get("encoder training", 0) + _activations(model, shape, trained)
+        device_bytes += memory.get("encoder training", 0) + activations
     elif trained:
-        memory["activations"] = _activations(model, shape, trained)
-        phases = (phases[0] + memory["activations"], *phases[1:])
-    disk = FLOAT * sum(parameters.values()) - FLOAT * weights + ENTRY * weights
-    disk += config.n_models * (edge_labels + FLOAT * L) + 8 * L + 40 * L + 20 * shape.n_terms
+        memory["activations"] = activations
+    peak = _peak(memory, ranked=config.ranker != "none")
+    edge_labels = FLOAT * (index.C * index.M + index.n_regions * index.M0)
+    memory["index"] = FLOAT * sum(per_member.values()) + edge_labels
+    disk = FLOAT * (sum(parameters.values()) - weights) + ENTRY * weights
+    # Beside the parameters: each edge's label, each label's cluster, count and name, the terms.
+    disk += config.n_models * (edge_labels + FLOAT * shape.n_labels)
+    disk += (8 + 40) * shape.n_labels + 20 * shape.n_terms
     if not trained and getattr(model.encoder, "name", "") == "minilm":
         disk -= FLOAT * encoder  # stored by name
-    memory["index"] = index + edge_labels
-    return Plan(
-        shape, dim, C, M, parameters, memory, int(kept + max(phases)), int(device_bytes), int(disk)
+    return Plan(shape, index.dim, index.C, index.M, parameters, memory, peak, device_bytes, disk)
+
+
+def _index_parameters(model: EliasParts, shape: DataShape, index: _IndexShape) -> dict[str, int]:
+    dim = index.dim
+    return {
+        "router": 2 * index.C * dim,  # of the index and of its fixed tree
+        "edges": index.C * index.M,
+        "regions": index.n_regions * (dim + index.M0),
+        "projection": dim * dim if model.index_config.projection != "none" else 0,
+        "label classifiers": shape.n_labels * (dim + 1),
+    }
+
+
+def _peak(memory: dict[str, int], *, ranked: bool) -> int:
+    """What is held all the time, and the largest of what the phases need one after the other."""
+    before = ("libraries", "earlier members", "tf-idf", "vectors", "encoder")
+    training = ("encoder training", "index training", "batch", "activations")
+    phases = (
+        sum(memory.get(name, 0) for name in training),
+        memory["clustering"] + memory["index"],
+        memory["ranker training"] + memory["index"] if ranked else 0,
+        memory["building features"] - memory["tf-idf"],
     )
+    return sum(memory[name] for name in before) + max(phases)
 
 
 def _memory(
-    model: EliasParts, shape: DataShape, *, dim: int, C: int, M: int, trained: bool, weights: int
+    model: EliasParts, shape: DataShape, index: _IndexShape, *, trained: bool, weights: int
 ) -> dict[str, int]:
     config, training = model.config, model.training_config
+    dim, C, M = index.dim, index.C, index.M
     N, L, R = shape.n_points, shape.n_labels, config.rerank_size
     K = min(training.training_shortlist_size or model.index_config.shortlist_size, L)
     B, W = training.batch_size, min(model.index_config.beam_width, C)
@@ -192,14 +221,16 @@ def _memory(
     vectors = FLOAT * N * dim
     if trained and vectors > _VECTORS_IN_MEMORY:
         vectors = 0
+    one_index = classifiers + 2 * router + 2 * FLOAT * C * M
     return {
         "libraries": LIBRARIES,
         "tf-idf": tfidf if features else 0,
         "building features": int(3.5 * tfidf) + 200 * shape.n_terms if features else 0,
-        "encoder": _fitted_bytes(model.encoder, shape),
+        "encoder": sum(_fitted_bytes(part, shape) for part in parts_of(model.encoder)),
+        # A joined encoder has the vectors of its parts beside the whole.
         "vectors": vectors * (2 if hasattr(model.encoder, "encoders") else 1),
-        "earlier members": (config.n_models - 1) * (classifiers + 2 * router + 2 * FLOAT * C * M),
-        "index": classifiers + 2 * router + 2 * FLOAT * C * M,
+        "earlier members": (config.n_models - 1) * one_index,
+        "index": one_index,
         "clustering": 3 * classifiers
         + (int(2 * ENTRY * centroid_terms) if config.clustering_features != "none" else 0),
         # Weights, two moments, an average; gradients where steps are gathered.
@@ -211,18 +242,14 @@ def _memory(
     }  # fmt: skip
 
 
-def _tokens_bytes(shape: DataShape) -> int:
-    return int(16 * shape.n_points * shape.terms)
-
-
-def _activations(model: EliasParts, shape: DataShape, trained: bool) -> int:
+def _activations(model: EliasParts, shape: DataShape) -> int:
     """Activations of a transformer for one batch (Korthikanti et al. 2022, section 4).
 
     A layer keeps about ``B T H (34 + 5 a T / H)`` bytes in half precision (T tokens, hidden size
     H, a heads), twice that in float32.
     """
     config = _transformer_config(model.encoder)
-    if not trained or config is None:
+    if config is None:
         return 0
     tokens = min(getattr(model.encoder, "max_length", 256), 1.5 * shape.terms + 2)
     hidden, heads = config.hidden_size, config.num_attention_heads
@@ -239,40 +266,31 @@ def _transformer_config(encoder: Any) -> Any | None:
     return None
 
 
-def encoder_dim(encoder: Any, shape: DataShape) -> int:
+def _dim(encoder: Any, shape: DataShape) -> int:
     """Vector length after fitting: an SVD has no more dimensions than points or terms."""
-    if hasattr(encoder, "encoders"):
-        return sum(encoder_dim(part, shape) for part in encoder.encoders)
-    if getattr(encoder, "kind", "") == "dense-feature-rows":
+    if encoder.kind == "dense-feature-rows":
         return shape.n_terms
-    dim = int(encoder.dim)
-    return min(dim, shape.n_points, shape.n_terms) if _is_svd(encoder) else dim
+    if encoder.kind in _SVDS:
+        return min(int(encoder.dim), shape.n_points, shape.n_terms)
+    return int(encoder.dim)
 
 
-def _is_svd(encoder: Any) -> bool:
-    return getattr(encoder, "kind", "") in ("lsa", "feature-svd")
-
-
-def encoder_parameters(encoder: Any, shape: DataShape) -> int:
+def _parameters(encoder: Any, shape: DataShape) -> int:
     """Numbers in an encoder, before it is fitted."""
-    if hasattr(encoder, "encoders"):
-        return sum(encoder_parameters(part, shape) for part in encoder.encoders)
     if isinstance(encoder, nn.Module):
         count = sum(parameter.numel() for parameter in encoder.parameters())
-        return count or shape.n_terms * encoder_dim(encoder, shape)  # a bag of words before its fit
-    return shape.n_terms * encoder_dim(encoder, shape) if _is_svd(encoder) else 0
+        return count or shape.n_terms * _dim(encoder, shape)  # a bag of words before its fit
+    return shape.n_terms * _dim(encoder, shape) if encoder.kind in _SVDS else 0
 
 
 def _fitted_bytes(encoder: Any, shape: DataShape) -> int:
     """Memory of what an encoder will learn; loaded networks are in the process already."""
-    if hasattr(encoder, "encoders"):
-        return sum(_fitted_bytes(part, shape) for part in encoder.encoders)
     if isinstance(encoder, nn.Module) and any(True for _ in encoder.parameters()):
         return 0
-    return 4 * FLOAT * encoder_parameters(encoder, shape)  # the decomposition works on copies
+    return 4 * FLOAT * _parameters(encoder, shape)  # the decomposition works on copies
 
 
-def ranker_weights(model: EliasParts, shape: DataShape) -> int:
+def _ranker_weights(model: EliasParts, shape: DataShape) -> int:
     """Sparse weights that the ranker will keep.
 
     A label is trained on its points and on those that shortlist it; their different terms follow

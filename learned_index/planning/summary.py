@@ -27,8 +27,7 @@ def plan_training(model: EliasParts, points: Any, labels_NL: sp.csr_matrix) -> d
         points: The training texts or feature rows.
         labels_NL: Their labels.
     """
-    trained = is_trained(model.encoder, model.config.train_encoder)
-    found, device = _plan_of(model, points, labels_NL, trained=trained)
+    found, device, trained = _plan_of(model, points, labels_NL)
     why = _shortage(found, device)
     return {
         "trains_encoder": trained,
@@ -61,21 +60,20 @@ def refuse_what_cannot_fit(model: EliasParts, points: Any, labels_NL: sp.csr_mat
     Raises:
         InputError: It will not; says what to reduce.
     """
-    trained = is_trained(model.encoder, model.config.train_encoder)
-    why = _shortage(*_plan_of(model, points, labels_NL, trained=trained))
+    found, device, _ = _plan_of(model, points, labels_NL)
+    why = _shortage(found, device)
     if why is not None:
         raise InputError(f"{why}. --force trains all the same")
 
 
-def _plan_of(
-    model: EliasParts, points: Any, labels_NL: sp.csr_matrix, *, trained: bool
-) -> tuple[Plan, str]:
-    """The plan, and the device on which the training will run."""
+def _plan_of(model: EliasParts, points: Any, labels_NL: sp.csr_matrix) -> tuple[Plan, str, bool]:
+    """The plan, the device of the training, and whether the encoder is trained too."""
+    trained = is_trained(model.encoder, model.config.train_encoder)
     device = model.training_config.device
     if trained:
         device = str(getattr(model.encoder, "device", "cpu"))
     shape = DataShape.of(points, labels_NL)
-    return make_plan(model, shape, trained=trained, device=device), device
+    return make_plan(model, shape, trained=trained, device=device), device, trained
 
 
 def _shortage(plan: Plan, device: str) -> str | None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import take
+from learned_index.elias.points import parts_of, take
 from learned_index.index.build.clustering import balanced_partition
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.hierarchy import hierarchy_shape
@@ -50,15 +50,14 @@ def expected_seconds(
     )
     stage1, stage2 = training.stage1_epochs or 0, training.stage2_epochs or 0
     steps = -(-plan.shape.n_points // training.batch_size)
-    fit, encode = seconds_per_text(model.encoder, points)
-    step = step_seconds(model, plan)
+    fit, encode = np.sum([_seconds_per_text(p, points) for p in parts_of(model.encoder)], axis=0)
     epochs = stage1 + stage2
     found = {
-        "fitting the encoder": fit * plan.shape.n_points,
-        "encoding": encode * plan.shape.n_points,
-        "clustering": model.config.n_models * clustering_seconds(plan),
-        "index": model.config.n_models * epochs * steps * step,
-        "ranker": ranker_seconds(model, plan) if model.config.ranker != "none" else 0.0,
+        "fitting the encoder": float(fit * plan.shape.n_points),
+        "encoding": float(encode * plan.shape.n_points),
+        "clustering": model.config.n_models * _clustering_seconds(plan),
+        "index": model.config.n_models * epochs * steps * _step_seconds(model, plan),
+        "ranker": _ranker_seconds(model, plan) if model.config.ranker != "none" else 0.0,
     }
     if trained:
         warm = training.warm_epochs or 0
@@ -70,14 +69,11 @@ def expected_seconds(
     return found
 
 
-def seconds_per_text(encoder: Any, points: Any) -> tuple[float, float]:
+def _seconds_per_text(encoder: Any, points: Any) -> tuple[float, float]:
     """Time of fitting and of encoding one point, measured on some drawn evenly.
 
     Stored vectors cost nothing.
     """
-    if hasattr(encoder, "encoders"):
-        parts = [seconds_per_text(part, points) for part in encoder.encoders]
-        return sum(fit for fit, _ in parts), sum(encode for _, encode in parts)
     if encoder.kind == "precomputed":
         return 0.0, 0.0
     learns = getattr(encoder, "needs_fit", True)
@@ -86,23 +82,19 @@ def seconds_per_text(encoder: Any, points: Any) -> tuple[float, float]:
     fit = 0.0
     if learns:
         encoder = copy.deepcopy(encoder)
-        encoder.fit(sample)  # also loads what is imported at the first use
-        start = time.perf_counter()
-        encoder.fit(sample)
-        fit = (time.perf_counter() - start) / size
+        fit = seconds_of(lambda: encoder.fit(sample)) / size
     encoder.encode(sample[:4])
     start = time.perf_counter()
     encoder.encode(sample)
     return fit, (time.perf_counter() - start) / size
 
 
-def step_seconds(model: EliasParts, plan: Plan) -> float:
+def _step_seconds(model: EliasParts, plan: Plan) -> float:
     """Time of one training step of the index on random data of the plan's shape."""
     training = model.training_config
-    dim, C = plan.dim, plan.n_clusters
+    dim = plan.dim
     L = max(1, min(plan.shape.n_labels, _SYNTHETIC_BYTES // (12 * dim)))
-    C = min(C, L)
-    M = min(plan.edges_per_cluster, L)
+    C, M = min(plan.n_clusters, L), min(plan.edges_per_cluster, L)
     index = LearnedGraphIndex(model.index_config, training=training)
     regions = hierarchy_shape(model.index_config, C)
     index.allocate(dim=dim, n_labels=L, n_clusters=C, hierarchy=regions)
@@ -120,8 +112,7 @@ def step_seconds(model: EliasParts, plan: Plan) -> float:
         index.label_weight_LD.normal_(generator=generator)
     rows = RowAdamW(L, dim, learning_rate=1e-3, weight_decay=0.0)
     optimiser = torch.optim.AdamW([p for p in index.parameters() if p.requires_grad], lr=1e-3)
-    x_BD = torch.randn(training.batch_size, dim, generator=generator)
-    x_BD = nn.functional.normalize(x_BD, dim=1)
+    x_BD = nn.functional.normalize(torch.randn(training.batch_size, dim, generator=generator))
     labels = max(1, round(plan.shape.n_pairs / max(1, plan.shape.n_points)))
     positives = torch.randint(0, L, (training.batch_size, labels), generator=generator)
 
@@ -134,7 +125,7 @@ def step_seconds(model: EliasParts, plan: Plan) -> float:
     return seconds_of(step, repeats=2)
 
 
-def clustering_seconds(plan: Plan) -> float:
+def _clustering_seconds(plan: Plan) -> float:
     """Time of the recursive 2-means, scaled by L log2 C from a small one."""
     L = min(plan.shape.n_labels, _CLUSTERED)
     C = min(plan.n_clusters, max(2, L // 40), L)
@@ -148,7 +139,7 @@ def clustering_seconds(plan: Plan) -> float:
     return float(seconds * work * sparse)
 
 
-def ranker_seconds(model: EliasParts, plan: Plan) -> float:
+def _ranker_seconds(model: EliasParts, plan: Plan) -> float:
     """Time of training the ranker, scaled by (point, label) pairs from a few random labels."""
     shape = plan.shape
     R = min(model.config.rerank_size, shape.n_labels)
@@ -158,14 +149,9 @@ def ranker_seconds(model: EliasParts, plan: Plan) -> float:
     terms = int(max(1, round(shape.terms)))
     V = max(shape.n_terms, terms)
     columns = rng.integers(0, V, size=per_label * terms)
-    sparse = sp.csr_matrix(
-        (
-            np.full(len(columns), 1 / np.sqrt(terms), np.float32),
-            columns,
-            np.arange(0, len(columns) + 1, terms),
-        ),
-        shape=(per_label, V),
-    )
+    values = np.full(len(columns), 1 / np.sqrt(terms), np.float32)
+    offsets = np.arange(0, len(columns) + 1, terms)
+    sparse = sp.csr_matrix((values, columns, offsets), shape=(per_label, V))
     sparse.sum_duplicates()
     dense = rng.normal(size=(per_label, plan.dim)).astype(np.float32)
     dense /= np.linalg.norm(dense, axis=1, keepdims=True)

@@ -81,10 +81,7 @@ class Calibrator(Saved):
                 f"{len(relevant)} shortlisted labels; calibration needs {2 * _FOLDS} points and "
                 "both kinds of outcome: hold out more points"
             )
-        fold_of_point = np.zeros(int(points[-1]) + 1, np.int64)
-        shuffled = np.random.default_rng(self.seed).permutation(points)
-        fold_of_point[shuffled] = np.arange(len(points)) % _FOLDS
-        folds = fold_of_point[rows]
+        folds = _folds(rows, points, self.seed)
         tried = list(METHODS) if self.method == "auto" else [self.method]
         predictions = {
             name: _out_of_fold(METHODS[name], features, relevant, folds) for name in tried
@@ -162,6 +159,14 @@ def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
         raise InputError("p or q of a label hold NaN or infinity; expected finite numbers")
     frequency = np.log1p(np.asarray(counts_L, np.float64)[ids[inside]])
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
+
+
+def _folds(rows: Any, points: Any, seed: int) -> Any:
+    """The fold of each pair: pairs of one point are alike, so a point is in one fold only."""
+    fold_of_point = np.zeros(int(points[-1]) + 1, np.int64)
+    shuffled = np.random.default_rng(seed).permutation(points)
+    fold_of_point[shuffled] = np.arange(len(points)) % _FOLDS
+    return fold_of_point[rows]
 
 
 def _out_of_fold(method: Method, features: Any, relevant: Any, folds: Any) -> Any:

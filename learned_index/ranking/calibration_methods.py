@@ -47,6 +47,7 @@ class TreeMethod:
         tree = DecisionTreeClassifier(
             criterion="log_loss",
             max_leaf_nodes=128,
+            # On small data a leaf may hold a twentieth of it.
             min_samples_leaf=min(50, max(1, len(relevant) // 20)),
             random_state=0,
         ).fit(features.astype(np.float32), relevant.astype(np.int64))
@@ -64,7 +65,7 @@ class TreeMethod:
 
     def predict(self, arrays: Arrays, features: Any) -> Any:
         """See :class:`Method`."""
-        features = features.astype(np.float32)
+        features = features.astype(np.float32)  # as scikit-learn compares them
         node = np.zeros(len(features), np.int64)
         moving = np.flatnonzero(arrays["left"][node] >= 0)
         while moving.size:

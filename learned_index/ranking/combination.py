@@ -61,6 +61,7 @@ class Combination(Config):
             raise InputError("no shortlist holds a relevant label; use more held-out points")
         p, q, relevant = p_BK[used], q_BK[used], relevant[used]
         pads = ~(p > 0)
+        # Finite at pads: -inf times a weight or a residual of 0 would be NaN.
         features = np.stack([np.where(pads, -1e3, _log(p)), _log_sigmoid(q)])
         target = relevant / relevant.sum(axis=1, keepdims=True)
 
@@ -75,7 +76,7 @@ class Combination(Config):
         )
         index_weight, ranker_weight = (float(weight) for weight in found.x)
         if index_weight + ranker_weight == 0.0:
-            return cls()
+            return cls()  # all scores would be equal
         return cls(index_weight=index_weight, ranker_weight=ranker_weight)
 
     def __call__(self, p_BK: Float32Array, q_BK: Float32Array) -> Float32Array:

@@ -37,7 +37,7 @@ def _margin(w_V, w_D, bias, indices, values, x_D):
 
 @numba.njit(nogil=True, cache=True)
 def _next_random(state):
-    """Xorshift64; the state must not be 0."""
+    """Xorshift64 (Marsaglia 2003); of state 0 it would make zeros for ever."""
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
     state ^= state << np.uint64(17)
@@ -130,9 +130,11 @@ def train_labels(
         first, last = label_indptr[label], label_indptr[label + 1]
         points = label_points[first:last]
         if points.shape[0] == 0:
+            # Nothing speaks for the label: the margin of a clear no.
             bias_L[label] = np.float32(-1.0)
             counts_L[label] = 0
             continue
+        # Of seed and label alone, so that the threads' shares of the labels change nothing.
         state = np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(
             (label + 1) * 0x2545F491
         )
@@ -142,6 +144,7 @@ def train_labels(
             points, label_positive[first:last], indptr, indices, values, dense_ND, norms_N,
             costs, max_iterations, tolerance, state, w_V, weight_LD[label], alpha, order,
         )  # fmt: skip
+        # w_V is as long as the vocabulary: only what this label has touched is read and cleared.
         n_touched = 0
         for i in points:
             for t in range(indptr[i], indptr[i + 1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,6 +32,41 @@ RankerProgress = Callable[[int, int], None]
 _ARRAYS = "ranker.safetensors"
 _CHUNK_WORK = 400_000
 """(label, point) pairs per piece of work: small enough that threads end together."""
+
+
+class _Points(NamedTuple):
+    """Features of points, in the order in which the kernels take them: a CSR matrix, and N x D."""
+
+    indptr: Any
+    indices: Any
+    values: Any
+    dense: Any
+
+
+class _HardPoints(NamedTuple):
+    """For each label the points that it is trained on: int64 offsets L + 1, int32, and bool."""
+
+    label_indptr: Int64Array
+    points: Any
+    positive: Any
+
+
+class _Weights(NamedTuple):
+    """All classifiers; the kernels take the fields in this order, a saved ranker has their names.
+
+    Attributes:
+        label_indptr: int64, L + 1. Where the sparse weights of each label begin.
+        features: int32. The features of the sparse weights, ascending within a label.
+        values: float32. The sparse weights.
+        weight_LD: float32. The weights of the dense features.
+        bias_L: float32.
+    """
+
+    label_indptr: Any
+    features: Any
+    values: Any
+    weight_LD: Any
+    bias_L: Any
 
 
 class SparseRanker(Saved):
@@ -66,34 +101,29 @@ class SparseRanker(Saved):
         self.config = RankerConfig.given(config)
         self.n_features_: int | None = None
         self.dim_ = 0
-        self._label_indptr: Any = None
-        self._features: Any = None
-        self._values: Any = None
-        self._weight_LD: Any = None
-        self._bias_L: Any = None
+        self._weights: _Weights | None = None
 
     @property
     def n_labels(self) -> int:
         """Number of labels L."""
-        self._require_fitted()
-        return len(self._bias_L)
+        return len(self._fitted().bias_L)
 
     @property
     def n_weights(self) -> int:
         """Sparse weights kept, over all labels."""
-        self._require_fitted()
-        return len(self._features)
+        return len(self._fitted().features)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in self._arrays().values())
+        return sum(array.nbytes for array in self._fitted())
 
-    def _require_fitted(self) -> None:
-        if self.n_features_ is None:
+    def _fitted(self) -> _Weights:
+        if self._weights is None:
             raise NotFittedError(
                 "the ranker is not trained; call fit(...) or from_pretrained(...) first"
             )
+        return self._weights
 
     def fit(
         self,
@@ -116,49 +146,18 @@ class SparseRanker(Saved):
         Raises:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
-        config = self.config
-        indptr, indices, values, dense = self._checked(sparse_NV, dense_ND)
-        n_points = len(indptr) - 1
+        x = self._checked(sparse_NV, dense_ND)
+        n_points = len(x.dense)
         labels_NL = canonical_labels(labels_NL)
         if labels_NL.shape[0] != n_points:
             raise InputError(f"got {n_points} rows of features, {labels_NL.shape[0]} of labels")
-        n_labels = labels_NL.shape[1]
-        ids = _checked_ids(shortlist_NK, n_points, n_labels)
-        self.n_features_, self.dim_ = int(sparse_NV.shape[1]), int(dense.shape[1])
-        label_indptr, points, positive = _label_points(
-            labels_NL, ids, max_negatives=config.max_negatives, seed=config.seed
+        ids = _checked_ids(shortlist_NK, n_points, labels_NL.shape[1])
+        hard = _label_points(
+            labels_NL, ids, max_negatives=self.config.max_negatives, seed=self.config.seed
         )
-        norms_N = (
-            np.add.reduceat(np.append(values * values, np.float32(0)), indptr[:-1])
-            * (np.diff(indptr) > 0)
-            + np.einsum("nd,nd->n", dense, dense)
-            + 1.0
-        ).astype(np.float32)
-        costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
-        self._weight_LD = np.zeros((n_labels, self.dim_), np.float32)
-        self._bias_L = np.zeros(n_labels, np.float32)
-        counts_L = np.zeros(n_labels, np.int64)
-        parts = max(1, int(label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
-        ranges = split_by_weight(label_indptr + np.arange(n_labels + 1), parts)
-        results: list[Any] = [None] * len(ranges)
-        done = 0
-
-        def train(part: int, start: int, stop: int) -> None:
-            nonlocal done
-            results[part] = train_labels(
-                start, stop, label_indptr, points, positive, indptr, indices, values, dense,
-                norms_N, costs, config.max_iterations, np.float32(config.tolerance), config.seed,
-                np.float32(config.weight_threshold), self.n_features_,
-                self._weight_LD, self._bias_L, counts_L,
-            )  # fmt: skip
-            done += stop - start
-            if progress is not None:
-                progress(done, n_labels)
-
-        run_ranges(ranges, train)
-        self._label_indptr = np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
-        self._features = np.concatenate([features for features, _ in results])
-        self._values = np.concatenate([kept for _, kept in results])
+        n_features = int(sparse_NV.shape[1])
+        self._weights = _trained(self.config, x, hard, n_features, progress)
+        self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
         return self
 
     def score(
@@ -177,37 +176,25 @@ class SparseRanker(Saved):
         Raises:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
-        self._require_fitted()
-        indptr, indices, values, dense = self._checked(sparse_BV, dense_BD)
-        if sparse_BV.shape[1] != self.n_features_ or dense.shape[1] != self.dim_:
+        weights = self._fitted()
+        x = self._checked(sparse_BV, dense_BD)
+        if sparse_BV.shape[1] != self.n_features_ or x.dense.shape[1] != self.dim_:
             raise InputError(
-                f"got {sparse_BV.shape[1]} sparse and {dense.shape[1]} dense features, the ranker "
-                f"was trained on {self.n_features_} and {self.dim_}; use the same encoders"
+                f"got {sparse_BV.shape[1]} sparse and {x.dense.shape[1]} dense features, the "
+                f"ranker was trained on {self.n_features_} and {self.dim_}; use the same encoders"
             )
-        ids = _checked_ids(ids_BK, len(indptr) - 1, self.n_labels)
+        ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
         out_BK = np.empty(ids.shape, np.float32)
         run_ranges(
+            # A few rows are scored before a second thread has begun.
             split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
             lambda _part, start, stop: score_rows(
-                start,
-                stop,
-                indptr,
-                indices,
-                values,
-                dense,
-                ids,
-                self._label_indptr,
-                self._features,
-                self._values,
-                self._weight_LD,
-                self._bias_L,
-                self.n_features_,
-                out_BK,
+                start, stop, *x, ids, *weights, self.n_features_, out_BK
             ),
         )
         return out_BK
 
-    def _checked(self, sparse: Any, dense: Any) -> tuple[Any, Any, Any, Any]:
+    def _checked(self, sparse: Any, dense: Any) -> _Points:
         matrix = canonical_features(sparse, what="the sparse features", copy=False)
         rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
         if rows.shape[0] != matrix.shape[0]:
@@ -218,23 +205,13 @@ class SparseRanker(Saved):
         if self.config.dense_scale != 1.0:
             rows = rows * np.float32(self.config.dense_scale)
         indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
-        return indptr, indices, matrix.data, rows
-
-    def _arrays(self) -> dict[str, Any]:
-        self._require_fitted()
-        return {
-            "label_indptr": self._label_indptr,
-            "features": self._features,
-            "values": self._values,
-            "weight_LD": self._weight_LD,
-            "bias_L": self._bias_L,
-        }
+        return _Points(indptr, indices, matrix.data, rows)
 
     def _require_complete(self) -> None:
-        self._require_fitted()
+        self._fitted()
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        save_arrays(folder / _ARRAYS, self._arrays())
+        save_arrays(folder / _ARRAYS, self._fitted()._asdict())
         return {**self.config.to_dict(), "n_features": self.n_features_}
 
     @classmethod
@@ -242,32 +219,30 @@ class SparseRanker(Saved):
         arrays, config = load_arrays(manifest.file(_ARRAYS)), dict(manifest.config)
         n_features = whole_number(config.pop("n_features"), "n_features", low=0)
         ranker = cls(RankerConfig.from_dict(config))
-        ranker.n_features_ = n_features
-        ranker._label_indptr, ranker._features = arrays["label_indptr"], arrays["features"]
-        ranker._values, ranker._bias_L = arrays["values"], arrays["bias_L"]
-        ranker._weight_LD = arrays["weight_LD"]
-        ranker.dim_ = int(ranker._weight_LD.shape[1])
-        ranker._check_arrays()
+        weights = _Weights(*(arrays[name] for name in _Weights._fields))
+        ranker.n_features_, ranker.dim_ = n_features, int(weights.weight_LD.shape[1])
+        _check_arrays(weights._asdict(), n_features, ranker.dim_)
+        ranker._weights = weights
         return ranker
 
-    def _check_arrays(self) -> None:
-        """The compiled code does not check bounds: arrays from a file are checked here."""
-        n_labels, n_weights = len(self._bias_L), len(self._features)
-        require_layout(
-            self._arrays(),
-            {
-                "label_indptr": (np.int64, (n_labels + 1,)),
-                "features": (np.int32, (n_weights,)),
-                "values": (np.float32, (n_weights,)),
-                "weight_LD": (np.float32, (n_labels, self.dim_)),
-                "bias_L": (np.float32, (n_labels,)),
-            },
-        )
-        assert self.n_features_ is not None
-        require_offsets("label_indptr", self._label_indptr, n_weights)
-        require_range("features", self._features, 0, self.n_features_ - 1)
-        for name in ("values", "weight_LD", "bias_L"):
-            require_range(name, self._arrays()[name], -LARGEST_WEIGHT, LARGEST_WEIGHT)
+
+def _check_arrays(arrays: dict[str, Any], n_features: int, dim: int) -> None:
+    """The compiled code does not check bounds: arrays from a file are checked here."""
+    n_labels, n_weights = len(arrays["bias_L"]), len(arrays["features"])
+    require_layout(
+        arrays,
+        {
+            "label_indptr": (np.int64, (n_labels + 1,)),
+            "features": (np.int32, (n_weights,)),
+            "values": (np.float32, (n_weights,)),
+            "weight_LD": (np.float32, (n_labels, dim)),
+            "bias_L": (np.float32, (n_labels,)),
+        },
+    )
+    require_offsets("label_indptr", arrays["label_indptr"], n_weights)
+    require_range("features", arrays["features"], 0, n_features - 1)
+    for name in ("values", "weight_LD", "bias_L"):
+        require_range(name, arrays[name], -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
 def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
@@ -281,20 +256,52 @@ def _checked_ids(ids: Any, n_rows: int, n_labels: int) -> Any:
     return np.ascontiguousarray(ids, dtype=np.int64)
 
 
+def _trained(
+    config: RankerConfig,
+    x: _Points,
+    hard: _HardPoints,
+    n_features: int,
+    progress: RankerProgress | None,
+) -> _Weights:
+    """Train the labels in parallel, each on its own points."""
+    n_labels, dim = len(hard.label_indptr) - 1, x.dense.shape[1]
+    norms_N = _squared_norms(x)
+    costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
+    weight_LD, bias_L = np.zeros((n_labels, dim), np.float32), np.zeros(n_labels, np.float32)
+    counts_L = np.zeros(n_labels, np.int64)
+    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
+    # One more than its points: a label without points takes time too.
+    ranges = split_by_weight(hard.label_indptr + np.arange(n_labels + 1), parts)
+    results: list[Any] = [None] * len(ranges)
+    done = 0
+
+    def train(part: int, start: int, stop: int) -> None:
+        nonlocal done
+        results[part] = train_labels(
+            start, stop, *hard, *x, norms_N, costs, config.max_iterations,
+            np.float32(config.tolerance), config.seed, np.float32(config.weight_threshold),
+            n_features, weight_LD, bias_L, counts_L,
+        )  # fmt: skip
+        done += stop - start
+        if progress is not None:
+            progress(done, n_labels)
+
+    run_ranges(ranges, train)
+    features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
+    return _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+
+
 def _label_points(
     labels_NL: sp.csr_matrix, ids_NK: Int64Array, *, max_negatives: int, seed: int
-) -> tuple[Int64Array, Any, Any]:
-    """Invert shortlists and labels: for each label its points, and whether they have it.
-
-    Returns:
-        int64 offsets L + 1, int32 points, bool: the point has the label.
-    """
+) -> _HardPoints:
+    """Invert shortlists and labels: for each label its points, and whether they have it."""
     n_points, n_labels = labels_NL.shape
     rows, columns = np.nonzero(ids_NK >= 0)
     listed = sp.csr_matrix(
         (np.ones(len(rows), np.int8), (rows, ids_NK[rows, columns])), shape=(n_points, n_labels)
     )
     listed.data[:] = 1
+    # A shortlisted label counts 1, a true one 2: the sum of both matrices tells them apart.
     truth = sp.csr_matrix(
         (np.full(labels_NL.nnz, 2, np.int8), labels_NL.indices, labels_NL.indptr),
         shape=labels_NL.shape,
@@ -310,6 +317,19 @@ def _label_points(
         draw = np.random.default_rng(seed).random(len(points))
         kept = positive | (draw < share[label_of_pair])
         points, positive = points[kept], positive[kept]
-        counts = np.bincount(label_of_pair[kept], minlength=n_labels)
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return indptr, points, positive
+        indptr = _offsets(np.bincount(label_of_pair[kept], minlength=n_labels))
+    return _HardPoints(indptr, points, positive)
+
+
+def _offsets(counts_L: Int64Array) -> Int64Array:
+    """Where the part of each label begins in a list of all, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
+
+
+def _squared_norms(x: _Points) -> Float32Array:
+    """|x|^2 of each point with its constant feature 1, float32 N."""
+    # reduceat wants an entry at every offset, and gives a row without entries that of the next.
+    squares = np.add.reduceat(np.append(x.values * x.values, np.float32(0)), x.indptr[:-1])
+    dense = np.einsum("nd,nd->n", x.dense, x.dense)
+    norms_N: Float32Array = (squares * (np.diff(x.indptr) > 0) + dense + 1.0).astype(np.float32)
+    return norms_N

@@ -174,7 +174,7 @@ def test_a_checkpoint_directory_with_other_things_in_it_is_refused(commands, tmp
     assert "holds finished_thesis" in line
     for resume in (True, False):
         with pytest.raises(InputError, match="finished_thesis"):
-            Steps(checkpoint=CheckpointOptions(state, resume=resume)).open("key")
+            Steps(checkpoint=CheckpointOptions(state, resume=resume)).open(lambda: "key")
     discard_progress(state)
     assert files(state) == {"finished_thesis/text": b"years of work"}
 

@@ -13,7 +13,7 @@ from conftest import tiny_dataset, tiny_vocabulary
 
 from learned_index import ELIAS, TrainingConfig
 from learned_index.baselines import default_baselines, known_methods, parse_baselines
-from learned_index.cli.compare import compare
+from learned_index.cli.main import main
 from learned_index.comparison import evaluate, metric_names
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.data.naming import renumbered
@@ -40,9 +40,10 @@ def folder(tmp_path_factory):
 
 def invoke(folder, *arguments):
     return CliRunner().invoke(
-        compare,
-        ["--data", str(folder / "data"), "--model", str(folder / "model"), "--threads", "1",
-         "--cache", "off", "--repeats", "2", "--timing-seconds", "0", *map(str, arguments)],
+        main,
+        ["compare", "--data", str(folder / "data"), "--model", str(folder / "model"),
+         "--threads", "1", "--cache", "off", "--repeats", "2", "--timing-seconds", "0",
+         *map(str, arguments)],
     )  # fmt: skip
 
 
@@ -206,7 +207,9 @@ def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
 
 
 def test_the_help_names_every_method_and_its_options():
-    shown = "".join(CliRunner().invoke(compare, ["--help"]).output.split())  # lines are wrapped
+    shown = "".join(
+        CliRunner().invoke(main, ["compare", "--help"]).output.split()
+    )  # lines are wrapped
     for name in known_methods():
         assert f"{name}:" in shown
     assert "links,ef_construction" in shown and default_baselines() in shown

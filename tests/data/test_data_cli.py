@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from learned_index.cli.data import data
+from learned_index.cli.main import main
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 
 def li(*arguments):
-    result = CliRunner().invoke(data, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, ["data", *map(str, arguments)])
     assert "Traceback" not in result.output
     return result
 

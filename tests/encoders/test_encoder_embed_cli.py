@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from encoder_models import make_bert, sample_texts
 
-from learned_index.cli.embed import embed
+from learned_index.cli.main import main
 from learned_index.encoders import LSAEncoder, TransformerEncoder, load_encoder
 
 TRAIN, TEST = sample_texts(40), [*sample_texts(9, seed=2), "one\u2028line"]
@@ -29,7 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(embed, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, ["embed", *map(str, arguments)])
 
 
 def test_folder_of_splits(data: Path, tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def test_threads_and_batches_change_nothing(problem: dict[str, Any]) -> None:
             )
     finally:
         torch.set_num_threads(before)
-    for name, array in rankers[0]._arrays().items():
-        np.testing.assert_array_equal(array, rankers[1]._arrays()[name])
+    for name, array in rankers[0]._weights._asdict().items():
+        np.testing.assert_array_equal(array, getattr(rankers[1]._weights, name))
     np.testing.assert_array_equal(scores[0], scores[1])
     single = rankers[0].score(
         problem["sparse"][7], problem["dense"][7:8], problem["shortlist"][7:8]
@@ -118,8 +118,8 @@ def test_many_threads_score_at_once(problem: dict[str, Any]) -> None:
 def test_threshold_drops_small_weights_only(problem: dict[str, Any]) -> None:
     whole, pruned = fit(problem, weight_threshold=0.0), fit(problem, weight_threshold=0.1)
     assert 0 < pruned.n_weights < whole.n_weights
-    assert np.abs(pruned._values).min() >= 0.1
-    assert np.isin(pruned._values, whole._values).all()
+    assert np.abs(pruned._weights.values).min() >= 0.1
+    assert np.isin(pruned._weights.values, whole._weights.values).all()
     assert pruned.nbytes < whole.nbytes
 
 
@@ -184,7 +184,7 @@ def test_ids_beyond_the_features_in_a_file_are_refused(
     problem: dict[str, Any], tmp_path: Path
 ) -> None:
     ranker = fit(problem)
-    ranker._features = ranker._features + V
+    ranker._weights = ranker._weights._replace(features=ranker._weights.features + V)
     ranker.save_pretrained(tmp_path)
     with pytest.raises(ModelFormatError, match="features runs"):
         SparseRanker.from_pretrained(tmp_path)
