@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_cases import files
 from conftest import tiny_dataset
 
 from learned_index import IndexConfig, TrainingConfig
@@ -9,6 +15,7 @@ from learned_index.data import Dataset
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import LSAEncoder
+from learned_index.errors import ModelFormatError
 from learned_index.types import Encoder
 
 QUICK = TrainingConfig(seed=3, batch_size=32, stage1_epochs=2, stage2_epochs=2, warm_epochs=1)
@@ -55,3 +62,51 @@ def without_ranker(
     return ELIAS(
         encoder or LSAEncoder(dim=16), index, training=training, ranker="none", config=config
     )
+
+
+INTERRUPTIONS = [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()]
+
+
+def check_interrupted_save(
+    model: ELIAS,
+    part: str,
+    interruption: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A save in which the writing of one part is interrupted leaves what was there, and no more."""
+    target = tmp_path / "model"
+    model.save_pretrained(target)
+    before = files(target)
+
+    def fail(*_args, **_kwargs) -> None:
+        raise interruption
+
+    method = "save" if part == "vocabulary" else "save_pretrained"
+    monkeypatch.setattr(type(getattr(model, part)), method, fail)
+    with pytest.raises(type(interruption)):
+        model.save_pretrained(target, overwrite=True)
+    with pytest.raises(type(interruption)):
+        model.save_pretrained(tmp_path / "new")
+    assert files(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def check_damaged_model(saved: Path, target: Path, name: str, damage: str) -> None:
+    """A copy of a model in which a file, or a folder's largest one, is damaged is refused."""
+    shutil.copytree(saved, target)
+    path = target / name
+    if path.is_dir():  # its largest file
+        path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        # In the manifest any flipped byte must be noticed where it matters: its first number.
+        middle = content.index(b'"bytes": ') + 9 if name == "manifest.json" else len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+    with pytest.raises(ModelFormatError) as caught:
+        ELIAS.from_pretrained(target)
+    assert str(target) in str(caught.value)

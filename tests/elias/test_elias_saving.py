@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from cli_cases import files
-from elias_cases import fitted, new_model, queries, train_data, without_ranker
+from elias_cases import (
+    INTERRUPTIONS,
+    check_damaged_model,
+    check_interrupted_save,
+    fitted,
+    new_model,
+    queries,
+    train_data,
+    without_ranker,
+)
 
 from learned_index.elias.model import ELIAS
 from learned_index.elias.saving import index_directory
@@ -103,23 +111,7 @@ def test_a_model_and_its_index_are_told_apart_by_their_manifests(
 )
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_model_is_refused(saved: Path, tmp_path: Path, name: str, damage: str) -> None:
-    target = tmp_path / "model"
-    shutil.copytree(saved, target)
-    path = target / name
-    if path.is_dir():  # its largest file
-        path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    content = path.read_bytes()
-    if damage == "truncate":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "flip":
-        # In the manifest any flipped byte must be noticed where it matters: its first number.
-        middle = content.index(b'"bytes": ') + 9 if name == "manifest.json" else len(content) // 2
-        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    else:
-        path.unlink()
-    with pytest.raises(ModelFormatError) as caught:
-        ELIAS.from_pretrained(target)
-    assert str(target) in str(caught.value)
+    check_damaged_model(saved, tmp_path / "model", name, damage)
 
 
 @pytest.mark.parametrize(
@@ -156,28 +148,12 @@ def test_an_encoder_of_a_missing_package_is_named(saved: Path, tmp_path: Path) -
         ELIAS.from_pretrained(target)
 
 
-@pytest.mark.parametrize(
-    "interruption", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
 @pytest.mark.parametrize("part", ["encoder", "ranker_", "vocabulary"])
 def test_an_interrupted_save_leaves_the_old_model(
     model: ELIAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption, part: str
 ) -> None:
-    target = tmp_path / "model"
-    model.save_pretrained(target)
-    before = files(target)
-
-    def fail(*_args, **_kwargs) -> None:
-        raise interruption
-
-    method = "save" if part == "vocabulary" else "save_pretrained"
-    monkeypatch.setattr(type(getattr(model, part)), method, fail)
-    with pytest.raises(type(interruption)):
-        model.save_pretrained(target, overwrite=True)
-    with pytest.raises(type(interruption)):
-        model.save_pretrained(tmp_path / "new")
-    assert files(target) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    check_interrupted_save(model, part, interruption, tmp_path, monkeypatch)
 
 
 def test_an_existing_directory_is_replaced_only_when_asked(model: ELIAS, tmp_path: Path) -> None:

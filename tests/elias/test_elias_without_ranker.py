@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +13,13 @@ import pytest
 import scipy.sparse as sp
 from cli_cases import files
 from conftest import tiny_dataset
-from elias_cases import INDEX_ALONE, without_ranker
+from elias_cases import (
+    INDEX_ALONE,
+    INTERRUPTIONS,
+    check_damaged_model,
+    check_interrupted_save,
+    without_ranker,
+)
 
 from learned_index import (
     ELIAS,
@@ -266,28 +271,12 @@ def test_an_existing_model_is_replaced_only_when_asked(model: ELIAS, tmp_path: P
     ELIAS.from_pretrained(tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    "interruption", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
 @pytest.mark.parametrize("part", ["encoder", "index", "vocabulary"])
 def test_an_interrupted_save_leaves_the_old_model(
     model: ELIAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption, part: str
 ) -> None:
-    target = tmp_path / "model"
-    model.save_pretrained(target)
-    before = files(target)
-
-    def fail(*_args, **_kwargs) -> None:
-        raise interruption
-
-    method = "save" if part == "vocabulary" else "save_pretrained"
-    monkeypatch.setattr(type(getattr(model, part)), method, fail)
-    with pytest.raises(type(interruption)):
-        model.save_pretrained(target, overwrite=True)
-    with pytest.raises(type(interruption)):
-        model.save_pretrained(tmp_path / "new")
-    assert files(target) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    check_interrupted_save(model, part, interruption, tmp_path, monkeypatch)
 
 
 def all_files() -> list[str]:
@@ -297,22 +286,7 @@ def all_files() -> list[str]:
 @pytest.mark.parametrize("name", all_files())
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_model_is_refused(saved: Path, tmp_path: Path, name: str, damage: str) -> None:
-    target = tmp_path / "model"
-    shutil.copytree(saved, target)
-    path = target / name
-    if path.is_dir():  # its largest file
-        path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    content = path.read_bytes()
-    if damage == "truncate":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "flip":
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    else:
-        path.unlink()
-    with pytest.raises(ModelFormatError) as caught:
-        ELIAS.from_pretrained(target)
-    assert str(target) in str(caught.value)
+    check_damaged_model(saved, tmp_path / "model", name, damage)
 
 
 def test_foreign_directories_are_refused(saved: Path, tmp_path: Path) -> None:
