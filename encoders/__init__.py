@@ -33,7 +33,10 @@ from learned_index.encoders.registry import CHOICES, parse_encoder
 from learned_index.system.extras import missing_extra
 
 if TYPE_CHECKING:
-    from learned_index.encoders.lexical.bow import BagOfWordsEncoder, Bags
+    from learned_index.encoders.distilled.static import StaticEncoder
+    from learned_index.encoders.distilled.student import StudentEncoder
+    from learned_index.encoders.lexical.bags import Bags
+    from learned_index.encoders.lexical.bow import BagOfWordsEncoder
     from learned_index.encoders.transformer.models import (
         SentenceTransformerEncoder,
         TransformerEncoder,
@@ -49,6 +52,8 @@ __all__ = [
     "LSAEncoder",
     "PrecomputedEncoder",
     "SentenceTransformerEncoder",
+    "StaticEncoder",
+    "StudentEncoder",
     "TfidfEncoder",
     "TransformerEncoder",
     "cached_encode",
@@ -59,8 +64,10 @@ __all__ = [
 # These are torch modules, and who searches with an LSA encoder needs no torch.
 _TRAINABLE = {
     "BagOfWordsEncoder": "lexical.bow",
-    "Bags": "lexical.bow",
+    "Bags": "lexical.bags",
     "SentenceTransformerEncoder": "transformer.models",
+    "StaticEncoder": "distilled.static",
+    "StudentEncoder": "distilled.student",
     "TransformerEncoder": "transformer.models",
 }
 

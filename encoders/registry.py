@@ -19,14 +19,22 @@ from learned_index.encoding import encoder_class
 from learned_index.errors import InputError
 
 CHOICES = (
-    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), the "
-    "name or folder of a sentence-transformers or transformers model (st:NAME or hf:NAME to say "
+    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), static "
+    "(MiniLM's table of word pieces), student or student:TEXTS (the same taught by MiniLM on so "
+    "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or hf:NAME to say "
     "which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands for train, "
     "dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
 
-_LEXICAL = ("tfidf", "lsa", "bow")
+_NUMBERS = {
+    "lsa": ("dimension", "dim", 512),
+    "bow": ("dimension", "dim", 512),
+    "minilm": ("number of tokens", "max_length", 128),
+    "student": ("number of texts", "teaching_texts", 4000),
+}
+"""What a number after the colon is, the argument that it fixes, and an example."""
+_NAMES = ("tfidf", "static", *_NUMBERS)
 
 
 class _Part(NamedTuple):
@@ -166,7 +174,7 @@ def _refuse(part: str, spec: str) -> NoReturn:
 
 
 def _similar(part: str) -> str:
-    return next(iter(difflib.get_close_matches(part, [*_LEXICAL, MINILM], n=1, cutoff=0.7)), "")
+    return next(iter(difflib.get_close_matches(part, _NAMES, n=1, cutoff=0.7)), "")
 
 
 def _of_kind(kind: str, **fixed: Any) -> _Part:
@@ -176,7 +184,7 @@ def _of_kind(kind: str, **fixed: Any) -> _Part:
 def _part(part: str, spec: str) -> _Part:
     """Tell what one part of a description means."""
     name, colon, argument = part.partition(":")
-    if name in (*_LEXICAL, MINILM):
+    if name in _NAMES:
         return _named(part, name, number_after_colon(argument) if colon else None, bool(colon))
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"
@@ -210,18 +218,16 @@ def _part(part: str, spec: str) -> _Part:
 
 def _named(part: str, name: str, number: int | None, has_colon: bool) -> _Part:
     """Return the part for ``lsa``, ``lsa:256``, ``minilm:128`` and their like."""
-    is_network = name == MINILM
-    if has_colon and name == "tfidf":
-        raise InputError(f"encoder {part!r}: tfidf takes no dimension; write tfidf")
-    if has_colon and number is None:
-        expected, example = ("number of tokens", 128) if is_network else ("dimension", 512)
-        raise InputError(
-            f"encoder {part!r}: expected a {expected} after the colon, such as "
-            f"{MINILM if is_network else 'lsa'}:{example}"
-        )
-    fixed = {} if number is None else {"max_length" if is_network else "dim": number}
-    return (
-        _of_kind("sentence-transformer", model=MINILM, **fixed)
-        if is_network
-        else _of_kind(name, **fixed)
-    )
+    if has_colon and name not in _NUMBERS:
+        raise InputError(f"encoder {part!r}: {name} takes no number; write {name}")
+    fixed: dict[str, Any] = {}
+    if has_colon:
+        expected, argument, example = _NUMBERS[name]
+        if number is None:
+            raise InputError(
+                f"encoder {part!r}: expected a {expected} after the colon, such as {name}:{example}"
+            )
+        fixed[argument] = number
+    if name == MINILM:
+        return _of_kind("sentence-transformer", model=MINILM, **fixed)
+    return _of_kind(name, **fixed)

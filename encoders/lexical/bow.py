@@ -7,49 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack
+from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
 
-from learned_index.encoders.base import EncoderBase, check_choice, check_texts, digest_arrays
+from learned_index.encoders.base import check_choice, check_texts, digest_arrays
+from learned_index.encoders.lexical.bags import BagEncoder, Gradient, Normalise
 from learned_index.encoders.lexical.lsa import truncated_svd
-from learned_index.encoders.lexical.tfidf import (
-    WORDS,
-    TfidfEncoder,
-    WordOptions,
-    scale_to_length_1,
-)
+from learned_index.encoders.lexical.tfidf import TfidfEncoder, WordOptions, scale_to_length_1
+from learned_index.encoders.lexical.words import WORDS
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
 from learned_index.system.extras import require
-from learned_index.types import Float32Array, Int64Array
-
-EPSILON = 1e-12
-CHUNK_ROWS = 8192
+from learned_index.types import Float32Array
 
 
-class Bags(NamedTuple):
-    """Tokenised texts, what :meth:`BagOfWordsEncoder.forward` takes.
-
-    Attributes:
-        ids: int64, T. Rows of the embedding table, text after text.
-        offsets: int64, B. Where each text's ids begin.
-        weights: float32, T. Tf-idf weight of each id; a text's weights have length 1.
-    """
-
-    ids: Tensor
-    offsets: Tensor
-    weights: Tensor
-
-    def to(self, device: torch.device | str) -> Bags:
-        """Return the bags on a device."""
-        return Bags(*(part.to(device) for part in self))
-
-
-class BagOfWordsEncoder(nn.Module, EncoderBase):
+class BagOfWordsEncoder(BagEncoder):
     """Texts to dense vectors: x = Σ_t weight_t · E_t, then length 1; E is trained.
 
     ``fit`` collects the terms and initialises the table E; with the SVD warm start the encoder
@@ -90,41 +65,29 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         vocabulary: Literal["fitted", "hashed"] = "fitted",
         n_buckets: int = 2**17,
         init: Literal["svd", "random"] = "svd",
-        gradient: Literal["dense", "sparse"] = "dense",
-        normalise: Literal["l2", "none"] = "l2",
+        gradient: Gradient = "dense",
+        normalise: Normalise = "l2",
         seed: int = 0,
         **terms: Unpack[WordOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(gradient=gradient, normalise=normalise)
         self._settings: dict[str, Any] = {
             "dim": whole_number(dim, "dim"),
             "vocabulary": check_choice("vocabulary", vocabulary, ("fitted", "hashed")),
             "n_buckets": whole_number(n_buckets, "n_buckets"),
             "init": check_choice("init", init, ("svd", "random")),
-            "gradient": check_choice("gradient", gradient, ("dense", "sparse")),
-            "normalise": check_choice("normalise", normalise, ("l2", "none")),
+            "gradient": gradient,
+            "normalise": normalise,
             "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
         }
         self._tfidf = TfidfEncoder(**terms)
         self._is_hashed = vocabulary == "hashed"
         self._hasher: Any = None
-        self.bag: nn.EmbeddingBag | None = None
 
     @property
     def dim(self) -> int:
         """Vector length D."""
         return int(self._settings["dim"])
-
-    def _table(self) -> nn.EmbeddingBag:
-        return self._learned(self.bag)
-
-    def _make_table(self, table_VD: Tensor) -> None:
-        n_rows, dim = table_VD.shape
-        self.bag = nn.EmbeddingBag(
-            n_rows, dim, mode="sum", sparse=self._settings["gradient"] == "sparse"
-        )
-        with torch.no_grad():
-            self.bag.weight.copy_(table_VD)
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Collect the terms of N texts and initialise the table (again).
@@ -179,71 +142,14 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
         scale_to_length_1(matrix)
         return matrix
 
-    def tokenize(self, texts: Sequence[str]) -> Bags:
-        """Return ids (T), offsets (B) and weights (T) of B texts, on the table's device.
-
-        Tokenise once before training; slices of the result are cheap to make again.
-        """
-        return self._bags(self.tokenize_all(texts))
-
-    def _bags(self, matrix: sp.csr_matrix) -> Bags:
-        return Bags(
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.indptr[:-1].astype(np.int64)),
-            torch.from_numpy(np.ascontiguousarray(matrix.data, dtype=np.float32)),
-        ).to(self._table().weight.device)
-
-    def tokenize_all(self, texts: Sequence[str]) -> sp.csr_matrix:
-        """Weights of the terms of N texts, N x V CSR: for :meth:`collate`, made once."""
-        self._table()
-        return self._matrix(check_texts(texts))
-
-    def collate(self, tokens: sp.csr_matrix, rows: Int64Array) -> Bags:
-        """What :meth:`forward` takes for some rows of what :meth:`tokenize_all` gave."""
-        return self._bags(tokens[rows])
-
-    def encode_tokens(
-        self, tokens: sp.csr_matrix, *, out: Float32Array | None = None
-    ) -> Float32Array:
-        """Encode what :meth:`tokenize_all` gave, without gradients: N x D float32, into ``out``."""
-        vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
-        with torch.no_grad():
-            for start in range(0, len(vectors), CHUNK_ROWS):
-                bags = self._bags(tokens[start : start + CHUNK_ROWS])
-                vectors[start : start + CHUNK_ROWS] = self.forward(bags).cpu().numpy()
-        return vectors
-
-    def forward(self, texts: Sequence[str] | Bags | tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Encode with gradients.
-
-        Args:
-            texts: B texts, or their ids (T), offsets (B) and weights (T).
-
-        Returns:
-            B x D float32. Gradients flow into the table and into the weights.
-        """
-        table = self._table()
-        tokenised = isinstance(texts, tuple) and len(texts) == 3 and torch.is_tensor(texts[0])
-        ids, offsets, weights = texts if tokenised else self.tokenize(texts)  # type: ignore[arg-type]
-        if len(offsets) == 0:
-            return table.weight.new_zeros(0, self.dim)
-        x_BD: Tensor = table(ids, offsets, per_sample_weights=weights)
-        if self._settings["normalise"] == "l2":
-            x_BD = nn.functional.normalize(x_BD, dim=1, eps=EPSILON)
-        return x_BD
-
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return B x D float32, without gradients."""
-        return self.encode_tokens(self.tokenize_all(texts))
-
     def _config(self) -> dict[str, Any]:
         terms = self._tfidf.terms
         words = {name: getattr(terms, name) for name in WordOptions.__annotations__}
         return self._settings | words
 
     def _arrays(self) -> dict[str, Float32Array]:
-        table: Float32Array = self._table().weight.detach().cpu().numpy()
-        return {**({} if self._is_hashed else self._tfidf._arrays()), "table": table}
+        words = {} if self._is_hashed else self._tfidf._arrays()
+        return {**words, "table": self._table_array()}
 
     def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
         if not self._is_hashed:
@@ -258,7 +164,7 @@ class BagOfWordsEncoder(nn.Module, EncoderBase):
 
     def _content_digest(self) -> str:
         words = "" if self._is_hashed else self._tfidf._content_digest()
-        return words + digest_arrays({"table": self._arrays()["table"]})
+        return words + digest_arrays({"table": self._table_array()})
 
     def _save_into(self, directory: Path) -> None:
         self._table()

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from learned_index.encoders.base import EncoderBase, check_choice
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.matrices import canonical_features
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 Weighting = Literal["idf", "none"]
 MOST_DENSE_FEATURES = 8192
@@ -166,7 +166,12 @@ def check_width(rows_BF: sp.csr_matrix, n_features: int) -> None:
 def inverse_document_frequency(rows_NF: sp.csr_matrix) -> Float32Array:
     """Smoothed idf of each feature, ``log((1 + N) / (1 + n_f)) + 1``, float32, F."""
     frequency_F = np.bincount(rows_NF.indices, minlength=rows_NF.shape[1])
-    idf_F: Float32Array = np.log((1 + rows_NF.shape[0]) / (1 + frequency_F)) + 1
+    return idf_of_counts(frequency_F, n_points=rows_NF.shape[0])
+
+
+def idf_of_counts(frequency_F: Int64Array, *, n_points: int) -> Float32Array:
+    """The same from the number of points that each feature occurs in."""
+    idf_F: Float32Array = np.log((1 + n_points) / (1 + frequency_F)) + 1
     return idf_F.astype(np.float32)
 
 

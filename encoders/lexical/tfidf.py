@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
+from learned_index.encoders.lexical.words import WORDS
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import read_json, write_json
@@ -19,8 +20,6 @@ from learned_index.system.extras import require
 from learned_index.types import Float32Array
 
 VOCABULARY_FILE = "vocabulary.json"
-WORDS = r"(?u)\b\w+\b"
-"""Runs of letters, digits and underscores; scikit-learn's own pattern drops single ones."""
 Analyser = Literal["word", "char", "word+char"]
 
 

@@ -1,0 +1,192 @@
+"""A static encoder: the vectors of a text's pieces, weighted by how rare they are, summed.
+
+Legend: B texts, U distinct words, P pieces, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from learned_index.encoders.base import check_texts, digest_arrays
+from learned_index.encoders.distilled.pieces import WordPieces
+from learned_index.encoders.distilled.table import check_teacher, piece_table
+from learned_index.encoders.lexical.bags import BagEncoder, Gradient
+from learned_index.encoders.lexical.words import WordLists
+from learned_index.encoders.registry import parse_encoder
+from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.numbers import MOST_SEED, real_number, whole_number
+from learned_index.kernels.bags import Block, bag_rows
+from learned_index.persistence.digest import bytes_digest
+from learned_index.types import Float32Array
+
+TOKENIZER_FILE = "tokenizer.json"
+_NO_TERMS, _NO_WEIGHTS = np.zeros(0, np.int64), np.zeros(0, np.float32)
+AnyTeacher = Any
+"""A description such as ``"minilm:128"``, or an encoder around a network."""
+
+
+class StaticEncoder(BagEncoder):
+    """Texts to the summed vectors of their word pieces, distilled from a sentence encoder.
+
+    The row of a piece is the teacher's vector for it alone (see
+    :func:`~learned_index.encoders.distilled.table.piece_table`), a piece of share f among those of
+    the training texts weighs a / (a + f) (smooth inverse frequency, Arora et al. 2017), a text's
+    weights are scaled to length 1, and the mean of the training texts is taken off. Thousands of
+    texts a second; no network runs after ``fit``, and the saved encoder does not need the teacher.
+
+    It is a table like that of :class:`~learned_index.encoders.BagOfWordsEncoder`, and can be
+    trained with the index likewise. The empty text is the zero vector. A row's bits do not depend
+    on the batch.
+
+    Args:
+        teacher: What it is made from: ``"minilm"``, ``"minilm:128"``, another description of a
+            sentence-transformers or transformers model, or such an encoder.
+        max_words: So many words of a text are cut into pieces: about what the teacher reads.
+        smoothing: The a of the weights.
+        gradient: See :class:`~learned_index.encoders.lexical.bags.BagEncoder`.
+        seed: Of what is drawn at random (nothing here).
+    """
+
+    kind: ClassVar[str] = "static"
+
+    def __init__(
+        self,
+        teacher: AnyTeacher = "minilm:128",
+        *,
+        max_words: int = 90,
+        smoothing: float = 1e-3,
+        gradient: Gradient = "sparse",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(gradient=gradient, normalise="l2")
+        self._teacher = None if isinstance(teacher, str) else teacher
+        if self._teacher is not None:
+            check_teacher(self._teacher)
+        name = teacher if isinstance(teacher, str) else getattr(teacher, "name", "")
+        self._settings: dict[str, Any] = {
+            "teacher": str(name),
+            "max_words": whole_number(max_words, "max_words"),
+            "smoothing": real_number(smoothing, "smoothing", low=1e-9),
+            "gradient": gradient,
+            "seed": whole_number(seed, "seed", low=0, high=MOST_SEED),
+        }
+        self._pieces: WordPieces | None = None
+        self._weight_P: Float32Array | None = None
+
+    @property
+    def dim(self) -> int:
+        """Vector length D, the teacher's; known after :meth:`fit`."""
+        return int(self._table().weight.shape[1])
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Make the table and weigh the pieces by N training texts.
+
+        Raises:
+            InputError: No texts, none with a word, or a teacher that is no network.
+            MissingExtraError: The teacher is not installed.
+        """
+        checked = check_texts(texts)
+        words = WordLists.of(checked)
+        if not len(words.ids):
+            raise InputError(
+                f"{len(checked)} texts hold no word to fit the encoder on; give texts with words"
+            )
+        teacher = self._open_teacher()
+        pieces = self._pieces = WordPieces.of(teacher.tokenizer)
+        word_count_U = np.bincount(words.ids, minlength=len(words.distinct))
+        offsets, found = pieces.lists(words.distinct)
+        count_P = np.bincount(
+            found, np.repeat(word_count_U, np.diff(offsets)), minlength=pieces.n_pieces
+        )
+        share_P = count_P / max(1.0, count_P.sum())
+        smoothing = self._settings["smoothing"]
+        self._weight_P = (smoothing / (smoothing + share_P)).astype(np.float32)
+        self._learn(teacher, piece_table(teacher, pieces), checked, words)
+        return self
+
+    def _learn(
+        self, teacher: Any, table_PD: Float32Array, texts: list[str], words: WordLists
+    ) -> None:
+        """Make the table of the bag from that of the pieces."""
+        bags_NV = self._bags_of(words, *self._blocks(words))
+        mean_D = mean_of(bags_NV[:, 1:], table_PD)
+        self._make_table(torch.from_numpy(np.concatenate([-mean_D[None], table_PD])))
+
+    def _open_teacher(self) -> Any:
+        teacher = self._teacher
+        if teacher is None:
+            teacher = parse_encoder(self._settings["teacher"])
+            check_teacher(teacher)
+        return teacher
+
+    # -- texts as weights of rows: a constant, the pieces, and what a subclass adds ----------------
+
+    def _matrix(self, texts: list[str]) -> sp.csr_matrix:
+        words = WordLists.of(texts)
+        return self._bags_of(words, *self._blocks(words))
+
+    def _bags_of(self, words: WordLists, pieces: Block, more: Block) -> sp.csr_matrix:
+        most = self._settings["max_words"]
+        return bag_rows(words.ids, words.offsets, pieces, more, most_words=most)
+
+    def _blocks(self, words: WordLists) -> tuple[Block, Block]:
+        """How the distinct words become pieces, and what else they become: nothing here."""
+        pieces = Block(*self._learned(self._pieces).lists(words.distinct), self._weight_P)
+        nothing = Block(np.zeros(len(words.distinct) + 1, np.int64), _NO_TERMS, _NO_WEIGHTS)
+        return pieces, nothing
+
+    # -- saving ---------------------------------------------------------------------------------
+
+    def _config(self) -> dict[str, Any]:
+        return dict(self._settings)
+
+    def _arrays(self) -> dict[str, Float32Array]:
+        return {"table": self._table_array(), "piece_weight": self._learned(self._weight_P)}
+
+    def _n_rows(self) -> int:
+        return 1 + self._learned(self._pieces).n_pieces
+
+    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
+        description = (directory / TOKENIZER_FILE).read_text(encoding="utf-8")
+        self._pieces = WordPieces(description)
+        self._weight_P, table_VD = arrays["piece_weight"], arrays["table"]
+        fits = (
+            self._weight_P is not None
+            and self._weight_P.shape == (self._pieces.n_pieces,)
+            and table_VD.ndim == 2
+            and len(table_VD) == self._n_rows()
+        )
+        if not fits:
+            raise ModelFormatError(
+                f"{directory}: tokeniser, weights and table do not fit together; save the encoder "
+                "again"
+            )
+        self._make_table(torch.from_numpy(table_VD))
+
+    def _content_digest(self) -> str:
+        description = self._learned(self._pieces).description
+        return bytes_digest([description.encode()]) + digest_arrays(self._arrays())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of table, weights and settings, not of the teacher's name."""
+        settings = {name: value for name, value in self._settings.items() if name != "teacher"}
+        return bytes_digest([repr([self.kind, settings]).encode(), self._content_digest().encode()])
+
+    def _save_into(self, directory: Path) -> None:
+        description = self._learned(self._pieces).description
+        (directory / TOKENIZER_FILE).write_text(description, encoding="utf-8")
+        super()._save_into(directory)
+
+
+def mean_of(weights_BV: sp.csr_matrix, table_VD: Float32Array) -> Float32Array:
+    """Mean of the weighted sums of a table's rows, D float32."""
+    mean_V = np.bincount(
+        weights_BV.indices, weights=weights_BV.data, minlength=weights_BV.shape[1]
+    ) / max(1, weights_BV.shape[0])
+    return (mean_V @ table_VD.astype(np.float64)).astype(np.float32)
