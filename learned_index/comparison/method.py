@@ -196,16 +196,20 @@ class Method(Config, ABC):
         """
         self.require_built()
         k = whole_number(k, "k")
+        self.check_arguments(query_arguments)
+        rows = self.checked_queries(queries)
+        if rows.shape[0] == 0:
+            return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
+        return padded(*self._answer(rows, k, query_arguments), k)
+
+    def check_arguments(self, query_arguments: Mapping[str, Any]) -> None:
+        """Refuse unknown knobs and values below 1."""
         unknown = sorted(set(query_arguments) - set(self.arguments))
         if unknown:
             raise InputError(f"{self.name} does not know the query arguments {unknown}")
         for argument, value in query_arguments.items():
             check = whole_number if self.arguments[argument] is int else real_number
             check(value, argument, low=1)
-        rows = self.checked_queries(queries)
-        if rows.shape[0] == 0:
-            return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
-        return padded(*self._answer(rows, k, query_arguments), k)
 
     def checked_queries(self, queries: Any) -> Any:
         """Return the queries checked, rows first."""

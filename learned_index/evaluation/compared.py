@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import require_points, training_counts
+from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import propensities_from_counts
@@ -143,22 +144,48 @@ def encoding_ms(model: ELIAS, points: Any) -> float | None:
 
 
 def as_trained(spec: MethodSpec, model: ELIAS) -> MethodSpec:
-    """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index.
+    """Give what is trained for the comparison the budget of the index (:func:`with_budget`).
 
-    Options that the user wrote stay.
+    One-vs-all keeps rates, dropout and start of its own, which suit it.
     """
-    if spec.method != "ova":
-        return spec
     index = model.trained_members()[0]
-    training = index.training_config
-    options = {
-        "epochs": max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
-        "batch_size": training.batch_size,
+    budget = with_budget(spec, index.config, index.training_config)
+    if spec.method != "ova":
+        return budget
+    shared = ("epochs", "batch_size", "warmup", "weight_decay", "projection", "seed")
+    options = {name: budget.options[name] for name in shared}
+    return spec.with_options(**{**options, **spec.options})
+
+
+def with_budget(spec: MethodSpec, config: IndexConfig, training: TrainingConfig) -> MethodSpec:
+    """Give a method that trains label classifiers what an index is trained with.
+
+    Epochs, batches, rates, dropout, averaging, projection, the first classifiers and the size of a
+    shortlist, as far as the method has them; an index gets its shape too. Options that the user
+    wrote stay, and so does a method that trains no classifiers.
+
+    Args:
+        spec: The method.
+        config: Of the index.
+        training: Its training; the epochs are numbers.
+    """
+    names = {each.name for each in fields(spec.adapter)}
+    if spec.inputs != "training" or not names & {"epochs", "stage1_epochs"}:
+        return spec
+    stage2 = training.stage2_epochs or 0
+    epochs = max(1, (training.stage1_epochs or 0) + stage2)
+    known = config.to_dict() | training.to_dict()
+    known |= {
+        "epochs": epochs,
         "warmup": training.warmup_fraction,
-        "weight_decay": training.weight_decay,
-        "projection": index.config.projection,
-        "seed": training.seed,
+        "centroid_scale": training.label_init_scale,
+        "initial_bias": training.label_init_bias,
+        # The same number of steps: the index averages in stage 2.
+        "averaging_fraction": training.averaging_fraction * stage2 / epochs,
     }
+    if "stage1_epochs" in names:
+        known["averaging_fraction"] = training.averaging_fraction
+    options = {name: value for name, value in known.items() if name in names}
     return spec.with_options(**{**options, **spec.options})
 
 
