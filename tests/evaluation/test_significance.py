@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_metrics import arithmetic_case
 
 from learned_index.errors import InputError
 from learned_index.evaluation.significance import paired_bootstrap
 from learned_index.metrics import evaluate, label_propensities, metric_names, point_values
-from tests.test_metrics import arithmetic_case
 
 
 def loop_bootstrap(a_SN, b_SN, weights_N, *, n_resamples, seed):
