@@ -97,7 +97,7 @@ class GlasSearch(TrainedClassifiers):
         return BoundSearch(lambda row: bound.one(items(row)), lambda rows: bound.batch(items(rows)))
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
-        return tuple(self._index.search(self.projected(rows), k, **arguments))  # type: ignore[return-value]
+        return tuple(self._index.search(self.projected(rows), k, **arguments))
 
 
 class _RandomLabels:

@@ -110,13 +110,14 @@ def compare(
     exact, exact-int8, hnsw, ivf and the other vector searches search the very label classifiers
     that the index ranks with, its projection folded in; tree is its stage-1 partition with the
     same classifiers; knn votes with the nearest training points; ova trains all labels
-    one-vs-all. model is the whole model with its ranker; learned its (first) index alone. pecos,
-    omikuji and tfidf-knn are whole systems that are trained on the words of the points (tf-idf, or
-    the data's own features) and see nothing of the model. exact 100 does not apply to those that
-    rank by themselves. Encoding and making tf-idf are not part of a query's time. Each is
-    measured in its own process at every setting of its query-time knobs: accuracy in percent,
-    recall of the exact 100 best classifiers, latency of single queries on one thread, throughput
-    of batches, build time, memory, disk.
+    one-vs-all. trained-graph, trained-tree, overlap, slice and glas are other indexes over labels,
+    trained here in the budget of the model's. model is the whole model with its ranker; learned its
+    (first) index alone. pecos, omikuji and tfidf-knn are whole systems that are trained on the
+    words of the points (tf-idf, or the data's own features) and see nothing of the model. exact 100
+    does not apply to those that rank by themselves. Encoding and making tf-idf are not part of a
+    query's time. Each is measured in its own process at every setting of its query-time knobs:
+    accuracy in percent, recall of the exact 100 best classifiers, latency of single queries on one
+    thread, throughput of batches, build time, memory, disk.
 
     The second table tells the cheapest setting of each method that keeps the recall of the true
     labels within half a point of exact scoring, or finds 90, 95 and 99 percent of the exact 100.
