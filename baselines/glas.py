@@ -32,7 +32,8 @@ class GlasSearch(TrainedClassifiers):
     sweep = HnswSearch.sweep
 
     shortlist_size: int = parameter(2000, "random negatives K of a training point")
-    spreading_weight: float = parameter(1.0, "weight of the spreading term; 0 is off", low=0.0)
+    # The term is a mean over pairs of labels: at 10 nothing changes, from 1000 on directions do.
+    spreading_weight: float = parameter(1000.0, "weight of the spreading term; 0 is off", low=0.0)
     spreading_labels: int = parameter(1024, "labels of a batch that the term is taken over")
     links: int = parameter(32, "links of a node of the graph")
     ef_construction: int = parameter(200, "candidates examined for each node while building")

@@ -169,8 +169,9 @@ def test_the_whole_model_has_a_row_with_its_own_ranking(folder, tmp_path):
     assert again["curves"] == report["curves"]  # kept, not measured again
 
 
+@pytest.mark.slow
 def test_ideas_of_an_index_are_trained_in_processes_of_their_own(folder, tmp_path):
-    names = ["trained-tree", "overlap:clusters_per_label=3", "slice", "glas"]
+    names = ["overlap:clusters_per_label=3", "slice"]
     result = invoke(folder, "--out", tmp_path, "--baselines", ",".join(names), "--json")
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["rows"][1:]
