@@ -54,6 +54,15 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     return parse_feature_encoder(spec, seed=seed)
 
 
+def precisions_of(encoder: Encoder) -> dict[str, tuple[str, str]]:
+    """What each neural part of an encoder computes in, and why, by the part's name."""
+    return {
+        part.name: (part.precision, part.precision_reason)
+        for part in parts_of(encoder)
+        if hasattr(part, "precision_reason")
+    }
+
+
 def feature_count(dataset: Dataset) -> int | None:
     """Columns of the sparse features of points without texts; None where there are texts."""
     if dataset.texts is not None or dataset.features is None:
