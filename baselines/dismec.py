@@ -30,7 +30,7 @@ class Dismec(PointSystem):
 
     cost: float = parameter(1.0, "C, cost of margin violations", low=1e-9)
     threshold: float = parameter(0.01, "weights below this are dropped", low=0.0)
-    max_iterations: int = parameter(50, "passes over the points for each label, at most")
+    max_iterations: int = parameter(10, "passes over the points for each label, at most")
     tolerance: float = parameter(0.1, "violation of optimality at which a label is done", low=1e-9)
     seed: int = seed_parameter("of the order of the coordinates")
 

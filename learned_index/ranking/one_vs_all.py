@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features, canonical_labels
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.parallel import run_ranges, split_evenly
@@ -44,7 +45,7 @@ def train_all_points(
     *,
     cost: float = 1.0,
     threshold: float = 0.01,
-    max_iterations: int = 50,
+    max_iterations: int = 10,
     tolerance: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -57,7 +58,7 @@ def train_all_points(
 
     Args:
         sparse_NV: CSR float32, N x V.
-        dense_ND: N x D; D may be 0.
+        dense_ND: N x D; N x 0 without dense features.
         labels_NL: The points' labels, N x L.
         cost: C of violations of the margin.
         threshold: Weights below it become 0 (DiSMEC's Δ); biases stay.
@@ -70,8 +71,15 @@ def train_all_points(
         InputError: Shapes that do not fit, NaN or infinity.
     """
     x_NV = canonical_features(sparse_NV, what="the sparse features", copy=False)
-    dense = as_float32_rows(as_vectors(dense_ND, name="dense features"), name="dense features")
+    dense = np.zeros((x_NV.shape[0], 0), np.float32)
+    if np.shape(dense_ND)[1]:
+        dense = as_float32_rows(as_vectors(dense_ND, name="dense features"), name="dense features")
     by_label = canonical_labels(labels_NL).tocsc()
+    if not x_NV.shape[0] == dense.shape[0] == by_label.shape[0]:
+        raise InputError(
+            f"got {x_NV.shape[0]} rows of sparse features, {dense.shape[0]} of dense ones and "
+            f"{by_label.shape[0]} of labels; expected as many"
+        )
     n_labels, n_features = by_label.shape[1], int(x_NV.shape[1])
     indptr, indices = x_NV.indptr.astype(np.int64), x_NV.indices.astype(np.int32)
     squares = np.asarray(x_NV.multiply(x_NV).sum(axis=1), np.float64).ravel()
