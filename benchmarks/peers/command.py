@@ -216,5 +216,3 @@ def _listed(text: str, known: Any, option: str) -> list[str]:
     if wrong or not found:
         raise InputError(f"{option} {text!r}: expected some of {', '.join(known)}")
     return list(dict.fromkeys(found))
-
-

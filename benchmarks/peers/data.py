@@ -73,9 +73,7 @@ class Points:
 
     def values(self, ids_NK: Int64Array) -> dict[str, PointValues]:
         """Return the metrics of answers, point by point."""
-        found = point_values(
-            ids_NK, self.truth_NL, propensities=label_propensities(self.labels_NL)
-        )
+        found = point_values(ids_NK, self.truth_NL, propensities=label_propensities(self.labels_NL))
         return {name: found[name] for name in METRICS}
 
 

@@ -65,9 +65,7 @@ def probability_quality(
     groups = [("all", inside_NK)] + [
         (name, inside_NK & (band_NK == band)) for band, (name, _) in enumerate(FREQUENCY_BANDS)
     ]
-    return {
-        name: _quality(p_NK, hits_NK, chosen) for name, chosen in groups if chosen.any()
-    }
+    return {name: _quality(p_NK, hits_NK, chosen) for name, chosen in groups if chosen.any()}
 
 
 def _quality(p_NK: Any, hits_NK: Any, chosen_NK: Any) -> dict[str, float | int]:
