@@ -111,10 +111,10 @@ def compare(
     that the index ranks with, its projection folded in; tree is its stage-1 partition with the
     same classifiers; knn votes with the nearest training points; ova trains all labels
     one-vs-all. model is the whole model with its ranker; learned its (first) index alone. pecos,
-    omikuji, dismec and tfidf-knn are whole systems that are trained on the words of the points (tf-idf, or
-    the data's own features) and see nothing of the model. exact 100 does not apply to those that
-    rank by themselves; features=vectors gives them the vectors of the model, features=joined words
-    and vectors side by side. Encoding and making tf-idf are not part of a query's time. Each is
+    omikuji, dismec and tfidf-knn are whole systems that are trained on the words of the points
+    (tf-idf, or the data's own features) and see nothing of the model; features=vectors gives them
+    its vectors, features=joined words and vectors side by side. exact 100 does not apply to those
+    that rank by themselves. Encoding and making tf-idf are not part of a query's time. Each is
     measured in its own process at every setting of its query-time knobs: accuracy in percent,
     recall of the exact 100 best classifiers, latency of single queries on one thread, throughput
     of batches, build time, memory, disk.

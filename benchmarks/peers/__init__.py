@@ -1,1 +1,1 @@
-"""The whole systems, each tuned as its users tune it, beside saved models: who is ahead, who ties."""
+"""Whole systems, each tuned as its users tune it, beside saved models: who is ahead, who ties."""
