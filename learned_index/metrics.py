@@ -321,7 +321,8 @@ def _ndcg(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> Fl
     ideal_K = np.concatenate([[0.0], np.cumsum(discount_K)])
     best_N = ideal_K[np.minimum(np.diff(truth_NL.indptr), k)]
     gain_N = hits_NK[:, :k].astype(np.float64) @ discount_K
-    return np.divide(gain_N, best_N, out=np.zeros_like(gain_N), where=best_N > 0)
+    ndcg_N: Float64Array = np.divide(gain_N, best_N, out=np.zeros_like(gain_N), where=best_N > 0)
+    return ndcg_N
 
 
 def _ps_precision(
@@ -339,7 +340,7 @@ def _ps_precision(
     place_T = np.arange(weights_T.size) - truth_NL.indptr[:-1][rows_T]
     best_T = np.where(place_T < k, weights_T[order_T], 0.0)
     best_N = np.bincount(rows_T, weights=best_T, minlength=truth_NL.shape[0])
-    return PointValues(reached_N, best_N)
+    return PointValues(reached_N, best_N.astype(np.float64))
 
 
 def _recall(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> PointValues:

@@ -138,7 +138,7 @@ def _point_features(
                 )
                 words[each[1:]] = found[0], found[1][rows]
             pair = words[each[1:]]
-        made[each] = tuple(map(as_features, (each, each), pair, vectors))  # type: ignore[assignment]
+        made[each] = tuple(map(as_features, (each, each), pair, vectors))
     features, queries = made.pop(WORDS, (None, None))
     return {"features_NF": features, "query_features_NF": queries, "more_features": made}
 

@@ -25,7 +25,8 @@ FREQUENCY_BANDS: tuple[tuple[str, int], ...] = (("head", 51), ("torso", 6), ("ta
 def frequency_band(label_counts_L: Int64Array) -> Int64Array:
     """Return the band of each label, an index into :data:`FREQUENCY_BANDS`, int64 L."""
     bounds = [low for _, low in FREQUENCY_BANDS[:-1]]
-    return (np.asarray(label_counts_L)[:, None] < bounds).sum(axis=1).astype(np.int64)
+    below_LB = np.asarray(label_counts_L)[:, None] < bounds
+    return np.asarray(below_LB.sum(axis=1), np.int64)
 
 
 def probability_quality(

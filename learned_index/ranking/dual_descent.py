@@ -267,7 +267,7 @@ def train_one_vs_all(
             if abs(w_V[feature]) >= threshold and w_V[feature] != np.float32(0.0):
                 kept += 1
         if used + kept > out_features.shape[0]:
-            size = max(2 * out_features.shape[0], used + kept)
+            size = 2 * out_features.shape[0] + kept
             grown_features, grown_values = np.empty(size, np.int32), np.empty(size, np.float32)
             grown_features[:used] = out_features[:used]
             grown_values[:used] = out_values[:used]
