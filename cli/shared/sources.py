@@ -144,7 +144,7 @@ def evaluate_shown(
     cache: str | None = None,
     query: Query | None = None,
     quiet: bool = False,
-) -> dict[str, float | int]:
+) -> dict[str, Any]:
     """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
     if vectors is None and dataset.n_points:
         vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)

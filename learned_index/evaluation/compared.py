@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from learned_index.comparison.data import ComparisonData
+from learned_index.comparison.features import WORDS, PointFeatures, as_features
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.folder import DataFolder
@@ -65,7 +66,7 @@ def comparison_data(
     specs: Sequence[MethodSpec],
     *,
     encode: Callable[[Encoder, Dataset], Any],
-    word_features: Callable[[Any, Any], tuple[Any, Any]],
+    word_features: Callable[..., tuple[Any, Any]],
     max_queries: int | None = None,
 ) -> ComparisonData:
     """Encode what the methods need and number all labels as the model does, unknown ones behind.
@@ -76,7 +77,8 @@ def comparison_data(
         split: Part of the data that asks the queries.
         specs: The methods.
         encode: Makes the vectors of a split.
-        word_features: Makes the sparse features of training and test points, for whole systems.
+        word_features: Makes the sparse features of training and test points, for whole systems;
+            called with the points of both and ``ngrams=``, ``min_df=``.
         max_queries: Queries at most, drawn at random with a fixed seed; None: all.
 
     Raises:
@@ -98,11 +100,13 @@ def comparison_data(
     if kinds & {"points", *WITH_TRAINING_VECTORS}:
         train = folder.read("train")
         trained_on["labels_NL"] = renumbered(model.vocabulary, train)
-        if kinds & set(WITH_TRAINING_VECTORS):
+        wanted = {spec.point_features for spec in specs if spec.inputs == "points"}
+        dense = any(each is not None and each.kind != "words" for each in wanted)
+        if dense or kinds & set(WITH_TRAINING_VECTORS):
             trained_on["embeddings_ND"] = encode(model.encoder, train)
-        if "points" in kinds:
-            features, queries = word_features(train.points, test.points)
-            trained_on |= {"features_NF": features, "query_features_NF": queries[rows]}
+        trained_on |= _point_features(
+            wanted, train, test, rows, (trained_on.get("embeddings_ND"), vectors[0]), word_features
+        )
     counts = training_counts(model, truth.shape[1])
     return ComparisonData(
         queries_ND=vectors[0],
@@ -111,6 +115,33 @@ def comparison_data(
         **trained_on,
         model_queries=_model_queries(model, test, rows, vectors) if "model" in kinds else None,
     )
+
+
+def _point_features(
+    wanted: set[PointFeatures | None],
+    train: Dataset,
+    test: Dataset,
+    rows: Any,
+    vectors: tuple[Any, Any],
+    word_features: Callable[..., tuple[Any, Any]],
+) -> dict[str, Any]:
+    """Return the features that whole systems learn from, as arguments of the comparison's data."""
+    words: dict[tuple[int, int], tuple[Any, Any]] = {}
+    made: dict[PointFeatures, tuple[Any, Any]] = {}
+    for each in wanted:
+        if each is None:
+            continue
+        pair: tuple[Any, Any] = (None, None)
+        if each.kind != "vectors":
+            if each[1:] not in words:
+                found = word_features(
+                    train.points, test.points, ngrams=each.ngrams, min_df=each.min_df
+                )
+                words[each[1:]] = found[0], found[1][rows]
+            pair = words[each[1:]]
+        made[each] = tuple(map(as_features, (each, each), pair, vectors))
+    features, queries = made.pop(WORDS, (None, None))
+    return {"features_NF": features, "query_features_NF": queries, "more_features": made}
 
 
 def _model_queries(

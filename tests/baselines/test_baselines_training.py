@@ -122,7 +122,10 @@ def test_votes_by_words_equal_those_over_the_same_vectors():
         adapter, dense = TfidfNeighbours(weights=weights), NeighbourVotes()
         adapter.build(rows, labels)
         dense.build(scaled, labels)
-        np.testing.assert_allclose(adapter.prepare_queries(rows).toarray(), scaled, rtol=1e-5)
+        parts = adapter.prepare_queries(rows)
+        assert 0 < parts.dense.shape[1] < 20  # both ways of storing columns are met
+        norms = (parts.dense**2).sum(axis=1) + np.asarray(parts.sparse.power(2).sum(axis=1)).ravel()
+        np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
         found = adapter.search(rows[:30], 10, neighbours=7)
         expected = dense.search(scaled[:30], 10, neighbours=7)
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
