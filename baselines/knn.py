@@ -10,13 +10,16 @@ import scipy.sparse as sp
 
 from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.points import (
+    MixedRows,
     PointSystem,
     best_of_sparse,
+    filled_columns,
     neighbour_votes,
     training_labels,
 )
 from learned_index.baselines.registry import register
 from learned_index.baselines.vectors import DenseMethod, as_float32
+from learned_index.comparison.features import unit_rows
 from learned_index.comparison.method import BoundSearch, Ids, Inputs
 from learned_index.config import parameter
 from learned_index.system.extras import Deferred
@@ -43,7 +46,7 @@ class NeighbourVotes(DenseMethod):
 
     def build(self, *data: Any) -> None:
         """Normalise and keep the training points, N x D, and their labels, N x L."""
-        points_ND = _normalised(as_float32(data[0], what="embeddings"))
+        points_ND = unit_rows(as_float32(data[0], what="embeddings"))
         self._labels_NL = training_labels(data[1], n_points=len(points_ND))
         self._dim = points_ND.shape[1]
         self._index = ExactSearch(name=self.name)
@@ -51,7 +54,7 @@ class NeighbourVotes(DenseMethod):
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         neighbours = arguments.get("neighbours", NEIGHBOURS)
-        found = self._index.search(_normalised(rows), neighbours)
+        found = self._index.search(unit_rows(rows), neighbours)
         return best_of_sparse(neighbour_votes(found.ids, found.scores, self._labels_NL), k)
 
     def disk_bytes(self) -> int:
@@ -61,11 +64,12 @@ class NeighbourVotes(DenseMethod):
         return int(self._index.disk_bytes()) + sum(int(array.nbytes) for array in arrays)
 
 
-@register("tfidf-knn", summary="votes of the nearest training points by words")
+@register("tfidf-knn", summary="votes of the nearest training points by words (or joined)")
 class TfidfNeighbours(PointSystem):
-    """The same votes over sparse features: for texts the nearest neighbours by tf-idf.
+    """The same votes over features: nearest neighbours by tf-idf, by vectors, or by both joined.
 
-    scipy multiplies sparse matrices on one thread.
+    The similarity of joined features is the mean of both cosines. scipy multiplies sparse matrices
+    on one thread; columns that half of the points fill are stored dense.
     """
 
     arguments: ClassVar[dict[str, type]] = {"neighbours": int}
@@ -74,16 +78,25 @@ class TfidfNeighbours(PointSystem):
     weights: Literal["none", "idf"] = parameter(
         "none", "idf: weigh columns; for features that the data bring, without which it is worse"
     )
+    votes: Literal["similarity", "equal"] = parameter(
+        "similarity", "a neighbour's vote: its similarity, or 1"
+    )
 
     def _train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> Any:
-        # Columns stand for training points: the product with the queries is then row by row.
         counts_F = np.bincount(x_NF.indices, minlength=x_NF.shape[1])
         idf_F = (np.log((1 + x_NF.shape[0]) / (1 + counts_F)) + 1).astype(np.float32)
         self._idf_F = idf_F if self.weights == "idf" else np.ones_like(idf_F)
         self._labels_NL = y_NL
-        return self.prepare_queries(x_NF).T.tocsr()
+        self._filled_F = filled_columns(x_NF)
+        points = self.prepare_queries(x_NF)
+        # Columns stand for training points: the product with the queries is then row by row.
+        return MixedRows(points.sparse.T.tocsr(), points.dense)
 
-    def prepare_queries(self, queries: sp.csr_matrix) -> sp.csr_matrix:
+    def prepare_queries(self, queries: sp.csr_matrix) -> MixedRows:
+        """Weigh the columns and part those that are stored dense."""
+        return MixedRows.of(self._weighted(queries), self._filled_F)
+
+    def _weighted(self, queries: sp.csr_matrix) -> sp.csr_matrix:
         """Weigh the columns and scale the rows to length 1; empty rows stay empty."""
         if self.weights == "none":
             return queries
@@ -98,12 +111,20 @@ class TfidfNeighbours(PointSystem):
         """Fix the neighbours."""
         neighbours = query_arguments.get("neighbours", NEIGHBOURS)
 
-        def search(rows: sp.csr_matrix) -> tuple[Ids, Float32Array]:
-            cosines = torch.from_numpy((rows @ self._index).toarray())
+        n_parts = 2 if self.features == "joined" else 1
+
+        def search(rows: MixedRows) -> tuple[Ids, Float32Array]:
+            products = (rows.sparse @ self._index.sparse).toarray()
+            if self._index.dense.shape[1]:
+                products += rows.dense @ self._index.dense.T
+            cosines = torch.from_numpy(products / np.float32(n_parts))
             values, places = torch.topk(cosines, min(neighbours, cosines.shape[1]), dim=1)
             # A point without a word in common is no neighbour.
             ids = np.where(values.numpy() > 0, places.numpy(), -1)
-            return best_of_sparse(neighbour_votes(ids, values.numpy(), self._labels_NL), k)
+            votes = values.numpy()
+            if self.votes == "equal":
+                votes = np.ones_like(votes)
+            return best_of_sparse(neighbour_votes(ids, votes, self._labels_NL), k)
 
         return BoundSearch(search, search)
 
@@ -111,10 +132,6 @@ class TfidfNeighbours(PointSystem):
         return answer  # type: ignore[no-any-return]
 
     def _save(self, folder: Path) -> None:
-        for name, matrix in (("points", self._index), ("labels", self._labels_NL)):
+        for name, matrix in (("points", self._index.sparse), ("labels", self._labels_NL)):
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
-
-
-def _normalised(matrix_ND: Float32Array) -> Float32Array:
-    norms_N1 = np.sqrt(np.einsum("nd,nd->n", matrix_ND, matrix_ND))[:, None]
-    return np.asarray(matrix_ND / np.maximum(norms_N1, np.float32(1e-12)))
+        np.save(folder / "dense.npy", self._index.dense, allow_pickle=False)

@@ -46,11 +46,18 @@ class OmikujiTrees(PointSystem):
         "parabel", "balanced binary trees; bonsai: 100 children, unbalanced, depth 3"
     )
     n_trees: int = parameter(3, "trees of the forest")
+    cost: float = parameter(1.0, "C of the linear classifiers", low=1e-9)
+    threshold: float = parameter(0.1, "weights of the classifiers below this are dropped", low=0.0)
 
     def _train(self, x_NF: sp.csr_matrix, y_NL: sp.csr_matrix) -> Any:
         omikuji = self.package("omikuji")
         chosen = omikuji.Model.default_hyper_param()
-        for name, value in {**PRESETS[self.preset], "n_trees": self.n_trees}.items():
+        own = {
+            "n_trees": self.n_trees,
+            "linear_c": self.cost,
+            "linear_weight_threshold": self.threshold,
+        }
+        for name, value in {**PRESETS[self.preset], **own}.items():
             setattr(chosen, name, value)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "train.xmc.txt"

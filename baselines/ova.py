@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.baselines.classifiers import TrainedClassifiers, blocks_of, training_vectors
 from learned_index.baselines.exact import ExactSearch
 from learned_index.baselines.ova_step import Step, check_memory, label_centroids
 from learned_index.baselines.points import training_labels
 from learned_index.baselines.registry import register
-from learned_index.baselines.vectors import DenseMethod
-from learned_index.comparison.method import Ids, Inputs
-from learned_index.config import parameter, seed_parameter
+from learned_index.comparison.method import Ids
+from learned_index.config import parameter
 from learned_index.errors import InputError
-from learned_index.inputs.vectors import as_float32_rows, as_vectors
+from learned_index.inputs.vectors import as_float32_rows
 from learned_index.system.extras import Deferred
-from learned_index.types import Float32Array, Int64Array
+from learned_index.types import Int64Array
 
 torch: Any = Deferred("torch", extra="train")
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @register("ova", summary="one-vs-all, trained here")
-class OneVsAll(DenseMethod):
+class OneVsAll(TrainedClassifiers):
     """All labels trained with binary cross-entropy on dense batch x L products.
 
     The gradients are written out by hand into three buffers that every step uses again (scores
@@ -56,25 +56,13 @@ class OneVsAll(DenseMethod):
         [0, 1]
     """
 
-    inputs: ClassVar[Inputs] = "training"
-
-    epochs: int = parameter(14, "passes over the training points")
-    batch_size: int = parameter(256, "points per step")
     learning_rate: float = parameter(0.03, "peak rate of classifiers and biases", low=0.0)
-    projection_learning_rate: float = parameter(0.001, "peak rate of P", low=0.0)
-    weight_decay: float = parameter(0.0, "decoupled decay of W and P", low=0.0)
-    warmup: float = parameter(0.1, "share of the steps in which the rate rises", low=0.0, high=1.0)
-    projection: Literal["none", "residual"] = parameter(
-        "residual", "x + P x with P zero at the start, or x"
+    initial_bias: float | None = parameter(
+        -8.0, "bias of every label at the start; none: log of (labels per point / L)"
     )
-    # A label starts as its own nearest-centroid classifier; 10 is the index's label_init_scale.
-    centroid_scale: float = parameter(10.0, "norm of the warm start of w_l; 0: at zero", low=0.0)
-    initial_bias: float = parameter(-8.0, "bias of every label at the start")
-    dropout: float = parameter(0.0, "part of the input set to zero", low=0.0, below=1.0)
     memory_limit: int | None = parameter(
         None, "bytes that the training may take; most of what is free", high=2**62
     )
-    seed: int = seed_parameter("of shuffling and dropout")
 
     def build(self, *data: Any) -> None:
         """Train on embeddings (memory-mapped ones are read batch by batch) and their labels.
@@ -83,12 +71,8 @@ class OneVsAll(DenseMethod):
             InputError: Shapes do not fit, a vector holds NaN or infinity, or it does not fit into
                 the memory.
         """
-        embeddings_ND = as_vectors(data[0])
-        if len(embeddings_ND) == 0:
-            raise InputError(
-                f"embeddings must be a non-empty N x D matrix, got {embeddings_ND.shape}"
-            )
-        self.fit_end_to_end(_FrozenPoints(embeddings_ND), data[1], encoder_groups=[])
+        points = _FrozenPoints(training_vectors(data[0]))
+        self.fit_end_to_end(points, data[1], encoder_groups=[])
 
     fit = build
 
@@ -136,27 +120,17 @@ class OneVsAll(DenseMethod):
         """Return the parameters before the first step, in the memory that a step needs."""
         n_labels, dim, device = labels.shape[1], points.dim, points.device
         check_memory(n_labels, dim, self.batch_size, device=device, limit=self.memory_limit)
-        blocks = _blocks(points.vectors())
+        blocks = blocks_of(points.vectors())
         start_LD = label_centroids(blocks, labels, dim=dim, scale=self.centroid_scale)
         weights_LD = torch.from_numpy(start_LD).to(device)
-        bias_L = torch.full((n_labels,), float(self.initial_bias), device=device)
+        bias_L = torch.full((n_labels,), self.starting_bias(labels), device=device)
         projection_DD = None
         if self.projection == "residual":
             projection_DD = torch.zeros(dim, dim, device=device)
         return Step(weights_LD, bias_L, projection_DD, self.batch_size)
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
-        items_BE = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
-        items_BE[:, :-1] = rows
-        if self._projection_DD is not None:
-            items_BE[:, :-1] += rows @ self._projection_DD.T
-        return self._index.search(items_BE, k)  # type: ignore[no-any-return]
-
-    def disk_bytes(self) -> int:
-        """Return the bytes of W, b and P in float32."""
-        self.require_built()
-        projection = self._projection_DD
-        return int(self._index.disk_bytes()) + (0 if projection is None else projection.nbytes)
+        return self._index.search(self.projected(rows), k)  # type: ignore[no-any-return]
 
     def _train(
         self,
@@ -165,11 +139,14 @@ class OneVsAll(DenseMethod):
         labels: sp.csr_matrix,
         encoder_groups: Sequence[dict[str, Any]],
     ) -> None:
+        from learned_index.training.schedule import WeightAverage, averages_at
+
         batches = -(-points.n_points // self.batch_size)
         n_steps = batches * self.epochs
         optimiser, schedule = self._optimiser(step, n_steps, encoder_groups)
         encoder_parameters = [p for group in encoder_groups for p in group["params"]]
         drops = torch.Generator().manual_seed(self.seed)
+        averaged = WeightAverage([*step.parameters, *encoder_parameters])
         loss = float("nan")
         for done, rows_B in enumerate(self._batches(points.n_points)):
             x_BD = points.batch(rows_B, seed=(self.seed, done))
@@ -189,9 +166,12 @@ class OneVsAll(DenseMethod):
                 )
             optimiser.step()
             schedule.step()
+            if averages_at(done + 1, n_steps, self.averaging_fraction):
+                averaged.update()
             if self.progress is not None:
                 text = f"epoch {done // batches + 1} of {self.epochs}, loss {loss:.2f}"
                 self.progress(done + 1, n_steps, text)
+        averaged.apply()
         logger.debug("one-vs-all: %d epochs, loss %.4f", self.epochs, loss)
 
     def _batches(self, n_points: int) -> Iterator[Int64Array]:
@@ -239,11 +219,3 @@ class _FrozenPoints:
 
     def vectors(self) -> Any:
         return self._vectors_ND
-
-
-def _blocks(vectors_ND: Any) -> Iterator[tuple[slice, Float32Array]]:
-    """Rows of a matrix that may lie on disk, checked, a few million numbers at a time."""
-    step = max(1, 2**22 // vectors_ND.shape[1])
-    for start in range(0, len(vectors_ND), step):
-        rows = slice(start, start + step)
-        yield rows, as_float32_rows(vectors_ND[rows], first_row=start)

@@ -30,9 +30,14 @@ class Step:
     ) -> None:
         self.weights_LD, self.bias_L, self.projection_DD = weights_LD, bias_L, projection_DD
         self.scores_BL = torch.empty(batch_size, len(weights_LD), device=weights_LD.device)
-        for part in (weights_LD, bias_L, projection_DD):
-            if part is not None:
-                part.grad = torch.empty_like(part)
+        for part in self.parameters:
+            part.grad = torch.empty_like(part)
+
+    @property
+    def parameters(self) -> list[Any]:
+        """What is trained: W, b and, if there is one, P."""
+        parts = (self.weights_LD, self.bias_L, self.projection_DD)
+        return [part for part in parts if part is not None]
 
     def gradients(self, x_BD: Any, labels_BL: sp.csr_matrix, *, with_loss: bool) -> float | None:
         """Write the gradients of the mean loss into the parameters' ``grad``.

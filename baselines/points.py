@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.comparison.features import FeatureKind, PointFeatures
 from learned_index.comparison.method import Ids, Inputs, Method
+from learned_index.config import parameter
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features, canonical_labels
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array
@@ -21,16 +25,29 @@ DEFAULT_BEAM = 10
 class PointSystem(Method):
     """A system that is trained on sparse features of the points and ranks by itself.
 
-    It sees neither the classifiers nor the vectors of the model that it is compared with. The
-    knob of a tree is ``beam_size``, nodes kept in each layer.
+    It sees nothing of the model that it is compared with but, where ``features`` says so, its
+    vectors. The knob of a tree is ``beam_size``, nodes kept in each layer.
     """
 
     inputs: ClassVar[Inputs] = "points"
     arguments: ClassVar[dict[str, type]] = {"beam_size": int}
     sweep: ClassVar[Sequence[float]] = (5, 10, 20, 50, 100)
 
+    features: FeatureKind = parameter(
+        "words", "what it learns from: tf-idf of words, vectors of the model, or both joined"
+    )
+    ngrams: int = parameter(1, "longest run of words that is one feature", high=5)
+    min_df: int = parameter(2, "training texts that a word must stand in")
+
+    @property
+    def point_features(self) -> PointFeatures:
+        """The features that it learns from."""
+        if self.features == "vectors":
+            return PointFeatures("vectors")  # whatever the words
+        return PointFeatures(self.features, self.ngrams, self.min_df)
+
     def build(self, *data: sp.csr_matrix) -> None:
-        """Train on the features, N x F with rows of length 1 or empty, and the labels, N x L."""
+        """Train on the features, N x F with parts of length 1 or empty, and the labels, N x L."""
         features_NF, labels_NL = data
         x_NF = canonical_features(features_NF, what="training features")
         y_NL = training_labels(labels_NL, n_points=x_NF.shape[0])
@@ -75,6 +92,42 @@ def training_labels(labels_NL: Any, *, n_points: int) -> sp.csr_matrix:
             f"{labels.shape[0]}"
         )
     return labels
+
+
+@dataclass(frozen=True)
+class MixedRows:
+    """Rows of features with the filled columns apart; slicing gives some of them.
+
+    Attributes:
+        sparse: CSR, B x F less the filled columns.
+        dense: The filled columns, float32, B x D.
+    """
+
+    sparse: sp.csr_matrix
+    dense: Float32Array
+
+    @classmethod
+    def of(cls, rows_BF: sp.csr_matrix, filled_F: npt.NDArray[np.bool_]) -> Self:
+        """Part the columns of rows."""
+        if not filled_F.any():
+            return cls(rows_BF, np.zeros((rows_BF.shape[0], 0), np.float32))
+        by_column = rows_BF.tocsc()
+        dense = np.ascontiguousarray(by_column[:, filled_F].toarray(), dtype=np.float32)
+        return cls(sp.csr_matrix(by_column[:, ~filled_F]), dense)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(B,)."""
+        return (len(self.dense),)
+
+    def __getitem__(self, rows: slice) -> Self:
+        return type(self)(self.sparse[rows], self.dense[rows])
+
+
+def filled_columns(x_NF: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Tell the columns that at least half of the points fill, bool F: cheaper stored dense."""
+    counts_F = np.bincount(x_NF.indices, minlength=x_NF.shape[1])
+    return np.asarray(2 * counts_F >= max(x_NF.shape[0], 1))
 
 
 def neighbour_votes(

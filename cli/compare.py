@@ -110,13 +110,15 @@ def compare(
     exact, exact-int8, hnsw, ivf and the other vector searches search the very label classifiers
     that the index ranks with, its projection folded in; tree is its stage-1 partition with the
     same classifiers; knn votes with the nearest training points; ova trains all labels
-    one-vs-all. model is the whole model with its ranker; learned its (first) index alone. pecos,
-    omikuji and tfidf-knn are whole systems that are trained on the words of the points (tf-idf, or
-    the data's own features) and see nothing of the model. exact 100 does not apply to those that
-    rank by themselves. Encoding and making tf-idf are not part of a query's time. Each is
-    measured in its own process at every setting of its query-time knobs: accuracy in percent,
-    recall of the exact 100 best classifiers, latency of single queries on one thread, throughput
-    of batches, build time, memory, disk.
+    one-vs-all. trained-graph, trained-tree, overlap, slice and glas are other indexes over labels,
+    trained here in the budget of the model's. model is the whole model with its ranker; learned its
+    (first) index alone. pecos, omikuji, dismec and tfidf-knn are whole systems that are trained on
+    the words of the points (tf-idf, or the data's own features) and see nothing of the model;
+    features=vectors gives them its vectors, features=joined words and vectors side by side. exact
+    100 does not apply to those that rank by themselves. Encoding and making tf-idf are not part of
+    a query's time. Each is measured in its own process at every setting of its query-time knobs:
+    accuracy in percent, recall of the exact 100 best classifiers, latency of single queries on one
+    thread, throughput of batches, build time, memory, disk.
 
     The second table tells the cheapest setting of each method that keeps the recall of the true
     labels within half a point of exact scoring, or finds 90, 95 and 99 percent of the exact 100.
@@ -189,11 +191,13 @@ def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[
     return specs
 
 
-def _word_features(train: Any, test: Any, *, quiet: bool) -> tuple[Any, Any]:
+def _word_features(
+    train: Any, test: Any, *, ngrams: int, min_df: int, quiet: bool
+) -> tuple[Any, Any]:
     from learned_index.encoders.lexical.point_features import point_features
 
     with progress_bar("features of words", quiet=quiet):
-        return point_features(train, test)
+        return point_features(train, test, ngrams=ngrams, min_df=min_df)
 
 
 def show(result: Comparison, out: Path) -> None:

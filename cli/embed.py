@@ -85,6 +85,13 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
 @click.option("--dim", type=click.IntRange(min=1), help="Vector length (lsa, bow).")
 @click.option("--max-length", type=click.IntRange(min=1), help="Tokens a text (neural encoders).")
 @click.option("--device", help="auto, cpu, cuda (neural encoders).")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    default="auto",
+    show_default=True,
+    help="What neural encoders compute in; auto: the fastest that this machine is sure to do.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed (lsa, bow).")
 @click.option("--no-cache", is_flag=True, help="Neither use nor fill the cache of vectors.")
 @threads_option
@@ -109,6 +116,7 @@ def embed(
     directory, or is "off").
     """
     from learned_index.cli.shared.output import claim
+    from learned_index.cli.shared.sources import precisions_of
     from learned_index.encoders.embed import EmbeddedSplits, check_out, fitted_encoder
 
     claim(out)
@@ -124,6 +132,9 @@ def embed(
         return read_texts(data, ("train",))["train"]
 
     encoder = fitted_encoder(spec, training_texts, seed=seed, **given)
+    precisions = precisions_of(encoder)
+    for name, (precision, reason) in precisions.items():
+        note(f"{name} computes in {precision}: {reason}", quiet=quiet)
     files = EmbeddedSplits(encoder, texts, out)
     files.begin()
     report: dict[str, Any] = {}
@@ -131,7 +142,9 @@ def embed(
         with progress_bar(split, total=len(rows), quiet=quiet or files.done[split]) as bar:
             report[split] = files.write(split, cache=not no_cache, progress=bar.count)
     if as_json:
-        emit_json({"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "splits": report})
+        chosen = {name: precision for name, (precision, _) in precisions.items()}
+        facts = {"encoder": spec, "kind": encoder.kind, "dim": encoder.dim, "precision": chosen}
+        emit_json(facts | {"splits": report})
         return
     for entry in report.values():
         click.echo(f"{entry['file']}  {entry['rows']} x {encoder.dim}  {entry['status']}")

@@ -57,6 +57,9 @@ def evaluate(
     recall R at 10, 20, 100. A point without labels counts as a miss in all but R. Labels of the
     split that the model was never trained on count as misses; their number is n_unseen_labels.
     Data and model may number their labels differently: they are matched by key.
+
+    Of a calibrated model also: the expected calibration error in percent and the Brier score of the
+    best label and of the best five, by how often these labels were trained.
     """
     from learned_index.cli.shared import report, sources
     from learned_index.elias.model import ELIAS

@@ -106,7 +106,7 @@ def train_index(
         model = training.fit(setup, train, embeddings=vectors, quiet=quiet)
     with timed(seconds, "save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
-    metrics: dict[str, dict[str, float | int]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     with timed(seconds, "evaluate_seconds"):
         if held_out is not None and held_out.split == "dev":
             metrics["dev"] = sources.evaluate_shown(model, held_out, cache=cache, quiet=quiet)

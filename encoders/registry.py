@@ -74,7 +74,7 @@ def parse_encoder(
     spec: str,
     *,
     seed: int | None = None,
-    precision: Literal["auto", "float32", "bfloat16"] | None = None,
+    precision: Literal["auto", "float32", "bfloat16", "int8"] | None = None,
     **options: Any,
 ) -> EncoderBase:
     """Make an encoder from its short description.

@@ -13,7 +13,7 @@ Conventions, those of the XMC repository's evaluation scripts where they define 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -114,14 +114,55 @@ def evaluate(
         >>> metrics["P@1"], metrics["R@2"]
         (50.0, 75.0)
     """
+    values = point_values(result, truth_NL, propensities=propensities, ks=ks, recall_ks=recall_ks)
+    return {name: point.rate for name, point in values.items()}
+
+
+class PointValues(NamedTuple):
+    """A metric, point by point; the metric is ``100 sum(values) / sum(weights)``.
+
+    Attributes:
+        values_N: float64, what each point adds; 0 where its weight is.
+        weights_N: float64, 1 for each point of a mean (R: 0 for points without labels); PSP: the
+            best sum that any ranking of the point could reach.
+    """
+
+    values_N: Float64Array
+    weights_N: Float64Array
+
+    @property
+    def rate(self) -> float:
+        """The metric over all points, in percent; 0 without points."""
+        total = float(self.weights_N.sum())
+        return 100.0 * float(self.values_N.sum()) / total if total > 0 else 0.0
+
+
+def point_values(
+    result: SearchResult | npt.NDArray[np.integer[Any]],
+    truth_NL: sp.csr_matrix,
+    *,
+    propensities: npt.ArrayLike,
+    ks: Sequence[int] = RANK_CUTOFFS,
+    recall_ks: Sequence[int] = RECALL_CUTOFFS,
+) -> dict[str, PointValues]:
+    """The metrics of :func:`evaluate`, point by point; arguments and errors are the same.
+
+    Example:
+        >>> truth = sp.csr_matrix([[1, 0, 1], [0, 1, 0]])
+        >>> ids = np.array([[0, 1], [2, 1]])
+        >>> values = point_values(ids, truth, propensities=np.ones(3), ks=(1,), recall_ks=(2,))
+        >>> values["P@1"].values_N, values["R@2"].values_N
+        (array([1., 0.]), array([0.5, 1. ]))
+    """
     ks, recall_ks = ([whole_number(k, "k") for k in cuts] for cuts in (ks, recall_ks))
     truth_NL = canonical_truth(truth_NL)
     ids_NK = check_ids(result, truth_NL.shape, at_least=max([*ks, *recall_ks]))
     inverse_L = _inverse_propensities(propensities, truth_NL.shape[1])
     hits_NK = hit_matrix(ids_NK, truth_NL)
+    ones_N = np.ones(len(ids_NK))
     values = [
-        *(_percent(hits_NK[:, :k].sum(axis=1).astype(np.float64) / k) for k in ks),
-        *(_ndcg(hits_NK, truth_NL, k) for k in ks),
+        *(PointValues(hits_NK[:, :k].sum(axis=1) / k, ones_N) for k in ks),
+        *(PointValues(_ndcg(hits_NK, truth_NL, k), ones_N) for k in ks),
         *(_ps_precision(ids_NK, hits_NK, truth_NL, inverse_L, k) for k in ks),
         *(_recall(hits_NK, truth_NL, k) for k in recall_ks),
     ]
@@ -275,12 +316,13 @@ def _inverse_propensities(propensities: npt.ArrayLike, n_labels: int) -> Float64
     return 1.0 / values_L
 
 
-def _ndcg(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> float:
+def _ndcg(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> Float64Array:
     discount_K = 1.0 / np.log2(np.arange(2, k + 2))
     ideal_K = np.concatenate([[0.0], np.cumsum(discount_K)])
     best_N = ideal_K[np.minimum(np.diff(truth_NL.indptr), k)]
     gain_N = hits_NK[:, :k].astype(np.float64) @ discount_K
-    return _percent(np.divide(gain_N, best_N, out=np.zeros_like(gain_N), where=best_N > 0))
+    ndcg_N: Float64Array = np.divide(gain_N, best_N, out=np.zeros_like(gain_N), where=best_N > 0)
+    return ndcg_N
 
 
 def _ps_precision(
@@ -289,24 +331,19 @@ def _ps_precision(
     truth_NL: sp.csr_matrix,
     inverse_L: Float64Array,
     k: int,
-) -> float:
-    reached = float((inverse_L[np.maximum(ids_NK[:, :k], 0)] * hits_NK[:, :k]).sum())
+) -> PointValues:
+    reached_N = (inverse_L[np.maximum(ids_NK[:, :k], 0)] * hits_NK[:, :k]).sum(axis=1)
     weights_T = inverse_L[truth_NL.indices]
     rows_T = np.repeat(np.arange(truth_NL.shape[0]), np.diff(truth_NL.indptr))
     # Within each row the largest weights first: the last key sorts first.
     order_T = np.lexsort((-weights_T, rows_T))
     place_T = np.arange(weights_T.size) - truth_NL.indptr[:-1][rows_T]
-    best = float(weights_T[order_T][place_T < k].sum())
-    return 100.0 * reached / best if best > 0 else 0.0
+    best_T = np.where(place_T < k, weights_T[order_T], 0.0)
+    best_N = np.bincount(rows_T, weights=best_T, minlength=truth_NL.shape[0])
+    return PointValues(reached_N, best_N.astype(np.float64))
 
 
-def _recall(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> float:
+def _recall(hits_NK: npt.NDArray[np.bool_], truth_NL: sp.csr_matrix, k: int) -> PointValues:
     counts_N = np.diff(truth_NL.indptr)
-    labelled = counts_N > 0
-    if not labelled.any():
-        return 0.0
-    return _percent(hits_NK[labelled, :k].sum(axis=1) / counts_N[labelled])
-
-
-def _percent(values_N: npt.NDArray[np.floating[Any]]) -> float:
-    return float(100.0 * values_N.mean()) if values_N.size else 0.0
+    found_N = hits_NK[:, :k].sum(axis=1)
+    return PointValues(found_N / np.maximum(counts_N, 1), (counts_N > 0).astype(np.float64))

@@ -96,3 +96,19 @@ def quick(**changes):
 
 def row_of(result, method):
     return next(row for row in result.rows if row["method"] == method)
+
+
+def labelled_points(n_points=400, dim=12, n_labels=30, seed=0):
+    """Points around one centre per label, one or two labels each."""
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((n_labels, dim))
+    first = generator.integers(0, n_labels, n_points)
+    second = generator.integers(0, n_labels, n_points)
+    points = (
+        centres[first] + 0.5 * centres[second] + 0.1 * generator.standard_normal((n_points, dim))
+    )
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    labels = sp.lil_matrix((n_points, n_labels), dtype=np.float32)
+    labels[np.arange(n_points), first] = 1
+    labels[np.arange(n_points), second] = 1
+    return points.astype(np.float32), labels.tocsr()

@@ -35,7 +35,10 @@ def best(scores_L, beam_size, k):
 
 
 class HyperParam:
-    __slots__ = ("cluster_balanced", "cluster_k", "max_depth", "n_trees")
+    __slots__ = (
+        *("cluster_balanced", "cluster_k", "linear_c", "linear_weight_threshold"),
+        *("max_depth", "n_trees"),
+    )
 
     def __init__(self):
         self.n_trees, self.cluster_k, self.cluster_balanced, self.max_depth = 3, 2, True, 20

@@ -165,7 +165,7 @@ def test_every_entry_point_can_be_loaded(installed: Path, tmp_path: Path) -> Non
 
 def test_all_holds_every_extra_that_the_main_job_needs() -> None:
     extras = project()["project"]["optional-dependencies"]
-    assert extras["all"] == ["learned-index[train,text,minilm,compare,report]"]
+    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report]"]
     assert "learned-index[all]" in extras["dev"]
 
 

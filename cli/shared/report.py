@@ -12,6 +12,7 @@ from learned_index.cli.shared.common import output_console, print_pairs
 from learned_index.cli.shared.sources import evaluate_shown, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
+from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import cpu_model, instruction_sets, versions
 from learned_index.system.memory import peak_rss_mb
@@ -107,14 +108,17 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     found = summary["calibration"]
     if found is not None:
         click.echo(
-            f"calibration: {found['method']}, error {found['calibration_error']:.2f} % "
-            f"(before {found['calibration_error_before']:.2f} %)"
+            f"calibration: {found['method']}, error over all shortlisted pairs "
+            f"{found['calibration_error']:.2f} % (before {found['calibration_error_before']:.2f} %)"
         )
+    for title, values in summary["metrics"].items():
+        if "calibration" in values:
+            print_calibration(values["calibration"], what=f"{title}: ")
     click.echo(f"report: {report}")
 
 
 def print_metrics(values: dict[str, Any], *, title: str) -> None:
-    """Print metrics as a table with one row for each family (P, nDCG, PSP, R)."""
+    """Print metrics as a table with one row for each family (P, nDCG, PSP, R), and calibration."""
     families: dict[str, list[tuple[str, float]]] = {}
     for name, value in values.items():
         family, at, cutoff = name.partition("@")
@@ -123,6 +127,30 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
+    output_console().print(table)
+    if "calibration" in values:
+        print_calibration(values["calibration"])
+
+
+def print_calibration(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
+    """Print how good the probabilities of the best labels are, one row for each band of labels."""
+    names = " / ".join(f"{name} {low}+" for name, low in FREQUENCY_BANDS)
+    table = Table(
+        title=f"{what}probabilities of the best labels; by training points: {names}",
+        title_justify="left",
+        box=None,
+    )
+    table.add_column("")
+    columns = [f"{name}@{k}" for k in CALIBRATION_CUTOFFS for name in ("n", "ECE", "Brier")]
+    for column in columns:
+        table.add_column(f"{column} %" if column.startswith("ECE") else column, justify="right")
+    digits = {"n": 0, "ECE": 2, "Brier": 4}
+    for band, values in bands.items():
+        cells = [
+            f"{values[column]:.{digits[column.partition('@')[0]]}f}" if column in values else "—"
+            for column in columns
+        ]
+        table.add_row(band, *cells)
     output_console().print(table)
 
 

@@ -54,6 +54,15 @@ def make_encoder(spec: str, *, has_texts: bool, seed: int) -> Encoder:
     return parse_feature_encoder(spec, seed=seed)
 
 
+def precisions_of(encoder: Encoder) -> dict[str, tuple[str, str]]:
+    """What each neural part of an encoder computes in, and why, by the part's name."""
+    return {
+        part.name: (part.precision, part.precision_reason)
+        for part in parts_of(encoder)
+        if hasattr(part, "precision_reason")
+    }
+
+
 def feature_count(dataset: Dataset) -> int | None:
     """Columns of the sparse features of points without texts; None where there are texts."""
     if dataset.texts is not None or dataset.features is None:
@@ -135,7 +144,7 @@ def evaluate_shown(
     cache: str | None = None,
     query: Query | None = None,
     quiet: bool = False,
-) -> dict[str, float | int]:
+) -> dict[str, Any]:
     """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
     if vectors is None and dataset.n_points:
         vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)

@@ -18,6 +18,7 @@ from learned_index.cli.shared.sources import (
     feature_count,
     make_encoder,
     points_for,
+    precisions_of,
     resolve_data,
 )
 from learned_index.data.dataset import Dataset
@@ -82,6 +83,8 @@ def set_up(
     spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
     config = configs.model
     encoder = make_encoder(spec, has_texts=train.texts is not None, seed=configs.training.seed)
+    for name, (precision, reason) in precisions_of(encoder).items():
+        note(f"{name} computes in {precision}: {reason}", quiet=quiet)
     model = ELIAS(
         encoder, configs.index, training=configs.training, ranker=configs.ranker, config=config
     )

@@ -25,21 +25,27 @@ TEXT_FEATURES: dict[str, Any] = {
 
 
 def point_features(
-    train: Sequence[str] | sp.csr_matrix, queries: Sequence[str] | sp.csr_matrix
+    train: Sequence[str] | sp.csr_matrix,
+    queries: Sequence[str] | sp.csr_matrix,
+    *,
+    ngrams: int = 1,
+    min_df: int = 2,
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Return the features of training points and queries.
 
     Args:
         train: N texts, or N rows of sparse features where the data have no texts.
         queries: Points of the same kind.
+        ngrams: Longest run of words that is one feature; up to 300,000 features for each length.
+        min_df: Training texts that a feature must stand in.
 
     Returns:
         Canonical CSR float32, N x F and B x F, rows of length 1 or empty: tf-idf of words
         (:data:`TEXT_FEATURES`), or the data's own features.
 
     Raises:
-        InputError: One side is texts and the other is not, the features differ in number, or no
-            word stands in two training texts.
+        InputError: One side is texts and the other is not, the features differ in number, no
+            word stands in ``min_df`` training texts, or runs of words are asked for of rows.
 
     Example:
         >>> x, q = point_features(["a red fox", "a red sky"], ["red"])
@@ -54,7 +60,13 @@ def point_features(
         )
     encoder: Any
     if sp.issparse(train):
+        if ngrams != 1:
+            raise InputError(
+                f"ngrams is {ngrams}, but the points are rows of features without texts; expected 1"
+            )
         encoder = FeatureRowsEncoder(weighting="none").fit(train)
     else:
-        encoder = TfidfEncoder(**TEXT_FEATURES).fit(train)
+        most = ngrams * TEXT_FEATURES["max_features"]
+        chosen = {"word_ngrams": ngrams, "min_df": min_df, "max_features": most}
+        encoder = TfidfEncoder(**{**TEXT_FEATURES, **chosen}).fit(train)
     return encoder.encode(train), encoder.encode(queries)

@@ -59,8 +59,8 @@ class TransformerEncoder(NetworkEncoder):
         self, model: str | Path, *, pooling: Pooling = "mean", **options: Unpack[NetworkOptions]
     ) -> None:
         check_choice("pooling", pooling, ("cls", "mean"))
+        self.pooling: Pooling = pooling  # first: the base may compute, to check int8 vectors
         super().__init__(model, **options)
-        self.pooling: Pooling = pooling
 
     def _open(self, folder: str) -> Any:
         library = require("transformers")
@@ -103,7 +103,8 @@ class TransformerEncoder(NetworkEncoder):
         names = ("pooling", "max_length", "normalise", "precision")
         return {name: value for name, value in self._config().items() if name in names}
 
-    def _structure(self) -> list[Any]:
+    def structure(self) -> list[Any]:
+        """The configuration of the model."""
         unimportant = ("_name_or_path", "transformers_version")
         settings = self.model.config.to_dict().items()
         return [{k: v for k, v in settings if k not in unimportant and is_plain(v)}]
@@ -214,6 +215,9 @@ class SentenceTransformerEncoder(NetworkEncoder):
         tell(progress, len(tokens), len(tokens))
         return vectors_ND
 
+    def _why_not_int8(self) -> str:
+        return super()._why_not_int8() if self._own_loop else "its library encodes, in float32"
+
     def _pooled(self, features: Features) -> Tensor:
         # A copy: the library's modules write what they compute into the dictionary.
         x_BD: Tensor = self.model(dict(features))["sentence_embedding"]
@@ -222,7 +226,8 @@ class SentenceTransformerEncoder(NetworkEncoder):
     def _copy_model(self, folder: str) -> None:
         self.model.save_pretrained(folder, create_model_card=False)
 
-    def _structure(self) -> list[Any]:
+    def structure(self) -> list[Any]:
+        """What the library's modules say of themselves."""
         return [[repr(module) for module in self.model]]
 
 

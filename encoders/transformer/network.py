@@ -19,7 +19,6 @@ from learned_index.encoders.base import EncoderBase, check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
 from learned_index.encoders.transformer.devices import (
     AnyPrecision,
-    Precision,
     choose_device,
     choose_precision,
     state_digest,
@@ -33,6 +32,7 @@ from learned_index.encoders.transformer.hub import (
     quiet_loading,
     resolve_model,
 )
+from learned_index.encoders.transformer.precision import Int8Capable
 from learned_index.encoders.transformer.tokens import (
     Features,
     Tokens,
@@ -62,7 +62,7 @@ class NetworkOptions(TypedDict, total=False):
     save_weights: SaveWeights
 
 
-class NetworkEncoder(nn.Module, EncoderBase):
+class NetworkEncoder(Int8Capable, EncoderBase):
     """Base of encoders around a pretrained network.
 
     Also an ``nn.Module``: ``encoder(encoder.tokenize(texts))`` gives B x D float32 with gradients,
@@ -81,7 +81,11 @@ class NetworkEncoder(nn.Module, EncoderBase):
         normalise: ``"l2"`` scales vectors to length 1; ``"none"`` leaves them.
         device: ``"auto"`` (first GPU, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         precision: ``"bfloat16"`` runs under autocast: faster on GPUs and on CPUs that multiply it
-            natively, vectors differ by ~1e-2. ``"auto"``: bfloat16 on such devices.
+            natively, vectors differ by ~1e-2. ``"int8"``: on the CPU through ONNX Runtime (the
+            extra ``onnx``), vectors have a cosine of 0.99 or more to float32's and do not depend
+            on other texts of the batch at all; training and gradients stay in float32. ``"auto"``:
+            bfloat16 on devices that multiply it, else int8 on processors that multiply it if the
+            extra is installed and the network's vectors pass a check, else float32.
         batch_size: Texts per step of ``encode``.
         save_weights: ``"copy"`` stores model and tokeniser in the encoder's directory: a hub name
             can vanish or change, a path can move, and weights that were trained further exist
@@ -94,10 +98,13 @@ class NetworkEncoder(nn.Module, EncoderBase):
         name: Where it came from.
         batch_size: May be changed at any time, as may ``save_weights``.
         precision: What ``"auto"`` has become.
+        precision_reason: Why, in words.
 
     Raises:
-        InputError: No such model, unsafe weights, or a ``max_length`` beyond the model's limit.
-        MissingExtraError: ``"minilm"``, or the library that loads the model, is not installed.
+        InputError: No such model, unsafe weights, a ``max_length`` beyond the model's limit, or
+            int8 for a network that cannot be made an int8 graph.
+        MissingExtraError: ``"minilm"``, the library that loads the model, or what int8 needs is
+            not installed.
     """
 
     cost: ClassVar[Literal["cheap", "expensive"]] = "expensive"
@@ -120,7 +127,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         check_choice("save_weights", save_weights, ("auto", "copy", "reference"))
         self.batch_size = whole_number(batch_size, "batch_size")
         self._first_device = choose_device(device)
-        self.precision: Precision = choose_precision(precision, self._first_device)
+        self.precision = choose_precision(precision, self._first_device)
         self.normalise = normalise
         self.save_weights: SaveWeights = save_weights
         self.name = str(model) if isinstance(model, str | Path) else f"a {type(model).__name__}"
@@ -130,6 +137,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         # Digesting reads all weights, so it is left out where they will be copied anyway.
         may_refer = save_weights == "reference" or self.name == MINILM
         self._loaded_digest = state_digest(self.model) if may_refer else None
+        self.precision_reason = self._settle_precision(precision)
 
     def _load(self, model: Any) -> Any:
         """Load a named model on the first device, in float32 and evaluation mode."""
@@ -169,7 +177,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
         """Let the library write model and tokeniser."""
 
     @abstractmethod
-    def _structure(self) -> list[Any]:
+    def structure(self) -> list[Any]:
         """What besides weights and vocabulary the vectors depend on, JSON-able."""
 
     @property
@@ -255,6 +263,10 @@ class NetworkEncoder(nn.Module, EncoderBase):
         was_training = self.training
         self.eval()
         try:
+            # While it is trained, the weights change between two calls, and torch encodes.
+            if self.precision == "int8" and not was_training and len(order):
+                self._encode_int8(tokens, order, vectors_ND, progress)
+                return vectors_ND
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 vectors_ND[chosen] = self._step(self.collate(tokens, chosen))
@@ -275,7 +287,9 @@ class NetworkEncoder(nn.Module, EncoderBase):
         return array
 
     def rounding_key(self) -> str:
-        """Batch size, which changes the last bits of a vector."""
+        """Batch size, which changes the last bits of a vector; in int8 nothing does."""
+        if self.precision == "int8":
+            return "one text at a time"
         return f"batch_size={self.batch_size}"
 
     def fit(self, texts: Sequence[str]) -> Self:
@@ -292,7 +306,7 @@ class NetworkEncoder(nn.Module, EncoderBase):
 
     def _content_digest(self) -> str:
         vocabulary: dict[str, int] = getattr(self.tokenizer, "get_vocab", dict)()
-        return digest([state_digest(self.model), digest(vocabulary), *self._structure()])
+        return digest([state_digest(self.model), digest(vocabulary), *self.structure()])
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -342,6 +356,15 @@ class NetworkEncoder(nn.Module, EncoderBase):
             checksum = config.pop("sha256")
             config["stored"] = None if checksum is None else {"sha256": checksum}
         stored = config.pop("stored")
+        wanted, config["precision"] = config.get("precision", "float32"), "float32"
+        encoder = cls._load_stored(directory, name, stored, config)
+        encoder._take_precision(wanted)
+        return encoder
+
+    @classmethod
+    def _load_stored(
+        cls, directory: Path, name: str, stored: dict[str, Any] | None, config: dict[str, Any]
+    ) -> Self:
         if stored is None:
             encoder = cls(str(directory / MODEL_FOLDER), **config)
             # Such a copy is no longer the packaged model, and may not be taken for it again.

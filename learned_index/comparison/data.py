@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.comparison.features import WORDS, PointFeatures
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
 from learned_index.comparison.operating import NEIGHBOUR_RECALL
 from learned_index.config import Config, parameter
@@ -47,6 +48,8 @@ class ComparisonData:
         features_NF: Sparse features of the training points, for the whole systems that learn from
             them; None without.
         query_features_NF: Those of the test points, with the same columns.
+        more_features: Other features than words, by what a method asks for: those of the training
+            points and those of the test points.
         model_queries: The test points as the whole model takes them; None without.
     """
 
@@ -57,7 +60,17 @@ class ComparisonData:
     labels_NL: sp.csr_matrix | None = None
     features_NF: sp.csr_matrix | None = None
     query_features_NF: sp.csr_matrix | None = None
+    more_features: Mapping[PointFeatures, tuple[sp.csr_matrix, sp.csr_matrix]] = field(
+        default_factory=dict
+    )
     model_queries: ModelQueries | None = None
+
+    def all_features(self) -> dict[PointFeatures, tuple[sp.csr_matrix, sp.csr_matrix]]:
+        """Return the features of training and test points by what they are."""
+        found = dict(self.more_features)
+        if self.features_NF is not None and self.query_features_NF is not None:
+            found[WORDS] = self.features_NF, self.query_features_NF
+        return found
 
     def check(self, specs: Sequence[MethodSpec]) -> None:
         """Check that the parts fit, and that what the methods learn from is there.
@@ -81,28 +94,36 @@ class ComparisonData:
             ),
             (
                 ("points",),
-                (self.features_NF, self.query_features_NF, self.labels_NL),
-                "learn from sparse features and labels; give features_NF, query_features_NF and "
-                "labels_NL",
+                (self.labels_NL,),
+                "learn from labels; give labels_NL",
             ),
             (("model",), (self.model_queries,), "asks a whole model; give model_queries"),
         ):
             needs = [spec.name for spec in specs if spec.inputs in kinds]
             if needs and any(part is None for part in parts):
                 raise InputError(f"{', '.join(needs)} {text}")
+        known = self.all_features()
+        for spec in specs:
+            wanted = spec.point_features
+            if wanted is not None and wanted not in known:
+                given = "features_NF, query_features_NF" if wanted == WORDS else "more_features"
+                raise InputError(
+                    f"{spec.name} learns from sparse features ({wanted.title}), which are not "
+                    f"there; give {given} and labels_NL"
+                )
         self._check_sizes(n_queries)
 
     def _check_sizes(self, n_queries: int) -> None:
         n_labelled = None if self.labels_NL is None else self.labels_NL.shape[0]
+        features = self.all_features().values()
         for what, rows in (
             ("training vectors", self.embeddings_ND),
-            ("rows of training features", self.features_NF),
+            *(("rows of training features", train) for train, _ in features),
         ):
             if n_labelled is not None and rows is not None and np.shape(rows)[0] != n_labelled:
                 raise InputError(f"got {np.shape(rows)[0]} {what} and {n_labelled} rows of labels")
-        if self.features_NF is not None and self.query_features_NF is not None:
-            found = self.query_features_NF.shape
-            expected = n_queries, self.features_NF.shape[1]
+        for train, queries in features:
+            found, expected = queries.shape, (n_queries, train.shape[1])
             if found != expected:
                 raise InputError(
                     f"the test points' features are {found}, expected {expected}: a row for each "

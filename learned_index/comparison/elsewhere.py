@@ -122,6 +122,8 @@ def _as_json(job: Job) -> dict[str, Any]:
         "k": job.k,
         "threads": job.threads,
         "settings": job.settings.to_dict(),
+        "grid": None if job.grid is None else [dict(each) for each in job.grid],
+        "timed": job.timed,
     }
 
 
@@ -135,6 +137,8 @@ def _from_json(told: dict[str, Any]) -> Job:
         k=told["k"],
         threads=told["threads"],
         settings=ComparisonSettings.from_dict(told["settings"]),
+        grid=told["grid"],
+        timed=told["timed"],
     )
 
 

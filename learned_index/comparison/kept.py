@@ -13,7 +13,6 @@ from learned_index.comparison.elsewhere import versions_of
 from learned_index.comparison.method import (
     FROM_THE_MODEL,
     WITH_TRAINING_VECTORS,
-    Inputs,
     MethodSpec,
     ModelLoader,
 )
@@ -56,7 +55,8 @@ class KeptMethods:
         self.store = KeptResults(folder)
         self._versions: dict[str, str] = environment["versions"]
         self._conditions = {name: environment[name] for name in CONDITIONS}
-        self._data, self._training = "", {}
+        self._data = ""
+        self._training: dict[str, str] = {}
         if folder is not None:
             truth_NL = reference.truth_NL
             self._data = data_digest(
@@ -79,7 +79,7 @@ class KeptMethods:
         if self.store.folder is None:
             return None
         parts: list[Any] = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
-        parts += [self._data, self._training.get(spec.inputs, ""), self._conditions]
+        parts += [self._data, self._training.get(_learned_from(spec), ""), self._conditions]
         try:
             parts.append(self._versions if spec.python is None else {})
             parts.append(package_versions(spec))
@@ -111,15 +111,25 @@ def package_versions(spec: MethodSpec) -> dict[str, str | None]:
     return {package: versions([package]).get(package)} if package else {}
 
 
-def training_digests(workspace: Workspace) -> dict[Inputs, str]:
-    """Return a digest of what each kind of method learns from, queries of its own included."""
-    digests: dict[Inputs, str] = {}
+def _learned_from(spec: MethodSpec) -> str:
+    """Key of what a method learns from, in :func:`training_digests`."""
+    features = spec.point_features
+    return spec.inputs if features is None else features.title
+
+
+def training_digests(workspace: Workspace) -> dict[str, str]:
+    """Return a digest of what each kind of method learns from, queries of its own included.
+
+    Kinds are named by ``inputs``, features by their title.
+    """
+    digests: dict[str, str] = {}
     if workspace.has("train_embeddings"):
         vectors = data_digest(*workspace.training_data("training"))
         digests.update(dict.fromkeys(WITH_TRAINING_VECTORS, vectors))
-    if workspace.has("train_features"):
-        names = ("train_features", "query_features", "train_labels")
-        digests["points"] = data_digest(*(workspace.load(name) for name in names))
+    for path in sorted(workspace.folder.glob("train_features-*.npz")):
+        title = path.stem.partition("-")[2]
+        names = (path.stem, f"query_features-{title}", "train_labels")
+        digests[title] = data_digest(*(workspace.load(name) for name in names))
     if workspace.has("model_vectors0"):
         queries = workspace.load_model_queries()
         digests["model"] = data_digest(queries.points, *queries.vectors, queries.features)

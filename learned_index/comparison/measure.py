@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -41,6 +41,9 @@ class Job:
         k: Labels asked for in every search.
         threads: Threads for building and for batches.
         settings: How to measure.
+        grid: Query-time settings to answer at, all of them; None: the method's own sweep, which
+            ends early when the answers no longer change.
+        timed: Whether searches are timed; else the report has build time and memory alone.
     """
 
     spec: MethodSpec
@@ -50,6 +53,8 @@ class Job:
     k: int
     threads: int
     settings: ComparisonSettings
+    grid: Sequence[Mapping[str, Any]] | None = None
+    timed: bool = True
 
     @property
     def report(self) -> Path:
@@ -68,7 +73,7 @@ class Job:
         """What the method is built from."""
         inputs = self.spec.inputs
         if inputs not in ("index", "model"):
-            return Workspace(self.folder).training_data(inputs)
+            return Workspace(self.folder).training_data(inputs, self.spec.point_features)
         # The whole model is asked for by name: a loader of the index alone need not have it.
         return (self.loader() if inputs == "index" else self.loader.whole(),)  # type: ignore
 
@@ -100,20 +105,21 @@ def measure_method(job: Job, progress: Progress) -> None:
         method.build(*data)
         build_s = time.perf_counter() - start
     del data  # what the method did not keep itself must not count in its peak of memory
-    queries = Workspace(job.folder).queries(job.spec.inputs)
+    queries = Workspace(job.folder).queries(job.spec.inputs, method.point_features)
     rows = method.prepare_queries(queries)
     # Cut beforehand: to cut out rows of a sparse matrix takes time that is not the method's.
     slices = batch_slices(queries.shape[0], job.settings.batch_size)
     batches = [rows[part] for part in slices]
     with limit_threads(job.threads):
         settings = _answer(job, method, batches, progress)
-    order = np.random.default_rng(job.settings.seed).permutation(queries.shape[0]).tolist()
-    singles = method.split_queries(rows)
-    timed = _time_all(
-        job, method, settings, (batches, [singles[query] for query in order]), progress
-    )
-    for setting, measured in zip(settings, timed, strict=True):
-        setting.update(_medians(measured))
+    if job.timed:
+        order = np.random.default_rng(job.settings.seed).permutation(queries.shape[0]).tolist()
+        singles = method.split_queries(rows)
+        timed = _time_all(
+            job, method, settings, (batches, [singles[query] for query in order]), progress
+        )
+        for setting, measured in zip(settings, timed, strict=True):
+            setting.update(_medians(measured))
     # Memory first: writing the index to learn its size may take a copy.
     peak = peak_rss_mb()
     write_json(
@@ -160,7 +166,7 @@ def _answer(
     no longer change.
     """
     workspace = Workspace(job.folder)
-    grid = list(method.query_grid())
+    grid = [dict(each) for each in (job.grid or method.query_grid())]
     settings: list[dict[str, Any]] = []
     for _, sweep in groupby(enumerate(grid), key=lambda place: list(place[1].values())[:-1]):
         unchanged, begun = 0, len(settings)
@@ -176,7 +182,7 @@ def _answer(
             # Read back rather than kept: the peak of memory is to be the method's.
             same = number > begun and np.mean(job.ids(number - 1) == ids) >= SAME
             unchanged = unchanged + 1 if same else 0
-            if unchanged == SATURATED:
+            if unchanged == SATURATED and job.grid is None:
                 break
     return settings
 

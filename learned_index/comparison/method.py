@@ -16,7 +16,8 @@ model                the whole model, its ranker with it              :class:`Mo
 ===================  ===============================================  =========================
 
 A is the projection of the index, folded into the items, so that nobody pays for it per query.
-"points" is for whole systems, which see nothing of the model.
+"points" is for whole systems, which see nothing of the model but, where they ask for them, its
+vectors: :mod:`learned_index.comparison.features`.
 
 What is timed is not ``search``, which checks its input, but what :meth:`Method.bind` returns: the
 package's own call with as little around it as possible. This module needs numpy and scipy alone:
@@ -46,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.comparison.features import PointFeatures
 from learned_index.config import Config, parameter, seed_parameter
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
@@ -167,6 +169,11 @@ class Method(Config, ABC):
         self.progress: Progress | None = None
         self._index: Any = None
 
+    @property
+    def point_features(self) -> PointFeatures | None:
+        """The features that a method with ``inputs = "points"`` learns from; None for others."""
+        return None
+
     @abstractmethod
     def build(self, *data: Any) -> None:
         """Build the index from the data that ``inputs`` names."""
@@ -196,16 +203,20 @@ class Method(Config, ABC):
         """
         self.require_built()
         k = whole_number(k, "k")
+        self.check_arguments(query_arguments)
+        rows = self.checked_queries(queries)
+        if rows.shape[0] == 0:
+            return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
+        return padded(*self._answer(rows, k, query_arguments), k)
+
+    def check_arguments(self, query_arguments: Mapping[str, Any]) -> None:
+        """Refuse unknown knobs and values below 1."""
         unknown = sorted(set(query_arguments) - set(self.arguments))
         if unknown:
             raise InputError(f"{self.name} does not know the query arguments {unknown}")
         for argument, value in query_arguments.items():
             check = whole_number if self.arguments[argument] is int else real_number
             check(value, argument, low=1)
-        rows = self.checked_queries(queries)
-        if rows.shape[0] == 0:
-            return padded(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), k)
-        return padded(*self._answer(rows, k, query_arguments), k)
 
     def checked_queries(self, queries: Any) -> Any:
         """Return the queries checked, rows first."""
@@ -306,6 +317,11 @@ class MethodSpec:
     def inputs(self) -> Inputs:
         """What the method's ``build`` receives."""
         return self.adapter.inputs
+
+    @property
+    def point_features(self) -> PointFeatures | None:
+        """The features that it learns from, if ``inputs`` is ``"points"``; else None."""
+        return self.create().point_features
 
     def create(self, **overrides: Any) -> Method:
         """Make the method, not yet built; ``overrides`` win over the options."""

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.comparison.data import ComparisonData
+from learned_index.comparison.features import WORDS, PointFeatures
 from learned_index.comparison.method import (
     OVER_CLASSIFIERS,
     ClassifierModel,
@@ -29,9 +30,8 @@ TRAINING_FILES: Mapping[Inputs, tuple[str, ...]] = {
     "classifiers": ("items",),
     "classifiers+queries": ("items", "train_lifted"),
     "training": ("train_embeddings", "train_labels"),
-    "points": ("train_features", "train_labels"),
 }
-"""What the kinds of methods are built from that do not take the model."""
+"""What the kinds of methods are built from that take neither the model nor features."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,33 @@ class Workspace:
             self.load("model_features") if self.has("model_features") else None,
         )
 
-    def queries(self, inputs: Inputs) -> Any:
-        """Return the queries that methods of a kind get: dense, CSR, or those of a model."""
+    def save_features(self, wanted: PointFeatures, train: Any, queries: Any) -> None:
+        """Write the features of training and test points."""
+        for name, matrix in zip(feature_files(wanted), (train, queries), strict=True):
+            self.save(name, matrix)
+
+    def queries(self, inputs: Inputs, features: PointFeatures | None = None) -> Any:
+        """Return the queries that methods of a kind get: dense, CSR, or those of a model.
+
+        Args:
+            inputs: The kind.
+            features: Which features, for ``"points"``; None: words.
+        """
         if inputs == "points":
-            return self.load("query_features")
+            return self.load(feature_files(features or WORDS)[1])
         if inputs == "model":
             return self.load_model_queries()
         return np.array(self.load("lifted" if inputs in OVER_CLASSIFIERS else "queries"))
 
-    def training_data(self, inputs: Inputs) -> tuple[Any, ...]:
-        """Return what methods of a kind are built from, unless that is the model."""
+    def training_data(
+        self, inputs: Inputs, features: PointFeatures | None = None
+    ) -> tuple[Any, ...]:
+        """Return what methods of a kind are built from, unless that is the model.
+
+        Args as for :meth:`queries`.
+        """
+        if inputs == "points":
+            return self.load(feature_files(features or WORDS)[0]), self.load("train_labels")
         return tuple(map(self.load, TRAINING_FILES[inputs]))
 
     @property
@@ -101,6 +118,11 @@ class Workspace:
 
     def _path(self, name: str, suffix: str = ".npy") -> Path:
         return self.folder / f"{name}{suffix}"
+
+
+def feature_files(features: PointFeatures) -> tuple[str, str]:
+    """Return the names under which features of training and of test points are written."""
+    return f"train_features-{features.title}", f"query_features-{features.title}"
 
 
 def prepare(
@@ -132,13 +154,10 @@ def prepare(
     # Without labels no method learns from them, and they may be large.
     if data.embeddings_ND is not None and data.labels_NL is not None:
         workspace.save("train_embeddings", as_array(data.embeddings_ND, name="embeddings"))
-    for name, matrix in (
-        ("train_labels", data.labels_NL),
-        ("train_features", data.features_NF),
-        ("query_features", data.query_features_NF),
-    ):
-        if matrix is not None:
-            workspace.save(name, matrix)
+    if data.labels_NL is not None:
+        workspace.save("train_labels", data.labels_NL)
+    for wanted, (train, test) in data.all_features().items():
+        workspace.save_features(wanted, train, test)
     if data.model_queries is not None:
         workspace.save_model_queries(data.model_queries)
     projected = _float32(model.project(queries))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from learned_index.comparison.data import ComparisonData
+from learned_index.comparison.features import WORDS, PointFeatures, as_features
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.folder import DataFolder
@@ -21,6 +22,7 @@ from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import require_points, training_counts
+from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import propensities_from_counts
@@ -64,7 +66,7 @@ def comparison_data(
     specs: Sequence[MethodSpec],
     *,
     encode: Callable[[Encoder, Dataset], Any],
-    word_features: Callable[[Any, Any], tuple[Any, Any]],
+    word_features: Callable[..., tuple[Any, Any]],
     max_queries: int | None = None,
 ) -> ComparisonData:
     """Encode what the methods need and number all labels as the model does, unknown ones behind.
@@ -75,7 +77,8 @@ def comparison_data(
         split: Part of the data that asks the queries.
         specs: The methods.
         encode: Makes the vectors of a split.
-        word_features: Makes the sparse features of training and test points, for whole systems.
+        word_features: Makes the sparse features of training and test points, for whole systems;
+            called with the points of both and ``ngrams=``, ``min_df=``.
         max_queries: Queries at most, drawn at random with a fixed seed; None: all.
 
     Raises:
@@ -97,11 +100,13 @@ def comparison_data(
     if kinds & {"points", *WITH_TRAINING_VECTORS}:
         train = folder.read("train")
         trained_on["labels_NL"] = renumbered(model.vocabulary, train)
-        if kinds & set(WITH_TRAINING_VECTORS):
+        wanted = {spec.point_features for spec in specs if spec.inputs == "points"}
+        dense = any(each is not None and each.kind != "words" for each in wanted)
+        if dense or kinds & set(WITH_TRAINING_VECTORS):
             trained_on["embeddings_ND"] = encode(model.encoder, train)
-        if "points" in kinds:
-            features, queries = word_features(train.points, test.points)
-            trained_on |= {"features_NF": features, "query_features_NF": queries[rows]}
+        trained_on |= _point_features(
+            wanted, train, test, rows, (trained_on.get("embeddings_ND"), vectors[0]), word_features
+        )
     counts = training_counts(model, truth.shape[1])
     return ComparisonData(
         queries_ND=vectors[0],
@@ -110,6 +115,33 @@ def comparison_data(
         **trained_on,
         model_queries=_model_queries(model, test, rows, vectors) if "model" in kinds else None,
     )
+
+
+def _point_features(
+    wanted: set[PointFeatures | None],
+    train: Dataset,
+    test: Dataset,
+    rows: Any,
+    vectors: tuple[Any, Any],
+    word_features: Callable[..., tuple[Any, Any]],
+) -> dict[str, Any]:
+    """Return the features that whole systems learn from, as arguments of the comparison's data."""
+    words: dict[tuple[int, int], tuple[Any, Any]] = {}
+    made: dict[PointFeatures, tuple[Any, Any]] = {}
+    for each in wanted:
+        if each is None:
+            continue
+        pair: tuple[Any, Any] = (None, None)
+        if each.kind != "vectors":
+            if each[1:] not in words:
+                found = word_features(
+                    train.points, test.points, ngrams=each.ngrams, min_df=each.min_df
+                )
+                words[each[1:]] = found[0], found[1][rows]
+            pair = words[each[1:]]
+        made[each] = tuple(map(as_features, (each, each), pair, vectors))
+    features, queries = made.pop(WORDS, (None, None))
+    return {"features_NF": features, "query_features_NF": queries, "more_features": made}
 
 
 def _model_queries(
@@ -143,22 +175,48 @@ def encoding_ms(model: ELIAS, points: Any) -> float | None:
 
 
 def as_trained(spec: MethodSpec, model: ELIAS) -> MethodSpec:
-    """Give one-vs-all the epochs, batches, warm-up, projection and seed of the index.
+    """Give what is trained for the comparison the budget of the index (:func:`with_budget`).
 
-    Options that the user wrote stay.
+    One-vs-all keeps rates, dropout and start of its own, which suit it.
     """
-    if spec.method != "ova":
-        return spec
     index = model.trained_members()[0]
-    training = index.training_config
-    options = {
-        "epochs": max(1, (training.stage1_epochs or 0) + (training.stage2_epochs or 0)),
-        "batch_size": training.batch_size,
+    budget = with_budget(spec, index.config, index.training_config)
+    if spec.method != "ova":
+        return budget
+    shared = ("epochs", "batch_size", "warmup", "weight_decay", "projection", "seed")
+    options = {name: budget.options[name] for name in shared}
+    return spec.with_options(**{**options, **spec.options})
+
+
+def with_budget(spec: MethodSpec, config: IndexConfig, training: TrainingConfig) -> MethodSpec:
+    """Give a method that trains label classifiers what an index is trained with.
+
+    Epochs, batches, rates, dropout, averaging, projection, the first classifiers and the size of a
+    shortlist, as far as the method has them; an index gets its shape too. Options that the user
+    wrote stay, and so does a method that trains no classifiers.
+
+    Args:
+        spec: The method.
+        config: Of the index.
+        training: Its training; the epochs are numbers.
+    """
+    names = {each.name for each in fields(spec.adapter)}
+    if spec.inputs != "training" or not names & {"epochs", "stage1_epochs"}:
+        return spec
+    stage2 = training.stage2_epochs or 0
+    epochs = max(1, (training.stage1_epochs or 0) + stage2)
+    known = config.to_dict() | training.to_dict()
+    known |= {
+        "epochs": epochs,
         "warmup": training.warmup_fraction,
-        "weight_decay": training.weight_decay,
-        "projection": index.config.projection,
-        "seed": training.seed,
+        "centroid_scale": training.label_init_scale,
+        "initial_bias": training.label_init_bias,
+        # The same number of steps: the index averages in stage 2.
+        "averaging_fraction": training.averaging_fraction * stage2 / epochs,
     }
+    if "stage1_epochs" in names:
+        known["averaging_fraction"] = training.averaging_fraction
+    options = {name: value for name, value in known.items() if name in names}
     return spec.with_options(**{**options, **spec.options})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError
+from learned_index.evaluation.probabilities import probability_quality
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
 from learned_index.metrics import evaluate as metrics_of
@@ -80,7 +81,7 @@ def evaluate(
     vectors: Any | None = None,
     query: Query | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float | int]:
+) -> dict[str, Any]:
     """All metrics of a model on one split, in percent.
 
     Labels that the model was never trained on stay in the truth: each is a miss that no answer
@@ -96,25 +97,32 @@ def evaluate(
 
     Returns:
         The metrics, ``n_points``, and ``n_unseen_labels``: labels of these points that the
-        model was never trained on.
+        model was never trained on. Of a calibrated model asked for its ranking also
+        ``calibration``: how good the probabilities of the best labels are, see
+        :func:`~learned_index.evaluation.probabilities.probability_quality`.
 
     Raises:
         InputError: The split has no points, or the two share no label.
     """
     require_points(dataset)
     truth = renumbered(model.vocabulary, dataset)
-    k = max(RECALL_CUTOFFS)
+    asked = cast(Query, dict(query or {}))
+    calibrated = model.calibrator_ is not None and asked.get("score", "ranking") == "ranking"
+    if calibrated:
+        asked["score"] = "probability"  # the same labels in the same order
     result = search_points(
-        model, dataset.points, k, vectors=vectors, query=query, progress=progress
+        model, dataset.points, max(RECALL_CUTOFFS), vectors=vectors, query=asked, progress=progress
     )
     counts = training_counts(model, truth.shape[1])
     propensities = np.ones(len(counts))  # a model that does not know its counts
     if counts.any() and model.n_points:
         propensities = propensities_from_counts(counts, n_points=model.n_points)
-    values: dict[str, float | int] = dict(metrics_of(result, truth, propensities=propensities))
+    values: dict[str, Any] = dict(metrics_of(result, truth, propensities=propensities))
     values["n_points"] = dataset.n_points
     used = np.unique(truth.indices)
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
+    if calibrated:
+        values["calibration"] = probability_quality(result, truth, counts)
     return values
 
 

@@ -108,6 +108,15 @@ class TrainingConfig(Config):
     edge_init: Literal["counts", "uniform"] = parameter(
         "counts", "start of the edge logits: log of the co-visit counts, or uniform as in the paper"
     )
+    fixed_edges: int | None = parameter(
+        None,
+        "in place of learned edges: from each label to so many clusters that its points visit "
+        "most, of equal weight (Overlap-XMC); 0: the partition of stage 1 stays in stage 2",
+        low=0,
+    )
+    assignment_rounds: int = parameter(
+        1, "equal parts of stage 2, each of which makes the graph anew from what was learned before"
+    )
     router_init_scale: float = parameter(10.0, "length of the initial cluster vectors", low=0.0)
     label_init_scale: float = parameter(10.0, "length of the initial label vectors", low=0.0)
     label_init_bias: float | None = parameter(

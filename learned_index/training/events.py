@@ -13,7 +13,7 @@ class TrainingEvent:
 
     Attributes:
         stage: ``"clustering"``, ``"warm-up"`` (trainable encoders), ``"stage 1"``, ``"graph"`` or
-            ``"stage 2"``.
+            ``"stage 2"`` (``"stage 2, round 2"`` where it has rounds).
         epoch: Epochs of the stage that have ended.
         n_epochs: Epochs of the stage.
         step: Steps of the stage that have ended.

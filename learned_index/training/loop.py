@@ -15,7 +15,7 @@ from learned_index.persistence import reading_model
 from learned_index.training.batches import EpochOrder
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.optimisers import Optimisers
-from learned_index.training.schedule import WeightAverage, warmup_linear_decay
+from learned_index.training.schedule import WeightAverage, averages_at, warmup_linear_decay
 from learned_index.training.selection import BestEpoch, below
 from learned_index.types import Int64Array
 
@@ -154,10 +154,7 @@ class Stage:
             )
         optimisers.step(last=last)
         self.done += 1
-        averaged_steps = round(self._n_steps * plan.averaging_fraction)
-        since_start = self.done - (self._n_steps - averaged_steps)
-        # Some ten times in all: each costs a pass over all weights.
-        if since_start > 0 and since_start % max(1, averaged_steps // 10) == 0:
+        if averages_at(self.done, self._n_steps, plan.averaging_fraction):
             self._average.update()
         self._since, self._total = self._since + 1, self._total + value
         if time.monotonic() - self._last_event > _SECONDS_BETWEEN_EVENTS and not last:

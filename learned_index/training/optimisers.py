@@ -83,6 +83,8 @@ class LabelClassifiers:
         optimiser: Lazy AdamW of their rows.
         peak: Its peak rate.
         every: k, steps between two updates.
+        collected: Gradients are collected where they could be applied within the backward pass
+            too, for a training that adds to them.
     """
 
     weight_LD: torch.Tensor
@@ -90,6 +92,7 @@ class LabelClassifiers:
     optimiser: RowAdamW
     peak: float
     every: int = 1
+    collected: bool = False
 
 
 class Optimisers:
@@ -129,6 +132,7 @@ class Optimisers:
             self._tables.append((table, rows, float(group["lr"])))
         device = labels.weight_LD.device
         fused = self.processes.count == 1 and labels.every == 1 and choose(device) != "torch"
+        fused = fused and not labels.collected
         self._gradients = None if fused else RowGradients(*labels.weight_LD.shape, device=device)
         self._collected = 0
 

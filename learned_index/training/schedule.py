@@ -15,6 +15,16 @@ def warmup_linear_decay(step: int, n_steps: int, warmup_fraction: float) -> floa
     return max(0.0, (n_steps - step) / max(1, n_steps - warmup))
 
 
+def averages_at(done: int, n_steps: int, fraction: float) -> bool:
+    """Whether weights are averaged after so many steps: some ten times in the last ``fraction``.
+
+    More often it would cost too much: each is a pass over all weights.
+    """
+    averaged = round(n_steps * fraction)
+    since_start = done - (n_steps - averaged)
+    return since_start > 0 and since_start % max(1, averaged // 10) == 0
+
+
 class WeightAverage:
     """Running mean of parameters (stochastic weight averaging, Izmailov et al. 2018)."""
 

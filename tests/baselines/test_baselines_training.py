@@ -6,27 +6,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from compare_cases import labelled_points
 
 from learned_index.baselines.knn import NeighbourVotes, TfidfNeighbours
 from learned_index.baselines.ova import OneVsAll
 from learned_index.baselines.ova_step import Step
 from learned_index.errors import InputError, NotFittedError
-
-
-def make_data(n_points=400, dim=12, n_labels=30, seed=0):
-    """Points around one centre per label, one or two labels each."""
-    generator = np.random.default_rng(seed)
-    centres = generator.standard_normal((n_labels, dim))
-    first = generator.integers(0, n_labels, n_points)
-    second = generator.integers(0, n_labels, n_points)
-    points = (
-        centres[first] + 0.5 * centres[second] + 0.1 * generator.standard_normal((n_points, dim))
-    )
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    labels = sp.lil_matrix((n_points, n_labels), dtype=np.float32)
-    labels[np.arange(n_points), first] = 1
-    labels[np.arange(n_points), second] = 1
-    return points.astype(np.float32), labels.tocsr()
 
 
 def shuffled_rows(labels):
@@ -56,11 +41,11 @@ def vote_oracle(points, labels, queries, k, neighbours):
 
 
 def test_votes_equal_a_plain_loop():
-    points, labels = make_data()
+    points, labels = labelled_points()
     points *= np.random.default_rng(4).uniform(0.1, 9, (len(points), 1)).astype(np.float32)
     adapter = NeighbourVotes()
     adapter.build(points, labels)
-    queries = make_data(seed=5)[0][:25] * 3
+    queries = labelled_points(seed=5)[0][:25] * 3
     for neighbours in (1, 20):
         found = adapter.search(queries, 40, neighbours=neighbours)
         for row, expected in zip(
@@ -70,7 +55,7 @@ def test_votes_equal_a_plain_loop():
 
 
 def test_votes_pad_and_survive_k_and_neighbours_beyond_the_data():
-    points, labels = make_data(20)
+    points, labels = labelled_points(20)
     adapter = NeighbourVotes()
     adapter.build(points, labels)
     found = adapter.search(points[:3], 50, neighbours=500)
@@ -80,7 +65,7 @@ def test_votes_pad_and_survive_k_and_neighbours_beyond_the_data():
 
 
 def test_a_query_of_zeros_and_points_without_labels_are_answered():
-    points, labels = make_data(50)
+    points, labels = labelled_points(50)
     labels[:25] = 0
     labels.eliminate_zeros()
     points[3] = 0
@@ -92,7 +77,7 @@ def test_a_query_of_zeros_and_points_without_labels_are_answered():
 
 @pytest.mark.parametrize("method", [NeighbourVotes, OneVsAll])
 def test_unsorted_and_duplicated_csr_changes_nothing(method):
-    points, labels = make_data()
+    points, labels = labelled_points()
     options = {"epochs": 2} if method is OneVsAll else {}
     expected, messy = method(**options), method(**options)
     expected.build(points, labels)
@@ -104,7 +89,7 @@ def test_unsorted_and_duplicated_csr_changes_nothing(method):
 
 @pytest.mark.parametrize("method", [NeighbourVotes, OneVsAll])
 def test_wrong_input_is_refused(method):
-    points, labels = make_data(60)
+    points, labels = labelled_points(60)
     options = {"epochs": 1} if method is OneVsAll else {}
     with pytest.raises(NotFittedError):
         method(**options).search(points, 3)
@@ -127,7 +112,7 @@ def test_wrong_input_is_refused(method):
 
 
 def test_votes_by_words_equal_those_over_the_same_vectors():
-    points, labels = make_data(120, dim=20)
+    points, labels = labelled_points(120, dim=20)
     values = np.where(points > 0.15, points, 0)
     values[:, 0] = 0.2  # no row is empty
     idf = np.log(121 / (1 + (values > 0).sum(axis=0))) + 1
@@ -137,7 +122,10 @@ def test_votes_by_words_equal_those_over_the_same_vectors():
         adapter, dense = TfidfNeighbours(weights=weights), NeighbourVotes()
         adapter.build(rows, labels)
         dense.build(scaled, labels)
-        np.testing.assert_allclose(adapter.prepare_queries(rows).toarray(), scaled, rtol=1e-5)
+        parts = adapter.prepare_queries(rows)
+        assert 0 < parts.dense.shape[1] < 20  # both ways of storing columns are met
+        norms = (parts.dense**2).sum(axis=1) + np.asarray(parts.sparse.power(2).sum(axis=1)).ravel()
+        np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
         found = adapter.search(rows[:30], 10, neighbours=7)
         expected = dense.search(scaled[:30], 10, neighbours=7)
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
@@ -146,7 +134,7 @@ def test_votes_by_words_equal_those_over_the_same_vectors():
 
 def test_hand_written_gradients_equal_autograd():
     generator = torch.Generator().manual_seed(0)
-    points, labels = make_data(16, 5, 9)
+    points, labels = labelled_points(16, 5, 9)
     weights = torch.randn(9, 5, generator=generator, dtype=torch.float32)
     bias = torch.randn(9, generator=generator)
     projection = 0.1 * torch.randn(5, 5, generator=generator)
@@ -168,7 +156,7 @@ def test_hand_written_gradients_equal_autograd():
 
 @pytest.mark.parametrize("projection", ["none", "residual"])
 def test_one_vs_all_learns(projection):
-    points, labels = make_data(1500)
+    points, labels = labelled_points(1500)
     start = OneVsAll(epochs=1, learning_rate=1e-9, projection=projection, centroid_scale=0)
     trained = OneVsAll(epochs=15, projection=projection, batch_size=64)
     start.build(points[:1200], labels[:1200])
@@ -182,7 +170,7 @@ def test_one_vs_all_learns(projection):
 
 
 def test_one_vs_all_is_reproducible_and_reads_memory_mapped_float16(tmp_path):
-    points, labels = make_data()
+    points, labels = labelled_points()
     half = points.astype(np.float16)
     np.save(tmp_path / "points.npy", half)
     mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
@@ -199,7 +187,7 @@ def test_one_vs_all_is_reproducible_and_reads_memory_mapped_float16(tmp_path):
 
 def test_labels_without_points_rank_behind():
     """A one-vs-rest whose constant predictors outrank trained ones is a known trap."""
-    points, labels = make_data()
+    points, labels = labelled_points()
     wider = sp.csr_matrix((labels.data, labels.indices, labels.indptr), shape=(400, 60))
     adapter = OneVsAll(epochs=10, batch_size=64)
     adapter.build(points, wider)
@@ -207,7 +195,7 @@ def test_labels_without_points_rank_behind():
 
 
 def test_progress_is_told():
-    points, labels = make_data(100)
+    points, labels = labelled_points(100)
     adapter = OneVsAll(epochs=3, batch_size=50)
     told = []
     adapter.progress = lambda done, total, text="": told.append((done / total, text))
@@ -217,7 +205,7 @@ def test_progress_is_told():
 
 
 def test_disk_bytes():
-    points, labels = make_data(50)
+    points, labels = labelled_points(50)
     adapter = OneVsAll(epochs=1)
     adapter.build(points, labels)
     assert adapter.disk_bytes() == 4 * (30 * 12 + 30 + 12 * 12)

@@ -105,6 +105,10 @@ def test_single_queries_use_one_thread_and_batches_all(fake, threads):
             "omikuji:preset=bonsai,n_trees=2",
             {"n_trees": 2, "cluster_k": 100, "cluster_balanced": False, "max_depth": 3},
         ),
+        (
+            "omikuji:cost=0.5,threshold=0.05",
+            {"linear_c": 0.5, "linear_weight_threshold": 0.05, "n_trees": 3},
+        ),
         ("pecos", {"nr_splits": 16, "max_leaf_size": 100, "neg_mining_chain": "tfn", "seed": 0}),
         (
             "pecos:max_leaf_size=20,nr_splits=4,negatives=tfn+man,seed=5",
@@ -138,7 +142,7 @@ def test_options_reach_the_package(text, parameters, monkeypatch):
             "preset is 'annexml', expected 'parabel' or 'bonsai'",
         ),
         ("omikuji:n_trees=0", "n_trees is 0, expected at least 1"),
-        ("omikuji:trees=3", "no option 'trees'; it has: preset, n_trees"),
+        ("omikuji:trees=3", "no option 'trees'; it has: features, ngrams, min_df, preset, n_trees"),
         ("omikuji:bonsai", "takes no factory string"),
         ("pecos:max_leaf_size=1", "max_leaf_size is 1, expected at least 2"),
         ("pecos:nr_splits=1", "nr_splits is 1"),
@@ -255,9 +259,9 @@ def test_kept_results_of_the_others_outlive_a_new_system(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features_NF": None}, "omikuji learn from sparse features"),
+        ({"features_NF": None}, "omikuji learns from sparse features"),
         ({"query_features_NF": None}, "query_features_NF"),
-        ({"labels_NL": None}, "and labels_NL"),
+        ({"labels_NL": None}, "give labels_NL"),
         ({"features_NF": sp.csr_matrix((7, 3))}, "7 rows of training features and 200 rows"),
         ({"query_features_NF": sp.csr_matrix((40, 3))}, r"are \(40, 3\), expected \(40, "),
         ({"query_features_NF": sp.csr_matrix((39, 3))}, r"are \(39, 3\)"),

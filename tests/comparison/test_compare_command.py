@@ -169,6 +169,20 @@ def test_the_whole_model_has_a_row_with_its_own_ranking(folder, tmp_path):
     assert again["curves"] == report["curves"]  # kept, not measured again
 
 
+@pytest.mark.slow
+def test_ideas_of_an_index_are_trained_in_processes_of_their_own(folder, tmp_path):
+    names = ["overlap:clusters_per_label=3", "slice"]
+    result = invoke(folder, "--out", tmp_path, "--baselines", ",".join(names), "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"][1:]
+    assert [row["method"] for row in rows] == names
+    for row in rows:
+        # They have classifiers of their own: the exact best of the model's are no measure.
+        assert row["neighbour_recall@100"] is None
+        assert row["P@1"] > 30 and row["build_s"] > 0 and row["disk_bytes"] > 1000
+        assert set(row["query_arguments"]) <= {"beam_width", "ef_search"}
+
+
 def test_another_interpreter_measures_without_torch(folder, tmp_path):
     """Any environment with numpy, scipy, safetensors and the package will do; here a bare one."""
     bare = tmp_path / "bare"

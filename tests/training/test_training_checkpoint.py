@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,13 @@ def unbroken_frozen():
 def test_frozen_vectors_end_bit_equal(tmp_path, unbroken_frozen, steps):
     interrupted(fit_frozen, tmp_path / "c", steps)
     assert_equal(tensors_of(resumed(fit_frozen, tmp_path / "c")), unbroken_frozen)
+
+
+@pytest.mark.parametrize("steps", [3 * STEPS + 2, 4 * STEPS])
+def test_rounds_of_stage_2_end_bit_equal(tmp_path, steps):
+    fit = partial(fit_frozen, replace(QUICK, fixed_edges=2, assignment_rounds=2))
+    interrupted(fit, tmp_path / "c", steps)
+    assert_equal(tensors_of(resumed(fit, tmp_path / "c")), tensors_of(fit()))
 
 
 def test_many_interruptions_end_bit_equal(tmp_path, unbroken_frozen):

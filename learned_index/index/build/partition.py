@@ -183,22 +183,34 @@ def build_graph(index: IndexNetwork, embeddings: DenseMatrix, labels: Labels) ->
 
 @torch.no_grad()
 def learnable_graph(index: IndexNetwork, vectors: Any, labels_NL: sp.csr_matrix) -> None:
-    """Put edges with logits in the place of the index's partition."""
-    config, training = index.config, index.training_config
-    n_clusters, n_labels = index.n_clusters, index.n_labels
-    edges = config.edges_per_cluster or default_edges_per_cluster(n_labels, n_clusters)
+    """Put edges with logits, or the fixed ones asked for, in the place of the partition."""
     counts_CL, counts_SC = count_visits(index, vectors, labels_NL)
-    index.graph = ClusterLabelGraph.from_counts(
-        counts_CL,
-        index.cluster_of_label_L.cpu().numpy().astype(np.int64),
-        edges_per_cluster=edges,
-        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
-        init=training.edge_init,
-        seed=training.seed,
-    ).to(index.label_bias_L.device)
+    index.graph = _label_graph(index, counts_CL).to(index.label_bias_L.device)
     if index.hierarchy is not None:
         learnable_region_edges(index, counts_SC)
     index.parameters_changed()
+
+
+def _label_graph(index: IndexNetwork, counts_CL: sp.csr_matrix) -> ClusterLabelGraph:
+    """The graph of stage 2, on the CPU."""
+    config, training = index.config, index.training_config
+    n_clusters, n_labels = index.n_clusters, index.n_labels
+    cluster_L = index.cluster_of_label_L.cpu().numpy().astype(np.int64)
+    if training.fixed_edges == 0:
+        return ClusterLabelGraph.from_partition(cluster_L, n_clusters)
+    if training.fixed_edges is not None:
+        return ClusterLabelGraph.from_assignment(
+            counts_CL, cluster_L, clusters_per_label=training.fixed_edges
+        )
+    return ClusterLabelGraph.from_counts(
+        counts_CL,
+        cluster_L,
+        edges_per_cluster=config.edges_per_cluster
+        or default_edges_per_cluster(n_labels, n_clusters),
+        scale=config.edge_scale or max(1.0, n_labels / n_clusters),
+        init=training.edge_init,
+        seed=training.seed,
+    )
 
 
 @torch.no_grad()

@@ -1,0 +1,1 @@
+"""Training of label classifiers on shortlists that no learned index gives."""
