@@ -17,7 +17,7 @@ from learned_index.encoders.base import check_texts, digest_arrays
 from learned_index.encoders.distilled.pieces import WordPieces
 from learned_index.encoders.distilled.table import check_teacher, piece_table
 from learned_index.encoders.lexical.bags import BagEncoder, Gradient
-from learned_index.encoders.lexical.words import WordLists
+from learned_index.encoders.lexical.words import WordLists, word_lists
 from learned_index.encoders.registry import parse_encoder
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import MOST_SEED, real_number, whole_number
@@ -81,8 +81,10 @@ class StaticEncoder(BagEncoder):
 
     @property
     def dim(self) -> int:
-        """Vector length D, the teacher's; known after :meth:`fit`."""
-        return int(self._table().weight.shape[1])
+        """Vector length D, the teacher's."""
+        if self.bag is None:
+            return int(self._open_teacher().dim)
+        return int(self.bag.weight.shape[1])
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Make the table and weigh the pieces by N training texts.
@@ -92,7 +94,7 @@ class StaticEncoder(BagEncoder):
             MissingExtraError: The teacher is not installed.
         """
         checked = check_texts(texts)
-        words = WordLists.of(checked)
+        words = word_lists(checked)
         if not len(words.ids):
             raise InputError(
                 f"{len(checked)} texts hold no word to fit the encoder on; give texts with words"
@@ -119,16 +121,16 @@ class StaticEncoder(BagEncoder):
         self._make_table(torch.from_numpy(np.concatenate([-mean_D[None], table_PD])))
 
     def _open_teacher(self) -> Any:
-        teacher = self._teacher
-        if teacher is None:
-            teacher = parse_encoder(self._settings["teacher"])
+        if self._teacher is None:
+            teacher = parse_encoder(self._settings["teacher"], precision="auto")
             check_teacher(teacher)
-        return teacher
+            self._teacher = teacher
+        return self._teacher
 
     # -- texts as weights of rows: a constant, the pieces, and what a subclass adds ----------------
 
     def _matrix(self, texts: list[str]) -> sp.csr_matrix:
-        words = WordLists.of(texts)
+        words = word_lists(texts)
         return self._bags_of(words, *self._blocks(words))
 
     def _bags_of(self, words: WordLists, pieces: Block, more: Block) -> sp.csr_matrix:

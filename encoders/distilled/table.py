@@ -11,9 +11,10 @@ import logging
 from typing import Any
 
 import numpy as np
+import torch
 
 from learned_index.encoders.distilled.pieces import WordPieces
-from learned_index.encoders.transformer.tokens import Tokens
+from learned_index.encoders.transformer.tokens import pad_batch
 from learned_index.errors import InputError
 from learned_index.persistence import atomic_file, load_arrays, save_arrays
 from learned_index.persistence.digest import digest
@@ -62,18 +63,19 @@ def piece_table(teacher: Any, pieces: WordPieces) -> Float32Array:
 def _encode_pieces(teacher: Any, pieces: WordPieces) -> Float32Array:
     before, after = pieces.surroundings()
     names = list(teacher.tokenizer(["a"]).keys())
-    rows = (
+    rows = [
         {name: ids if name == "input_ids" else [0] * len(ids) for name in names
          if name != "attention_mask"}
         for ids in ([*before, piece, *after] for piece in range(pieces.n_pieces))
-    )  # fmt: skip
-    usual = teacher.batch_size
-    teacher.batch_size = _AT_A_TIME
-    try:
-        vectors: Float32Array = teacher.encode_tokens(Tokens.from_rows(rows))
-    finally:
-        teacher.batch_size = usual
-    return vectors
+    ]  # fmt: skip
+    blocks = []
+    # Not by encode: short texts want large batches, and the table is made in float32 everywhere.
+    with torch.inference_mode():
+        for start in range(0, len(rows), _AT_A_TIME):
+            features = pad_batch(rows[start : start + _AT_A_TIME], teacher.tokenizer)
+            on_device = {name: value.to(teacher.device) for name, value in features.items()}
+            blocks.append(teacher(on_device).cpu().numpy())
+    return np.concatenate(blocks)
 
 
 def check_teacher(teacher: Any) -> None:
@@ -82,7 +84,7 @@ def check_teacher(teacher: Any) -> None:
     Raises:
         InputError: No encoder around a network.
     """
-    if not all(hasattr(teacher, name) for name in ("tokenizer", "encode_tokens", "batch_size")):
+    if not all(hasattr(teacher, name) for name in ("tokenizer", "encode", "device")):
         kind = getattr(teacher, "kind", type(teacher).__name__)
         raise InputError(
             f"the teacher is an encoder of kind {kind!r}, expected a sentence-transformers or "

@@ -11,7 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
-from learned_index.encoders.lexical.words import WORDS
+from learned_index.encoders.lexical.feature_rows import idf_of_counts
+from learned_index.encoders.lexical.words import WORDS, WordTerms, choose_terms, word_lists
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import read_json, write_json
@@ -93,7 +94,9 @@ class TermOptions(WordOptions, total=False):
 class TfidfEncoder(EncoderBase):
     """Texts to sparse tf-idf rows of length 1: for clustering, nearest neighbours and ranking.
 
-    scikit-learn's ``TfidfVectorizer`` fits and tokenises. ``encode`` returns canonical CSR float32.
+    Single words and pairs of words are counted here, each list of texts read once; longer runs and
+    characters are scikit-learn's (``TfidfVectorizer``), with the same results. ``encode`` returns
+    canonical CSR float32.
     A text without a known word is an empty row, so the empty text is the zero vector. A row's bits
     do not depend on the batch.
 
@@ -159,25 +162,52 @@ class TfidfEncoder(EncoderBase):
         min_df = terms.min_df if terms.min_df is not None else (2 if len(checked) >= 1000 else 1)
         words, idf = [], []
         for analyser in self._analysers:
-            part = self._sklearn(
-                analyser, min_df=min_df, max_df=terms.max_df, max_features=terms.max_features
-            )
-            try:
-                part.fit(checked)
-            except ValueError as error:
+            if self._counts_words(analyser):
+                found = choose_terms(
+                    word_lists(checked),
+                    pairs=terms.word_ngrams == 2,
+                    min_df=min_df,
+                    max_df=terms.max_df,
+                    max_features=terms.max_features,
+                )
+                words.append(found.terms)
+                idf.append(idf_of_counts(found.in_texts, n_points=len(checked)))
+            else:
+                fitted = self._fitted_sklearn(analyser, checked, min_df)
+                words.append(sorted(fitted.vocabulary_, key=fitted.vocabulary_.__getitem__))
+                idf.append(np.asarray(fitted.idf_, dtype=np.float32))
+            if not words[-1]:
                 raise InputError(
                     f"{len(checked)} texts give no {analyser} vocabulary with min_df={min_df}, "
-                    f"max_df={terms.max_df} ({error}); lower min_df or give texts with words"
-                ) from None
-            words.append(sorted(part.vocabulary_, key=part.vocabulary_.__getitem__))
-            idf.append(np.asarray(part.idf_, dtype=np.float32))
+                    f"max_df={terms.max_df}; lower min_df or give texts with words"
+                )
         self._take(words, idf)
         return self
 
+    def _counts_words(self, analyser: str) -> bool:
+        """Whether words are counted here; scikit-learn does what is rarely asked for."""
+        return analyser == "word" and self.terms.word_ngrams <= 2 and self.terms.lowercase
+
+    def _fitted_sklearn(self, analyser: str, texts: list[str], min_df: int) -> Any:
+        terms = self.terms
+        part = self._sklearn(
+            analyser, min_df=min_df, max_df=terms.max_df, max_features=terms.max_features
+        )
+        try:
+            return part.fit(texts)
+        except ValueError as error:
+            raise InputError(
+                f"{len(texts)} texts give no {analyser} vocabulary with min_df={min_df}, "
+                f"max_df={terms.max_df} ({error}); lower min_df or give texts with words"
+            ) from None
+
     def _take(self, words: list[list[str]], idf: list[Float32Array]) -> None:
-        """Make the vectorisers of terms and idf alone: fitted or loaded, they are the same."""
-        parts = []
+        """Make what counts of terms and idf alone: fitted or loaded, it is the same."""
+        parts: list[Any] = []
         for analyser, terms, weights in zip(self._analysers, words, idf, strict=True):
+            if self._counts_words(analyser):
+                parts.append(WordTerms(terms))
+                continue
             part = self._sklearn(analyser, vocabulary={term: n for n, term in enumerate(terms)})
             part.idf_ = weights
             parts.append(part)
@@ -188,13 +218,28 @@ class TfidfEncoder(EncoderBase):
         checked, parts = check_texts(texts), self._learned(self._parts)
         if not checked:
             return sp.csr_matrix((0, self.dim), dtype=np.float32)
-        blocks = [sp.csr_matrix(part.transform(checked), dtype=np.float32) for part in parts]
+        blocks = [
+            self._word_block(part, idf, checked)
+            if isinstance(part, WordTerms)
+            else sp.csr_matrix(part.transform(checked), dtype=np.float32)
+            for part, idf in zip(parts, self._idf, strict=True)
+        ]
         matrix = blocks[0]
         if len(blocks) > 1:
             matrix = sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
             scale_to_length_1(matrix)
         matrix.sort_indices()
         matrix.sum_duplicates()
+        return matrix
+
+    def _word_block(
+        self, part: WordTerms, idf_V: Float32Array, texts: list[str]
+    ) -> sp.csr_matrix:
+        matrix = part.counts(word_lists(texts))
+        if self.terms.sublinear_tf:
+            matrix.data = np.log(matrix.data) + np.float32(1.0)
+        matrix.data *= idf_V[matrix.indices]
+        scale_to_length_1(matrix)
         return matrix
 
     def _config(self) -> dict[str, Any]:

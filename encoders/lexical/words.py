@@ -1,4 +1,4 @@
-"""Texts as words: found once, numbered by the distinct ones, counted.
+"""Texts as words: found once, numbered by the distinct ones.
 
 Legend: B texts, T words of all B texts together, U distinct words.
 """
@@ -6,7 +6,7 @@ Legend: B texts, T words of all B texts together, U distinct words.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from learned_index.types import Int64Array
 WORDS = r"(?u)\b\w+\b"
 """Runs of letters, digits and underscores; scikit-learn's own pattern drops single ones."""
 _FIND = re.compile(WORDS).findall
+_MOST_KEPT = 200_000
 
 
 class WordLists(NamedTuple):
@@ -50,10 +51,154 @@ class WordLists(NamedTuple):
             offsets.append(len(ids))
         return cls(list(numbers), np.array(ids, np.int64), np.array(offsets, np.int64))
 
+    @property
+    def text_of_word(self) -> Int64Array:
+        """For each word the text that it stands in: int64, T."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
     def in_texts(self) -> Int64Array:
         """In how many texts each distinct word stands: int64, U."""
-        ones = np.ones(len(self.ids), np.float32)
-        shape = (len(self.offsets) - 1, len(self.distinct))
-        matrix = sp.csr_matrix((ones, self.ids, self.offsets), shape=shape)
+        return texts_of_terms(self.ids, self.text_of_word, len(self.distinct))
+
+
+_recent: deque[tuple[list[str], WordLists]] = deque(maxlen=2)
+
+
+def word_lists(texts: list[str]) -> WordLists:
+    """:meth:`WordLists.of`, which is remembered for the last two lists of texts.
+
+    A training and a prediction ask for the words of the same texts several times: for the features
+    of ranker and clusters, and for the vectors. Comparing lists of the same strings costs next to
+    nothing.
+    """
+    for known, words in tuple(_recent):
+        if known == texts:
+            return words
+    words = WordLists.of(texts)
+    if len(texts) <= _MOST_KEPT:
+        _recent.append((list(texts), words))
+    return words
+
+
+def texts_of_terms(terms: Int64Array, texts: Int64Array, n_terms: int) -> Int64Array:
+    """In how many texts each term stands, of T terms and the texts that they stand in."""
+    ones = np.ones(len(terms), np.int8)
+    n_texts = int(texts[-1]) + 1 if len(texts) else 0
+    matrix = sp.csr_matrix((ones, (texts, terms)), shape=(n_texts, n_terms), dtype=np.int32)
+    matrix.sum_duplicates()
+    return np.bincount(matrix.indices, minlength=n_terms).astype(np.int64)
+
+
+class WordTerms:
+    """Single words, and pairs of neighbouring words, as the columns of a matrix.
+
+    Args:
+        terms: The V terms in column order: words, or two words with a space between them.
+    """
+
+    def __init__(self, terms: Sequence[str]) -> None:
+        self._column: dict[str, int] = {}
+        self._word: dict[str, int] = {}
+        pairs: list[tuple[int, int, int]] = []
+        for column, term in enumerate(terms):
+            first, space, second = term.partition(" ")
+            if space:
+                numbers = (self._word.setdefault(w, len(self._word)) for w in (first, second))
+                pairs.append((*numbers, column))
+            else:
+                self._column[term] = column
+        self.n_terms = len(terms)
+        table = np.array(sorted(pairs), np.int64).reshape(-1, 3)
+        self._keys: Int64Array = table[:, 0] * max(1, len(self._word)) + table[:, 1]
+        self._pair_columns: Int64Array = np.ascontiguousarray(table[:, 2])
+
+    def counts(self, words: WordLists) -> sp.csr_matrix:
+        """How often each term stands in each text: float32 B x V, canonical."""
+        column = self._column
+        column_U = np.array([column.get(word, -1) for word in words.distinct], np.int64)
+        columns = column_U[words.ids]
+        counts = self._counted(columns, words.offsets)
+        if len(self._keys):
+            counts = sp.csr_matrix(counts + self._counted(self._pairs(words), words.offsets))
+        return counts
+
+    def _counted(self, columns: Int64Array, offsets: Int64Array) -> sp.csr_matrix:
+        """Count columns, of which -1 is none."""
+        inside = columns >= 0
+        kept = np.zeros(len(columns) + 1, np.int64)
+        np.cumsum(inside, out=kept[1:])
+        matrix = sp.csr_matrix(
+            (np.ones(int(kept[-1]), np.float32), columns[inside], kept[offsets]),
+            shape=(len(offsets) - 1, self.n_terms),
+        )
         matrix.sum_duplicates()
-        return np.bincount(matrix.indices, minlength=len(self.distinct)).astype(np.int64)
+        return matrix
+
+    def _pairs(self, words: WordLists) -> Int64Array:
+        """For each word the column of the pair that it begins, or -1."""
+        number = self._word
+        number_U = np.array([number.get(word, -1) for word in words.distinct], np.int64)
+        columns = np.full(len(words.ids), -1, np.int64)
+        first, second = number_U[words.ids[:-1]], number_U[words.ids[1:]]
+        possible = (first >= 0) & (second >= 0)
+        ends = words.offsets[1:-1] - 1  # the last word of a text begins no pair
+        possible[ends[(ends >= 0) & (ends < len(possible))]] = False
+        places = np.flatnonzero(possible)
+        keys = first[places] * max(1, len(number)) + second[places]
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        hit = self._keys[found] == keys
+        columns[places[hit]] = self._pair_columns[found[hit]]
+        return columns
+
+
+class TermCounts(NamedTuple):
+    """Terms of a collection.
+
+    Attributes:
+        terms: Sorted.
+        in_texts: int64. In how many texts each stands.
+    """
+
+    terms: list[str]
+    in_texts: Int64Array
+
+
+def choose_terms(
+    words: WordLists, *, pairs: bool, min_df: int, max_df: float, max_features: int | None
+) -> TermCounts:
+    """Collect words, and pairs of neighbouring words, that are neither too rare nor too frequent.
+
+    Args:
+        words: Of the training texts.
+        pairs: Whether pairs count too.
+        min_df: Terms in fewer texts are dropped.
+        max_df: Terms in more than this share of the texts are dropped.
+        max_features: At most so many, those that occur most often; equals in alphabetical order.
+    """
+    n_texts = len(words.offsets) - 1
+    U, distinct = len(words.distinct), words.distinct
+    text_of_word = words.text_of_word
+    kinds = [(words.ids, text_of_word, np.arange(U))]
+    if pairs and len(words.ids) > 1:
+        inside = text_of_word[:-1] == text_of_word[1:]
+        keys = words.ids[:-1][inside] * U + words.ids[1:][inside]
+        unique, numbers = np.unique(keys, return_inverse=True)
+        kinds.append((numbers.astype(np.int64), text_of_word[:-1][inside], unique))
+    names: list[str] = []
+    frequencies, totals = [], []
+    for is_pair, (numbers, texts, keys) in enumerate(kinds):
+        in_texts = texts_of_terms(numbers, texts, len(keys))
+        kept = np.flatnonzero((in_texts >= min_df) & (in_texts <= max_df * n_texts))
+        frequencies.append(in_texts[kept])
+        totals.append(np.bincount(numbers, minlength=len(keys))[kept])
+        if is_pair:
+            chosen = keys[kept].tolist()
+            names += [f"{distinct[key // U]} {distinct[key % U]}" for key in chosen]
+        else:
+            names += [distinct[u] for u in kept.tolist()]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    in_texts, total = np.concatenate(frequencies)[order], np.concatenate(totals)[order]
+    if max_features is not None and len(order) > max_features:
+        best = np.sort(np.argsort(-total, kind="stable")[:max_features])
+        order, in_texts = order[best], in_texts[best]
+    return TermCounts([names[i] for i in order.tolist()], in_texts)

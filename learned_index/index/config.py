@@ -11,6 +11,8 @@ from learned_index.metrics import metric_names
 
 _STEPS = {"index": (280, 560), "encoder": (40, 60)}
 """Steps that stages 1 and 2 have at least, unless epochs are given."""
+_EPOCHS = {"index": (2, 4), "encoder": (1, 3)}
+"""Their fewest epochs likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +74,14 @@ class TrainingConfig(Config):
     batch_size: int = parameter(256, "points per step")
     stage1_epochs: int | None = parameter(
         None,
-        "epochs with the fixed partition; default: 2, more where that is under 280 steps (40 with "
-        "a trainable encoder)",
+        "epochs with the fixed partition; default: 2, more where that is under 280 steps (1 and "
+        "40 with a trainable encoder)",
         low=0,
     )
     stage2_epochs: int | None = parameter(
         None,
         "epochs with the learned graph (0: none); default: 4, more where that is under 560 steps "
-        "(60 with a trainable encoder)",
+        "(3 and 60 with a trainable encoder)",
         low=0,
     )
     learning_rate: float = parameter(2e-2, "peak rate of label classifiers and router", low=0.0)
@@ -170,13 +172,13 @@ class TrainingConfig(Config):
             trained: ``"encoder"``: index and encoder together, which overfits sooner, so that
                 small data sets get fewer epochs.
         """
-        wanted1, wanted2 = _STEPS[trained]
+        (wanted1, wanted2), (least1, least2) = _STEPS[trained], _EPOCHS[trained]
         steps = max(1, -(-n_points // self.batch_size))
         stage1, stage2, warm = self.stage1_epochs, self.stage2_epochs, self.warm_epochs
         if stage1 is None:
-            stage1 = int(min(20, max(2, -(-wanted1 // steps))))
+            stage1 = int(min(20, max(least1, -(-wanted1 // steps))))
         if stage2 is None:
-            stage2 = int(min(40, max(4, -(-wanted2 // steps))))
+            stage2 = int(min(40, max(least2, -(-wanted2 // steps))))
         if warm is None:
             warm = -(-stage1 // 2)
         return replace(self, stage1_epochs=stage1, stage2_epochs=stage2, warm_epochs=warm)

@@ -16,6 +16,8 @@ from learned_index.encoders import (
     LSAEncoder,
     PrecomputedEncoder,
     SentenceTransformerEncoder,
+    StaticEncoder,
+    StudentEncoder,
     TfidfEncoder,
     TransformerEncoder,
     load_encoder,
@@ -31,6 +33,8 @@ KINDS = [
     "lsa",
     "bow",
     "bow-hashed",
+    "static",
+    "student",
     "transformer-mean",
     "transformer-cls",
     "sentence-transformer",
@@ -65,6 +69,8 @@ def build(kind: str, models: dict[str, Path]) -> EncoderBase:
         "lsa": lambda: LSAEncoder(16),
         "bow": lambda: BagOfWordsEncoder(16, init="random"),
         "bow-hashed": lambda: BagOfWordsEncoder(16, vocabulary="hashed", n_buckets=512),
+        "static": lambda: StaticEncoder(str(models["st"])),
+        "student": lambda: StudentEncoder(str(models["st"]), teaching_texts=40, min_df=1),
         "transformer-mean": lambda: TransformerEncoder(models["bert"], batch_size=4),
         "transformer-cls": lambda: TransformerEncoder(
             models["bert"], pooling="cls", normalise="none", max_length=32

@@ -61,7 +61,7 @@ def test_specs(bert: Path, tmp_path: Path) -> None:
         ("lsa+", "unknown encoder ''"),
         ("lsa:many", "expected a dimension"),
         ("lsa:0", "expected a dimension"),
-        ("tfidf:3", "takes no dimension"),
+        ("tfidf:3", "takes no number"),
         ("minilm:short", "expected a number of tokens"),
         ("two words", "unknown encoder 'two words'"),
         ("nobody/no-such-model", "hub cannot be reached.*Expected tfidf, lsa"),
