@@ -44,6 +44,7 @@ class _Data:
         trains_encoder: Whether the encoder learns with the index.
         vectors: N x D of each encoder; of encoders that are trained, known after the training.
         sparse_NV: tf-idf of all points, where the model has a use for it.
+        shortlist_NK: Labels that the index found for points that the ranker has learned from.
     """
 
     texts: Any
@@ -54,6 +55,7 @@ class _Data:
     trains_encoder: bool
     vectors: list[Any] | None
     sparse_NV: sp.csr_matrix | None = None
+    shortlist_NK: Int64Array | None = None
 
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
@@ -83,7 +85,6 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     }
     if data.held is not None:
         validate(model, data.held, steps)
-    if model.final_ranker_ is not None and model.config.refit == "yes":
         _refit(model, data, steps)
     ranker, calibrator = model.ranker_, model.calibrator_
     model.report_["ranker"] = (
@@ -109,7 +110,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     kept_NL = without_labels(labels_NL, rows)
     learned = np.setdiff1d(np.arange(n_rows(texts)), rows)
     model.n_points = len(learned)
-    model.label_counts = np.bincount(kept_NL.indices, minlength=kept_NL.shape[1]).astype(np.int64)
+    model.label_counts = _counts(kept_NL)
     model.vocabulary = names
     vectors = None if request.embeddings is None else [request.embeddings]
     return _Data(texts, kept_NL, labels_NL, learned, held, trains_encoder, vectors)
@@ -239,7 +240,7 @@ def _new_ranker(
 ) -> SparseRanker:
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("shortlists"):
-        shortlist_NK = _training_shortlists(model, data.vectors, labels_NL, steps)
+        shortlist_NK = _training_shortlists(model, data, labels_NL, steps)
 
     def tell(done: int, total: int) -> None:
         steps.tell("ranker", done, total)
@@ -272,33 +273,39 @@ def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:
 
     Points that were handed in to validate on are no training points, and stay outside.
     """
-    assert data.held is not None
-    if data.held.rows is None:
+    no_final_ranker = model.final_ranker_ is None or model.config.refit == "no"
+    if no_final_ranker or data.held is None or data.held.rows is None:
         return
     labels_NL = data.all_labels_NL
-    final, records = model.final_ranker_, model.records_
     model.ranker_ = None  # searched as one index would be
     model.ranker_ = _new_ranker(model, data, labels_NL, steps)
-    if records is not None:
+    if model.records_ is not None:
         model.records_ = _records(model, data, labels_NL, steps)
-    model.final_ranker_ = final
     model.n_points = labels_NL.shape[0]
-    model.label_counts = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(
-        np.int64
-    )
+    model.label_counts = _counts(labels_NL)
+
+
+def _counts(labels_NL: sp.csr_matrix) -> Int64Array:
+    return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
 
 
 def _training_shortlists(
-    model: EliasParts, vectors: list[Any], labels_NL: sp.csr_matrix, steps: Steps
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
 ) -> Int64Array:
-    """Search the training points: int64 N x R; rows of points that do not train are all -1."""
-    labelled = np.flatnonzero(np.diff(labels_NL.indptr))
+    """Search the training points: int64 N x R; rows of points that do not train are all -1.
+
+    What was found before is kept in ``data`` and not searched again.
+    """
+    assert data.vectors is not None
     width = model.config.ranker_shortlist
-    shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
-    for start in range(0, len(labelled), _CHUNK_ROWS):
+    if data.shortlist_NK is None:
+        data.shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
+    missing = (np.diff(labels_NL.indptr) > 0) & (data.shortlist_NK[:, 0] == PAD_ID)
+    missing_rows = np.flatnonzero(missing)
+    for start in range(0, len(missing_rows), _CHUNK_ROWS):
         steps.stop_if_asked()
-        rows = labelled[start : start + _CHUNK_ROWS]
-        _, wide = model.shortlist([x[rows] for x in vectors], width)
-        shortlist_NK[rows] = wide.ids[:, :width]
-        steps.tell("shortlists", start + len(rows), len(labelled))
-    return shortlist_NK
+        rows = missing_rows[start : start + _CHUNK_ROWS]
+        _, wide = model.shortlist([x[rows] for x in data.vectors], width)
+        data.shortlist_NK[rows] = wide.ids[:, :width]
+        steps.tell("shortlists", start + len(rows), len(missing_rows))
+    return data.shortlist_NK

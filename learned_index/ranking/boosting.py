@@ -90,6 +90,7 @@ def check_trees(arrays: Arrays, n_features: int) -> None:
     for name in ("threshold", "value", "bias"):
         require_range(f"the trees' {name}", arrays[name], -1e300, 1e300)
     inner = np.flatnonzero(arrays["left"] >= 0)
+    # The smaller child too: a node has two, or is a leaf.
     children = [arrays[name][inner] for name in ("left", "right")]
     if any((child <= inner).any() or (child >= n).any() for child in children):
         raise InputError("the boosted trees are broken: a child does not follow its parent")

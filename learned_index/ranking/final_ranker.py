@@ -29,7 +29,7 @@ FinalRankerMethod = Literal["auto", "linear", "trees"]
 N_BOOSTED = 60
 """Labels of a shortlist, best first by the log-linear model, that the trees order."""
 _ARRAYS = "final_ranker.safetensors"
-_NO_TREES = {
+_NO_TREES: Arrays = {
     "roots": np.empty(0, np.int32),
     **{name: np.empty(0, np.int32) for name in ("feature", "left", "right")},
     **{name: np.empty(0, np.float64) for name in ("threshold", "value")},
@@ -136,7 +136,8 @@ class FinalRanker(Saved):
             "n_points": n_points,
             "weights": dict(zip(EVIDENCE, self._model.weights.tolist(), strict=False)),
         }
-        return scores[self.method_]
+        chosen: Float32Array = scores[self.method_]
+        return chosen
 
     def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""

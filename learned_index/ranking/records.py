@@ -127,27 +127,28 @@ class Records(Saved):
             InputError: Shapes that do not fit, NaN or infinity.
         """
         labels_NL = canonical_labels(labels_NL)
+        if labels_NL.shape[0] != len(cell_N):
+            raise InputError(f"got {len(cell_N)} cells for {labels_NL.shape[0]} records")
         rows = np.flatnonzero(np.diff(labels_NL.indptr))
         rows = rows[np.argsort(cell_N[rows], kind="stable")]
-        if not len(rows) == len(np.unique(rows)) or labels_NL.shape[0] != len(cell_N):
-            raise InputError(f"got {len(cell_N)} cells for {labels_NL.shape[0]} records")
         kept, labels = sparse_NV[rows], labels_NL[rows]
         kept = canonical_features(kept, what="the sparse features", copy=False)
         vectors = as_float32_rows(as_vectors(np.asarray(dense_ND)[rows], name="vectors"))
-        cells, counts = np.unique(cell_N[rows], return_counts=True)
+        _, counts = np.unique(cell_N[rows], return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         codes, units = _coded(vectors)
-        memory = _Memory(
-            labels.indptr.astype(np.int64),
-            labels.indices.astype(np.int32),
-            *_inverted(kept),
-            codes,
-            units,
-            offsets,
-            _centroids(vectors, offsets),
+        return cls(
+            _Memory(
+                labels.indptr.astype(np.int64),
+                labels.indices.astype(np.int32),
+                *_inverted(kept),
+                codes,
+                units,
+                offsets,
+                _centroids(vectors, offsets),
+            ),
+            int(labels_NL.shape[1]),
         )
-        assert len(cells) == len(offsets) - 1
-        return cls(memory, int(labels_NL.shape[1]))
 
     def __len__(self) -> int:
         return len(self._memory.units_N)
@@ -276,6 +277,8 @@ def _check_memory(memory: _Memory, n_labels: int) -> None:
     require_offsets("term_indptr", m.term_indptr, n_postings)
     require_range("term_records", m.term_records, 0, n - 1)
     require_offsets("cell_offsets", m.cell_offsets, n)
+    # A weight of 0 would leave a sum at 0, and its record would be counted twice.
+    require_range("term_weights", m.term_weights, 1, 255)
     require_range("units_N", m.units_N, 0.0, LARGEST_WEIGHT)
     require_range("centroids_CD", m.centroids_CD, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     # Scratch is allotted for distinct labels of records.

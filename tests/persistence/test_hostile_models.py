@@ -106,20 +106,6 @@ def copied(saved: Path, kind: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved / kind, tmp_path / "copy" / name))
 
 
-def sign(folder: Path) -> None:
-    """Make the sizes and checksums of a manifest true again."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"] = {
-        name: {
-            "bytes": (folder / name).stat().st_size,
-            "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-        }
-        for name in manifest["files"]
-    }
-    path.write_text(json.dumps(manifest))
-
-
 def edit(**changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / "manifest.json"
