@@ -51,6 +51,11 @@ def fitted(encoder: Encoder | None = None, *, fit: dict | None = None, **config)
     )
 
 
+def finally_ranked(method: str = "trees", **config) -> ELIAS:
+    """A model with as many held-out points as a learned final ranker needs."""
+    return fitted(validation_fraction=0.4, final_ranker=method, **config)
+
+
 def without_ranker(
     encoder: Encoder | None = None,
     index: IndexConfig | None = None,
