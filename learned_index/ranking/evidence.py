@@ -105,12 +105,12 @@ def evidence(
         float32 B x K x F in the order of :data:`EVIDENCE`; 0 at pads.
     """
     out = np.zeros((*listed.ids.shape, len(EVIDENCE)), np.float32)
-    log_counts_L = np.log1p(label_counts_L).astype(np.float32)
+    counts_L = np.asarray(label_counts_L, np.int64)
     indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
     run_queries(
         len(out),
         lambda start, stop: evidence_rows(
-            start, stop, *listed, indptr, indices, sparse_BV.shape[1], log_counts_L, *names, out
+            start, stop, *listed, indptr, indices, sparse_BV.shape[1], counts_L, *names, out
         ),
     )
     return out

@@ -44,11 +44,18 @@ class _Model(NamedTuple):
         weights: float64, of the first columns of the evidence.
         logistic: float64 (slope, bias): the linear score as a probability.
         trees: See :func:`~learned_index.ranking.boosting.fit_trees`; empty: none.
+        arguments: The trees as the kernel takes them.
     """
 
     weights: Any
     logistic: Any
     trees: Arrays
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, weights: Any, logistic: Any, trees: Arrays) -> Self:
+        """Prepare the trees for the kernel."""
+        return cls(weights, logistic, trees, tree_arguments(trees))
 
 
 class FinalRanker(Saved):
@@ -176,7 +183,7 @@ class FinalRanker(Saved):
         )
         for name in ("weights", "logistic"):
             require_range(name, arrays[name], -1e100, 1e100)
-        ranker._model = _Model(arrays["weights"], arrays["logistic"], trees)
+        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], trees)
         return ranker
 
 
@@ -186,14 +193,14 @@ def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any) -> _Model:
     linear = columns.astype(np.float64) @ weights
     logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
     if method == "linear":
-        return _Model(weights, logistic, _NO_TREES)
+        return _Model.of(weights, logistic, _NO_TREES)
     order = np.argsort(-np.where(inside, linear, -np.inf), axis=1, kind="stable")[:, :N_BOOSTED]
     rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)
     kept = np.take_along_axis(inside, order, 1)
     target = np.take_along_axis(relevant, order, 1)[kept]
     if not target.any() or target.all():
-        return _Model(weights, logistic, _NO_TREES)
-    return _Model(weights, logistic, fit_trees(rows[kept], target, n_rising=N_RISING))
+        return _Model.of(weights, logistic, _NO_TREES)
+    return _Model.of(weights, logistic, fit_trees(rows[kept], target, n_rising=N_RISING))
 
 
 def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, folds: Any) -> Any:
@@ -238,11 +245,18 @@ def _simplest_of_the_best(scores: dict[str, Any], inside: Any, relevant: Any) ->
 
 def _scores(model: _Model, evidence_BKF: Any, inside: Any) -> Float32Array:
     out = np.zeros(inside.shape, np.float32)
-    trees = tree_arguments(model.trees)
     run_queries(
         len(out),
         lambda start, stop: score_rows(
-            start, stop, evidence_BKF, inside, model.weights, model.logistic, N_BOOSTED, *trees, out
+            start,
+            stop,
+            evidence_BKF,
+            inside,
+            model.weights,
+            model.logistic,
+            N_BOOSTED,
+            *model.arguments,
+            out,
         ),
     )
     return out

@@ -15,7 +15,7 @@ P_FLOOR = 1e-8
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
     start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, indptr, indices, n_terms,
-    log_counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    counts_L, name_indptr, name_terms_, name_weights, out_BKF,
 ):  # fmt: skip
     """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``."""
     present_V = np.zeros(n_terms, np.bool_)
@@ -48,7 +48,7 @@ def evidence_rows(
             out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
             out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
             out_BKF[row, k, 4] = match
-            out_BKF[row, k, 5] = log_counts_L[label]
+            out_BKF[row, k, 5] = np.log1p(np.float32(counts_L[label]))
             out_BKF[row, k, 6] = np.float32(found)
             out_BKF[row, k, 7] = np.float32(place)
             out_BKF[row, k, 8] = np.exp(log_p + log_s)
@@ -67,14 +67,15 @@ def tree_sums(features_nF, roots, feature, threshold, left, right, value, bias, 
     for i in range(n):
         out_n[i] = bias[0]
     for tree in range(roots.shape[0]):
-        root = roots[tree]
+        root = np.uintp(roots[tree])
         for i in range(n):
             node = root
             while left[node] >= 0:
-                if np.float64(features_nF[i, feature[node]]) <= threshold[node]:
-                    node = left[node]
+                # Unsigned numbers index an array without a test for places from its end.
+                if np.float64(features_nF[i, np.uintp(feature[node])]) <= threshold[node]:
+                    node = np.uintp(left[node])
                 else:
-                    node = right[node]
+                    node = np.uintp(right[node])
             out_n[i] += value[node]
 
 
