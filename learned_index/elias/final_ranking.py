@@ -22,7 +22,7 @@ from learned_index.types import Float32Array
 
 N_ADDED = 50
 """Labels of nearest records that join a shortlist at most."""
-_MOST_RECORDS = 300_000
+MOST_RECORDS = 300_000
 """Up to so many points are remembered by default: the search by words takes time in proportion."""
 _SPLIT_ITERATIONS = 6
 """Of the balanced 2-means that cuts the records into cells, whose shape matters little."""
@@ -86,7 +86,7 @@ def remembered(
     """
     rows = np.flatnonzero(np.diff(labels_NL.indptr))
     wanted = model.config.records
-    if wanted == "no" or (wanted == "auto" and len(rows) > _MOST_RECORDS):
+    if wanted == "no" or (wanted == "auto" and len(rows) > MOST_RECORDS):
         return None
     if not len(rows):
         raise InputError("no point has a label, so there are no records to remember")

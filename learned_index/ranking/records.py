@@ -23,25 +23,18 @@ from learned_index.persistence.contents import (
     require_range,
 )
 from learned_index.ranking.nearest import (
-    ZERO,
     count_votes,
     nearest_by_vectors,
     nearest_by_words,
 )
+from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 N_NEAREST = 30
 """Records whose votes count, by words and by vectors each."""
-TERMS_PER_RECORD = 32
-"""Heaviest terms of a record that are kept."""
-_MOST_FREQUENT = 0.1
-"""Terms in a larger share of the records are dropped: long lists that tell little apart."""
-_FEW = 1000
-"""Up to so many records no term is dropped for being frequent."""
 PROBED = 16
 """Cells that a query scans."""
 _ARRAYS = "records.safetensors"
-_UNIT = np.float32(1.0 / 255.0)
 _NO_MASK = np.empty(0, np.bool_)
 
 
@@ -136,16 +129,16 @@ class Records(Saved):
         vectors = as_float32_rows(as_vectors(np.asarray(dense_ND)[rows], name="vectors"))
         _, counts = np.unique(cell_N[rows], return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        codes, units = _coded(vectors)
+        codes, units = coded(vectors)
         return cls(
             _Memory(
                 labels.indptr.astype(np.int64),
                 labels.indices.astype(np.int32),
-                *_inverted(kept),
+                *inverted(kept),
                 codes,
                 units,
                 offsets,
-                _centroids(vectors, offsets),
+                centroids(vectors, offsets),
             ),
             int(labels_NL.shape[1]),
         )
@@ -177,7 +170,7 @@ class Records(Saved):
             len(ids),
             lambda start, stop: nearest_by_words(
                 start, stop, indptr, indices, values, m.term_indptr, m.term_records,
-                m.term_weights, _UNIT, len(self), ids, similarities,
+                m.term_weights, WEIGHT_UNIT, len(self), ids, similarities,
             ),
         )  # fmt: skip
         return ids, similarities
@@ -298,42 +291,3 @@ def _require_ascending(name: str, offsets: Int64Array, ids: Any) -> None:
 def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
     ids = np.full((n_rows, N_NEAREST), PAD_ID, np.int32)
     return ids, np.zeros((n_rows, N_NEAREST), np.float32)
-
-
-def _inverted(sparse_NV: sp.csr_matrix) -> tuple[Any, Any, Any]:
-    """Lists of records by term, of the heaviest terms of each record and no frequent ones."""
-    n_records, n_terms = sparse_NV.shape
-    frequency = np.bincount(sparse_NV.indices, minlength=n_terms)
-    most = n_records if n_records <= _FEW else int(_MOST_FREQUENT * n_records)
-    codes = np.rint(np.clip(sparse_NV.data, 0.0, 1.0) / _UNIT).astype(np.uint8)
-    kept = (frequency[sparse_NV.indices] <= most) & (codes > 0)
-    rows = np.repeat(np.arange(n_records), np.diff(sparse_NV.indptr))[kept]
-    terms, values = sparse_NV.indices[kept], sparse_NV.data[kept]
-    # Heaviest first within a row; of equal weights the first term.
-    order = np.lexsort((terms, -values, rows))
-    counts = np.bincount(rows, minlength=n_records)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = order[place < TERMS_PER_RECORD]
-    by_term = chosen[np.lexsort((rows[chosen], terms[chosen]))]
-    lengths = np.bincount(terms[by_term], minlength=n_terms)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return indptr, rows[by_term].astype(np.int32), codes[kept][by_term]
-
-
-def _coded(vectors_ND: Float32Array) -> tuple[npt.NDArray[np.uint8], Float32Array]:
-    """Bytes of the rows, padded, and what a unit is worth where rows have length 1."""
-    n_records, dim = vectors_ND.shape
-    width = -(-dim // LANE_BYTES) * LANE_BYTES
-    codes = np.full((n_records, width), ZERO, np.uint8)
-    largest = np.abs(vectors_ND).max(axis=1, initial=0.0)
-    scale = np.where(largest > 0, largest, 1.0)[:, None]
-    codes[:, :dim] = (np.rint(vectors_ND / scale * 127.0) + ZERO).astype(np.uint8)
-    length = np.linalg.norm(codes.astype(np.float32) - ZERO, axis=1)
-    return codes, (1.0 / np.maximum(length, 1.0)).astype(np.float32)
-
-
-def _centroids(vectors_ND: Float32Array, offsets: Int64Array) -> Float32Array:
-    unit = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
-    sums = np.add.reduceat(unit, offsets[:-1], axis=0)
-    found: Float32Array = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    return np.ascontiguousarray(found, np.float32)

@@ -12,7 +12,8 @@ from saving_cases import sign
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.ranking import records as module
-from learned_index.ranking.records import N_NEAREST, TERMS_PER_RECORD, Records
+from learned_index.ranking.record_layout import TERMS_PER_RECORD
+from learned_index.ranking.records import N_NEAREST, Records
 
 N, V, D, L = 1500, 600, 70, 40
 
