@@ -51,6 +51,11 @@ def fitted(encoder: Encoder | None = None, *, fit: dict | None = None, **config)
     )
 
 
+def finally_ranked(method: str = "trees", **config) -> ELIAS:
+    """A model with as many held-out points as a learned final ranker needs."""
+    return fitted(validation_fraction=0.4, final_ranker=method, **config)
+
+
 def without_ranker(
     encoder: Encoder | None = None,
     index: IndexConfig | None = None,
@@ -102,8 +107,9 @@ def check_damaged_model(saved: Path, target: Path, name: str, damage: str) -> No
     if damage == "truncate":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "flip":
-        # In the manifest any flipped byte must be noticed where it matters: its first number.
-        middle = content.index(b'"bytes": ') + 9 if name == "manifest.json" else len(content) // 2
+        # In the manifest any flipped byte must be noticed where it matters: a size.
+        files = content.index(b'"files": ') if name == "manifest.json" else 0
+        middle = content.index(b'"bytes": ', files) + 9 if files else len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
     else:
         path.unlink()

@@ -169,7 +169,13 @@ def train_deep(data: VectorData) -> LearnedGraphIndex:
     return index.fit(data.points, data.labels)
 
 
-def train_model(data: TextData, *, n_models: int = 1, calibration: str = "logistic") -> ELIAS:
+def train_model(
+    data: TextData,
+    *,
+    n_models: int = 1,
+    calibration: str = "logistic",
+    final_ranker: str = "fixed",
+) -> ELIAS:
     model = ELIAS(
         LSAEncoder(dim=9, n_iter=30),
         IndexConfig(n_clusters=6, beam_width=3, edges_per_cluster=20),
@@ -181,6 +187,7 @@ def train_model(data: TextData, *, n_models: int = 1, calibration: str = "logist
                 "rerank_size": 12,
                 "n_models": n_models,
                 "calibration": calibration,
+                "final_ranker": final_ranker,
             }
         ),
     )
@@ -201,7 +208,7 @@ def train_all(vectors: VectorData, texts: TextData) -> dict[str, Any]:
         "flat": flat,
         "deep": deep,
         "model": model,
-        "ensemble": train_model(texts, n_models=2, calibration="tree"),
+        "ensemble": train_model(texts, n_models=2, calibration="isotonic", final_ranker="trees"),
         "flat-int8": flat.to_engine(EngineConfig(precision="int8")),
         "flat-float16": flat.to_engine(EngineConfig(precision="float16")),
         "deep-float32": deep.to_engine(EngineConfig(precision="float32")),

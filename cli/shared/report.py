@@ -75,6 +75,8 @@ def training_summary(
         "metrics": metrics,
         "calibration": model.report_["calibration"],
         "ranker": model.report_["ranker"],
+        "final_ranker": model.report_.get("final_ranker"),
+        "records": model.report_["records"],
         "index": model.index.config.to_dict(),
         "training": model.training_config.to_dict(),
         "ranker_config": model.ranker_config.to_dict(),
@@ -105,6 +107,10 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         for title, values in summary["metrics"].items():
             table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
         output_console().print(table)
+    final, records = summary["final_ranker"], summary["records"]
+    if final is not None:
+        held = "" if records is None else f", {records['bytes'] / 1e6:.1f} MB of records"
+        click.echo(f"final ranker: {final['method']}{held}")
     found = summary["calibration"]
     if found is not None:
         click.echo(

@@ -15,10 +15,21 @@ class EliasConfig(Config):
     ranker: Literal["sparse", "none"] = parameter(
         "sparse", "linear classifiers on [tf-idf, embedding] that order the shortlist, or none"
     )
-    combination: Literal["auto", "fixed", "learned"] = parameter(
+    final_ranker: Literal["auto", "trees", "linear", "fixed"] = parameter(
         "auto",
-        "ranking score from p of the index and q of the ranker: sqrt(p) sigmoid(2q), or p and "
-        "sigmoid(2q) to powers learned on the held-out points; auto learns from 100 points on",
+        "final order of the shortlist by all evidence, learned on the held-out points: gradient "
+        "boosted trees, a log-linear model, or sqrt(p) sigmoid(2q) of index and ranker alone; "
+        "auto takes what orders them best, and from fewer than 100 points learns nothing",
+    )
+    records: Literal["auto", "yes", "no"] = parameter(
+        "auto",
+        "remember the training records: labels of the nearest ones are candidates and evidence "
+        "of the final ranker; auto: up to 300,000 records",
+    )
+    refit: Literal["yes", "no"] = parameter(
+        "yes",
+        "once the final ranker is learned, train the sparse ranker on the held-out points too, "
+        "and remember them",
     )
     calibration: Literal["auto", "tree", "isotonic", "logistic", "none"] = parameter(
         "auto",
@@ -31,13 +42,13 @@ class EliasConfig(Config):
         100, "labels of a training point's shortlist from which the ranker learns"
     )
     validation_fraction: float = parameter(
-        0.02,
+        0.05,
         "share of the training points held out to validate and calibrate on, at least 100 or a "
         "tenth of them; 0: none",
         low=0.0,
         below=1.0,
     )
-    validation_limit: int = parameter(1000, "at most so many points are held out")
+    validation_limit: int = parameter(3000, "at most so many points are held out")
     train_encoder: Literal["auto", "yes", "no"] = parameter(
         "auto", "train the encoder with the index; auto: a bag of words yes, a pretrained one no"
     )

@@ -11,17 +11,19 @@ import scipy.sparse as sp
 
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
+from learned_index.elias.final_ranking import remembered
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import default_features, fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
-from learned_index.elias.validation import validate
+from learned_index.elias.validation import ENOUGH_TO_LEARN, validate
 from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
+from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
@@ -36,20 +38,24 @@ class _Data:
     Attributes:
         texts: The N points, held-out ones too.
         labels_NL: Their labels; a point that is held out has none.
+        all_labels_NL: The labels of all of them.
         learned: int64. The rows that are not held out, which encoders are fitted on.
         held: Points to validate and calibrate on.
         trains_encoder: Whether the encoder learns with the index.
         vectors: N x D of each encoder; of encoders that are trained, known after the training.
         sparse_NV: tf-idf of all points, where the model has a use for it.
+        shortlist_NK: Labels that the index found for points that the ranker has learned from.
     """
 
     texts: Any
     labels_NL: sp.csr_matrix
+    all_labels_NL: sp.csr_matrix
     learned: Int64Array
     held: HeldOut | None
     trains_encoder: bool
     vectors: list[Any] | None
     sparse_NV: sp.csr_matrix | None = None
+    shortlist_NK: Int64Array | None = None
 
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
@@ -70,6 +76,8 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         return  # all processes hold the same members; the rest is made once
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
+    model.final_ranker_ = None
+    model.records_ = _records(model, data, data.labels_NL, steps)
     model.report_ = {
         "n_models": len(model.members),
         "n_held_out": 0 if data.held is None else n_rows(data.held.texts),
@@ -77,11 +85,16 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     }
     if data.held is not None:
         validate(model, data.held, steps)
+        _refit(model, data, steps)
     ranker, calibrator = model.ranker_, model.calibrator_
     model.report_["ranker"] = (
         None if ranker is None else {"n_weights": ranker.n_weights, "bytes": ranker.nbytes}
     )
-    model.report_["combination"] = model.combination.to_dict()
+    model.report_["records"] = (
+        None
+        if model.records_ is None
+        else {"n_records": len(model.records_), "bytes": model.records_.nbytes}
+    )
     model.report_["calibration"] = None if calibrator is None else calibrator.report_
 
 
@@ -97,10 +110,10 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     kept_NL = without_labels(labels_NL, rows)
     learned = np.setdiff1d(np.arange(n_rows(texts)), rows)
     model.n_points = len(learned)
-    model.label_counts = np.bincount(kept_NL.indices, minlength=kept_NL.shape[1]).astype(np.int64)
+    model.label_counts = _counts(kept_NL)
     model.vocabulary = names
     vectors = None if request.embeddings is None else [request.embeddings]
-    return _Data(texts, kept_NL, learned, held, trains_encoder, vectors)
+    return _Data(texts, kept_NL, labels_NL, learned, held, trains_encoder, vectors)
 
 
 # -- features and vectors -----------------------------------------------------------------------
@@ -217,8 +230,17 @@ def _trained_ranker(model: EliasParts, data: _Data, steps: Steps) -> SparseRanke
     assert data.sparse_NV is not None and data.vectors is not None
     # A model that is fitted again is searched as one index would be, not as it was ranked before.
     model.ranker_ = None
+    ranker = _new_ranker(model, data, data.labels_NL, steps)
+    steps.keep_ranker(ranker)
+    return ranker
+
+
+def _new_ranker(
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+) -> SparseRanker:
+    assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("shortlists"):
-        shortlist_NK = _training_shortlists(model, data.vectors, data.labels_NL, steps)
+        shortlist_NK = _training_shortlists(model, data, labels_NL, steps)
 
     def tell(done: int, total: int) -> None:
         steps.tell("ranker", done, total)
@@ -226,22 +248,64 @@ def _trained_ranker(model: EliasParts, data: _Data, steps: Steps) -> SparseRanke
 
     with steps.step("ranker"):
         ranker = SparseRanker(model.ranker_config)
-        ranker.fit(data.sparse_NV, data.vectors[0], data.labels_NL, shortlist_NK, progress=tell)
-        steps.keep_ranker(ranker)
+        ranker.fit(data.sparse_NV, data.vectors[0], labels_NL, shortlist_NK, progress=tell)
     return ranker
 
 
+# -- the records, and the held-out points given back -------------------------------------------
+
+
+def _records(
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+) -> Records | None:
+    """Remember the points, where a final ranker is to be learned."""
+    wanted = model.config.final_ranker
+    too_few = data.held is None or (wanted == "auto" and n_rows(data.held.texts) < ENOUGH_TO_LEARN)
+    if model.ranker_ is None or wanted == "fixed" or too_few:
+        return None
+    assert data.sparse_NV is not None and data.vectors is not None
+    with steps.step("records"):
+        return remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
+
+
+def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:
+    """Train the sparse ranker on all points, and remember and count them all.
+
+    Points that were handed in to validate on are no training points, and stay outside.
+    """
+    no_final_ranker = model.final_ranker_ is None or model.config.refit == "no"
+    if no_final_ranker or data.held is None or data.held.rows is None:
+        return
+    labels_NL = data.all_labels_NL
+    model.ranker_ = None  # searched as one index would be
+    model.ranker_ = _new_ranker(model, data, labels_NL, steps)
+    if model.records_ is not None:
+        model.records_ = _records(model, data, labels_NL, steps)
+    model.n_points = labels_NL.shape[0]
+    model.label_counts = _counts(labels_NL)
+
+
+def _counts(labels_NL: sp.csr_matrix) -> Int64Array:
+    return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
+
+
 def _training_shortlists(
-    model: EliasParts, vectors: list[Any], labels_NL: sp.csr_matrix, steps: Steps
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
 ) -> Int64Array:
-    """Search the training points: int64 N x R; rows of points that do not train are all -1."""
-    labelled = np.flatnonzero(np.diff(labels_NL.indptr))
+    """Search the training points: int64 N x R; rows of points that do not train are all -1.
+
+    What was found before is kept in ``data`` and not searched again.
+    """
+    assert data.vectors is not None
     width = model.config.ranker_shortlist
-    shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
-    for start in range(0, len(labelled), _CHUNK_ROWS):
+    if data.shortlist_NK is None:
+        data.shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
+    missing = (np.diff(labels_NL.indptr) > 0) & (data.shortlist_NK[:, 0] == PAD_ID)
+    missing_rows = np.flatnonzero(missing)
+    for start in range(0, len(missing_rows), _CHUNK_ROWS):
         steps.stop_if_asked()
-        rows = labelled[start : start + _CHUNK_ROWS]
-        _, wide = model.shortlist([x[rows] for x in vectors], width)
-        shortlist_NK[rows] = wide.ids[:, :width]
-        steps.tell("shortlists", start + len(rows), len(labelled))
-    return shortlist_NK
+        rows = missing_rows[start : start + _CHUNK_ROWS]
+        _, wide = model.shortlist([x[rows] for x in data.vectors], width)
+        data.shortlist_NK[rows] = wide.ids[:, :width]
+        steps.tell("shortlists", start + len(rows), len(missing_rows))
+    return data.shortlist_NK

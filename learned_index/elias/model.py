@@ -42,10 +42,10 @@ class ELIAS(EliasParts, Saved):
     """Encoder, learned index and label classifiers, with a ranker and calibrated probabilities.
 
     The index (one, or several with different clusterings whose probabilities are averaged) finds
-    the shortlist of a text; a sparse linear ranker on [tf-idf, vector] orders its best
-    ``rerank_size`` labels by a product of powers of p and sigmoid(2 q), and a calibrator learned
-    on held-out points turns p and q into probabilities (ELIAS++: Gupta et al., NeurIPS 2022,
-    section 3.5).
+    the shortlist of a text; a sparse linear ranker on [tf-idf, vector] judges its best
+    ``rerank_size`` labels (ELIAS++: Gupta et al., NeurIPS 2022, section 3.5), and labels of the
+    nearest training records join them. A final ranker learned on held-out points orders them by
+    all evidence, and a calibrator turns its score into probabilities.
 
     Args:
         encoder: Makes dense vectors: ``"minilm"``, ``"lsa:256"`` (see
@@ -67,11 +67,13 @@ class ELIAS(EliasParts, Saved):
         members: The indexes.
         features: The sparse encoder; None where nothing needs it.
         ranker_: The ranker, or None.
-        combination: Ranking score from p and q.
+        records_: The training records that it remembers, or None.
+        final_ranker_: Makes the ranking score of all evidence, or None.
+        combination: Ranking score from p and q where there is no final ranker.
         calibrator_: The calibrator, or None.
         vocabulary: Names of the labels.
         label_counts: int64, L. Training points of each label.
-        n_points: Training points, without those that were held out.
+        n_points: Training points; those that were held out among them where they were given back.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
             with and without ranker, calibration. A loaded model keeps all but the seconds.
 
@@ -311,8 +313,9 @@ class ELIAS(EliasParts, Saved):
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 
-        The best ``rerank_size`` labels of the index are ordered by the ranking score; further
-        ones follow in the order of the index. Answers do not depend on batch size or threads.
+        The best ``rerank_size`` labels of the index, and those that nearest records add, are
+        ordered by the ranking score; further ones
+        follow in the order of the index. Answers do not depend on batch size or threads.
 
         Args:
             texts: As in :meth:`predict`.

@@ -17,6 +17,8 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.config import RankerConfig
+from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder, Float32Array, Int64Array, SearchResult
 
@@ -65,6 +67,8 @@ class EliasParts:
         self.members: Sequence[LearnedGraphIndex | SearchEngine] = []
         self.ranker_: SparseRanker | None = None
         self.combination = Combination()
+        self.records_: Records | None = None
+        self.final_ranker_: FinalRanker | None = None
         self.calibrator_: Calibrator | None = None
         self.vocabulary = LabelVocabulary([])
         self.label_counts: Int64Array | None = None

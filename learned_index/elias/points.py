@@ -66,5 +66,9 @@ def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
 
 
 def default_features(points: Any) -> Encoder:
-    """Make the encoder of the sparse features: tf-idf of texts, or the scaled rows themselves."""
-    return encoder_class("feature-rows" if sp.issparse(points) else "tfidf")()
+    """Make the encoder of the sparse features: tf-idf of words and pairs, or scaled rows."""
+    if sp.issparse(points):
+        return encoder_class("feature-rows")()
+    encoder: Any = encoder_class("tfidf")
+    made: Encoder = encoder(word_ngrams=2)
+    return made

@@ -9,9 +9,11 @@ import scipy.sparse as sp
 
 from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
+from learned_index.elias.final_ranking import evidence_of, listed
 from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.errors import InputError
+from learned_index.inputs.labels import wanted_labels
 from learned_index.inputs.numbers import check_result_size, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
@@ -93,6 +95,9 @@ def _predict_rows(
 ) -> tuple[Int64Array, Float32Array]:
     head, wide = model.shortlist(vectors, k, **options)
     size = head.ids.shape[1]
+    if model.final_ranker_ is not None and score != "index":
+        assert sparse is not None
+        return _finally_ranked(model, head, wide, sparse, vectors[0], k, score, options)
     q_BK = _margins(model, sparse, vectors[0], head.ids, score)
     rank_BK = head.p if q_BK is None else model.combination(head.p, q_BK)
     rank_BK = np.where(head.ids == PAD_ID, PAD_SCORE, rank_BK).astype(np.float32)
@@ -112,6 +117,55 @@ def _predict_rows(
         low = np.where(tail.ids == PAD_ID, PAD_SCORE, np.minimum(low, scores[:, -1:]))
     scores = np.concatenate([scores, low.astype(np.float32)], axis=1)
     return np.concatenate([ids, tail.ids], axis=1), scores
+
+
+def _finally_ranked(
+    model: EliasParts,
+    head: Shortlist,
+    wide: Shortlist,
+    sparse: sp.csr_matrix,
+    x_BD: Any,
+    k: int,
+    score: Score,
+    options: SearchOptions,
+) -> tuple[Int64Array, Float32Array]:
+    """Order the shortlist and what nearest records add; the rest of the index follows."""
+    assert model.final_ranker_ is not None
+    allow, deny = options.get("allow"), options.get("deny")
+    is_filtered = allow is not None or deny is not None
+    allowed_L = wanted_labels(allow, deny, model.n_labels) if is_filtered else None
+    found = listed(model, head, sparse, x_BD, allowed_L=allowed_L)
+    evidence_BKF = evidence_of(model, found, sparse, model.final_ranker_.names)
+    rank = model.final_ranker_.score(evidence_BKF, found.ids)
+    ids, rank = arranged(found.ids, rank, wide, k)
+    if score == "probability":
+        return ids, _probability(model, Shortlist(ids, rank), None)
+    return ids, np.where(ids == PAD_ID, PAD_SCORE, rank).astype(np.float32)
+
+
+def arranged(
+    ids: Int64Array, rank: Float32Array, wide: Shortlist, k: int
+) -> tuple[Int64Array, Float32Array]:
+    """Sort labels by score, let the rest of a wider search follow, and cut to k.
+
+    Args:
+        ids: B x R labels in any order, -1 at pads.
+        rank: Their scores, 0 to 1. Of equal ones the first stays first.
+        wide: B x S, labels in the order of the index.
+        k: Labels wanted.
+
+    Returns:
+        B x k each, padded with -1 and 0; scores do not increase.
+    """
+    order = np.argsort(-np.where(ids == PAD_ID, PAD_SCORE, rank), axis=1, kind="stable")
+    ids, rank = np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
+    tail = followed_by(ids, wide, k)
+    least = np.where(ids == PAD_ID, np.float32(1), rank).min(axis=1, keepdims=True)
+    ids = np.concatenate([ids, tail.ids], axis=1)
+    rank = np.concatenate([rank, tail.p * least], axis=1)
+    # Few labels were added where many could have been: the gaps close.
+    order = np.argsort(ids == PAD_ID, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
 
 
 def _margins(

@@ -160,10 +160,10 @@ def _check_without_held_out(model: EliasParts) -> None:
             f"calibration {config.calibration!r} needs held-out points, but {why}; give "
             "validation points, or set calibration to 'none'"
         )
-    if config.combination == "learned" and config.ranker != "none":
+    if config.final_ranker in ("trees", "linear") and config.ranker != "none":
         raise InputError(
-            f"the combination is to be learned on held-out points, but {why}; give validation "
-            "points, or set combination to 'fixed'"
+            f"the final ranker is to be learned on held-out points, but {why}; give validation "
+            "points, or set final_ranker to 'fixed'"
         )
     logger.info("nothing is held out (%s): no validation and no calibration", why)
 

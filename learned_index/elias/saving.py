@@ -20,6 +20,8 @@ from learned_index.persistence.contents import require_layout, require_range
 from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
+from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder
 
@@ -48,6 +50,10 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         _save_encoder(features, folder / "features")
     if model.ranker_ is not None:
         model.ranker_.save_pretrained(folder / "ranker")
+    if model.final_ranker_ is not None:
+        model.final_ranker_.save_pretrained(folder / "final_ranker")
+    if model.records_ is not None:
+        model.records_.save_pretrained(folder / "records")
     if model.calibrator_ is not None:
         model.calibrator_.save_pretrained(folder / "calibrator")
     model.vocabulary.save(folder)
@@ -61,6 +67,8 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         "encoders": [encoder.kind for encoder in model.encoders],
         "features": None if features is None else features.kind,
         "has_ranker": model.ranker_ is not None,
+        "has_final_ranker": model.final_ranker_ is not None,
+        "has_records": model.records_ is not None,
         "has_calibrator": model.calibrator_ is not None,
         "combination": model.combination.to_dict(),
         "report": json_ready(report),
@@ -88,7 +96,15 @@ def read_members(
         open_index(index_directory(directory, number), verify=False)
         for number in range(whole_number(config["n_members"], "n_members"))
     ]
-    return encoders, members, EliasConfig.from_dict(config["model"])
+    return encoders, members, _model_config(config["model"])
+
+
+def _model_config(values: Any) -> EliasConfig:
+    """The configuration of a saved model; earlier versions learned the powers of p and q."""
+    if isinstance(values, dict) and values.get("combination") in ("auto", "fixed", "learned"):
+        values = {name: value for name, value in values.items() if name != "combination"}
+        values["final_ranker"] = "fixed"
+    return EliasConfig.from_dict(values)
 
 
 def read_rest(model: EliasParts, manifest: Manifest) -> None:
@@ -105,6 +121,10 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
         model.ranker_config = model.ranker_.config
     model.combination = Combination.from_dict(config["combination"])
+    if config.get("has_final_ranker"):  # models of earlier versions have none
+        model.final_ranker_ = FinalRanker.from_pretrained(directory / "final_ranker", verify=False)
+    if config.get("has_records"):
+        model.records_ = Records.from_pretrained(directory / "records", verify=False)
     if config["has_calibrator"]:
         model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
     model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
@@ -146,3 +166,24 @@ def check_parts(model: EliasParts) -> None:
             raise InputError("the ranker is that of another model")
         if model.calibrator_ is not None and model.label_counts is None:
             raise InputError("a calibrated model knows the training points of its labels")
+    _check_final_ranker(model)
+
+
+def _check_final_ranker(model: EliasParts) -> None:
+    """The final ranker reads the parts that its evidence comes from without looking twice."""
+    n_labels, final, records = len(model.vocabulary), model.final_ranker_, model.records_
+    if final is None:
+        if records is not None:
+            raise InputError("the records serve the final ranker, which is missing")
+        return
+    if model.ranker_ is None or model.features is None or model.label_counts is None:
+        raise InputError("the final ranker needs ranker, features and counts, which are missing")
+    names = final.names
+    if len(names.indptr) != n_labels + 1 or names.terms.max(initial=-1) >= model.features.dim:
+        raise InputError("the final ranker is that of another model")
+    if records is not None and (
+        records.n_labels != n_labels
+        or records.n_terms != model.features.dim
+        or records.dim != model.encoders[0].dim
+    ):
+        raise InputError("the records are those of another model")

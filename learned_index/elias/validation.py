@@ -3,70 +3,120 @@
 from __future__ import annotations
 
 import logging
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from learned_index.elias.final_ranking import evidence_of, listed, names_of
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.prediction import Score, predict_points
+from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
 from learned_index.elias.steps import Steps
 from learned_index.errors import InputError
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking.calibration import Calibrator
-from learned_index.ranking.combination import Combination
+from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
 
 _METRIC_WIDTH = 100
-_ENOUGH_TO_COMBINE = 100
+ENOUGH_TO_LEARN = 100
 _RANKINGS: dict[str, Score] = {"without_ranker": "index", "with_ranker": "ranking"}
 
 
 def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
     """Calibrate on the held-out points and measure on them, with and without the ranker."""
     assert held.vectors is not None and model.label_counts is not None
+    out_of_fold = None
     with steps.step("calibration"):
-        _calibrate(model, held)
+        out_of_fold = _final_ranker(model, held)
+        _calibrate(model, held, out_of_fold)
     with steps.step("validation"):
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
             name: evaluate(
-                predict_points(
-                    model,
-                    held.texts,
-                    _METRIC_WIDTH,
-                    vectors=held.vectors,
-                    sparse=held.sparse,
-                    score=score,
-                ),
-                held.labels,
-                propensities=propensities,
+                _answers(model, held, score, out_of_fold), held.labels, propensities=propensities
             )
             for name, score in _RANKINGS.items()
             if score == "index" or model.ranker_ is not None
         }
 
 
-def _calibrate(model: EliasParts, held: HeldOut) -> None:
-    """Learn the combination of p and q, and the probabilities, from the held-out points."""
+class _OutOfFold(NamedTuple):
+    """Labels of the held-out points, ordered by final rankers that have not seen their point."""
+
+    ids: Int64Array
+    scores: Float32Array
+    relevant: Any
+
+
+def _answers(
+    model: EliasParts, held: HeldOut, score: Score, out_of_fold: _OutOfFold | None
+) -> SearchResult:
+    if score == "ranking" and out_of_fold is not None:
+        assert held.vectors is not None
+        _, wide = model.shortlist(held.vectors, _METRIC_WIDTH)
+        ids, scores = arranged(out_of_fold.ids, out_of_fold.scores, wide, _METRIC_WIDTH)
+        return SearchResult(ids, np.where(ids == PAD_ID, PAD_SCORE, scores).astype(np.float32))
+    return predict_points(
+        model, held.texts, _METRIC_WIDTH, vectors=held.vectors, sparse=held.sparse, score=score
+    )
+
+
+def _final_ranker(model: EliasParts, held: HeldOut) -> _OutOfFold | None:
+    """Learn the final ranker on the held-out points; None where the fixed formula ranks."""
+    wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
+    assert held.vectors is not None
+    if model.ranker_ is None or wanted == "fixed" or (wanted == "auto" and not enough):
+        model.records_ = None
+        return None
+    assert held.sparse is not None
+    head, _ = model.shortlist(held.vectors, model.config.rerank_size)
+    names = names_of(model, held.texts)
+    found = listed(model, head, held.sparse, held.vectors[0])
+    relevant = hit_matrix(found.ids, held.labels)
+    ranker = FinalRanker(wanted, names=names)
+    try:
+        scores = ranker.fit(evidence_of(model, found, held.sparse, names), found.ids, relevant)
+    except InputError as error:
+        if wanted != "auto":
+            raise
+        logger.warning("no final ranker: %s", error)
+        model.records_ = None
+        return None
+    model.report_["final_ranker"] = ranker.report_
+    if ranker.method_ == "fixed":
+        model.records_ = None
+        return None
+    model.final_ranker_ = ranker
+    return _OutOfFold(found.ids, scores, relevant)
+
+
+def _calibrate(model: EliasParts, held: HeldOut, out_of_fold: _OutOfFold | None) -> None:
+    """Learn the probabilities from the held-out points.
+
+    Where there is a final ranker its score, out of fold, takes the place of p, and q is 0.
+    """
     assert held.vectors is not None and model.label_counts is not None
     config = model.config
     # The labels that a search ranks again: what is learned here is used on such shortlists.
-    head, _ = model.shortlist(held.vectors, config.rerank_size)
-    relevant = hit_matrix(head.ids, held.labels)
-    q_BK = np.zeros_like(head.p)
-    if model.ranker_ is not None:
-        assert held.sparse is not None
-        q_BK = model.ranker_.score(held.sparse, held.vectors[0], head.ids)
-        enough = n_rows(held.texts) >= _ENOUGH_TO_COMBINE and bool(relevant.any())
-        if config.combination == "learned" or (config.combination == "auto" and enough):
-            model.combination = Combination.fit(head.p, q_BK, relevant)
     if config.calibration == "none":
         return
+    if out_of_fold is None:
+        head, _ = model.shortlist(held.vectors, config.rerank_size)
+        ids, p_BK, q_BK = head.ids, head.p, np.zeros_like(head.p)
+        relevant = hit_matrix(ids, held.labels)
+        if model.ranker_ is not None:
+            assert held.sparse is not None
+            q_BK = model.ranker_.score(held.sparse, held.vectors[0], ids)
+    else:
+        ids, p_BK, relevant = out_of_fold
+        q_BK = np.zeros_like(p_BK)
     try:
         calibrator = Calibrator(config.calibration)
-        calibrator.fit(head.p, q_BK, head.ids, relevant, model.label_counts)
+        calibrator.fit(p_BK, q_BK, ids, relevant, model.label_counts)
     except InputError as error:
         if config.calibration != "auto":
             raise

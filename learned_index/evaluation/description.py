@@ -85,7 +85,7 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
         "calibration": None
         if calibrator is None
         else {name: value for name, value in calibrator.report_.items() if name != "bins"},
-        "combination": model.combination.to_dict(),
+        "final_ranker": model.report_.get("final_ranker"),
         "validation": model.report_.get("validation"),
         "elias": model.config.to_dict(),
     }

@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from torch import nn
 
+from learned_index.elias.final_ranking import MOST_RECORDS
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import parts_of
+from learned_index.elias.validation import ENOUGH_TO_LEARN
 from learned_index.index.build.partition import default_edges_per_cluster, default_n_clusters
 from learned_index.index.hierarchy import default_edges_per_region, hierarchy_shape
 from learned_index.inputs.points import n_rows
+from learned_index.ranking.record_layout import TERMS_PER_RECORD
 
 FLOAT = 4
 ENTRY = 8
@@ -49,6 +53,8 @@ class DataShape:
         terms: Different terms of a point, on average.
         n_terms: V; of texts estimated from a sample.
         form: ``"texts"`` or ``"features"``.
+        feature_terms: As ``terms``, of the sparse features: words and pairs of words.
+        n_features: As ``n_terms``, likewise.
     """
 
     n_points: int
@@ -57,6 +63,8 @@ class DataShape:
     terms: float
     n_terms: int
     form: str
+    feature_terms: float
+    n_features: int
 
     @classmethod
     def of(cls, points: Any, labels_NL: sp.csr_matrix) -> DataShape:
@@ -64,23 +72,30 @@ class DataShape:
         size, pairs = n_rows(points), int(labels_NL.nnz)
         if sp.issparse(points):
             terms = points.nnz / max(1, size)
-            return cls(size, labels_NL.shape[1], pairs, terms, int(points.shape[1]), "features")
+            width = int(points.shape[1])
+            return cls(size, labels_NL.shape[1], pairs, terms, width, "features", terms, width)
         step = max(1, size // _SAMPLE)
-        sample = [set(re.findall(r"\w+", points[row].lower())) for row in range(0, size, step)]
-        terms = sum(map(len, sample)) / max(1, len(sample))
-        least = 2 if size >= 1000 else 1
-        n_terms = _vocabulary(sample, least)
-        if step > 1:
-            # Heaps' law with the growth between half of the sample and all of it.
-            half = _vocabulary(sample[::2], least)
-            growth = min(1.0, max(0.0, np.log2(max(n_terms, 1) / max(half, 1))))
-            n_terms = int(n_terms * (size / len(sample)) ** growth)
-        return cls(
-            size, labels_NL.shape[1], pairs, terms, min(max(n_terms, 1), _MAX_TERMS), "texts"
-        )
+        runs = [re.findall(r"\w+", points[row].lower()) for row in range(0, size, step)]
+        words: list[set[Any]] = [set(run) for run in runs]
+        both = [one.union(pairwise(run)) for one, run in zip(words, runs, strict=True)]
+        (terms, n_terms), (features, n_features) = _counted(words, size), _counted(both, size)
+        return cls(size, labels_NL.shape[1], pairs, terms, n_terms, "texts", features, n_features)
 
 
-def _vocabulary(bags: list[set[str]], least: int) -> int:
+def _counted(sample: list[set[Any]], size: int) -> tuple[float, int]:
+    """Mean number of different terms of a text, and different terms of ``size`` such texts."""
+    terms = sum(map(len, sample)) / max(1, len(sample))
+    least = 2 if size >= 1000 else 1
+    n_terms = _vocabulary(sample, least)
+    if len(sample) < size:
+        # Heaps' law with the growth between half of the sample and all of it.
+        half = _vocabulary(sample[::2], least)
+        growth = min(1.0, max(0.0, np.log2(max(n_terms, 1) / max(half, 1))))
+        n_terms = int(n_terms * (size / len(sample)) ** growth)
+    return terms, min(max(n_terms, 1), _MAX_TERMS)
+
+
+def _vocabulary(bags: list[set[Any]], least: int) -> int:
     frequency = Counter(term for bag in bags for term in bag)
     return sum(count >= least for count in frequency.values())
 
@@ -175,6 +190,8 @@ def make_plan(model: EliasParts, shape: DataShape, *, trained: bool, device: str
     # Beside the parameters: each edge's label, each label's cluster, count and name, the terms.
     disk += config.n_models * (edge_labels + FLOAT * shape.n_labels)
     disk += (8 + 40) * shape.n_labels + 20 * shape.n_terms
+    if model.config.ranker != "none":
+        disk += 20 * (shape.n_features - shape.n_terms) + _record_bytes(model, shape, index.dim)
     if not trained and getattr(model.encoder, "name", "") == "minilm":
         disk -= FLOAT * encoder  # stored by name
     return Plan(shape, index.dim, index.C, index.M, parameters, memory, peak, device_bytes, disk)
@@ -213,11 +230,12 @@ def _memory(
     K = min(training.training_shortlist_size or model.index_config.shortlist_size, L)
     B, W = training.batch_size, min(model.index_config.beam_width, C)
     classifiers, router = FLOAT * L * dim, FLOAT * C * dim
-    tfidf = int(ENTRY * N * shape.terms)
+    tfidf = int(ENTRY * N * shape.feature_terms)
     features = config.ranker != "none" or config.clustering_features != "none"
     visits = min(C * L, W * shape.n_pairs)
     # The terms of a label's points, as one sparse row each.
-    centroid_terms = min(shape.n_terms, shape.n_pairs / max(1, L) * shape.terms) * L
+    label_terms = shape.n_pairs / max(1, L) * shape.feature_terms
+    centroid_terms = min(shape.n_features, label_terms) * L
     vectors = FLOAT * N * dim
     if trained and vectors > _VECTORS_IN_MEMORY:
         vectors = 0
@@ -225,7 +243,7 @@ def _memory(
     return {
         "libraries": LIBRARIES,
         "tf-idf": tfidf if features else 0,
-        "building features": int(3.5 * tfidf) + 200 * shape.n_terms if features else 0,
+        "building features": int(3.5 * tfidf) + 200 * shape.n_features if features else 0,
         "encoder": sum(_fitted_bytes(part, shape) for part in parts_of(model.encoder)),
         # A joined encoder has the vectors of its parts beside the whole.
         "vectors": vectors * (2 if hasattr(model.encoder, "encoders") else 1),
@@ -239,7 +257,20 @@ def _memory(
         "batch": B * (60 * K + 16 * C + 16 * dim + 24 * W * M),
         "ranker training": PAIR_BYTES * (N * R + shape.n_pairs)
         + 2 * ENTRY * weights + classifiers,
+        "records": 2 * _record_bytes(model, shape, dim) if config.ranker != "none" else 0,
     }  # fmt: skip
+
+
+def _record_bytes(model: EliasParts, shape: DataShape, dim: int) -> int:
+    """Bytes of the records that a final ranker reads; 0 where none will be learned."""
+    config, N = model.config, shape.n_points
+    few = config.final_ranker == "auto" and config.validation_limit < ENOUGH_TO_LEARN
+    if config.final_ranker == "fixed" or few or N < 10 * ENOUGH_TO_LEARN:
+        return 0
+    if config.records == "no" or (config.records == "auto" and N > MOST_RECORDS):
+        return 0
+    one = dim + 4 + 5 * min(TERMS_PER_RECORD, int(shape.feature_terms))
+    return N * one + 4 * shape.n_pairs + 8 * (N + shape.n_features)
 
 
 def _activations(model: EliasParts, shape: DataShape) -> int:
@@ -299,8 +330,8 @@ def _ranker_weights(model: EliasParts, shape: DataShape) -> int:
     R = min(model.config.rerank_size, shape.n_labels)
     points = (shape.n_points * R + shape.n_pairs) / max(1, shape.n_labels)
     negatives = min(points, model.ranker_config.max_negatives)
-    seen = shape.terms * negatives**0.6
+    seen = shape.feature_terms * negatives**0.6
     rare, common = RANKER_SHARE
-    share = rare + (common - rare) * min(1.0, seen / (2 * shape.n_terms))
+    share = rare + (common - rare) * min(1.0, seen / (2 * shape.n_features))
     share *= (0.05 / max(0.01, model.ranker_config.weight_threshold)) ** 0.75
-    return int(min(1.0, share) * min(shape.n_terms, seen) * shape.n_labels)
+    return int(min(1.0, share) * min(shape.n_features, seen) * shape.n_labels)

@@ -16,12 +16,12 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import MOST_SEED, whole_number
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
+from learned_index.ranking.folds import N_FOLDS, folds_of
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
 
 CalibrationMethod = Literal["auto", "tree", "isotonic", "logistic"]
 _ARRAYS = "calibration.safetensors"
-_FOLDS = 5
 
 
 class Calibrator(Saved):
@@ -75,13 +75,13 @@ class Calibrator(Saved):
         relevant = np.asarray(relevant_BK, dtype=bool)[inside].astype(np.float64)
         rows = np.nonzero(inside)[0]
         points = np.unique(rows)
-        if len(points) < 2 * _FOLDS or relevant.min(initial=1.0) == relevant.max(initial=0.0):
+        if len(points) < 2 * N_FOLDS or relevant.min(initial=1.0) == relevant.max(initial=0.0):
             raise InputError(
                 f"got {len(points)} held-out points with {int(relevant.sum())} relevant of "
-                f"{len(relevant)} shortlisted labels; calibration needs {2 * _FOLDS} points and "
+                f"{len(relevant)} shortlisted labels; calibration needs {2 * N_FOLDS} points and "
                 "both kinds of outcome: hold out more points"
             )
-        folds = _folds(rows, points, self.seed)
+        folds = folds_of(rows, points, self.seed)
         tried = list(METHODS) if self.method == "auto" else [self.method]
         predictions = {
             name: _out_of_fold(METHODS[name], features, relevant, folds) for name in tried
@@ -161,17 +161,9 @@ def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
 
 
-def _folds(rows: Any, points: Any, seed: int) -> Any:
-    """The fold of each pair: pairs of one point are alike, so a point is in one fold only."""
-    fold_of_point = np.zeros(int(points[-1]) + 1, np.int64)
-    shuffled = np.random.default_rng(seed).permutation(points)
-    fold_of_point[shuffled] = np.arange(len(points)) % _FOLDS
-    return fold_of_point[rows]
-
-
 def _out_of_fold(method: Method, features: Any, relevant: Any, folds: Any) -> Any:
     predicted = np.empty(len(relevant))
-    for fold in range(_FOLDS):
+    for fold in range(N_FOLDS):
         held = folds == fold
         arrays = method.fit(features[~held], relevant[~held])
         predicted[held] = method.predict(arrays, features[held])

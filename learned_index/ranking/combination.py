@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from learned_index.config import Config, parameter
-from learned_index.errors import InputError
 from learned_index.types import Float32Array
 
 SLOPE = 2.0
@@ -20,64 +19,13 @@ _TINY = 1e-12
 class Combination(Config):
     """Ranking score ``p^index_weight * sigmoid(2 q)^ranker_weight``.
 
-    The paper adds p·q; the product of powers is a log-linear model, whose two weights
-    :meth:`fit` finds on held-out points.
+    The ranking score where no final ranker was learned. The paper adds p·q.
     """
 
     index_weight: float = parameter(0.5, "exponent of the index's probability p", low=0.0)
     ranker_weight: float = parameter(
         1.0, "exponent of the ranker's probability sigmoid(2 q)", low=0.0
     )
-
-    @classmethod
-    def fit(cls, p_BK: Float32Array, q_BK: Float32Array, relevant_BK: Any) -> Self:
-        """Find the weights under which the relevant labels of held-out points rank highest.
-
-        Maximises the sum over points of the mean log-probability of the relevant labels in a
-        softmax over the shortlist (ListNet's top-one likelihood, Cao et al. 2007): convex, so the
-        answer does not depend on a start.
-
-        Args:
-            p_BK: Probabilities from the index, at most 0 (or -inf) at pads.
-            q_BK: Margins from the ranker.
-            relevant_BK: bool, the label is one of the point's.
-
-        Raises:
-            InputError: No relevant label in any shortlist.
-        """
-        from scipy.optimize import minimize
-        from scipy.special import log_softmax, softmax
-
-        relevant = np.asarray(relevant_BK, dtype=bool)
-        if not np.shape(p_BK) == np.shape(q_BK) == relevant.shape or relevant.ndim != 2:
-            raise InputError(
-                f"p, q and relevant have shapes {np.shape(p_BK)}, {np.shape(q_BK)} and "
-                f"{relevant.shape}; expected the same, B x K"
-            )
-        if np.isnan(p_BK).any() or not np.isfinite(q_BK).all():
-            raise InputError("p or q hold NaN or infinity; expected finite numbers")
-        used = relevant.any(axis=1)
-        if not used.any():
-            raise InputError("no shortlist holds a relevant label; use more held-out points")
-        p, q, relevant = p_BK[used], q_BK[used], relevant[used]
-        pads = ~(p > 0)
-        # Finite at pads: -inf times a weight or a residual of 0 would be NaN.
-        features = np.stack([np.where(pads, -1e3, _log(p)), _log_sigmoid(q)])
-        target = relevant / relevant.sum(axis=1, keepdims=True)
-
-        def loss(weights: Any) -> tuple[float, Any]:
-            score = np.where(pads, -1e6, np.tensordot(weights, features, 1))
-            value = -float((target * log_softmax(score, axis=1)).sum()) / len(score)
-            residual = (softmax(score, axis=1) - target) / len(score)
-            return value, np.array([float((residual * f).sum()) for f in features])
-
-        found = minimize(
-            loss, np.array([0.5, 1.0]), jac=True, bounds=[(0.0, 10.0)] * 2, method="L-BFGS-B"
-        )
-        index_weight, ranker_weight = (float(weight) for weight in found.x)
-        if index_weight + ranker_weight == 0.0:
-            return cls()  # all scores would be equal
-        return cls(index_weight=index_weight, ranker_weight=ranker_weight)
 
     def __call__(self, p_BK: Float32Array, q_BK: Float32Array) -> Float32Array:
         """Scores float32 B x K in 0 to 1; 0 where p is not positive."""

@@ -31,7 +31,7 @@ def _add(w, x, factor):
 def _margin(w_V, w_D, bias, indices, values, x_D):
     total = bias
     for t in range(indices.shape[0]):
-        total += w_V[indices[t]] * values[t]
+        total += w_V[np.uintp(indices[t])] * values[t]
     return total + dot(w_D, x_D)
 
 

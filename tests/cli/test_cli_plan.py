@@ -77,7 +77,7 @@ def test_parameters_and_disk_of_a_trained_model(kind: str, n_models: int, tmp_pa
 
 
 def test_more_of_everything_needs_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = DataShape(100_000, 50_000, 300_000, 40.0, 80_000, "texts")
+    shape = DataShape(100_000, 50_000, 300_000, 40.0, 80_000, "texts", 70.0, 200_000)
 
     def need(shape=shape, trained=False, **config) -> int:
         encoder = BagOfWordsEncoder(dim=64) if trained else LSAEncoder(dim=64)
@@ -88,7 +88,7 @@ def test_more_of_everything_needs_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert need(rerank_size=200) > base
     assert need(rerank_size=100, n_models=3) > base
     assert need(rerank_size=100, ranker="none") < base
-    large = DataShape(100_000, 5_000_000, 300_000, 40.0, 80_000, "texts")
+    large = DataShape(100_000, 5_000_000, 300_000, 40.0, 80_000, "texts", 70.0, 200_000)
     assert need(large, rerank_size=100) > 3 * 4 * 64 * 5_000_000
 
 

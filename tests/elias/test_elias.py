@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import tiny_dataset
-from elias_cases import fitted, new_model, queries
+from elias_cases import finally_ranked, fitted, new_model, queries
 
 from learned_index.elias.ensemble import merge
 from learned_index.elias.model import ELIAS
@@ -22,6 +22,20 @@ def ensemble() -> ELIAS:
     return fitted(n_models=3)
 
 
+@pytest.fixture(scope="module")
+def trees() -> ELIAS:
+    """Its final ranker is learned."""
+    return finally_ranked("trees")
+
+
+@pytest.fixture(scope="module")
+def linear_ensemble() -> ELIAS:
+    return finally_ranked("linear", n_models=2)
+
+
+WHICH = ["model", "ensemble", "trees", "linear_ensemble"]
+
+
 def test_finds_the_topic(model: ELIAS) -> None:
     test = tiny_dataset("test", 40, seed=2)
     found = model.predict(test.texts, k=5)
@@ -30,7 +44,7 @@ def test_finds_the_topic(model: ELIAS) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5, 12, 13, 29, 200])
-@pytest.mark.parametrize("which", ["model", "ensemble"])
+@pytest.mark.parametrize("which", WHICH)
 def test_rows_are_ordered_padded_and_without_repetition(
     which: str, k: int, request: pytest.FixtureRequest
 ) -> None:
@@ -47,7 +61,7 @@ def test_rows_are_ordered_padded_and_without_repetition(
         assert (scores[: len(found)] >= 0).all() and (scores[: len(found)] <= 1).all()
 
 
-@pytest.mark.parametrize("which", ["model", "ensemble"])
+@pytest.mark.parametrize("which", WHICH)
 def test_a_shorter_answer_begins_a_longer_one(which: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(which)
     long = model.search(queries(), 24)
@@ -92,7 +106,7 @@ def test_beyond_the_ranked_labels_the_index_decides(model: ELIAS) -> None:
     }
 
 
-@pytest.mark.parametrize("which", ["model", "ensemble"])
+@pytest.mark.parametrize("which", WHICH)
 def test_answers_do_not_depend_on_batch_or_threads(
     which: str, request: pytest.FixtureRequest, with_threads
 ) -> None:

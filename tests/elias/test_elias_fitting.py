@@ -110,23 +110,14 @@ def test_parts_can_be_left_out(ranker: str, calibration: str, tmp_path) -> None:
         assert again.predict_proba(queries(), 20) == model.predict_proba(queries(), 20)
 
 
-def test_a_learned_combination_is_used_and_saved(tmp_path) -> None:
-    model = fitted(combination="learned")
-    assert model.combination.to_dict() != fitted(calibration="none").combination.to_dict()
-    model.save_pretrained(tmp_path / "m")
-    again = ELIAS.from_pretrained(tmp_path / "m")
-    assert again.combination == model.combination
-    assert again.predict(queries(), 15) == model.predict(queries(), 15)
-
-
 def test_without_held_out_points_there_is_no_calibration() -> None:
     model = fitted(validation_fraction=0.0)
     assert model.calibrator_ is None and model.n_points == N_POINTS
     assert "validation" not in model.report_
     with pytest.raises(InputError, match="validation_fraction is 0"):
         fitted(validation_fraction=0.0, calibration="tree")
-    with pytest.raises(InputError, match="combination"):
-        fitted(validation_fraction=0.0, combination="learned")
+    with pytest.raises(InputError, match="final ranker"):
+        fitted(validation_fraction=0.0, final_ranker="linear")
 
 
 def test_too_few_held_out_points_for_a_calibration(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elias_cases import fitted
+from elias_cases import finally_ranked
 from encoder_models import sample_texts
+from saving_cases import sign
 
 from learned_index import (
     ELIAS,
@@ -35,6 +36,8 @@ from learned_index.errors import (
 from learned_index.index.learned_graph_index import open_index
 from learned_index.persistence import load_arrays, read_json, save_arrays
 from learned_index.ranking.calibration import Calibrator
+from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.training.checkpoint import CheckpointOptions
 
@@ -61,6 +64,8 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "elias": ELIAS.from_pretrained,
     "ranker": SparseRanker.from_pretrained,
     "calibrator": Calibrator.from_pretrained,
+    "final ranker": FinalRanker.from_pretrained,
+    "records": Records.from_pretrained,
     "lsa": load_encoder,
     "tfidf": TfidfEncoder.from_pretrained,
     "bow": load_encoder,
@@ -84,7 +89,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lsa, index, LabelVocabulary.numbered(6), label_counts=np.full(6, 10), n_points=60
     )
     parts.save_pretrained(root / "without ranker")
-    fitted().save_pretrained(root / "elias")
+    finally_ranked().save_pretrained(root / "elias")
+    shutil.copytree(root / "elias" / "records", root / "records")
+    shutil.copytree(root / "elias" / "final_ranker", root / "final ranker")
     shutil.copytree(root / "elias" / "ranker", root / "ranker")
     shutil.copytree(root / "elias" / "calibrator", root / "calibrator")
     lsa.save_pretrained(root / "lsa")
@@ -104,20 +111,6 @@ def copied(saved: Path, kind: str, tmp_path: Path) -> Path:
     name = "state-1" if kind == "checkpoint" else "model"
     (tmp_path / "copy").mkdir(parents=True)
     return Path(shutil.copytree(saved / kind, tmp_path / "copy" / name))
-
-
-def sign(folder: Path) -> None:
-    """Make the sizes and checksums of a manifest true again."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"] = {
-        name: {
-            "bytes": (folder / name).stat().st_size,
-            "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-        }
-        for name in manifest["files"]
-    }
-    path.write_text(json.dumps(manifest))
 
 
 def edit(**changes: Any) -> Callable[[Path], None]:

@@ -142,33 +142,6 @@ def test_default_combination_is_the_formula() -> None:
     np.testing.assert_allclose(Combination()(p, q), [[0.5 * sigmoid(1.0), 0.0]], rtol=1e-6)
 
 
-def test_combination_finds_what_ranks_best(pairs: dict[str, Any]) -> None:
-    p, q, relevant = pairs["p"], pairs["q"], pairs["relevant"]
-    found = Combination.fit(p, q, relevant)
-
-    def likelihood(combination: Combination) -> float:
-        score = np.log(np.maximum(combination(p, q).astype(np.float64), 1e-300))
-        score = np.where(p > 0, score, -np.inf)
-        log_softmax = score - np.logaddexp.reduce(score, axis=1, keepdims=True)
-        rows = relevant.any(axis=1)
-        target = relevant[rows] / relevant[rows].sum(axis=1, keepdims=True)
-        return float((target * np.maximum(log_softmax[rows], -1e9)).sum())
-
-    best = likelihood(found)
-    for index_weight, ranker_weight in ((0.9, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 1.1)):
-        other = Combination(
-            index_weight=found.index_weight * index_weight,
-            ranker_weight=found.ranker_weight * ranker_weight,
-        )
-        assert likelihood(other) <= best
-    assert likelihood(Combination()) < best
-
-
-def test_combination_needs_a_relevant_label(pairs: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="no shortlist"):
-        Combination.fit(pairs["p"], pairs["q"], np.zeros((B, K), bool))
-
-
 def test_numbers_that_cannot_be_learned_from_are_refused() -> None:
     p, q = np.full((20, 3), 0.5, np.float32), np.zeros((20, 3), np.float32)
     ids, relevant = np.tile(np.arange(3), (20, 1)), np.tile([True, False, False], (20, 1))
@@ -177,10 +150,6 @@ def test_numbers_that_cannot_be_learned_from_are_refused() -> None:
         Calibrator("logistic").fit(p, q, ids, relevant, np.ones(2, np.int64))
     with pytest.raises(InputError, match="NaN or infinity"):
         Calibrator("logistic").fit(p, spoiled, ids, relevant, np.ones(3, np.int64))
-    with pytest.raises(InputError, match="NaN or infinity"):
-        Combination.fit(p, spoiled, relevant)
-    with pytest.raises(InputError, match="expected the same"):
-        Combination.fit(p, q[:5], relevant)
     for wrong in ({"method": ["tree"]}, {"seed": 1.5}, {"seed": -1}):
         with pytest.raises(InputError):
             Calibrator(**wrong)

@@ -1,0 +1,101 @@
+"""Gradient boosted trees as plain arrays: fitted with scikit-learn, evaluated by a kernel.
+
+P(relevant | features) = sigmoid(b + sum over trees of the value of the leaf reached) (Friedman,
+"Greedy function approximation: a gradient boosting machine", Annals of Statistics 2001). Saved
+arrays are no pickled estimator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from learned_index.errors import InputError
+from learned_index.persistence.contents import require_layout, require_range
+from learned_index.system.threads import limit_threads
+
+Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
+N_TREES = 100
+_LEAVES = 15
+_NAMES = ("roots", "feature", "threshold", "left", "right", "value", "bias")
+
+
+def fit_trees(features_nF: Any, relevant_n: Any, *, n_rising: int) -> Arrays:
+    """Fit trees whose probability never falls as one of the first ``n_rising`` features rises.
+
+    Args:
+        features_nF: float32, one row a pair.
+        relevant_n: bool.
+        n_rising: Features with a monotone effect.
+
+    Returns:
+        ``roots`` (int32, where each tree begins), ``feature``, ``left``, ``right`` (int32, -1 at
+        leaves), ``threshold`` and ``value`` (float64) of all nodes, ``bias`` (float64, 1).
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    n_features = features_nF.shape[1]
+    trees = HistGradientBoostingClassifier(
+        max_iter=N_TREES,
+        learning_rate=0.08,
+        max_leaf_nodes=_LEAVES,
+        l2_regularization=1.0,
+        early_stopping=False,
+        monotonic_cst=[1] * n_rising + [0] * (n_features - n_rising),
+        random_state=0,
+    )
+    # Its threads wait for one another at every node: a hundred times slower on a busy machine.
+    with limit_threads(1):
+        return exported(trees.fit(features_nF, np.asarray(relevant_n, np.int64)))
+
+
+def exported(fitted: Any) -> Arrays:
+    """The arrays of a fitted ``HistGradientBoostingClassifier`` of two classes."""
+    trees = [predictor.nodes for (predictor,) in fitted._predictors]
+    roots = np.cumsum([0, *(len(nodes) for nodes in trees)])[:-1]
+    nodes = np.concatenate(trees)
+    first = np.repeat(roots, [len(tree) for tree in trees])
+    leaf = nodes["is_leaf"].astype(bool)
+    return {
+        "roots": roots.astype(np.int32),
+        "feature": np.where(leaf, 0, nodes["feature_idx"]).astype(np.int32),
+        "threshold": np.where(leaf, 0.0, nodes["num_threshold"]).astype(np.float64),
+        "left": np.where(leaf, -1, nodes["left"] + first).astype(np.int32),
+        "right": np.where(leaf, -1, nodes["right"] + first).astype(np.int32),
+        "value": np.where(leaf, nodes["value"], 0.0).astype(np.float64),
+        "bias": np.asarray(fitted._baseline_prediction, np.float64).reshape(1),
+    }
+
+
+def check_trees(arrays: Arrays, n_features: int) -> None:
+    """Children come after their parent and before the end, so that every path ends.
+
+    Raises:
+        InputError: The arrays do not belong together.
+    """
+    n, n_trees = len(arrays["value"]), len(arrays["roots"])
+    whole, real = (np.int32, (n,)), (np.float64, (n,))
+    require_layout(
+        arrays,
+        {
+            "roots": (np.int32, (n_trees,)),
+            **dict.fromkeys(("feature", "left", "right"), whole),
+            **dict.fromkeys(("threshold", "value"), real),
+            "bias": (np.float64, (1,)),
+        },
+    )
+    require_range("the roots", arrays["roots"], 0, n - 1)
+    require_range("the trees' features", arrays["feature"], 0, n_features - 1)
+    for name in ("threshold", "value", "bias"):
+        require_range(f"the trees' {name}", arrays[name], -1e300, 1e300)
+    inner = np.flatnonzero(arrays["left"] >= 0)
+    # The smaller child too: a node has two, or is a leaf.
+    children = [arrays[name][inner] for name in ("left", "right")]
+    if any((child <= inner).any() or (child >= n).any() for child in children):
+        raise InputError("the boosted trees are broken: a child does not follow its parent")
+
+
+def tree_arguments(arrays: Arrays) -> tuple[Any, ...]:
+    """The arrays in the order of the kernel."""
+    return tuple(arrays[name] for name in _NAMES)

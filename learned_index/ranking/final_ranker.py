@@ -1,0 +1,262 @@
+"""The final order of a shortlist by all evidence: a log-linear model, or boosted trees on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+
+from learned_index.errors import InputError, NotFittedError
+from learned_index.inputs.numbers import whole_number
+from learned_index.kernels.machine.parallel import run_queries
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence.contents import require_layout, require_range
+from learned_index.ranking.boosting import (
+    Arrays,
+    check_trees,
+    fit_trees,
+    tree_arguments,
+)
+from learned_index.ranking.combination import Combination
+from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
+from learned_index.ranking.final_scoring import score_rows
+from learned_index.ranking.folds import N_FOLDS, folds_of
+from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
+from learned_index.types import Float32Array, Int64Array
+
+FinalRankerMethod = Literal["auto", "linear", "trees"]
+N_BOOSTED = 60
+"""Labels of a shortlist, best first by the log-linear model, that the trees order."""
+_ARRAYS = "final_ranker.safetensors"
+_NO_TREES: Arrays = {
+    "roots": np.empty(0, np.int32),
+    **{name: np.empty(0, np.int32) for name in ("feature", "left", "right")},
+    **{name: np.empty(0, np.float64) for name in ("threshold", "value")},
+    "bias": np.zeros(1),
+}
+
+
+class _Model(NamedTuple):
+    """One fitted model.
+
+    Attributes:
+        weights: float64, of the first columns of the evidence.
+        logistic: float64 (slope, bias): the linear score as a probability.
+        trees: See :func:`~learned_index.ranking.boosting.fit_trees`; empty: none.
+        arguments: The trees as the kernel takes them.
+    """
+
+    weights: Any
+    logistic: Any
+    trees: Arrays
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, weights: Any, logistic: Any, trees: Arrays) -> Self:
+        """Prepare the trees for the kernel."""
+        return cls(weights, logistic, trees, tree_arguments(trees))
+
+
+class FinalRanker(Saved):
+    """Orders shortlisted labels by the evidence of :data:`~learned_index.ranking.EVIDENCE`.
+
+    ``linear``: the log-linear model of :func:`fit_log_linear`. ``trees``: its best
+    :data:`N_BOOSTED` labels are ordered by gradient boosted trees, the others follow.
+
+    Args:
+        method: ``"linear"``, ``"trees"``, or ``"auto"``: what orders held-out points best, by
+            P@1 + P@5 in five folds, the simplest of those within a standard error. The fixed
+            formula :class:`~learned_index.ranking.combination.Combination` is among them.
+        names: Terms of the labels' names, which the evidence is made of and which are saved here.
+        seed: Seed of the folds.
+
+    Attributes:
+        method_: ``"fixed"``, ``"linear"`` or ``"trees"``.
+        report_: ``method``, ``precision`` (P@1 + P@5 out of fold, by method), ``n_points``, and
+            ``weights`` of the log-linear model by name of the evidence.
+    """
+
+    kind: ClassVar[str] = "final-ranker"
+
+    def __init__(
+        self, method: FinalRankerMethod = "auto", *, names: NameTerms, seed: int = 0
+    ) -> None:
+        if method not in ("auto", "linear", "trees"):
+            raise InputError(f"method is {method!r}, expected auto, linear or trees")
+        self.method = method
+        self.names = names
+        self.seed = seed
+        self.method_: str | None = None
+        self.report_: dict[str, Any] = {}
+        self._model: _Model | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        model = self._fitted()
+        return sum(array.nbytes for array in (*self.names, *model.trees.values()))
+
+    def _fitted(self) -> _Model:
+        if self._model is None:
+            raise NotFittedError(
+                "the final ranker is not fitted; call fit(...) or from_pretrained(...) first"
+            )
+        return self._model
+
+    def fit(self, evidence_BKF: Float32Array, ids_BK: Int64Array, relevant_BK: Any) -> Float32Array:
+        """Learn from points that neither the index, the ranker nor the records have seen.
+
+        Args:
+            evidence_BKF: See :func:`~learned_index.ranking.evidence.evidence`.
+            ids_BK: int64 label ids, -1 at pads.
+            relevant_BK: bool, the label is one of the point's.
+
+        Returns:
+            The scores of :meth:`score`, float32 B x K, each by a model that has not seen its
+            point.
+
+        Raises:
+            InputError: Fewer than 10 points, or only one kind of outcome.
+        """
+        inside, relevant = ids_BK >= 0, np.asarray(relevant_BK, bool)
+        n_points = len(ids_BK)
+        if n_points < 2 * N_FOLDS or not relevant.any() or relevant[inside].all():
+            raise InputError(
+                f"got {n_points} held-out points with {int(relevant.sum())} relevant shortlisted "
+                f"labels; the final ranker needs {2 * N_FOLDS} points and both kinds of outcome"
+            )
+        everyone = np.arange(n_points)
+        folds = folds_of(everyone, everyone, self.seed)
+        scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
+        for name in ("linear", "trees") if self.method == "auto" else (self.method,):
+            scores[name] = _out_of_fold(name, evidence_BKF, inside, relevant, folds)
+        self.method_ = _simplest_of_the_best(scores, inside, relevant)
+        fitted = "linear" if self.method_ == "fixed" else self.method_
+        self._model = _fit(fitted, evidence_BKF, inside, relevant)
+        self.report_ = {
+            "method": self.method_,
+            "precision": {
+                name: float(_precision(score, inside, relevant).mean())
+                for name, score in scores.items()
+            },
+            "n_points": n_points,
+            "weights": dict(zip(EVIDENCE, self._model.weights.tolist(), strict=False)),
+        }
+        chosen: Float32Array = scores[self.method_]
+        return chosen
+
+    def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
+        """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
+        return _scores(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
+
+    def _require_complete(self) -> None:
+        self._fitted()
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        model = self._fitted()
+        arrays = {f"name_{field}": array for field, array in self.names._asdict().items()}
+        arrays |= {"weights": model.weights, "logistic": model.logistic}
+        save_arrays(folder / _ARRAYS, arrays | model.trees)
+        config = {"method": self.method, "seed": self.seed, "evidence": list(EVIDENCE)}
+        return {**config, "chosen": self.method_, "report": self.report_}
+
+    @classmethod
+    def _read(cls, manifest: Manifest) -> Self:
+        arrays, config = load_arrays(manifest.file(_ARRAYS)), manifest.config
+        if config["evidence"] != list(EVIDENCE):
+            raise InputError("its evidence is not what this version gathers; train the model again")
+        names = NameTerms(*(arrays[f"name_{field}"] for field in NameTerms._fields))
+        check_names(names, len(names.indptr) - 1, 1 << 31)
+        seed = whole_number(config["seed"], "seed", low=0)
+        ranker = cls(config["method"], names=names, seed=seed)
+        if config["chosen"] not in ("linear", "trees"):
+            raise InputError(f"its method is {config['chosen']!r:.60}, expected linear or trees")
+        ranker.method_ = config["chosen"]
+        ranker.report_ = dict(config["report"])
+        trees = {name: arrays[name] for name in _NO_TREES}
+        check_trees(trees, len(EVIDENCE))
+        if (len(trees["roots"]) > 0) != (ranker.method_ == "trees"):
+            raise InputError("its trees do not belong to its method")
+        require_layout(
+            arrays, {"weights": (np.float64, (N_LINEAR,)), "logistic": (np.float64, (2,))}
+        )
+        for name in ("weights", "logistic"):
+            require_range(name, arrays[name], -1e100, 1e100)
+        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], trees)
+        return ranker
+
+
+def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any) -> _Model:
+    columns = evidence_BKF[:, :, :N_LINEAR]
+    weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
+    linear = columns.astype(np.float64) @ weights
+    logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
+    if method == "linear":
+        return _Model.of(weights, logistic, _NO_TREES)
+    order = np.argsort(-np.where(inside, linear, -np.inf), axis=1, kind="stable")[:, :N_BOOSTED]
+    rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)
+    kept = np.take_along_axis(inside, order, 1)
+    target = np.take_along_axis(relevant, order, 1)[kept]
+    if not target.any() or target.all():
+        return _Model.of(weights, logistic, _NO_TREES)
+    return _Model.of(weights, logistic, fit_trees(rows[kept], target, n_rising=N_RISING))
+
+
+def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, folds: Any) -> Any:
+    scores = np.zeros(inside.shape, np.float32)
+    for fold in range(N_FOLDS):
+        held = folds == fold
+        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held])
+        scores[held] = _scores(model, evidence_BKF[held], inside[held])
+    return scores
+
+
+def _fixed(evidence_BKF: Any, inside: Any) -> Any:
+    """The fixed formula, on what the index found."""
+    log_p, log_s, found = (
+        evidence_BKF[:, :, EVIDENCE.index(name)] for name in ("log_p", "log_sigmoid_q", "found")
+    )
+    fixed = Combination()
+    score = np.exp(fixed.index_weight * log_p + fixed.ranker_weight * log_s)
+    return np.where(inside & (found > 0), score, 0).astype(np.float32)
+
+
+def _precision(score: Any, inside: Any, relevant: Any) -> Any:
+    """P@1 + P@5 of each point, in percent."""
+    best = np.argsort(-np.where(inside, score, -np.inf), axis=1, kind="stable")[:, :5]
+    hits = np.take_along_axis(relevant, best, 1)
+    return 100.0 * (hits[:, 0] + hits.sum(axis=1) / 5)
+
+
+def _simplest_of_the_best(scores: dict[str, Any], inside: Any, relevant: Any) -> str:
+    """The first method that is at most one standard error worse than the best (Breiman 1984).
+
+    Scores are in the order of the methods' complexity.
+    """
+    precision = {name: _precision(score, inside, relevant) for name, score in scores.items()}
+    best = max(precision.values(), key=lambda values: float(values.mean()))
+    for name, values in precision.items():
+        behind = best - values  # of the same points: most of the spread cancels
+        if behind.mean() <= behind.std() / np.sqrt(len(behind)):
+            return name
+    raise AssertionError("the best is not behind itself")
+
+
+def _scores(model: _Model, evidence_BKF: Any, inside: Any) -> Float32Array:
+    out = np.zeros(inside.shape, np.float32)
+    run_queries(
+        len(out),
+        lambda start, stop: score_rows(
+            start,
+            stop,
+            evidence_BKF,
+            inside,
+            model.weights,
+            model.logistic,
+            N_BOOSTED,
+            *model.arguments,
+            out,
+        ),
+    )
+    return out

@@ -1,0 +1,62 @@
+"""Training records laid out for search: inverted lists of words, bytes of vectors, centroids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.kernels.machine.byte_dots import LANE_BYTES
+from learned_index.ranking.nearest import ZERO
+from learned_index.types import Float32Array, Int64Array
+
+TERMS_PER_RECORD = 32
+"""Heaviest terms of a record that are kept."""
+_MOST_FREQUENT = 0.1
+"""Terms in a larger share of the records are dropped: long lists that tell little apart."""
+_FEW = 1000
+"""Up to so many records no term is dropped for being frequent."""
+WEIGHT_UNIT = np.float32(1.0 / 255.0)
+"""What one unit of a term's weight is worth."""
+
+
+def inverted(sparse_NV: sp.csr_matrix) -> tuple[Any, Any, Any]:
+    """Lists of records by term, of the heaviest terms of each record and no frequent ones."""
+    n_records, n_terms = sparse_NV.shape
+    frequency = np.bincount(sparse_NV.indices, minlength=n_terms)
+    most = n_records if n_records <= _FEW else int(_MOST_FREQUENT * n_records)
+    codes = np.rint(np.clip(sparse_NV.data, 0.0, 1.0) / WEIGHT_UNIT).astype(np.uint8)
+    kept = (frequency[sparse_NV.indices] <= most) & (codes > 0)
+    rows = np.repeat(np.arange(n_records), np.diff(sparse_NV.indptr))[kept]
+    terms, values = sparse_NV.indices[kept], sparse_NV.data[kept]
+    # Heaviest first within a row; of equal weights the first term.
+    order = np.lexsort((terms, -values, rows))
+    counts = np.bincount(rows, minlength=n_records)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = order[place < TERMS_PER_RECORD]
+    by_term = chosen[np.lexsort((rows[chosen], terms[chosen]))]
+    lengths = np.bincount(terms[by_term], minlength=n_terms)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return indptr, rows[by_term].astype(np.int32), codes[kept][by_term]
+
+
+def coded(vectors_ND: Float32Array) -> tuple[npt.NDArray[np.uint8], Float32Array]:
+    """Bytes of the rows, padded, and what a unit is worth where rows have length 1."""
+    n_records, dim = vectors_ND.shape
+    width = -(-dim // LANE_BYTES) * LANE_BYTES
+    codes = np.full((n_records, width), ZERO, np.uint8)
+    largest = np.abs(vectors_ND).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest, 1.0)[:, None]
+    codes[:, :dim] = (np.rint(vectors_ND / scale * 127.0) + ZERO).astype(np.uint8)
+    length = np.linalg.norm(codes.astype(np.float32) - ZERO, axis=1)
+    return codes, (1.0 / np.maximum(length, 1.0)).astype(np.float32)
+
+
+def centroids(vectors_ND: Float32Array, offsets: Int64Array) -> Float32Array:
+    """Unit vectors of the cells, float32 C x D: the directions of their records, summed."""
+    unit = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
+    sums = np.add.reduceat(unit, offsets[:-1], axis=0)
+    found: Float32Array = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return np.ascontiguousarray(found, np.float32)

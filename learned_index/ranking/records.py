@@ -1,0 +1,293 @@
+"""The training records that a model remembers: which are nearest to a point, and their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.vectors import as_float32_rows, as_vectors
+from learned_index.kernels.machine.byte_dots import LANE_BYTES
+from learned_index.kernels.machine.parallel import run_queries
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence.contents import (
+    LARGEST_WEIGHT,
+    require_layout,
+    require_offsets,
+    require_range,
+)
+from learned_index.ranking.nearest import (
+    count_votes,
+    nearest_by_vectors,
+    nearest_by_words,
+)
+from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted
+from learned_index.types import PAD_ID, Float32Array, Int64Array
+
+N_NEAREST = 30
+"""Records whose votes count, by words and by vectors each."""
+PROBED = 16
+"""Cells that a query scans."""
+_ARRAYS = "records.safetensors"
+_NO_MASK = np.empty(0, np.bool_)
+
+
+class _Memory(NamedTuple):
+    """What is saved, by name. Records are numbered in the order of their cells.
+
+    Attributes:
+        label_indptr: int64, N + 1. Where the labels of each record begin.
+        label_ids: int32.
+        term_indptr: int64, V + 1. Where the list of each term begins.
+        term_records: int32, the records that have it, ascending.
+        term_weights: uint8, 255 times their tf-idf.
+        codes_NP: uint8, the vectors' coordinates in units of ``units_N``, plus 128.
+        units_N: float32.
+        cell_offsets: int64, C + 1. Where the records of each cell begin.
+        centroids_CD: float32, unit vectors.
+    """
+
+    label_indptr: Any
+    label_ids: Any
+    term_indptr: Any
+    term_records: Any
+    term_weights: Any
+    codes_NP: Any
+    units_N: Any
+    cell_offsets: Any
+    centroids_CD: Any
+
+
+class Votes(NamedTuple):
+    """Votes of the nearest records.
+
+    Attributes:
+        added: int64, B x S. Labels of nearest records that were not shortlisted, most votes
+            first, padded with -1.
+        words: float32, B x (K + S). Votes of the nearest by words for the shortlisted and the
+            added labels; 0 at pads.
+        vectors: float32, likewise of the nearest by vectors.
+    """
+
+    added: Int64Array
+    words: Float32Array
+    vectors: Float32Array
+
+
+class Records(Saved):
+    """Training records as evidence: labels of the records that are nearest to a point.
+
+    Args:
+        memory: See :class:`_Memory`.
+        n_labels: L.
+
+    Example:
+        >>> x = sp.csr_matrix(np.eye(3, dtype=np.float32))
+        >>> y = sp.csr_matrix(np.eye(3, dtype=np.float32))
+        >>> records = Records.of(x, np.eye(3), y, np.zeros(3, np.int64))
+        >>> records.votes(x[:1], np.eye(3)[:1], np.array([[2]]), n_added=1).added.tolist()
+        [[0]]
+    """
+
+    kind: ClassVar[str] = "records"
+
+    def __init__(self, memory: _Memory, n_labels: int) -> None:
+        self._memory = memory
+        self.n_labels = n_labels
+        # The longest record bounds how many labels a row of nearest records can name.
+        self._most_labels = int(np.diff(memory.label_indptr).max(initial=0))
+
+    @classmethod
+    def of(
+        cls, sparse_NV: sp.csr_matrix, dense_ND: Any, labels_NL: sp.csr_matrix, cell_N: Int64Array
+    ) -> Self:
+        """Remember points.
+
+        Args:
+            sparse_NV: CSR float32, N x V, rows of about length 1 (tf-idf), no negative values.
+            dense_ND: N x D vectors.
+            labels_NL: CSR N x L. Points without labels are left out.
+            cell_N: int64, the cell of each point: near vectors in one cell, cells of about
+                sqrt(N) points.
+
+        Raises:
+            InputError: Shapes that do not fit, NaN or infinity.
+        """
+        labels_NL = canonical_labels(labels_NL)
+        if labels_NL.shape[0] != len(cell_N):
+            raise InputError(f"got {len(cell_N)} cells for {labels_NL.shape[0]} records")
+        rows = np.flatnonzero(np.diff(labels_NL.indptr))
+        rows = rows[np.argsort(cell_N[rows], kind="stable")]
+        kept, labels = sparse_NV[rows], labels_NL[rows]
+        kept = canonical_features(kept, what="the sparse features", copy=False)
+        vectors = as_float32_rows(as_vectors(np.asarray(dense_ND)[rows], name="vectors"))
+        _, counts = np.unique(cell_N[rows], return_counts=True)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        codes, units = coded(vectors)
+        return cls(
+            _Memory(
+                labels.indptr.astype(np.int64),
+                labels.indices.astype(np.int32),
+                *inverted(kept),
+                codes,
+                units,
+                offsets,
+                centroids(vectors, offsets),
+            ),
+            int(labels_NL.shape[1]),
+        )
+
+    def __len__(self) -> int:
+        return len(self._memory.units_N)
+
+    @property
+    def n_terms(self) -> int:
+        """V, sparse features."""
+        return len(self._memory.term_indptr) - 1
+
+    @property
+    def dim(self) -> int:
+        """D, dense features."""
+        return int(self._memory.centroids_CD.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self._memory)
+
+    def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
+        """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
+        m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])
+        indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
+        values = sparse_BV.data.astype(np.float32, copy=False)
+        run_queries(
+            len(ids),
+            lambda start, stop: nearest_by_words(
+                start, stop, indptr, indices, values, m.term_indptr, m.term_records,
+                m.term_weights, WEIGHT_UNIT, len(self), ids, similarities,
+            ),
+        )  # fmt: skip
+        return ids, similarities
+
+    def by_vectors(self, dense_BD: Any) -> tuple[npt.NDArray[np.int32], Float32Array]:
+        """Nearest records by vectors, of the nearest cells; likewise, similarities are cosines."""
+        m, (ids, similarities) = self._memory, _empty(len(dense_BD))
+        x_BD = np.ascontiguousarray(dense_BD, np.float32)
+        n_probed = min(PROBED, len(m.centroids_CD))
+        run_queries(
+            len(ids),
+            lambda start, stop: nearest_by_vectors(
+                start, stop, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP, m.units_N,
+                n_probed, ids, similarities,
+            ),
+        )  # fmt: skip
+        return ids, similarities
+
+    def votes(
+        self,
+        sparse_BV: sp.csr_matrix,
+        dense_BD: Any,
+        ids_BK: Int64Array,
+        *,
+        n_added: int,
+        allowed_L: npt.NDArray[np.bool_] | None = None,
+    ) -> Votes:
+        """Votes of the nearest records for shortlisted labels, and for labels they add.
+
+        Args:
+            sparse_BV: CSR float32, B x V.
+            dense_BD: B x D.
+            ids_BK: int64 label ids, -1 at pads; each row without duplicates.
+            n_added: S, labels added at most.
+            allowed_L: Which labels may be added; None: all.
+
+        Raises:
+            InputError: Features or ids that are not those of the records.
+        """
+        if sparse_BV.shape[1] != self.n_terms or np.shape(dense_BD)[1] != self.dim:
+            raise InputError(
+                f"got {sparse_BV.shape[1]} sparse and {np.shape(dense_BD)[1]} dense features, the "
+                f"records have {self.n_terms} and {self.dim}; use the same encoders"
+            )
+        if ids_BK.size and (ids_BK.min() < -1 or ids_BK.max() >= self.n_labels):
+            raise InputError(f"shortlisted ids must lie in -1 to {self.n_labels - 1}")
+        m = self._memory
+        words, vectors = self.by_words(sparse_BV), self.by_vectors(dense_BD)
+        n_rows, width = ids_BK.shape
+        added = np.full((n_rows, n_added), PAD_ID, np.int64)
+        votes = np.zeros((n_rows, width + n_added, 2), np.float32)
+        allowed = _NO_MASK if allowed_L is None else allowed_L
+        run_queries(
+            n_rows,
+            lambda start, stop: count_votes(
+                start, stop, ids_BK, *words, *vectors, m.label_indptr, m.label_ids,
+                self._most_labels, allowed, self.n_labels, added, votes,
+            ),
+        )  # fmt: skip
+        return Votes(added, votes[:, :, 0], votes[:, :, 1])
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        save_arrays(folder / _ARRAYS, self._memory._asdict())
+        return {"n_labels": self.n_labels}
+
+    @classmethod
+    def _read(cls, manifest: Manifest) -> Self:
+        arrays = load_arrays(manifest.file(_ARRAYS))
+        memory = _Memory(*(arrays[name] for name in _Memory._fields))
+        n_labels = whole_number(manifest.config["n_labels"], "n_labels")
+        _check_memory(memory, n_labels)
+        return cls(memory, n_labels)
+
+
+def _check_memory(memory: _Memory, n_labels: int) -> None:
+    """The compiled code does not check bounds: arrays from a file are checked here."""
+    m = memory
+    n, n_postings, n_cells = len(m.units_N), len(m.term_records), len(m.cell_offsets) - 1
+    dim, n_terms = m.centroids_CD.shape[-1], len(m.term_indptr) - 1
+    width = -(-dim // LANE_BYTES) * LANE_BYTES
+    require_layout(
+        m._asdict(),
+        {
+            "label_indptr": (np.int64, (n + 1,)),
+            "label_ids": (np.int32, (len(m.label_ids),)),
+            "term_indptr": (np.int64, (n_terms + 1,)),
+            "term_records": (np.int32, (n_postings,)),
+            "term_weights": (np.uint8, (n_postings,)),
+            "codes_NP": (np.uint8, (n, width)),
+            "units_N": (np.float32, (n,)),
+            "cell_offsets": (np.int64, (n_cells + 1,)),
+            "centroids_CD": (np.float32, (n_cells, dim)),
+        },
+    )
+    require_offsets("label_indptr", m.label_indptr, len(m.label_ids))
+    require_range("label_ids", m.label_ids, 0, n_labels - 1)
+    require_offsets("term_indptr", m.term_indptr, n_postings)
+    require_range("term_records", m.term_records, 0, n - 1)
+    require_offsets("cell_offsets", m.cell_offsets, n)
+    # A weight of 0 would leave a sum at 0, and its record would be counted twice.
+    require_range("term_weights", m.term_weights, 1, 255)
+    require_range("units_N", m.units_N, 0.0, LARGEST_WEIGHT)
+    require_range("centroids_CD", m.centroids_CD, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    # Scratch is allotted for distinct labels of records.
+    _require_ascending("label_ids", m.label_indptr, m.label_ids)
+    _require_ascending("term_records", m.term_indptr, m.term_records)
+
+
+def _require_ascending(name: str, offsets: Int64Array, ids: Any) -> None:
+    """Within each row every id is larger than the one before, so that none comes twice."""
+    rises = np.ones(len(ids), bool)
+    rises[1:] = ids[1:] > ids[:-1]
+    rises[offsets[:-1][np.diff(offsets) > 0]] = True
+    if not rises.all():
+        raise InputError(f"{name} do not ascend within a row")
+
+
+def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
+    ids = np.full((n_rows, N_NEAREST), PAD_ID, np.int32)
+    return ids, np.zeros((n_rows, N_NEAREST), np.float32)
