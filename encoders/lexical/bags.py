@@ -65,9 +65,7 @@ class BagEncoder(nn.Module, EncoderBase):
         super().__init__()
         self._gradient = check_choice("gradient", gradient, ("dense", "sparse"))
         self._normalise = check_choice("normalise", normalise, ("l2", "none"))
-        self.term_dropout = real_number(
-            term_dropout, "term_dropout", low=0.0, below=1.0
-        )
+        self.term_dropout = real_number(term_dropout, "term_dropout", low=0.0, below=1.0)
         self.bag: nn.EmbeddingBag | None = None
 
     @abstractmethod

@@ -232,9 +232,7 @@ class TfidfEncoder(EncoderBase):
         matrix.sum_duplicates()
         return matrix
 
-    def _word_block(
-        self, part: WordTerms, idf_V: Float32Array, texts: list[str]
-    ) -> sp.csr_matrix:
+    def _word_block(self, part: WordTerms, idf_V: Float32Array, texts: list[str]) -> sp.csr_matrix:
         matrix = part.counts(word_lists(texts))
         if self.terms.sublinear_tf:
             matrix.data = np.log(matrix.data) + np.float32(1.0)

@@ -75,8 +75,13 @@ class IndexCheckpoint:
             out["the validation labels"] = data_digest(csr.indptr, csr.indices)
         return out
 
-    def save(self, stage: Stage) -> None:
-        """Write the state of all that is trained; the first process does."""
+    def save(self, stage: Stage, *, must: bool) -> None:
+        """Write the state of all that is trained; the first process does.
+
+        Args:
+            stage: The stage that runs.
+            must: Also where writing takes much of the time since the last state.
+        """
         if not self._processes.is_first:
             return
         tensors = {f"index.{name}": t for name, t in self._index.state_dict().items()}
@@ -85,6 +90,9 @@ class IndexCheckpoint:
             tensors |= {f"encoder.{name}": t for name, t in encoder.state_dict().items()}
         tensors |= {f"stage.{name}": t for name, t in stage.state().items()}
         tensors["generator"] = self._generator.get_state()
+        n_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        if not must and not self._files.is_worthwhile(n_bytes):
+            return
         facts = {
             "stage": stage.plan.name,
             "edge_scale": self._index.graph.scale,

@@ -259,7 +259,7 @@ class IndexTraining(StageTraining):
             if state is not None:
                 stage.load(state.below("stage."))
             else:
-                self._checkpoint.save(stage)
+                self._checkpoint.save(stage, must=False)
         stage.run()
 
     def optimisers(self, name: str) -> Optimisers:
@@ -352,8 +352,9 @@ class IndexTraining(StageTraining):
         self._stop_pending |= stop
         if not stage.is_settled:
             return
-        if epoch_ended or self._stop_pending or self._checkpoint.is_due:
-            self._checkpoint.save(stage)
+        must = self._stop_pending or self._checkpoint.is_due
+        if epoch_ended or must:
+            self._checkpoint.save(stage, must=must)
         if self._stop_pending:
             self._processes.broadcast_(torch.zeros(1))  # until process 0 has saved
             raise TrainingInterrupted(

@@ -7,7 +7,7 @@ arrays are no pickled estimator.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,18 +16,39 @@ from learned_index.persistence.contents import require_layout, require_range
 from learned_index.system.threads import limit_threads
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
-N_TREES = 100
-_LEAVES = 15
+
+
+class TreeShape(NamedTuple):
+    """How many trees of how many leaves, and the rate at which they are added."""
+
+    n_trees: int
+    n_leaves: int
+    learning_rate: float
+
+
+TREES = TreeShape(100, 15, 0.08)
+SIEVE = TreeShape(40, 7, 0.1)
+"""Small enough for all labels of a shortlist. Ordered by it (l4s-en, held-out points, five folds)
+the labels beyond the first 60 hold 1.4 points more of R@100 than in the log-linear order."""
 _NAMES = ("roots", "feature", "threshold", "left", "right", "value", "bias")
 
 
-def fit_trees(features_nF: Any, relevant_n: Any, *, n_rising: int) -> Arrays:
+def fit_trees(
+    features_nF: Any,
+    relevant_n: Any,
+    *,
+    n_rising: int,
+    shape: TreeShape = TREES,
+    weight_n: Any = None,
+) -> Arrays:
     """Fit trees whose probability never falls as one of the first ``n_rising`` features rises.
 
     Args:
         features_nF: float32, one row a pair.
         relevant_n: bool.
         n_rising: Features with a monotone effect.
+        shape: Number and size of the trees.
+        weight_n: Weights of the pairs; None: all 1.
 
     Returns:
         ``roots`` (int32, where each tree begins), ``feature``, ``left``, ``right`` (int32, -1 at
@@ -37,9 +58,9 @@ def fit_trees(features_nF: Any, relevant_n: Any, *, n_rising: int) -> Arrays:
 
     n_features = features_nF.shape[1]
     trees = HistGradientBoostingClassifier(
-        max_iter=N_TREES,
-        learning_rate=0.08,
-        max_leaf_nodes=_LEAVES,
+        max_iter=shape.n_trees,
+        learning_rate=shape.learning_rate,
+        max_leaf_nodes=shape.n_leaves,
         l2_regularization=1.0,
         early_stopping=False,
         monotonic_cst=[1] * n_rising + [0] * (n_features - n_rising),
@@ -47,7 +68,8 @@ def fit_trees(features_nF: Any, relevant_n: Any, *, n_rising: int) -> Arrays:
     )
     # Its threads wait for one another at every node: a hundred times slower on a busy machine.
     with limit_threads(1):
-        return exported(trees.fit(features_nF, np.asarray(relevant_n, np.int64)))
+        target = np.asarray(relevant_n, np.int64)
+        return exported(trees.fit(features_nF, target, sample_weight=weight_n))
 
 
 def exported(fitted: Any) -> Arrays:

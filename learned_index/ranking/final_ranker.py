@@ -13,6 +13,7 @@ from learned_index.kernels.machine.parallel import run_queries
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.ranking.boosting import (
+    SIEVE,
     Arrays,
     check_trees,
     fit_trees,
@@ -20,14 +21,15 @@ from learned_index.ranking.boosting import (
 )
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
-from learned_index.ranking.final_scoring import score_rows
+from learned_index.ranking.final_scoring import score_rows, tree_sums
 from learned_index.ranking.folds import N_FOLDS, folds_of
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "linear", "trees"]
 N_BOOSTED = 60
-"""Labels of a shortlist, best first by the log-linear model, that the trees order."""
+"""Labels of a shortlist, best first by the sieve, that the trees order."""
+_DRAWN_SHARE = 0.3
 _ARRAYS = "final_ranker.safetensors"
 _NO_TREES: Arrays = {
     "roots": np.empty(0, np.int32),
@@ -43,26 +45,30 @@ class _Model(NamedTuple):
     Attributes:
         weights: float64, of the first columns of the evidence.
         logistic: float64 (slope, bias): the linear score as a probability.
-        trees: See :func:`~learned_index.ranking.boosting.fit_trees`; empty: none.
-        arguments: The trees as the kernel takes them.
+        sieve: Small trees for all labels, see :func:`~learned_index.ranking.boosting.fit_trees`.
+        trees: Those of the best ones. Both are empty in a log-linear model.
+        arguments: Sieve and trees as the kernel takes them.
     """
 
     weights: Any
     logistic: Any
+    sieve: Arrays
     trees: Arrays
     arguments: tuple[Any, ...]
 
     @classmethod
-    def of(cls, weights: Any, logistic: Any, trees: Arrays) -> Self:
+    def of(cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays) -> Self:
         """Prepare the trees for the kernel."""
-        return cls(weights, logistic, trees, tree_arguments(trees))
+        arguments = (*tree_arguments(sieve), *tree_arguments(trees))
+        return cls(weights, logistic, sieve, trees, arguments)
 
 
 class FinalRanker(Saved):
     """Orders shortlisted labels by the evidence of :data:`~learned_index.ranking.EVIDENCE`.
 
-    ``linear``: the log-linear model of :func:`fit_log_linear`. ``trees``: its best
-    :data:`N_BOOSTED` labels are ordered by gradient boosted trees, the others follow.
+    ``linear``: the log-linear model of :func:`fit_log_linear`. ``trees``: gradient boosted trees,
+    a few small ones for all labels (the sieve), and more for its best :data:`N_BOOSTED`; the
+    others follow.
 
     Args:
         method: ``"linear"``, ``"trees"``, or ``"auto"``: what orders held-out points best, by
@@ -95,7 +101,9 @@ class FinalRanker(Saved):
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         model = self._fitted()
-        return sum(array.nbytes for array in (*self.names, *model.trees.values()))
+        return sum(
+            array.nbytes for array in (*self.names, *model.sieve.values(), *model.trees.values())
+        )
 
     def _fitted(self) -> _Model:
         if self._model is None:
@@ -126,14 +134,12 @@ class FinalRanker(Saved):
                 f"got {n_points} held-out points with {int(relevant.sum())} relevant shortlisted "
                 f"labels; the final ranker needs {2 * N_FOLDS} points and both kinds of outcome"
             )
-        everyone = np.arange(n_points)
-        folds = folds_of(everyone, everyone, self.seed)
         scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
         for name in ("linear", "trees") if self.method == "auto" else (self.method,):
-            scores[name] = _out_of_fold(name, evidence_BKF, inside, relevant, folds)
+            scores[name] = _out_of_fold(name, evidence_BKF, inside, relevant, self.seed)
         self.method_ = _simplest_of_the_best(scores, inside, relevant)
         fitted = "linear" if self.method_ == "fixed" else self.method_
-        self._model = _fit(fitted, evidence_BKF, inside, relevant)
+        self._model = _fit(fitted, evidence_BKF, inside, relevant, self.seed)
         self.report_ = {
             "method": self.method_,
             "precision": {
@@ -157,6 +163,7 @@ class FinalRanker(Saved):
         model = self._fitted()
         arrays = {f"name_{field}": array for field, array in self.names._asdict().items()}
         arrays |= {"weights": model.weights, "logistic": model.logistic}
+        arrays |= {f"sieve_{name}": array for name, array in model.sieve.items()}
         save_arrays(folder / _ARRAYS, arrays | model.trees)
         config = {"method": self.method, "seed": self.seed, "evidence": list(EVIDENCE)}
         return {**config, "chosen": self.method_, "report": self.report_}
@@ -175,39 +182,58 @@ class FinalRanker(Saved):
         ranker.method_ = config["chosen"]
         ranker.report_ = dict(config["report"])
         trees = {name: arrays[name] for name in _NO_TREES}
-        check_trees(trees, len(EVIDENCE))
-        if (len(trees["roots"]) > 0) != (ranker.method_ == "trees"):
-            raise InputError("its trees do not belong to its method")
+        sieve = {name: arrays[f"sieve_{name}"] for name in _NO_TREES}
+        for each in (sieve, trees):
+            check_trees(each, len(EVIDENCE))
+            if (len(each["roots"]) > 0) != (ranker.method_ == "trees"):
+                raise InputError("its trees do not belong to its method")
         require_layout(
             arrays, {"weights": (np.float64, (N_LINEAR,)), "logistic": (np.float64, (2,))}
         )
         for name in ("weights", "logistic"):
             require_range(name, arrays[name], -1e100, 1e100)
-        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], trees)
+        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], sieve, trees)
         return ranker
 
 
-def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any) -> _Model:
+def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> _Model:
     columns = evidence_BKF[:, :, :N_LINEAR]
     weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
     linear = columns.astype(np.float64) @ weights
     logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
     if method == "linear":
-        return _Model.of(weights, logistic, _NO_TREES)
-    order = np.argsort(-np.where(inside, linear, -np.inf), axis=1, kind="stable")[:, :N_BOOSTED]
+        return _Model.of(weights, logistic, _NO_TREES, _NO_TREES)
+    # Of what is not relevant a few stand for all: most of a shortlist is.
+    drawn = np.random.default_rng(seed).random(inside.shape) < _DRAWN_SHARE
+    sieved = inside & (relevant | drawn)
+    sieve = fit_trees(
+        evidence_BKF[sieved],
+        relevant[sieved],
+        n_rising=N_RISING,
+        shape=SIEVE,
+        weight_n=np.where(relevant[sieved], 1.0, 1.0 / _DRAWN_SHARE),
+    )
+    sifted = np.full(inside.shape, -np.inf)
+    sums = np.empty(int(inside.sum()), np.float64)
+    tree_sums(evidence_BKF[inside], *tree_arguments(sieve), sums)
+    sifted[inside] = sums
+    order = np.argsort(-sifted, axis=1, kind="stable")[:, :N_BOOSTED]
     rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)
     kept = np.take_along_axis(inside, order, 1)
     target = np.take_along_axis(relevant, order, 1)[kept]
     if not target.any() or target.all():
-        return _Model.of(weights, logistic, _NO_TREES)
-    return _Model.of(weights, logistic, fit_trees(rows[kept], target, n_rising=N_RISING))
+        return _Model.of(weights, logistic, _NO_TREES, _NO_TREES)
+    trees = fit_trees(rows[kept], target, n_rising=N_RISING)
+    return _Model.of(weights, logistic, sieve, trees)
 
 
-def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, folds: Any) -> Any:
+def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> Any:
+    everyone = np.arange(len(inside))
+    folds = folds_of(everyone, everyone, seed)
     scores = np.zeros(inside.shape, np.float32)
     for fold in range(N_FOLDS):
         held = folds == fold
-        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held])
+        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held], seed)
         scores[held] = _scores(model, evidence_BKF[held], inside[held])
     return scores
 

@@ -89,29 +89,39 @@ def _sigmoid(x):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted,
+    sieve_roots, sieve_feature, sieve_threshold, sieve_left, sieve_right, sieve_value, sieve_bias,
     roots, feature, threshold, left, right, value, bias, out_BK,
 ):  # fmt: skip
     """Scores of rows start..stop in 0 to 1 into ``out_BK``, which must be 0 and stays so at pads.
 
-    The ``n_boosted`` best by the log-linear model get the trees' probability. What the trees do
-    not see follows in the order of the log-linear model.
+    Without trees all labels have the log-linear model's. With them the sieve's few small trees
+    see all labels, and the ``n_boosted`` best of these get the trees' probability; the others
+    follow in the order of the sieve.
     """
     width, n_columns = evidence_BKF.shape[1], evidence_BKF.shape[2]
-    linear = np.empty(width, np.float64)
+    first = np.empty(width, np.float64)
     rows_nF = np.empty((n_boosted, n_columns), np.float32)
     sums = np.empty(n_boosted, np.float64)
     for row in range(start, stop):
-        for k in range(width):
-            linear[k] = np.inf  # pads last, of the negated scores
-            if inside_BK[row, k]:
-                total = 0.0
-                for f in range(weights.shape[0]):
-                    total += weights[f] * np.float64(evidence_BKF[row, k, f])
-                linear[k] = -total
-                out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
         if roots.shape[0] == 0:
+            for k in range(width):
+                if inside_BK[row, k]:
+                    total = 0.0
+                    for f in range(weights.shape[0]):
+                        total += weights[f] * np.float64(evidence_BKF[row, k, f])
+                    out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
             continue
-        order = np.argsort(linear, kind="mergesort")
+        tree_sums(
+            evidence_BKF[row], sieve_roots, sieve_feature, sieve_threshold, sieve_left,
+            sieve_right, sieve_value, sieve_bias, first,
+        )  # fmt: skip
+        for k in range(width):
+            if inside_BK[row, k]:
+                out_BK[row, k] = np.float32(_sigmoid(first[k]))
+                first[k] = -first[k]
+            else:
+                first[k] = np.inf  # pads last, of the negated sums
+        order = np.argsort(first, kind="mergesort")
         n = 0
         while n < min(n_boosted, width) and inside_BK[row, order[n]]:
             for f in range(n_columns):

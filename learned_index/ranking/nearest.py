@@ -240,3 +240,24 @@ def count_votes(
             label = touched[j]
             words_L[label], vectors_L[label] = np.float32(0.0), np.float32(0.0)
             seen_L[label] = False
+
+
+@numba.njit(nogil=True, cache=True)
+def heaviest(indptr, values, kept, most):
+    """Places of the heaviest kept entries of each row, ascending; of equals the first."""
+    out = np.empty(len(values), np.int64)
+    n = 0
+    for row in range(len(indptr) - 1):
+        places = np.empty(indptr[row + 1] - indptr[row], np.int64)
+        found = 0
+        for s in range(indptr[row], indptr[row + 1]):
+            if kept[s]:
+                places[found] = s
+                found += 1
+        places = places[:found]
+        if found > most:
+            order = np.argsort(-values[places], kind="mergesort")[:most]
+            places = np.sort(places[order])
+        out[n : n + len(places)] = places
+        n += len(places)
+    return out[:n]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
-from learned_index.ranking.nearest import ZERO
+from learned_index.ranking.nearest import ZERO, heaviest
 from learned_index.types import Float32Array, Int64Array
 
 TERMS_PER_RECORD = 32
@@ -29,17 +29,13 @@ def inverted(sparse_NV: sp.csr_matrix) -> tuple[Any, Any, Any]:
     most = n_records if n_records <= _FEW else int(_MOST_FREQUENT * n_records)
     codes = np.rint(np.clip(sparse_NV.data, 0.0, 1.0) / WEIGHT_UNIT).astype(np.uint8)
     kept = (frequency[sparse_NV.indices] <= most) & (codes > 0)
-    rows = np.repeat(np.arange(n_records), np.diff(sparse_NV.indptr))[kept]
-    terms, values = sparse_NV.indices[kept], sparse_NV.data[kept]
-    # Heaviest first within a row; of equal weights the first term.
-    order = np.lexsort((terms, -values, rows))
-    counts = np.bincount(rows, minlength=n_records)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = order[place < TERMS_PER_RECORD]
-    by_term = chosen[np.lexsort((rows[chosen], terms[chosen]))]
-    lengths = np.bincount(terms[by_term], minlength=n_terms)
+    chosen = heaviest(sparse_NV.indptr, sparse_NV.data, kept, TERMS_PER_RECORD)
+    terms = sparse_NV.indices[chosen]
+    rows = np.searchsorted(sparse_NV.indptr, chosen, side="right") - 1
+    by_term = np.argsort(terms, kind="stable")  # entries ascend, so records do within a term
+    lengths = np.bincount(terms, minlength=n_terms)
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return indptr, rows[by_term].astype(np.int32), codes[kept][by_term]
+    return indptr, rows[by_term].astype(np.int32), codes[chosen][by_term]
 
 
 def coded(vectors_ND: Float32Array) -> tuple[npt.NDArray[np.uint8], Float32Array]:

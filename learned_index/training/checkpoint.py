@@ -114,6 +114,12 @@ class TrainingState:
         return reading_model(self.directory, "state of this training", remedy="remove it")
 
 
+_BYTES_A_SECOND = 2e8
+_QUICK = 1.0
+_WRITING_SHARE = 10.0
+"""A state that takes a second or more is written when so many times that have passed."""
+
+
 @contextmanager
 def claimed(options: CheckpointOptions | None) -> Iterator[None]:
     """Be the only training that uses a checkpoint directory while the block runs.
@@ -145,6 +151,15 @@ class CheckpointFiles:
         self._directory = Path(options.directory)
         self._fingerprint = dict(fingerprint)
         self._last = time.monotonic()
+        self._write_seconds = 0.0
+
+    def is_worthwhile(self, n_bytes: int) -> bool:
+        """Whether a state of so many bytes takes little of the time since the last one to write.
+
+        Until one was written, its time is estimated. Quick ones are always worth it.
+        """
+        seconds = self._write_seconds or n_bytes / _BYTES_A_SECOND
+        return seconds < _QUICK or time.monotonic() - self._last >= _WRITING_SHARE * seconds
 
     @property
     def is_due(self) -> bool:
@@ -183,6 +198,7 @@ class CheckpointFiles:
             tensors: float32, integers or bytes, on any device.
             facts: JSON-able.
         """
+        start = time.monotonic()
         states = self._states()
         number = states[-1][0] + 1 if states else 1
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
@@ -198,6 +214,7 @@ class CheckpointFiles:
         for _, path in states:
             remove_directory(path)
         self._last = time.monotonic()
+        self._write_seconds = self._last - start
 
     def read(self) -> TrainingState | None:
         """Read the newest state; None if there is none, or ``resume`` is false.

@@ -219,7 +219,9 @@ def test_descriptions() -> None:
         parse_encoder("student:many")
 
 
-def test_teaching_time_sets_the_number_of_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teaching_time_sets_the_number_of_texts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(student_module, "_STEP", 10)
     monkeypatch.setattr(student_module, "_LEAST_TEXTS", 20)
     monkeypatch.setattr(student_module, "_MOST_TEXTS", 50)

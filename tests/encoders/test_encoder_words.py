@@ -46,7 +46,9 @@ def test_the_same_terms_and_weights(
         if some:
             found = encoder.encode(some)
             found.check_format(full_check=True)
-            np.testing.assert_allclose(found.toarray(), expected.transform(some).toarray(), atol=1e-6)
+            np.testing.assert_allclose(
+                found.toarray(), expected.transform(some).toarray(), atol=1e-6
+            )
 
 
 def test_strange_texts(tmp_path: object) -> None:

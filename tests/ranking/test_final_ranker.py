@@ -173,9 +173,11 @@ def test_scores_are_those_of_a_plain_model(made: dict[str, Any], ranker: FinalRa
     linear = made["rows"][:, :, :7].astype(np.float64) @ model.weights
     by_linear = sigmoid(model.logistic[0] * linear + model.logistic[1])
     for row in range(B):
-        order = np.argsort(-np.where(inside[row], linear[row], -np.inf), kind="stable")
         expected = np.where(inside[row], by_linear[row], 0)
         if ranker.method_ == "trees":
+            sifted = np.where(inside[row], sums_of(model.sieve, made["rows"][row]), -np.inf)
+            order = np.argsort(-sifted, kind="stable")
+            expected = sigmoid(sifted)
             best = order[:N_BOOSTED]
             expected[best] = sigmoid(sums_of(model.trees, made["rows"][row, best]))
             expected[order[N_BOOSTED:]] *= expected[best].min()

@@ -114,9 +114,7 @@ def bag_rows(
     results: list[Any] = [None] * len(ranges)
 
     def work(part: int, start: int, stop: int) -> None:
-        results[part] = _bag_rows(
-            start, stop, ids, offsets, most_words, *first, *second, counts_B
-        )
+        results[part] = _bag_rows(start, stop, ids, offsets, most_words, *first, *second, counts_B)
 
     run_ranges(ranges, work)
     columns, values = (
@@ -170,6 +168,4 @@ def sum_bags(
 
     A row's bits depend neither on the batch nor on the number of threads.
     """
-    sum_rows(
-        bags_BV.indptr, bags_BV.indices, bags_BV.data, table_VD, normalise=normalise, out=out
-    )
+    sum_rows(bags_BV.indptr, bags_BV.indices, bags_BV.data, table_VD, normalise=normalise, out=out)
