@@ -21,9 +21,9 @@ from learned_index.errors import InputError
 CHOICES = (
     "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), static "
     "(MiniLM's table of word pieces), student or student:TEXTS (the same taught by MiniLM on so "
-    "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or hf:NAME to say "
-    "which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands for train, "
-    "dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
+    "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or "
+    "hf:NAME to say which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands "
+    "for train, dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
 

@@ -119,7 +119,7 @@ def test_static_is_the_weighted_mean_of_pieces(
 def test_the_student_is_ridge_regression_on_pieces_and_words(
     folder: Path, teacher: SentenceTransformerEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The closed form against the primal problem, solved by least squares with the ridge as rows."""
+    """The closed form against the primal problem, solved by least squares."""
     monkeypatch.setattr(student_module, "RIDGES", (0.5,))
     encoder = StudentEncoder(teacher, teaching_texts=80, min_df=1).fit(TRAIN)
     assert encoder.report_["teaching_texts"] == 80

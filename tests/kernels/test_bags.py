@@ -1,4 +1,4 @@
-"""Bags of terms and their sums: the fast kernels against plain NumPy, the gradient against torch."""
+"""Bags of terms and their sums: fast kernels against plain NumPy, gradients against torch."""
 
 from __future__ import annotations
 

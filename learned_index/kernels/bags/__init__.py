@@ -1,4 +1,4 @@
-"""Texts as weighted bags of terms, and the sums of their terms' vectors (equations 15 and 16).
+"""Texts as weighted bags of terms, and the sums of their terms' vectors (equations 17 and 18).
 
 A text's terms come in two blocks, such as word pieces and words. With c_t the count of term t in
 the text and v_t its weight::
