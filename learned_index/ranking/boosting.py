@@ -39,7 +39,7 @@ def fit_trees(
     *,
     n_rising: int,
     shape: TreeShape = TREES,
-    weight_n: Any = None,
+    drawn_share: float = 1.0,
 ) -> Arrays:
     """Fit trees whose probability never falls as one of the first ``n_rising`` features rises.
 
@@ -48,7 +48,8 @@ def fit_trees(
         relevant_n: bool.
         n_rising: Features with a monotone effect.
         shape: Number and size of the trees.
-        weight_n: Weights of the pairs; None: all 1.
+        drawn_share: Share of the pairs that are not relevant which are among the rows: the
+            log-odds of all pairs are those of the rows and its logarithm.
 
     Returns:
         ``roots`` (int32, where each tree begins), ``feature``, ``left``, ``right`` (int32, -1 at
@@ -68,8 +69,9 @@ def fit_trees(
     )
     # Its threads wait for one another at every node: a hundred times slower on a busy machine.
     with limit_threads(1):
-        target = np.asarray(relevant_n, np.int64)
-        return exported(trees.fit(features_nF, target, sample_weight=weight_n))
+        arrays = exported(trees.fit(features_nF, np.asarray(relevant_n, np.int64)))
+    arrays["bias"] += np.log(drawn_share)
+    return arrays
 
 
 def exported(fitted: Any) -> Arrays:

@@ -9,7 +9,7 @@ import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import whole_number
-from learned_index.kernels.machine.parallel import run_queries
+from learned_index.kernels.machine.parallel import run_queries, run_ranges
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.ranking.boosting import (
@@ -24,6 +24,7 @@ from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTer
 from learned_index.ranking.final_scoring import score_rows, tree_sums
 from learned_index.ranking.folds import N_FOLDS, folds_of
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
+from learned_index.system.threads import current_threads, limit_threads
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "linear", "trees"]
@@ -211,7 +212,7 @@ def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) 
         relevant[sieved],
         n_rising=N_RISING,
         shape=SIEVE,
-        weight_n=np.where(relevant[sieved], 1.0, 1.0 / _DRAWN_SHARE),
+        drawn_share=_DRAWN_SHARE,
     )
     sifted = np.full(inside.shape, -np.inf)
     sums = np.empty(int(inside.sum()), np.float64)
@@ -231,10 +232,16 @@ def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, see
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
     scores = np.zeros(inside.shape, np.float32)
-    for fold in range(N_FOLDS):
+
+    def one(_part: int, fold: int, _stop: int) -> None:
         held = folds == fold
         model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held], seed)
         scores[held] = _scores(model, evidence_BKF[held], inside[held])
+
+    # The folds side by side, each on one thread: the libraries' own threads gain little here.
+    n_threads = current_threads()
+    with limit_threads(1):
+        run_ranges([(fold, fold + 1) for fold in range(N_FOLDS)], one, n_threads)
     return scores
 
 
