@@ -15,7 +15,7 @@ import torch
 
 from learned_index.encoders.base import check_texts, digest_arrays
 from learned_index.encoders.distilled.pieces import WordPieces
-from learned_index.encoders.distilled.table import check_teacher, piece_table
+from learned_index.encoders.distilled.table import check_teacher, encode_pieces, piece_table
 from learned_index.encoders.lexical.bags import BagEncoder, Gradient
 from learned_index.encoders.lexical.words import WordLists, word_lists
 from learned_index.encoders.registry import parse_encoder
@@ -23,10 +23,12 @@ from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import MOST_SEED, real_number, whole_number
 from learned_index.kernels.bags import Block, bag_rows
 from learned_index.persistence.digest import bytes_digest
+from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array
 
 TOKENIZER_FILE = "tokenizer.json"
 _NO_TERMS, _NO_WEIGHTS = np.zeros(0, np.int64), np.zeros(0, np.float32)
+_TIMED_PIECES = 1024
 AnyTeacher = Any
 """A description such as ``"minilm:128"``, or an encoder around a network."""
 
@@ -65,10 +67,12 @@ class StaticEncoder(BagEncoder):
         seed: int = 0,
     ) -> None:
         super().__init__(gradient=gradient, normalise="l2")
-        self._teacher = None if isinstance(teacher, str) else teacher
-        if self._teacher is not None:
-            check_teacher(self._teacher)
-        name = teacher if isinstance(teacher, str) else getattr(teacher, "name", "")
+        self._is_named = isinstance(teacher, str)
+        # In a list: as an attribute it would be a part of this module, and trained with it.
+        self._teacher: list[Any] = [] if self._is_named else [teacher]
+        for given in self._teacher:
+            check_teacher(given)
+        name = teacher if self._is_named else getattr(teacher, "name", "")
         self._settings: dict[str, Any] = {
             "teacher": str(name),
             "max_words": whole_number(max_words, "max_words"),
@@ -110,7 +114,26 @@ class StaticEncoder(BagEncoder):
         smoothing = self._settings["smoothing"]
         self._weight_P = (smoothing / (smoothing + share_P)).astype(np.float32)
         self._learn(teacher, piece_table(teacher, pieces), checked, words)
+        if self._is_named:
+            self._teacher.clear()  # it is not needed any more, and large
         return self
+
+    def expected_seconds(self, texts: Sequence[str], *, n_texts: int) -> tuple[float, float]:
+        """Measure on a few texts how long it takes to fit on ``n_texts`` like them.
+
+        Returns:
+            Seconds of the fit, and seconds to encode one text afterwards.
+        """
+        checked, teacher = check_texts(texts), self._open_teacher()
+        pieces = WordPieces.of(teacher.tokenizer)
+        words = seconds_of(lambda: WordLists.of(checked)) / max(1, len(checked))
+        table = seconds_of(lambda: encode_pieces(teacher, pieces, range(_TIMED_PIECES)))
+        fit = 2 * words * n_texts + table * pieces.n_pieces / _TIMED_PIECES
+        return fit + self._teaching_seconds(teacher, checked, n_texts), words
+
+    def _teaching_seconds(self, teacher: Any, texts: list[str], n_texts: int) -> float:
+        """What a subclass's teacher takes besides: nothing here."""
+        return 0.0
 
     def _learn(
         self, teacher: Any, table_PD: Float32Array, texts: list[str], words: WordLists
@@ -121,11 +144,11 @@ class StaticEncoder(BagEncoder):
         self._make_table(torch.from_numpy(np.concatenate([-mean_D[None], table_PD])))
 
     def _open_teacher(self) -> Any:
-        if self._teacher is None:
+        if not self._teacher:
             teacher = parse_encoder(self._settings["teacher"], precision="auto")
             check_teacher(teacher)
-            self._teacher = teacher
-        return self._teacher
+            self._teacher.append(teacher)
+        return self._teacher[0]
 
     # -- texts as weights of rows: a constant, the pieces, and what a subclass adds ----------------
 
@@ -139,7 +162,8 @@ class StaticEncoder(BagEncoder):
 
     def _blocks(self, words: WordLists) -> tuple[Block, Block]:
         """How the distinct words become pieces, and what else they become: nothing here."""
-        pieces = Block(*self._learned(self._pieces).lists(words.distinct), self._weight_P)
+        weight_P = self._learned(self._weight_P)
+        pieces = Block(*self._learned(self._pieces).lists(words.distinct), weight_P)
         nothing = Block(np.zeros(len(words.distinct) + 1, np.int64), _NO_TERMS, _NO_WEIGHTS)
         return pieces, nothing
 
@@ -191,4 +215,5 @@ def mean_of(weights_BV: sp.csr_matrix, table_VD: Float32Array) -> Float32Array:
     mean_V = np.bincount(
         weights_BV.indices, weights=weights_BV.data, minlength=weights_BV.shape[1]
     ) / max(1, weights_BV.shape[0])
-    return (mean_V @ table_VD.astype(np.float64)).astype(np.float32)
+    mean_D: Float32Array = (mean_V @ table_VD.astype(np.float64)).astype(np.float32)
+    return mean_D

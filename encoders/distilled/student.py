@@ -35,10 +35,12 @@ from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.kernels.bags import Block
 from learned_index.persistence import read_json, write_json
 from learned_index.persistence.digest import digest
+from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array, Int64Array
 
 logger = logging.getLogger(__name__)
 
+TEACHING_TEXTS = 4000
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 _CHECKED_SHARE = 0.1
 _PROBE = 64
@@ -139,6 +141,14 @@ class StudentEncoder(StaticEncoder):
             cosine,
         )
 
+    def _teaching_seconds(self, teacher: Any, texts: list[str], n_texts: int) -> float:
+        if self._settings["teaching_seconds"] is not None:
+            return float(self._settings["teaching_seconds"])
+        probe = texts[:_PROBE]
+        number = min(n_texts, self._settings["teaching_texts"] or TEACHING_TEXTS)
+        teacher.encode(probe[:4])  # the first call takes longer
+        return seconds_of(lambda: teacher.encode(probe)) / max(1, len(probe)) * number
+
     def _choose_words(self, words: WordLists) -> None:
         """The words that have a row: frequent enough, the most frequent ones."""
         texts_U = words.in_texts()
@@ -152,7 +162,7 @@ class StudentEncoder(StaticEncoder):
     def _taught(self, teacher: Any, texts: list[str]) -> tuple[Int64Array, Float32Array]:
         """The texts that the teacher encodes, and its vectors of length 1."""
         order = np.random.default_rng(self._settings["seed"]).permutation(len(texts))
-        number = self._settings["teaching_texts"] or 4000
+        number = self._settings["teaching_texts"] or TEACHING_TEXTS
         seconds = self._settings["teaching_seconds"]
         if seconds is not None:
             probe = [texts[i] for i in order[:_PROBE]]

@@ -51,7 +51,7 @@ def piece_table(teacher: Any, pieces: WordPieces) -> Float32Array:
                 logger.warning("%s is damaged and is made again (%s)", path, error)
             else:
                 return kept
-    table_PD = _encode_pieces(teacher, pieces)
+    table_PD = encode_pieces(teacher, pieces, range(pieces.n_pieces))
     table_PD -= table_PD.mean(axis=0)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,13 +60,14 @@ def piece_table(teacher: Any, pieces: WordPieces) -> Float32Array:
     return table_PD
 
 
-def _encode_pieces(teacher: Any, pieces: WordPieces) -> Float32Array:
+def encode_pieces(teacher: Any, pieces: WordPieces, some: range) -> Float32Array:
+    """The teacher's vectors of some pieces, in float32: a row each."""
     before, after = pieces.surroundings()
     names = list(teacher.tokenizer(["a"]).keys())
     rows = [
         {name: ids if name == "input_ids" else [0] * len(ids) for name in names
          if name != "attention_mask"}
-        for ids in ([*before, piece, *after] for piece in range(pieces.n_pieces))
+        for ids in ([*before, piece, *after] for piece in some if piece < pieces.n_pieces)
     ]  # fmt: skip
     blocks = []
     # Not by encode: short texts want large batches, and the table is made in float32 everywhere.

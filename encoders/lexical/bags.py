@@ -76,7 +76,8 @@ class BagEncoder(nn.Module, EncoderBase):
         return self._learned(self.bag)
 
     def _make_table(self, table_VD: Tensor) -> None:
-        self.bag = nn.EmbeddingBag(*table_VD.shape, mode="sum", sparse=self._gradient == "sparse")
+        n_rows, dim = table_VD.shape
+        self.bag = nn.EmbeddingBag(n_rows, dim, mode="sum", sparse=self._gradient == "sparse")
         with torch.no_grad():
             self.bag.weight.copy_(table_VD)
 

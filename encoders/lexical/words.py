@@ -103,8 +103,8 @@ class WordTerms:
         for column, term in enumerate(terms):
             first, space, second = term.partition(" ")
             if space:
-                numbers = (self._word.setdefault(w, len(self._word)) for w in (first, second))
-                pairs.append((*numbers, column))
+                one, two = (self._word.setdefault(w, len(self._word)) for w in (first, second))
+                pairs.append((one, two, column))
             else:
                 self._column[term] = column
         self.n_terms = len(terms)

@@ -79,6 +79,9 @@ def _seconds_per_text(encoder: Any, points: Any) -> tuple[float, float]:
     learns = getattr(encoder, "needs_fit", True)
     size = min(_FITTED if learns else _TEXTS, n_rows(points))
     sample = take(points, np.linspace(0, n_rows(points) - 1, size).astype(np.int64))
+    if hasattr(encoder, "expected_seconds"):  # its fit is no matter of so much a text
+        fit, encode = encoder.expected_seconds(sample, n_texts=n_rows(points))
+        return fit / n_rows(points), encode
     fit = 0.0
     if learns:
         encoder = copy.deepcopy(encoder)

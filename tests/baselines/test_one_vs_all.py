@@ -129,7 +129,7 @@ def test_an_encoder_rate_of_zero_is_training_on_frozen_vectors():
     )
     left, right = frozen.search(vectors, 7), still.search(vectors, 7)
     np.testing.assert_array_equal(left.ids, right.ids)
-    np.testing.assert_allclose(left.scores, right.scores, rtol=1e-5)
+    np.testing.assert_allclose(left.scores, right.scores, rtol=1e-5, atol=1e-5)
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made():

@@ -40,6 +40,17 @@ def model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def plain_numbers(metrics: dict, before: str = "") -> dict[str, float]:
+    """Metrics with those of the calibration beside the others."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= plain_numbers(value, f"{before}{name}.")
+        else:
+            flat[before + name] = value
+    return flat
+
+
 def test_the_options_are_the_fields_of_all_configurations() -> None:
     from learned_index.cli.plan import plan
     from learned_index.cli.train import train
@@ -111,8 +122,8 @@ def test_the_other_commands_take_the_model(model: Path, text_folder: Path, tmp_p
     ranked = json.loads(ok("evaluate", model, "--data", text_folder, "--json"))
     plain = json.loads(ok("evaluate", model, "--data", text_folder, "--json", "--score", "index"))
     report = json.loads(model.with_name("model.report.json").read_text())["metrics"]
-    assert ranked == pytest.approx(report["test, ranker"])
-    assert plain == pytest.approx(report["test, index"])
+    assert plain_numbers(ranked) == pytest.approx(plain_numbers(report["test, ranker"]))
+    assert plain_numbers(plain) == pytest.approx(plain_numbers(report["test, index"]))
     info = json.loads(ok("info", model, "--json"))
     assert info["kind"] == "elias" and info["n_models"] == 1
     assert info["ranker"]["n_weights"] > 0 and info["calibration"]["method"]
@@ -173,7 +184,7 @@ def test_feature_rows_can_be_trained_on(tmp_path: Path) -> None:
     report = json.loads(ok("train", *arguments, "--json"))
     assert report["metrics"]["test, ranker"]["P@1"] > 70
     again = json.loads(ok("evaluate", tmp_path / "m", "--data", tmp_path / "data", "--json"))
-    assert again == pytest.approx(report["metrics"]["test, ranker"])
+    assert plain_numbers(again) == pytest.approx(plain_numbers(report["metrics"]["test, ranker"]))
 
 
 def test_a_bag_of_words_is_trained_end_to_end(text_folder: Path, tmp_path: Path) -> None:

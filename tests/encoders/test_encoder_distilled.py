@@ -228,3 +228,18 @@ def test_teaching_time_sets_the_number_of_texts(
     encoder = StudentEncoder(str(folder), teaching_seconds=1000.0).fit(TRAIN)
     assert encoder.report_["teaching_texts"] == 50
     assert torch.is_tensor(encoder.bag.weight)  # type: ignore[union-attr]
+
+
+def test_the_teacher_is_no_part_of_the_student(teacher: SentenceTransformerEncoder) -> None:
+    encoder = StudentEncoder(teacher, teaching_texts=60)
+    assert not list(encoder.parameters())
+    assert encoder.dim == teacher.dim  # known before the fit
+    encoder.fit(TRAIN)
+    assert [name for name, _ in encoder.named_parameters()] == ["bag.weight"]
+
+
+def test_the_time_of_a_fit_is_planned(teacher: SentenceTransformerEncoder) -> None:
+    few = StudentEncoder(teacher, teaching_texts=50).expected_seconds(TRAIN[:40], n_texts=1000)
+    many = StudentEncoder(teacher, teaching_texts=900).expected_seconds(TRAIN[:40], n_texts=1000)
+    assert 0 < few[0] < many[0]
+    assert few[1] > 0

@@ -109,7 +109,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
             require(module)
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
     with pytest.raises(MissingExtraError, match=r"learned-index\[train\]"):
-        TfidfEncoder().fit(TEXTS)
+        TfidfEncoder(word_ngrams=3).fit(TEXTS)  # words and pairs need no scikit-learn
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         require("no_such_module")  # no extra brings it
 

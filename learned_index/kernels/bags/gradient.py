@@ -61,7 +61,7 @@ def _row_gradients(start, stop, begins, texts, places, weights, gradient_BD, out
 
 class _BagSum(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         table_VD: torch.Tensor,
         ids: torch.Tensor,
@@ -76,7 +76,7 @@ class _BagSum(torch.autograd.Function):
         return torch.from_numpy(out_BD)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BD: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient_BD: torch.Tensor) -> Any:
         ids, offsets, weights = ctx.arrays
         rows, begins, texts, places = _by_row(ids, offsets, ctx.shape[0])
         out_UD = np.empty((len(rows), ctx.shape[1]), np.float32)
