@@ -183,29 +183,30 @@ def train_labels(
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, indptr, indices, values, dense_BD, ids_BK,
-    label_indptr, label_features, label_values, weight_LD, bias_L, n_features, out_BK,
+    term_indptr, term_labels, term_values, weight_LD, bias_L, out_BK,
 ):  # fmt: skip
     """Margins of the labels in ``ids_BK`` (0 at pads) for rows start..stop.
 
-    Costs the weights of the shortlisted labels only: the row is spread over a scratch of V.
+    Costs the sparse weights of the row's terms, those of all labels, which lie in one piece for
+    each term: fewer than the weights of the shortlisted labels, most of whose terms a row has not.
     """
-    x_V = np.zeros(n_features, np.float32)
+    margins_L = np.zeros(bias_L.shape[0], np.float32)
     for row in range(start, stop):
         a, b = indptr[row], indptr[row + 1]
         for t in range(a, b):
-            x_V[indices[t]] = values[t]
+            term, x = indices[t], values[t]
+            for s in range(term_indptr[term], term_indptr[term + 1]):
+                margins_L[np.uintp(term_labels[s])] += term_values[s] * x
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             if label < 0:
                 out_BK[row, k] = np.float32(0.0)
                 continue
-            first, last = label_indptr[label], label_indptr[label + 1]
-            out_BK[row, k] = _margin(
-                x_V, weight_LD[label], bias_L[label],
-                label_features[first:last], label_values[first:last], dense_BD[row],
-            )  # fmt: skip
+            out_BK[row, k] = margins_L[label] + bias_L[label] + dot(weight_LD[label], dense_BD[row])
         for t in range(a, b):
-            x_V[indices[t]] = np.float32(0.0)
+            term = indices[t]
+            for s in range(term_indptr[term], term_indptr[term + 1]):
+                margins_L[np.uintp(term_labels[s])] = np.float32(0.0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

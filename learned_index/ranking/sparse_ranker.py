@@ -102,6 +102,7 @@ class SparseRanker(Saved):
         self.n_features_: int | None = None
         self.dim_ = 0
         self._weights: _Weights | None = None
+        self._by_term: tuple[Any, Any, Any] | None = None
 
     @property
     def n_labels(self) -> int:
@@ -156,6 +157,7 @@ class SparseRanker(Saved):
             labels_NL, ids, max_negatives=self.config.max_negatives, seed=self.config.seed
         )
         n_features = int(sparse_NV.shape[1])
+        self._by_term = None
         self._weights = _trained(self.config, x, hard, n_features, progress)
         self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
         return self
@@ -184,15 +186,30 @@ class SparseRanker(Saved):
                 f"ranker was trained on {self.n_features_} and {self.dim_}; use the same encoders"
             )
         ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
+        by_term = self._weights_by_term()
         out_BK = np.empty(ids.shape, np.float32)
         run_ranges(
             # A few rows are scored before a second thread has begun.
             split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
             lambda _part, start, stop: score_rows(
-                start, stop, *x, ids, *weights, self.n_features_, out_BK
+                start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L, out_BK
             ),
         )
         return out_BK
+
+    def _weights_by_term(self) -> tuple[Any, Any, Any]:
+        """The sparse weights turned round, made once: offsets V + 1, labels int32, values."""
+        if self._by_term is None:
+            weights = self._fitted()
+            shape = (self.n_labels, self.n_features_)
+            by_label = sp.csr_matrix(
+                (weights.values, weights.features, weights.label_indptr), shape=shape
+            )
+            turned = by_label.tocsc()
+            self._by_term = (
+                turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data
+            )  # fmt: skip
+        return self._by_term
 
     def _checked(self, sparse: Any, dense: Any) -> _Points:
         matrix = canonical_features(sparse, what="the sparse features", copy=False)
