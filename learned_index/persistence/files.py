@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from learned_index.errors import ModelFormatError
+from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence.failures import reading_model, shortened
 
 _LONGEST_NUMBER = 20
@@ -148,4 +148,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     open_regular(path).close()
     # safetensors compares shapes, types and offsets with the size of the file before it reads.
     with reading_model(path, "safetensors file"):
-        return dict(load_file(str(path)))
+        arrays = dict(load_file(str(path)))
+        for name, array in arrays.items():
+            # Where some other package has taught NumPy bfloat16 or float8, safetensors reads those
+            # too, and elsewhere it fails at them: nothing here writes them.
+            if array.dtype.isbuiltin != 1:
+                raise InputError(f"{name} is of type {array.dtype}, which no saved array here has")
+        return arrays

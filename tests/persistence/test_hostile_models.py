@@ -419,3 +419,14 @@ def test_json_as_this_package_writes_it_is_read(tmp_path):
     value = {"a": [1, -(2**63), 2**64 - 1, 0.1, 1e-300, None, True, "ä\u2028😀\\ud800"]}
     (tmp_path / "a.json").write_text(json.dumps(value))
     assert read_json(tmp_path / "a.json") == value
+
+
+def test_numbers_that_another_package_taught_numpy_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ml_dtypes", reason="onnx brings it: then safetensors reads bfloat16")
+    head = json.dumps(
+        {"a": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}, separators=(",", ":")
+    ).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(8))
+    with pytest.raises(ModelFormatError, match="bfloat16"):
+        load_arrays(path)
