@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from learned_index.encoders.base import EncoderBase, check_choice, check_texts
-from learned_index.inputs.numbers import real_number
 from learned_index.kernels.bags import sum_bags
 from learned_index.kernels.bags.gradient import summed
 from learned_index.types import Float32Array, Int64Array
@@ -54,18 +53,14 @@ class BagEncoder(nn.Module, EncoderBase):
     Args:
         gradient: Type of the table's gradient, ``"sparse"`` touches only the rows in the batch.
         normalise: ``"l2"`` or ``"none"``.
-        term_dropout: While training, so large a part of a text's terms is left out at random.
 
     Inputs of ``forward``: texts, or :class:`Bags` from :meth:`tokenize`. Output: B x D float32.
     """
 
-    def __init__(
-        self, *, gradient: Gradient, normalise: Normalise, term_dropout: float = 0.0
-    ) -> None:
+    def __init__(self, *, gradient: Gradient, normalise: Normalise) -> None:
         super().__init__()
         self._gradient = check_choice("gradient", gradient, ("dense", "sparse"))
         self._normalise = check_choice("normalise", normalise, ("l2", "none"))
-        self.term_dropout = real_number(term_dropout, "term_dropout", low=0.0, below=1.0)
         self.bag: nn.EmbeddingBag | None = None
 
     @abstractmethod
@@ -138,8 +133,6 @@ class BagEncoder(nn.Module, EncoderBase):
         ids, offsets, weights = bags
         if len(offsets) == 0:
             return table.weight.new_zeros(0, self.dim)
-        if self.training and self.term_dropout:
-            weights = nn.functional.dropout(weights, self.term_dropout)
         x_BD: Tensor
         if self._gradient == "sparse" and ids.device.type == "cpu" and not weights.requires_grad:
             x_BD = summed(table.weight, ids, offsets, weights)

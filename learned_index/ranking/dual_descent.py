@@ -17,14 +17,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from learned_index.kernels.machine.dense import dot
+from learned_index.kernels.machine.dense import add_scaled, dot
 from learned_index.kernels.machine.flags import FAST
-
-
-@numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
-def _add(w, x, factor):
-    for d in range(w.shape[0]):
-        w[d] += factor * x[d]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
@@ -96,7 +90,7 @@ def _solve(
                 alpha[j] = new
                 for t in range(a, b):
                     w_V[indices[t]] += factor * values[t]
-                _add(w_D, dense_ND[i], factor)
+                add_scaled(w_D, dense_ND[i], factor)
                 bias += factor
             s += 1
         if highest - lowest <= tolerance:
@@ -247,7 +241,7 @@ def train_one_vs_all(
             alpha[i] = np.float32(0.0)
             for t in range(indptr[i], indptr[i + 1]):
                 w_V[indices[t]] += negative * values[t]
-            _add(weight_LD[label], dense_ND[i], negative)
+            add_scaled(weight_LD[label], dense_ND[i], negative)
         bias = -negative * np.float32(n - mine.shape[0])
         state = np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(
             (label + 1) * 0x2545F491

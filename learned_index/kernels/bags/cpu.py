@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.kernels.machine.dense import add_scaled
 from learned_index.kernels.machine.flags import FAST
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.system.threads import current_threads
@@ -136,9 +137,7 @@ def _sum_bags(start, stop, indptr, indices, values, table_VD, normalise, out_BD)
         total = out_BD[row]
         total[:] = np.float32(0.0)
         for s in range(indptr[row], indptr[row + 1]):
-            weight, vector = values[s], table_VD[indices[s]]
-            for d in range(total.shape[0]):
-                total[d] += weight * vector[d]
+            add_scaled(total, table_VD[indices[s]], values[s])
         if normalise:
             squares = np.float32(0.0)
             for d in range(total.shape[0]):

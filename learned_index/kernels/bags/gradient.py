@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from learned_index.kernels.bags.cpu import sum_rows
+from learned_index.kernels.machine.dense import add_scaled
 from learned_index.kernels.machine.flags import FAST
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight
 from learned_index.system.threads import current_threads
@@ -54,9 +55,7 @@ def _row_gradients(start, stop, begins, texts, places, weights, gradient_BD, out
         total = out_UD[u]
         total[:] = np.float32(0.0)
         for s in range(begins[u], begins[u + 1]):
-            weight, vector = weights[places[s]], gradient_BD[texts[s]]
-            for d in range(total.shape[0]):
-                total[d] += weight * vector[d]
+            add_scaled(total, gradient_BD[texts[s]], weights[places[s]])
 
 
 class _BagSum(torch.autograd.Function):

@@ -20,6 +20,13 @@ def dot(a, b):
     return total
 
 
+@numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+def add_scaled(out, x, factor):
+    """Add ``factor * x`` to ``out``, two float32 vectors."""
+    for d in range(out.shape[0]):
+        out[d] += factor * x[d]
+
+
 @numba.njit(nogil=True, cache=True)
 def _rows_dot(start, stop, rows, vector, out):
     for i in range(start, stop):
