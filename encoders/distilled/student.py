@@ -123,7 +123,7 @@ class StudentEncoder(StaticEncoder):
         s_nD *= scale
         ridge, cosine = _best_ridge(x_nV, s_nD, taught_nD)
         mean_D = taught_nD.mean(axis=0)
-        dual_nD = _dual(_kernel(x_nV, s_nD), taught_nD - mean_D, ridge)
+        dual_nD = _dual(_kernel(x_nV, s_nD).astype(np.float64), taught_nD - mean_D, ridge)
         word_VD = np.asarray(x_nV.T @ dual_nD, np.float32)
         map_DD = scale * (s_nD.T @ dual_nD)
         constant_D = mean_D - centre_D @ map_DD
@@ -210,13 +210,14 @@ class StudentEncoder(StaticEncoder):
         super()._save_into(directory)
 
 
-def _kernel(x_nV: sp.csr_matrix, s_nD: Float32Array) -> Any:
-    """X Xᵀ + S Sᵀ, float64 n x n."""
-    return (x_nV @ x_nV.T).toarray().astype(np.float64) + s_nD @ s_nD.T
+def _kernel(x_nV: sp.csr_matrix, s_nD: Float32Array) -> Float32Array:
+    """X Xᵀ + S Sᵀ, float32 n x n."""
+    kernel_nn: Float32Array = (x_nV @ x_nV.T).toarray() + s_nD @ s_nD.T
+    return kernel_nn
 
 
 def _dual(kernel_nn: Any, target_nD: Float32Array, ridge: float) -> Float32Array:
-    """A of (K + r I) A = T, float32 n x D."""
+    """A of (K + r I) A = T, float32 n x D, solved in the precision of K."""
     system = kernel_nn.copy()
     system[np.diag_indices(len(system))] += ridge
     factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)

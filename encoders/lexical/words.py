@@ -5,20 +5,22 @@ Legend: B texts, T words of all B texts together, U distinct words.
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.kernels.bags import find_words
 from learned_index.types import Int64Array
 
 WORDS = r"(?u)\b\w+\b"
 """Runs of letters, digits and underscores; scikit-learn's own pattern drops single ones."""
-_FIND = re.compile(WORDS).findall
 _MOST_KEPT = 200_000
+_CHARACTERS_AT_ONCE = 1 << 23
+"""Of which 30 bytes each are held while words are found."""
+_NO_WORDS = np.empty(0, np.int64)
 
 
 class WordLists(NamedTuple):
@@ -42,14 +44,20 @@ class WordLists(NamedTuple):
             >>> WordLists.of(["A red fox.", "red"]).distinct
             ['a', 'red', 'fox']
         """
-        numbers: defaultdict[str, int] = defaultdict()
-        numbers.default_factory = numbers.__len__
-        ids: list[int] = []
-        offsets = [0]
-        for text in texts:
-            ids += [numbers[word] for word in _FIND(text.lower())]
-            offsets.append(len(ids))
-        return cls(list(numbers), np.array(ids, np.int64), np.array(offsets, np.int64))
+        numbers: dict[str, int] = {}
+        ids, ends = [_NO_WORDS], [_NO_WORDS]
+        n_words = 0
+        for start, stop in _chunks(texts):
+            lowered = [text.lower() for text in texts[start:stop]]
+            # A word ends where its text does; a line break is no letter that case depends on.
+            found, distinct, begins = find_words("\n".join(lowered))
+            number_U = [numbers.setdefault(word, len(numbers)) for word in distinct]
+            ids.append(np.array(number_U, np.int64)[found])
+            text_ends = np.cumsum([len(text) + 1 for text in lowered])
+            ends.append(n_words + np.searchsorted(begins, text_ends))
+            n_words += len(found)
+        offsets = np.concatenate([np.zeros(1, np.int64), *ends])
+        return cls(list(numbers), np.concatenate(ids), offsets)
 
     @property
     def text_of_word(self) -> Int64Array:
@@ -59,6 +67,18 @@ class WordLists(NamedTuple):
     def in_texts(self) -> Int64Array:
         """In how many texts each distinct word stands: int64, U."""
         return texts_of_terms(self.ids, self.text_of_word, len(self.distinct))
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Runs of texts of so many characters."""
+    start = size = 0
+    for number, text in enumerate(texts):
+        size += len(text)
+        if size >= _CHARACTERS_AT_ONCE:
+            yield start, number + 1
+            start, size = number + 1, 0
+    if start < len(texts):
+        yield start, len(texts)
 
 
 _recent: deque[tuple[list[str], WordLists]] = deque(maxlen=2)

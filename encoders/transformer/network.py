@@ -253,6 +253,21 @@ class NetworkEncoder(Int8Capable, EncoderBase):
         """
         return self.encode_tokens(self.tokenize_all(texts), progress=progress)
 
+    def encode_batches(self, batches: Sequence[Features]) -> Float32Array:
+        """Encode batches that are made already, in int8 if the encoder is, else in float32.
+
+        Args:
+            batches: What :meth:`forward` takes, on the CPU, rows of one length in each.
+
+        Returns:
+            float32, the rows of all batches.
+        """
+        if self.precision == "int8" and self.device.type == "cpu":
+            return self._int8_network().encode_batches(batches)
+        with torch.inference_mode():
+            rows = [self.forward(self._to_device(batch)).cpu().numpy() for batch in batches]
+        return np.concatenate(rows)
+
     def encode_tokens(
         self, tokens: Any, *, out: Float32Array | None = None, progress: Progress | None = None
     ) -> Float32Array:

@@ -52,12 +52,12 @@ def listed(
     ids, p = head.ids, head.p
     if model.records_ is None:
         zero = np.zeros(ids.shape, np.float32)
-        return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), zero, zero)
+        return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), zero, zero, zero)
     votes = model.records_.votes(sparse_BV, x_BD, ids, n_added=N_ADDED, allowed_L=allowed_L)
     ids = np.concatenate([ids, votes.added], axis=1)
     p = np.concatenate([p, np.zeros(votes.added.shape, np.float32)], axis=1)
     q = model.ranker_.score(sparse_BV, x_BD, ids)
-    return Listed(ids, p, q, votes.words, votes.vectors)
+    return Listed(ids, p, q, votes.words, votes.vectors, votes.likeness)
 
 
 def evidence_of(

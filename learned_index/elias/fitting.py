@@ -24,7 +24,7 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.records import Records
-from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 
@@ -87,6 +87,8 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         validate(model, data.held, steps)
         _refit(model, data, steps)
     ranker, calibrator = model.ranker_, model.calibrator_
+    if ranker is not None:
+        ranker.dual_ = None  # no training follows, and it is as large as all shortlists
     model.report_["ranker"] = (
         None if ranker is None else {"n_weights": ranker.n_weights, "bytes": ranker.nbytes}
     )
@@ -236,7 +238,12 @@ def _trained_ranker(model: EliasParts, data: _Data, steps: Steps) -> SparseRanke
 
 
 def _new_ranker(
-    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+    model: EliasParts,
+    data: _Data,
+    labels_NL: sp.csr_matrix,
+    steps: Steps,
+    *,
+    start: DualVariables | None = None,
 ) -> SparseRanker:
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("shortlists"):
@@ -248,7 +255,8 @@ def _new_ranker(
 
     with steps.step("ranker"):
         ranker = SparseRanker(model.ranker_config)
-        ranker.fit(data.sparse_NV, data.vectors[0], labels_NL, shortlist_NK, progress=tell)
+        x_ND = data.vectors[0]
+        ranker.fit(data.sparse_NV, x_ND, labels_NL, shortlist_NK, start=start, progress=tell)
     return ranker
 
 
@@ -276,9 +284,10 @@ def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:
     no_final_ranker = model.final_ranker_ is None or model.config.refit == "no"
     if no_final_ranker or data.held is None or data.held.rows is None:
         return
-    labels_NL = data.all_labels_NL
+    assert model.ranker_ is not None
+    labels_NL, start = data.all_labels_NL, model.ranker_.dual_
     model.ranker_ = None  # searched as one index would be
-    model.ranker_ = _new_ranker(model, data, labels_NL, steps)
+    model.ranker_ = _new_ranker(model, data, labels_NL, steps, start=start)
     if model.records_ is not None:
         model.records_ = _records(model, data, labels_NL, steps)
     model.n_points = labels_NL.shape[0]

@@ -29,7 +29,7 @@ from learned_index.persistence import (
     write_json,
     write_manifest,
 )
-from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
 from learned_index.system.timing import timed
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress, TrainingEvent
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _STATE = "training.json"
 _WEIGHTS = "encoder.safetensors"
+_DUAL = "dual.safetensors"
 _OURS = re.compile(
     r"training\.json|finished_(ranker|member_\d+)|member_\d+|\.(training|finished|member).+"
 )
@@ -179,10 +180,15 @@ class Steps:
         return index
 
     def keep_ranker(self, ranker: SparseRanker) -> None:
-        """Keep a trained ranker."""
+        """Keep a trained ranker, and what a further training of it begins with."""
         target = self._finished("ranker")
-        if target is not None:
-            ranker.save_pretrained(target, overwrite=True)
+        if target is None:
+            return
+        assert ranker.dual_ is not None
+        with atomic_directory(target, overwrite=True) as temporary:
+            ranker.save_pretrained(temporary / "ranker")
+            save_arrays(temporary / _DUAL, ranker.dual_._asdict())
+            write_manifest(temporary, kind="elias-ranker", config={})
 
     def kept_ranker(self) -> SparseRanker | None:
         """Return the kept ranker; None: there is none."""
@@ -190,7 +196,11 @@ class Steps:
         if target is None:
             return None
         with _reading(target):
-            return SparseRanker.from_pretrained(target)
+            manifest = read_manifest(target, kind="elias-ranker")
+            ranker = SparseRanker.from_pretrained(target / "ranker")
+            with reading_model(target, "ranker"):
+                ranker.dual_ = DualVariables(**load_arrays(manifest.file(_DUAL)))
+        return ranker
 
 
 @contextmanager

@@ -30,6 +30,8 @@ ENTRY = 8
 """Bytes of an entry of a sparse matrix: a value and a column."""
 _SVDS = ("lsa", "feature-svd")
 _SAMPLE = 20_000
+_SAMPLE_CHARACTERS = 4_000_000
+"""Of the sample, about; two seconds of counting."""
 _MAX_TERMS = 200_000
 _VECTORS_IN_MEMORY = 2**31
 """Vectors of a trained encoder that take more are kept on disk between the stages."""
@@ -74,8 +76,10 @@ class DataShape:
             terms = points.nnz / max(1, size)
             width = int(points.shape[1])
             return cls(size, labels_NL.shape[1], pairs, terms, width, "features", terms, width)
-        step = max(1, size // _SAMPLE)
-        runs = [re.findall(r"\w+", points[row].lower()) for row in range(0, size, step)]
+        rows = range(0, size, max(1, size // _SAMPLE))
+        characters = sum(len(points[row]) for row in rows)
+        rows = rows[:: max(1, characters // _SAMPLE_CHARACTERS)]
+        runs = [re.findall(r"\w+", points[row].lower()) for row in rows]
         words: list[set[Any]] = [set(run) for run in runs]
         both = [one.union(pairwise(run)) for one, run in zip(words, runs, strict=True)]
         (terms, n_terms), (features, n_features) = _counted(words, size), _counted(both, size)

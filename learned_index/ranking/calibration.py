@@ -16,7 +16,7 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import MOST_SEED, whole_number
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
-from learned_index.ranking.folds import N_FOLDS, folds_of
+from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
 
@@ -83,9 +83,7 @@ class Calibrator(Saved):
             )
         folds = folds_of(rows, points, self.seed)
         tried = list(METHODS) if self.method == "auto" else [self.method]
-        predictions = {
-            name: _out_of_fold(METHODS[name], features, relevant, folds) for name in tried
-        }
+        predictions = _out_of_fold(tried, features, relevant, folds)
         losses = {name: log_loss(predictions[name], relevant) for name in tried}
         self.method_ = min(losses, key=lambda name: losses[name])
         self._arrays = METHODS[self.method_].fit(features, relevant)
@@ -161,10 +159,16 @@ def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
 
 
-def _out_of_fold(method: Method, features: Any, relevant: Any, folds: Any) -> Any:
-    predicted = np.empty(len(relevant))
-    for fold in range(N_FOLDS):
+def _out_of_fold(
+    methods: list[str], features: Any, relevant: Any, folds: Any
+) -> dict[str, Any]:
+    predicted = {name: np.empty(len(relevant)) for name in methods}
+
+    def one(fold: int) -> None:
         held = folds == fold
-        arrays = method.fit(features[~held], relevant[~held])
-        predicted[held] = method.predict(arrays, features[held])
+        for name, values in predicted.items():
+            arrays = METHODS[name].fit(features[~held], relevant[~held])
+            values[held] = METHODS[name].predict(arrays, features[held])
+
+    for_each_fold(one)
     return predicted

@@ -108,16 +108,17 @@ def _solve(
 def train_labels(
     start, stop, label_indptr, label_points, label_positive, indptr, indices, values, dense_ND,
     norms_N, costs, max_iterations, tolerance, seed, threshold, n_features,
-    weight_LD, bias_L, counts_L,
+    alphas, weight_LD, bias_L, counts_L,
 ):  # fmt: skip
     """Train labels start..stop; returns their kept sparse weights (features, values), in order.
 
-    ``weight_LD``, ``bias_L`` and ``counts_L`` (kept sparse weights of each label) are written.
+    ``alphas`` holds the dual variables of all labels' points, those to start with and then those
+    found. ``weight_LD`` (0 at the start), ``bias_L`` and ``counts_L`` (kept sparse weights of each
+    label) are written.
     """
     longest = 0
     for label in range(start, stop):
         longest = max(longest, label_indptr[label + 1] - label_indptr[label])
-    alpha = np.empty(longest, np.float32)
     order = np.empty(longest, np.int64)
     w_V = np.zeros(n_features, np.float32)
     seen_V = np.full(n_features, -1, np.int64)
@@ -139,11 +140,19 @@ def train_labels(
         )
         if state == np.uint64(0):
             state = np.uint64(1)
-        alpha[: points.shape[0]] = np.float32(0.0)
+        alpha, positive = alphas[first:last], label_positive[first:last]
+        bias = np.float32(0.0)
+        for j in range(points.shape[0]):
+            if alpha[j] > np.float32(0.0):
+                i = points[j]
+                factor = alpha[j] if positive[j] else -alpha[j]
+                for t in range(indptr[i], indptr[i + 1]):
+                    w_V[indices[t]] += factor * values[t]
+                add_scaled(weight_LD[label], dense_ND[i], factor)
+                bias += factor
         bias_L[label] = _solve(
-            points, label_positive[first:last], indptr, indices, values, dense_ND, norms_N,
-            costs, max_iterations, tolerance, np.float32(0.0), state, w_V, weight_LD[label],
-            np.float32(0.0), alpha, order,
+            points, positive, indptr, indices, values, dense_ND, norms_N, costs, max_iterations,
+            tolerance, np.float32(0.0), state, w_V, weight_LD[label], bias, alpha, order,
         )  # fmt: skip
         # w_V is as long as the vocabulary: only what this label has touched is read and cleared.
         n_touched = 0

@@ -21,20 +21,22 @@ EVIDENCE = (
     "word_votes",
     "vector_votes",
     "name_match",
+    "likeness",
     "log_frequency",
     "found",
     "place",
     "p_sigmoid_q",
     "p_gap",
     "q_gap",
+    "likeness_gap",
 )
 """The columns: log p of the index; log sigmoid(2 q) of the sparse ranker; log(1 + 5 votes) of the
 nearest records by words and by vectors; share of the words of the label's name that the text has,
-weighted by idf; log(1 + training points of the label); 1 where the index found the label; its
-place in the order of p; p sigmoid(2 q); log p and q less the largest of the point."""
-N_LINEAR = 7
+weighted by idf; likeness of the label's records by words; log(1 + training points of the label); 1 where the index found the label; its
+place in the order of p; p sigmoid(2 q); log p, q and the likeness less the largest of the point."""
+N_LINEAR = 8
 """The first columns are those of the log-linear model; the others are functions of these."""
-N_RISING = 5
+N_RISING = 6
 """In the first columns more is never worse."""
 
 
@@ -61,6 +63,7 @@ class Listed(NamedTuple):
         q: float32, margins of the sparse ranker.
         word_votes: float32, see :class:`~learned_index.ranking.records.Votes`.
         vector_votes: float32.
+        likeness: float32.
     """
 
     ids: Int64Array
@@ -68,6 +71,7 @@ class Listed(NamedTuple):
     q: Float32Array
     word_votes: Float32Array
     vector_votes: Float32Array
+    likeness: Float32Array
 
 
 def name_terms(names_LV: sp.csr_matrix) -> NameTerms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import whole_number
-from learned_index.kernels.machine.parallel import run_queries, run_ranges
+from learned_index.kernels.machine.parallel import run_queries
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.ranking.boosting import (
@@ -22,9 +23,8 @@ from learned_index.ranking.boosting import (
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
 from learned_index.ranking.final_scoring import score_rows, tree_sums
-from learned_index.ranking.folds import N_FOLDS, folds_of
+from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
-from learned_index.system.threads import current_threads, limit_threads
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "linear", "trees"]
@@ -136,8 +136,8 @@ class FinalRanker(Saved):
                 f"labels; the final ranker needs {2 * N_FOLDS} points and both kinds of outcome"
             )
         scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
-        for name in ("linear", "trees") if self.method == "auto" else (self.method,):
-            scores[name] = _out_of_fold(name, evidence_BKF, inside, relevant, self.seed)
+        names = ("linear", "trees") if self.method == "auto" else (self.method,)
+        scores |= _out_of_fold(names, evidence_BKF, inside, relevant, self.seed)
         self.method_ = _simplest_of_the_best(scores, inside, relevant)
         fitted = "linear" if self.method_ == "fixed" else self.method_
         self._model = _fit(fitted, evidence_BKF, inside, relevant, self.seed)
@@ -198,12 +198,30 @@ class FinalRanker(Saved):
 
 
 def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> _Model:
+    return _fit_all((method,), evidence_BKF, inside, relevant, seed)[method]
+
+
+def _fit_all(
+    methods: Sequence[str], evidence_BKF: Any, inside: Any, relevant: Any, seed: int
+) -> dict[str, _Model]:
+    """Models of several methods, which share their log-linear part."""
     columns = evidence_BKF[:, :, :N_LINEAR]
     weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
     linear = columns.astype(np.float64) @ weights
     logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
-    if method == "linear":
-        return _Model.of(weights, logistic, _NO_TREES, _NO_TREES)
+    models = {}
+    for method in methods:
+        trees = None
+        if method == "trees":
+            trees = _fit_boosted(evidence_BKF, inside, relevant, seed)
+        models[method] = _Model.of(weights, logistic, *(trees or (_NO_TREES, _NO_TREES)))
+    return models
+
+
+def _fit_boosted(
+    evidence_BKF: Any, inside: Any, relevant: Any, seed: int
+) -> tuple[Arrays, Arrays] | None:
+    """The sieve and the trees; None where the sieve's best labels have one kind of outcome."""
     # Of what is not relevant a few stand for all: most of a shortlist is.
     drawn = np.random.default_rng(seed).random(inside.shape) < _DRAWN_SHARE
     sieved = inside & (relevant | drawn)
@@ -223,25 +241,24 @@ def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) 
     kept = np.take_along_axis(inside, order, 1)
     target = np.take_along_axis(relevant, order, 1)[kept]
     if not target.any() or target.all():
-        return _Model.of(weights, logistic, _NO_TREES, _NO_TREES)
-    trees = fit_trees(rows[kept], target, n_rising=N_RISING)
-    return _Model.of(weights, logistic, sieve, trees)
+        return None
+    return sieve, fit_trees(rows[kept], target, n_rising=N_RISING)
 
 
-def _out_of_fold(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> Any:
+def _out_of_fold(
+    methods: Sequence[str], evidence_BKF: Any, inside: Any, relevant: Any, seed: int
+) -> dict[str, Float32Array]:
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
-    scores = np.zeros(inside.shape, np.float32)
+    scores = {method: np.zeros(inside.shape, np.float32) for method in methods}
 
-    def one(_part: int, fold: int, _stop: int) -> None:
+    def one(fold: int) -> None:
         held = folds == fold
-        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held], seed)
-        scores[held] = _scores(model, evidence_BKF[held], inside[held])
+        models = _fit_all(methods, evidence_BKF[~held], inside[~held], relevant[~held], seed)
+        for method, model in models.items():
+            scores[method][held] = _scores(model, evidence_BKF[held], inside[held])
 
-    # The folds side by side, each on one thread: the libraries' own threads gain little here.
-    n_threads = current_threads()
-    with limit_threads(1):
-        run_ranges([(fold, fold + 1) for fold in range(N_FOLDS)], one, n_threads)
+    for_each_fold(one)
     return scores
 
 

@@ -14,8 +14,8 @@ P_FLOOR = 1e-8
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
-    start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, indptr, indices, n_terms,
-    counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
+    n_terms, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
 ):  # fmt: skip
     """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``."""
     present_V = np.zeros(n_terms, np.bool_)
@@ -23,10 +23,11 @@ def evidence_rows(
     for row in range(start, stop):
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = True
-        best_p, best_q = np.float32(P_FLOOR), np.float32(-np.inf)
+        best_p, best_q, best_like = np.float32(P_FLOOR), np.float32(-np.inf), np.float32(0.0)
         for k in range(ids_BK.shape[1]):
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
+                best_like = max(best_like, likeness_BK[row, k])
         place = 0
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
@@ -48,12 +49,14 @@ def evidence_rows(
             out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
             out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
             out_BKF[row, k, 4] = match
-            out_BKF[row, k, 5] = np.log1p(np.float32(counts_L[label]))
-            out_BKF[row, k, 6] = np.float32(found)
-            out_BKF[row, k, 7] = np.float32(place)
-            out_BKF[row, k, 8] = np.exp(log_p + log_s)
-            out_BKF[row, k, 9] = log_p - np.log(best_p)
-            out_BKF[row, k, 10] = q - best_q
+            out_BKF[row, k, 5] = likeness_BK[row, k]
+            out_BKF[row, k, 6] = np.log1p(np.float32(counts_L[label]))
+            out_BKF[row, k, 7] = np.float32(found)
+            out_BKF[row, k, 8] = np.float32(place)
+            out_BKF[row, k, 9] = np.exp(log_p + log_s)
+            out_BKF[row, k, 10] = log_p - np.log(best_p)
+            out_BKF[row, k, 11] = q - best_q
+            out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
             if found:
                 place += 1
         for t in range(indptr[row], indptr[row + 1]):

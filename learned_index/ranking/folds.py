@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from learned_index.kernels.machine.parallel import run_ranges
+from learned_index.system.threads import current_threads, limit_threads
 
 N_FOLDS = 5
 
@@ -21,3 +25,17 @@ def folds_of(rows: Any, points: Any, seed: int) -> Any:
     shuffled = np.random.default_rng(seed).permutation(points)
     fold_of_point[shuffled] = np.arange(len(points)) % N_FOLDS
     return fold_of_point[rows]
+
+
+def for_each_fold(work: Callable[[int], None]) -> None:
+    """Call ``work(fold)`` for all folds, several side by side, each on one thread.
+
+    The libraries' own threads gain little on what is fitted here.
+    """
+    n_threads = current_threads()
+    with limit_threads(1):
+        run_ranges(
+            [(fold, fold + 1) for fold in range(N_FOLDS)],
+            lambda _part, fold, _stop: work(fold),
+            n_threads,
+        )

@@ -4,7 +4,9 @@ By words: inverted lists of pruned tf-idf rows, term by term into one sum a reco
 Moffat, "Inverted files for text search engines", ACM Computing Surveys 2006, section 3). By
 vectors: int8 codes in cells, of which a query scans the nearest (an inverted file, Sivic and
 Zisserman, ICCV 2003; Jégou et al., PAMI 2011). A record votes for each of its labels with the
-square of its similarity.
+square of its similarity. A label is like a point as far as the point's words are those of its own
+records: the cosine-like product with their mean (Rocchio's classifier, in Salton, "The SMART
+retrieval system", 1971).
 
 Legend: B queries, N records, V terms, P bytes of a coded vector, C cells, T nearest records that
 are kept, K shortlisted labels, S labels that votes add.
@@ -65,6 +67,39 @@ def _offer(record, similarity, n, ids, similarities):
     return n
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _sum_words(
+    indices, values, term_indptr, term_records, term_weights, weight_unit, sums, touched,
+    ids_T, similarities_T,
+):  # fmt: skip
+    """Inner products of one row with all records into ``sums``; returns how many are touched.
+
+    The T best go to ``ids_T`` and ``similarities_T``. The caller sets what is touched to 0 again.
+    """
+    n_touched = 0
+    for t in range(indices.shape[0]):
+        term, value = indices[t], values[t] * weight_unit
+        # A sum that is not 0 stays so: each record is touched once, and there is room for it.
+        if not value > np.float32(0.0):
+            continue
+        for j in range(term_indptr[term], term_indptr[term + 1]):
+            record = term_records[j]
+            before = sums[record]
+            if before == np.float32(0.0):
+                touched[n_touched] = record
+                n_touched += 1
+            sums[record] = before + value * np.float32(term_weights[j])
+    n, least = 0, np.float32(0.0)
+    for j in range(n_touched):
+        record = touched[j]
+        similarity = sums[record]
+        if similarity >= least:
+            n = _offer(record, similarity, n, ids_T, similarities_T)
+            if n == ids_T.shape[0]:
+                least = similarities_T[0]
+    return n_touched
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def nearest_by_words(
     start, stop, indptr, indices, values, term_indptr, term_records, term_weights, weight_unit,
@@ -78,29 +113,13 @@ def nearest_by_words(
     sums = np.zeros(n_records, np.float32)
     touched = np.empty(n_records, np.int32)
     for row in range(start, stop):
-        n_touched = 0
-        for t in range(indptr[row], indptr[row + 1]):
-            term, value = indices[t], values[t] * weight_unit
-            # A sum that is not 0 stays so: each record is touched once, and there is room for it.
-            if not value > np.float32(0.0):
-                continue
-            for j in range(term_indptr[term], term_indptr[term + 1]):
-                record = term_records[j]
-                before = sums[record]
-                if before == np.float32(0.0):
-                    touched[n_touched] = record
-                    n_touched += 1
-                sums[record] = before + value * np.float32(term_weights[j])
-        ids_T, similarities_T = ids_BT[row], similarities_BT[row]
-        n, least = 0, np.float32(0.0)
+        a, b = indptr[row], indptr[row + 1]
+        n_touched = _sum_words(
+            indices[a:b], values[a:b], term_indptr, term_records, term_weights, weight_unit,
+            sums, touched, ids_BT[row], similarities_BT[row],
+        )  # fmt: skip
         for j in range(n_touched):
-            record = touched[j]
-            similarity = sums[record]
-            sums[record] = np.float32(0.0)
-            if similarity >= least:
-                n = _offer(record, similarity, n, ids_T, similarities_T)
-                if n == ids_T.shape[0]:
-                    least = similarities_T[0]
+            sums[touched[j]] = np.float32(0.0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -190,29 +209,48 @@ def _cast(ids_T, similarities_T, label_indptr, label_ids, votes_L, touched, n_to
     return n_touched
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _likeness(label, own_indptr, own_records, own_scales, sums):
+    """Inner product with the mean of the label's own records, scaled to length 1."""
+    total = np.float32(0.0)
+    for j in range(own_indptr[label], own_indptr[label + 1]):
+        total += sums[own_records[j]]
+    return total * own_scales[label]
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def count_votes(
-    start, stop, ids_BK, word_ids_BT, word_similarities_BT, vector_ids_BT, vector_similarities_BT,
-    label_indptr, label_ids, most_labels, allowed_L, n_labels, out_ids_BS, votes_BKS2,
+    start, stop, ids_BK, indptr, indices, values, term_indptr, term_records, term_weights,
+    weight_unit, vector_ids_BT, vector_similarities_BT, label_indptr, label_ids, own_indptr,
+    own_records, own_scales, most_labels, allowed_L, n_records, n_labels, out_ids_BS, votes_BKS3,
 ):  # fmt: skip
     """Votes for the shortlisted labels of rows start..stop, and the labels that votes add.
 
     ``out_ids_BS`` must be -1: it gets the labels of the nearest records that are not in
-    ``ids_BK``, most votes first, of equal ones the smaller id first. ``votes_BKS2`` (float32, 0)
-    gets the votes by words and by vectors of the K shortlisted and the S added labels.
+    ``ids_BK``, most votes first, of equal ones the smaller id first. ``votes_BKS3`` (float32, 0)
+    gets the votes by words and by vectors of the K shortlisted and the S added labels, and their
+    likeness: the scaled sum of the inner products with the records that the label owns.
     ``allowed_L``: bool, which labels may be added; empty: all.
     """
+    sums, near = np.zeros(n_records, np.float32), np.empty(n_records, np.int32)
+    n_kept = vector_ids_BT.shape[1]
+    word_ids, word_similarities = np.empty(n_kept, np.int32), np.empty(n_kept, np.float32)
     words_L, vectors_L = np.zeros(n_labels, np.float32), np.zeros(n_labels, np.float32)
     seen_L = np.zeros(n_labels, np.bool_)
-    room = min(n_labels, most_labels * (word_ids_BT.shape[1] + vector_ids_BT.shape[1]))
+    room = min(n_labels, most_labels * 2 * n_kept)
     touched = np.empty(room, np.int32)
     added = np.empty(out_ids_BS.shape[1], np.int32)
     totals = np.empty(out_ids_BS.shape[1], np.float32)
     for row in range(start, stop):
-        n_touched = _cast(
-            word_ids_BT[row], word_similarities_BT[row], label_indptr, label_ids, words_L,
-            touched, 0, seen_L,
+        word_ids[:], word_similarities[:] = -1, np.float32(0.0)
+        a, b = indptr[row], indptr[row + 1]
+        n_near = _sum_words(
+            indices[a:b], values[a:b], term_indptr, term_records, term_weights, weight_unit,
+            sums, near, word_ids, word_similarities,
         )  # fmt: skip
+        n_touched = _cast(
+            word_ids, word_similarities, label_indptr, label_ids, words_L, touched, 0, seen_L
+        )
         n_touched = _cast(
             vector_ids_BT[row], vector_similarities_BT[row], label_indptr, label_ids, vectors_L,
             touched, n_touched, seen_L,
@@ -221,7 +259,10 @@ def count_votes(
         for k in range(width):
             label = ids_BK[row, k]
             if label >= 0:
-                votes_BKS2[row, k, 0], votes_BKS2[row, k, 1] = words_L[label], vectors_L[label]
+                votes_BKS3[row, k, 0], votes_BKS3[row, k, 1] = words_L[label], vectors_L[label]
+                votes_BKS3[row, k, 2] = _likeness(
+                    label, own_indptr, own_records, own_scales, sums
+                )
                 seen_L[label] = False  # shortlisted: not to be added
         n = 0
         for j in range(n_touched):
@@ -234,12 +275,17 @@ def count_votes(
         for place in range(n):
             label = added[order[place]]
             out_ids_BS[row, place] = label
-            votes_BKS2[row, width + place, 0] = words_L[label]
-            votes_BKS2[row, width + place, 1] = vectors_L[label]
+            votes_BKS3[row, width + place, 0] = words_L[label]
+            votes_BKS3[row, width + place, 1] = vectors_L[label]
+            votes_BKS3[row, width + place, 2] = _likeness(
+                label, own_indptr, own_records, own_scales, sums
+            )
         for j in range(n_touched):
             label = touched[j]
             words_L[label], vectors_L[label] = np.float32(0.0), np.float32(0.0)
             seen_L[label] = False
+        for j in range(n_near):
+            sums[near[j]] = np.float32(0.0)
 
 
 @numba.njit(nogil=True, cache=True)

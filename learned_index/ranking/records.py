@@ -27,7 +27,7 @@ from learned_index.ranking.nearest import (
     nearest_by_vectors,
     nearest_by_words,
 )
-from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted
+from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 N_NEAREST = 30
@@ -51,6 +51,10 @@ class _Memory(NamedTuple):
         units_N: float32.
         cell_offsets: int64, C + 1. Where the records of each cell begin.
         centroids_CD: float32, unit vectors.
+        own_indptr: int64, L + 1. Where the records that each label owns begin.
+        own_records: int32, ascending within a label.
+        own_scales: float32. One over the length of the sum of a label's own records, by words; 0
+            where there is none.
     """
 
     label_indptr: Any
@@ -62,6 +66,9 @@ class _Memory(NamedTuple):
     units_N: Any
     cell_offsets: Any
     centroids_CD: Any
+    own_indptr: Any
+    own_records: Any
+    own_scales: Any
 
 
 class Votes(NamedTuple):
@@ -73,11 +80,14 @@ class Votes(NamedTuple):
         words: float32, B x (K + S). Votes of the nearest by words for the shortlisted and the
             added labels; 0 at pads.
         vectors: float32, likewise of the nearest by vectors.
+        likeness: float32, likewise: inner product of the point's words with the mean of the
+            label's own records (at most 64 of them, drawn evenly), which is scaled to length 1.
     """
 
     added: Int64Array
     words: Float32Array
     vectors: Float32Array
+    likeness: Float32Array
 
 
 class Records(Saved):
@@ -130,15 +140,17 @@ class Records(Saved):
         _, counts = np.unique(cell_N[rows], return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         codes, units = coded(vectors)
+        by_term = inverted(kept)
         return cls(
             _Memory(
                 labels.indptr.astype(np.int64),
                 labels.indices.astype(np.int32),
-                *inverted(kept),
+                *by_term,
                 codes,
                 units,
                 offsets,
                 centroids(vectors, offsets),
+                *owned(labels, *by_term),
             ),
             int(labels_NL.shape[1]),
         )
@@ -164,13 +176,12 @@ class Records(Saved):
     def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
         m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])
-        indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
-        values = sparse_BV.data.astype(np.float32, copy=False)
+        rows = _rows_of(sparse_BV)
         run_queries(
             len(ids),
             lambda start, stop: nearest_by_words(
-                start, stop, indptr, indices, values, m.term_indptr, m.term_records,
-                m.term_weights, WEIGHT_UNIT, len(self), ids, similarities,
+                start, stop, *rows, m.term_indptr, m.term_records, m.term_weights, WEIGHT_UNIT,
+                len(self), ids, similarities,
             ),
         )  # fmt: skip
         return ids, similarities
@@ -218,19 +229,21 @@ class Records(Saved):
         if ids_BK.size and (ids_BK.min() < -1 or ids_BK.max() >= self.n_labels):
             raise InputError(f"shortlisted ids must lie in -1 to {self.n_labels - 1}")
         m = self._memory
-        words, vectors = self.by_words(sparse_BV), self.by_vectors(dense_BD)
         n_rows, width = ids_BK.shape
+        rows, vectors = _rows_of(sparse_BV), self.by_vectors(dense_BD)
         added = np.full((n_rows, n_added), PAD_ID, np.int64)
-        votes = np.zeros((n_rows, width + n_added, 2), np.float32)
+        votes = np.zeros((n_rows, width + n_added, 3), np.float32)
         allowed = _NO_MASK if allowed_L is None else allowed_L
         run_queries(
             n_rows,
             lambda start, stop: count_votes(
-                start, stop, ids_BK, *words, *vectors, m.label_indptr, m.label_ids,
-                self._most_labels, allowed, self.n_labels, added, votes,
+                start, stop, ids_BK, *rows, m.term_indptr, m.term_records,
+                m.term_weights, WEIGHT_UNIT, *vectors, m.label_indptr, m.label_ids, m.own_indptr,
+                m.own_records, m.own_scales, self._most_labels, allowed, len(self), self.n_labels,
+                added, votes,
             ),
         )  # fmt: skip
-        return Votes(added, votes[:, :, 0], votes[:, :, 1])
+        return Votes(added, votes[:, :, 0], votes[:, :, 1], votes[:, :, 2])
 
     def _write(self, folder: Path) -> dict[str, Any]:
         save_arrays(folder / _ARRAYS, self._memory._asdict())
@@ -263,6 +276,9 @@ def _check_memory(memory: _Memory, n_labels: int) -> None:
             "units_N": (np.float32, (n,)),
             "cell_offsets": (np.int64, (n_cells + 1,)),
             "centroids_CD": (np.float32, (n_cells, dim)),
+            "own_indptr": (np.int64, (n_labels + 1,)),
+            "own_records": (np.int32, (len(m.own_records),)),
+            "own_scales": (np.float32, (n_labels,)),
         },
     )
     require_offsets("label_indptr", m.label_indptr, len(m.label_ids))
@@ -274,6 +290,9 @@ def _check_memory(memory: _Memory, n_labels: int) -> None:
     require_range("term_weights", m.term_weights, 1, 255)
     require_range("units_N", m.units_N, 0.0, LARGEST_WEIGHT)
     require_range("centroids_CD", m.centroids_CD, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    require_offsets("own_indptr", m.own_indptr, len(m.own_records))
+    require_range("own_records", m.own_records, 0, n - 1)
+    require_range("own_scales", m.own_scales, 0.0, LARGEST_WEIGHT)
     # Scratch is allotted for distinct labels of records.
     _require_ascending("label_ids", m.label_indptr, m.label_ids)
     _require_ascending("term_records", m.term_indptr, m.term_records)
@@ -286,6 +305,12 @@ def _require_ascending(name: str, offsets: Int64Array, ids: Any) -> None:
     rises[offsets[:-1][np.diff(offsets) > 0]] = True
     if not rises.all():
         raise InputError(f"{name} do not ascend within a row")
+
+
+def _rows_of(sparse_BV: sp.csr_matrix) -> tuple[Any, Any, Any]:
+    """A CSR matrix as the kernels take it."""
+    indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
+    return indptr, indices, sparse_BV.data.astype(np.float32, copy=False)
 
 
 def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:

@@ -51,6 +51,20 @@ class _HardPoints(NamedTuple):
     positive: Any
 
 
+class DualVariables(NamedTuple):
+    """What each label's training points weigh in its classifier: where a further training begins.
+
+    Attributes:
+        label_indptr: int64, L + 1. Where the points of each label begin.
+        points: int32, ascending within a label.
+        alpha: float32, 0 or more.
+    """
+
+    label_indptr: Any
+    points: Any
+    alpha: Any
+
+
 class _Weights(NamedTuple):
     """All classifiers; the kernels take the fields in this order, a saved ranker has their names.
 
@@ -83,6 +97,7 @@ class SparseRanker(Saved):
     Attributes:
         n_features_: V, sparse features.
         dim_: D, dense features.
+        dual_: Of the last ``fit``; None after loading.
 
     Example:
         >>> import numpy as np, scipy.sparse as sp
@@ -101,6 +116,7 @@ class SparseRanker(Saved):
         self.config = RankerConfig.given(config)
         self.n_features_: int | None = None
         self.dim_ = 0
+        self.dual_: DualVariables | None = None
         self._weights: _Weights | None = None
         self._by_term: tuple[Any, Any, Any] | None = None
 
@@ -133,6 +149,7 @@ class SparseRanker(Saved):
         labels_NL: sp.csr_matrix,
         shortlist_NK: Int64Array,
         *,
+        start: DualVariables | None = None,
         progress: RankerProgress | None = None,
     ) -> Self:
         """Train the classifier of every label.
@@ -142,6 +159,8 @@ class SparseRanker(Saved):
             dense_ND: N x D, rows of about length 1 (the embedding).
             labels_NL: CSR N x L, the points' labels.
             shortlist_NK: int64 label ids, N x K, padded with -1; each row without duplicates.
+            start: Dual variables of a training on some of these points, with the same numbers:
+                the same optimum, sooner.
             progress: Called now and then.
 
         Raises:
@@ -158,7 +177,9 @@ class SparseRanker(Saved):
         )
         n_features = int(sparse_NV.shape[1])
         self._by_term = None
-        self._weights = _trained(self.config, x, hard, n_features, progress)
+        alphas = _started(hard, start)
+        self._weights = _trained(self.config, x, hard, alphas, n_features, progress)
+        self.dual_ = DualVariables(hard.label_indptr, hard.points, alphas)
         self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
         return self
 
@@ -277,6 +298,7 @@ def _trained(
     config: RankerConfig,
     x: _Points,
     hard: _HardPoints,
+    alphas: Float32Array,
     n_features: int,
     progress: RankerProgress | None,
 ) -> _Weights:
@@ -297,7 +319,7 @@ def _trained(
         results[part] = train_labels(
             start, stop, *hard, *x, norms_N, costs, config.max_iterations,
             np.float32(config.tolerance), config.seed, np.float32(config.weight_threshold),
-            n_features, weight_LD, bias_L, counts_L,
+            n_features, alphas, weight_LD, bias_L, counts_L,
         )  # fmt: skip
         done += stop - start
         if progress is not None:
@@ -306,6 +328,22 @@ def _trained(
     run_ranges(ranges, train)
     features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     return _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+
+
+def _started(hard: _HardPoints, start: DualVariables | None) -> Float32Array:
+    """The dual variables to begin with, one for each label's point: 0 where none is known."""
+    alphas = np.zeros(len(hard.points), np.float32)
+    if start is None or not len(start.points):
+        return alphas
+    size = 1 + max(int(hard.points.max(initial=0)), int(start.points.max()))
+    mine, known = (
+        np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * size + points
+        for indptr, points in ((hard.label_indptr, hard.points), start[:2])
+    )
+    found = np.minimum(np.searchsorted(known, mine), len(known) - 1)
+    same = known[found] == mine
+    alphas[same] = start.alpha[found[same]]
+    return alphas
 
 
 def _label_points(

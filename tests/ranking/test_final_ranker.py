@@ -14,7 +14,14 @@ from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.ranking import final_ranker as module
 from learned_index.ranking.boosting import exported, fit_trees, tree_arguments
-from learned_index.ranking.evidence import EVIDENCE, Listed, evidence, name_terms, no_names
+from learned_index.ranking.evidence import (
+    EVIDENCE,
+    N_LINEAR,
+    Listed,
+    evidence,
+    name_terms,
+    no_names,
+)
 from learned_index.ranking.final_ranker import N_BOOSTED, FinalRanker
 from learned_index.ranking.final_scoring import tree_sums
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
@@ -34,7 +41,7 @@ def made() -> dict[str, Any]:
     p = np.sort(rng.uniform(0, 1, (B, K)) ** 4, axis=1)[:, ::-1].astype(np.float32)
     p[:, 70:] = 0  # suggested by records alone
     q = rng.normal(-1, 1, (B, K)).astype(np.float32)
-    votes = rng.exponential(0.2, (2, B, K)).astype(np.float32)
+    votes = rng.exponential(0.2, (3, B, K)).astype(np.float32)
     ids[::3, -4:] = -1
     chance = sigmoid(np.log(p + 1e-3) + 2 * q + 4 * votes[0] - 1)
     relevant = (rng.random((B, K)) < chance) & (ids >= 0)
@@ -43,7 +50,7 @@ def made() -> dict[str, Any]:
     sparse = sp.random(B, V, 0.3, "csr", np.float32, rng)
     names = name_terms(sp.random(L, V, 0.1, "csr", np.float32, rng))
     counts = rng.integers(0, 50, L)
-    listed = Listed(ids, p, q, votes[0], votes[1])
+    listed = Listed(ids, p, q, *votes)
     rows = evidence(listed, sparse, counts, names)
     return {
         "listed": listed,
@@ -56,7 +63,7 @@ def made() -> dict[str, Any]:
 
 
 def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
-    ids, p, q, words, vectors = made["listed"]
+    ids, p, q, words, vectors, likeness = made["listed"]
     names, inside = made["names"], ids >= 0
     log_p = np.log(np.maximum(p.astype(np.float64), 1e-8))
     weights = np.zeros((L, V))
@@ -73,12 +80,14 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
         "word_votes": np.log1p(5 * words),
         "vector_votes": np.log1p(5 * vectors),
         "name_match": np.einsum("bv,bkv->bk", present, weights[ids]),
+        "likeness": likeness,
         "log_frequency": np.log1p(made["counts"][ids]),
         "found": found,
         "place": np.cumsum(found, axis=1) - found,
         "p_sigmoid_q": np.exp(log_p) * sigmoid(2 * q),
         "p_gap": log_p - log_p.max(axis=1, keepdims=True),
         "q_gap": q - np.where(inside, q, -np.inf).max(axis=1, keepdims=True),
+        "likeness_gap": likeness - likeness.max(axis=1, keepdims=True),
     }
     assert tuple(expected) == EVIDENCE
     for column, name in enumerate(EVIDENCE):
@@ -92,7 +101,7 @@ def test_evidence_of_extreme_numbers_is_finite() -> None:
     ids = np.array([[0, 1, 2, -1]])
     p = np.array([[1.0, 1e-38, 0.0, 0.0]], np.float32)
     q = np.array([[1e6, -1e6, 0.0, 0.0]], np.float32)
-    listed = Listed(ids, p, q, p, p)
+    listed = Listed(ids, p, q, p, p, p)
     rows = evidence(listed, sp.csr_matrix((1, 3), dtype=np.float32), np.ones(3, int), no_names(3))
     assert np.isfinite(rows).all() and (rows[0, 3] == 0).all()
 
@@ -170,7 +179,7 @@ def ranker(request: pytest.FixtureRequest, made: dict[str, Any]) -> FinalRanker:
 def test_scores_are_those_of_a_plain_model(made: dict[str, Any], ranker: FinalRanker) -> None:
     model, inside = ranker._fitted(), made["listed"].ids >= 0
     scores = ranker.score(made["rows"], made["listed"].ids)
-    linear = made["rows"][:, :, :7].astype(np.float64) @ model.weights
+    linear = made["rows"][:, :, :N_LINEAR].astype(np.float64) @ model.weights
     by_linear = sigmoid(model.logistic[0] * linear + model.logistic[1])
     for row in range(B):
         expected = np.where(inside[row], by_linear[row], 0)

@@ -11,6 +11,7 @@ from saving_cases import sign
 
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.persistence import load_arrays, save_arrays
+from learned_index.ranking import record_layout as layout
 from learned_index.ranking import records as module
 from learned_index.ranking.record_layout import TERMS_PER_RECORD
 from learned_index.ranking.records import N_NEAREST, Records
@@ -55,14 +56,19 @@ def order_of(data: dict[str, Any]) -> Any:
     return rows[np.argsort(data["cells"][rows], kind="stable")]
 
 
-def plain_by_words(data: dict[str, Any]) -> Any:
-    """All similarities, of rows that are pruned and rounded one by one."""
+def plain_rows(data: dict[str, Any]) -> Any:
+    """The rows that are remembered, pruned and rounded one by one."""
     rows = data["sparse"][order_of(data)].toarray()
     too_frequent = (rows > 0).sum(axis=0) > 0.1 * len(rows)
     kept = np.where(too_frequent, 0, rows)
     for row in kept:
         row[np.argsort(-row, kind="stable")[TERMS_PER_RECORD:]] = 0
-    return data["asked"].toarray() @ (np.rint(kept * 255) / 255).T
+    return np.rint(kept * 255) / 255
+
+
+def plain_by_words(data: dict[str, Any]) -> Any:
+    """All similarities."""
+    return data["asked"].toarray() @ plain_rows(data).T
 
 
 def test_nearest_by_words_are_those_of_a_plain_search(data, records) -> None:
@@ -131,6 +137,36 @@ def test_votes_are_squared_similarities_of_labels(data, records) -> None:
             )
 
 
+def test_likeness_is_the_product_with_the_mean_of_a_labels_records(
+    data, monkeypatch
+) -> None:
+    every = np.tile(np.arange(L), (25, 1))
+    products, kept = plain_by_words(data), plain_rows(data)
+    labels = data["labels"][order_of(data)].toarray()
+    for most in (1000, 3):
+        monkeypatch.setattr(layout, "MOST_OWN", most)
+        made = Records.of(data["sparse"], data["vectors"], data["labels"], data["cells"])
+        found = made.votes(data["asked"], data["asked_vectors"], every, n_added=2).likeness
+        for label in range(L):
+            own = np.flatnonzero(labels[:, label])
+            if len(own) > most:
+                own = own[np.arange(most) * len(own) // most]
+            length = np.linalg.norm(kept[own].sum(axis=0))
+            expected = products[:, own].sum(axis=1) / length if length > 0 else np.zeros(25)
+            np.testing.assert_allclose(found[:, label], expected, rtol=1e-4, atol=1e-6)
+        assert (found[2:] > 0).any() and (found[:2] == 0).all()
+
+
+def test_likeness_of_added_labels_is_theirs(data, records) -> None:
+    nothing = np.full((25, 1), -1)
+    found = records.votes(data["asked"], data["asked_vectors"], nothing, n_added=6)
+    every = np.tile(np.arange(L), (25, 1))
+    whole = records.votes(data["asked"], data["asked_vectors"], every, n_added=1).likeness
+    expected = np.take_along_axis(whole[:, :L], np.maximum(found.added, 0), 1)
+    np.testing.assert_array_equal(found.likeness[:, 1:], np.where(found.added >= 0, expected, 0))
+    assert (found.likeness[:, 0] == 0).all()
+
+
 def test_labels_that_are_not_allowed_are_not_added(data, records) -> None:
     allowed = np.arange(L) % 3 == 0
     nothing = np.full((25, 1), -1)
@@ -187,6 +223,10 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "a record twice": ("term_records", lambda a: a * 0),
     "no weight": ("term_weights", lambda a: a * 0),
     "lists beyond": ("term_indptr", lambda a: a * 2),
+    "an own record beyond": ("own_records", lambda a: a + N),
+    "own records beyond": ("own_indptr", lambda a: a * 2),
+    "labels without own records": ("own_indptr", lambda a: a[1:]),
+    "a scale below": ("own_scales", lambda a: a - 1),
     "cells beyond": ("cell_offsets", lambda a: a + 1),
     "short codes": ("codes_NP", lambda a: np.ascontiguousarray(a[:, :64])),
     "fewer codes": ("codes_NP", lambda a: a[1:]),

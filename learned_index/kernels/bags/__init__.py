@@ -13,5 +13,6 @@ Legend: B texts, T words of all B texts, U distinct words, V rows of the table, 
 """
 
 from learned_index.kernels.bags.cpu import Block, bag_rows, sum_bags
+from learned_index.kernels.bags.words import find_words
 
-__all__ = ["Block", "bag_rows", "sum_bags"]
+__all__ = ["Block", "bag_rows", "find_words", "sum_bags"]
