@@ -141,7 +141,9 @@ class LogisticMethod:
         columns = self._columns(features)
         mean, scale = columns.mean(axis=0), columns.std(axis=0)
         scale[scale == 0] = 1.0
-        fitted = LogisticRegression(C=1e3, max_iter=1000).fit((columns - mean) / scale, relevant)
+        fitted = LogisticRegression(C=1e3, max_iter=1000, solver="newton-cholesky").fit(
+            (columns - mean) / scale, relevant
+        )
         return {
             "mean": mean,
             "scale": scale,

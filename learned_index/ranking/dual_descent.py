@@ -104,6 +104,13 @@ def _solve(
     return bias
 
 
+@numba.njit(nogil=True, cache=True)
+def _twice_as_long(array):
+    longer = np.empty(2 * len(array), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def train_labels(
     start, stop, label_indptr, label_points, label_positive, indptr, indices, values, dense_ND,
@@ -121,8 +128,6 @@ def train_labels(
         longest = max(longest, label_indptr[label + 1] - label_indptr[label])
     order = np.empty(longest, np.int64)
     w_V = np.zeros(n_features, np.float32)
-    seen_V = np.full(n_features, -1, np.int64)
-    touched = np.empty(n_features, np.int32)
     out_features = np.empty(1024, np.int32)
     out_values = np.empty(1024, np.float32)
     used = 0
@@ -155,30 +160,23 @@ def train_labels(
             tolerance, np.float32(0.0), state, w_V, weight_LD[label], bias, alpha, order,
         )  # fmt: skip
         # w_V is as long as the vocabulary: only what this label has touched is read and cleared.
-        n_touched = 0
+        before = used
         for i in points:
             for t in range(indptr[i], indptr[i + 1]):
-                feature = indices[t]
-                if seen_V[feature] != label:
-                    seen_V[feature] = label
-                    touched[n_touched] = feature
-                    n_touched += 1
-        if used + n_touched > out_features.shape[0]:
-            size = max(2 * out_features.shape[0], used + n_touched)
-            grown_features = np.empty(size, np.int32)
-            grown_values = np.empty(size, np.float32)
-            grown_features[:used] = out_features[:used]
-            grown_values[:used] = out_values[:used]
-            out_features, out_values = grown_features, grown_values
-        before = used
-        mine = np.sort(touched[:n_touched])
-        for feature in mine:
-            weight = w_V[feature]
-            w_V[feature] = np.float32(0.0)
-            if abs(weight) >= threshold and weight != np.float32(0.0):
-                out_features[used] = feature
-                out_values[used] = weight
+                weight = w_V[indices[t]]
+                if weight == np.float32(0.0):
+                    continue
+                w_V[indices[t]] = np.float32(0.0)
+                if abs(weight) < threshold:
+                    continue
+                if used == out_features.shape[0]:
+                    out_features = _twice_as_long(out_features)
+                    out_values = _twice_as_long(out_values)
+                out_features[used], out_values[used] = indices[t], weight
                 used += 1
+        ascending = np.argsort(out_features[before:used])
+        out_features[before:used] = out_features[before:used][ascending]
+        out_values[before:used] = out_values[before:used][ascending]
         counts_L[label] = used - before
     return out_features[:used].copy(), out_values[:used].copy()
 

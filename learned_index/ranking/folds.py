@@ -10,7 +10,8 @@ import numpy as np
 from learned_index.kernels.machine.parallel import run_ranges
 from learned_index.system.threads import current_threads, limit_threads
 
-N_FOLDS = 5
+N_FOLDS = 4
+"""As many as share out evenly over two or four cores."""
 
 
 def folds_of(rows: Any, points: Any, seed: int) -> Any:

@@ -36,7 +36,7 @@ def fit_log_linear(
         InputError: No relevant label in any shortlist.
     """
     from scipy.optimize import minimize
-    from scipy.special import log_softmax, softmax
+    from scipy.special import log_softmax
 
     relevant = np.asarray(relevant_BK, bool) & inside_BK
     used = relevant.any(axis=1)
@@ -51,9 +51,9 @@ def fit_log_linear(
     n_columns = columns.shape[2]
 
     def loss(weights: Any) -> tuple[float, Any]:
-        score = np.where(inside, columns @ weights, -1e6)
-        value = -float((target * log_softmax(score, axis=1)).sum()) / len(score)
-        residual = (softmax(score, axis=1) - target) / len(score)
+        log_share = log_softmax(np.where(inside, columns @ weights, -1e6), axis=1)
+        value = -float((target * log_share).sum()) / len(target)
+        residual = (np.exp(log_share) - target) / len(target)
         slope = np.tensordot(residual, columns, 2)
         return value + _PENALTY * float(weights @ weights), slope + 2 * _PENALTY * weights
 
@@ -70,6 +70,8 @@ def fit_logistic(score_n: Any, relevant_n: Any) -> tuple[float, float]:
 
     score = np.asarray(score_n, np.float64)[:, None]
     mean, scale = float(score.mean()), max(float(score.std()), 1e-9)
-    fitted = LogisticRegression(C=1e3, max_iter=1000).fit((score - mean) / scale, relevant_n)
+    fitted = LogisticRegression(C=1e3, max_iter=1000, solver="newton-cholesky").fit(
+        (score - mean) / scale, relevant_n
+    )
     slope = max(float(fitted.coef_[0, 0]), 1e-3) / scale
     return slope, float(fitted.intercept_[0]) - slope * mean

@@ -116,7 +116,7 @@ class TrainingState:
 
 _BYTES_A_SECOND = 2e8
 _QUICK = 1.0
-_WRITING_SHARE = 10.0
+_WRITING_SHARE = 20.0
 """A state that takes a second or more is written when so many times that have passed."""
 
 
