@@ -32,8 +32,9 @@ from learned_index.encoders.lexical.tfidf import VOCABULARY_FILE
 from learned_index.encoders.lexical.words import WordLists
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.kernels.bags import Block
+from learned_index.kernels.bags import Block, merge_runs
 from learned_index.persistence import read_json, write_json
+from learned_index.persistence.contents import require_layout, require_offsets, require_range
 from learned_index.persistence.digest import digest
 from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array, Int64Array
@@ -104,6 +105,8 @@ class StudentEncoder(StaticEncoder):
         }
         self._words: dict[str, int] | None = None
         self._idf_V: Float32Array | None = None
+        # The pieces of the words, so that a text's known words need not be cut again.
+        self._cut: tuple[Int64Array, Int64Array] | None = None
         self.report_: dict[str, Any] = {}
 
     def _learn(
@@ -157,6 +160,7 @@ class StudentEncoder(StaticEncoder):
             order = np.argsort(-texts_U[known], kind="stable")[: self._settings["max_features"]]
             known = np.sort(known[order])
         self._words = {words.distinct[u]: number for number, u in enumerate(known)}
+        self._cut = self._learned(self._pieces).lists(list(self._words))
         self._idf_V = idf_of_counts(texts_U[known], n_points=len(words.offsets) - 1)
 
     def _taught(self, teacher: Any, texts: list[str]) -> tuple[Int64Array, Float32Array]:
@@ -177,10 +181,12 @@ class StudentEncoder(StaticEncoder):
         return chosen, normalise_rows(vectors)
 
     def _blocks(self, words: WordLists) -> tuple[Block, Block]:
-        pieces, _ = super()._blocks(words)
         known = self._learned(self._words)
         number_U = np.array([known.get(word, -1) for word in words.distinct], np.int64)
         inside = number_U >= 0
+        new = [words.distinct[u] for u in np.flatnonzero(~inside)]
+        cut, found = self._learned(self._cut), self._learned(self._pieces).lists(new)
+        pieces = Block(*merge_runs(number_U, *cut, *found), self._learned(self._weight_P))
         offsets = np.concatenate([[0], np.cumsum(inside)]).astype(np.int64)
         return pieces, Block(offsets, number_U[inside], self._learned(self._idf_V))
 
@@ -190,7 +196,9 @@ class StudentEncoder(StaticEncoder):
         return super()._n_rows() + len(self._learned(self._words))
 
     def _arrays(self) -> dict[str, Float32Array]:
-        return super()._arrays() | {"idf": self._learned(self._idf_V)}
+        offsets, pieces = self._learned(self._cut)
+        cut = {"word_offsets": offsets, "word_pieces": pieces.astype(np.int32)}
+        return super()._arrays() | cut | {"idf": self._learned(self._idf_V)}
 
     def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
         listed = read_json(directory / VOCABULARY_FILE)
@@ -201,6 +209,15 @@ class StudentEncoder(StaticEncoder):
             )
         self._words = {str(word): number for number, word in enumerate(listed)}
         super()._restore(directory, arrays)
+        n_words, n_pieces = len(listed), self._learned(self._pieces).n_pieces
+        offsets, pieces = arrays["word_offsets"], arrays["word_pieces"]
+        require_layout(
+            arrays,
+            {"word_offsets": (np.int64, (n_words + 1,)), "word_pieces": (np.int32, (len(pieces),))},
+        )
+        require_offsets("word_offsets", offsets, len(pieces))
+        require_range("word_pieces", pieces, 0, n_pieces - 1)
+        self._cut = offsets, pieces.astype(np.int64)
 
     def _content_digest(self) -> str:
         return digest([list(self._learned(self._words)), super()._content_digest()])

@@ -29,7 +29,8 @@ _FORMAT = 2
 def piece_table(teacher: Any, pieces: WordPieces) -> Float32Array:
     """The teacher's vector for each piece between its special pieces, less their mean.
 
-    Made once for each teacher, 10 to 20 seconds on two cores for MiniLM, and kept in the cache directory.
+    Made once for each teacher, 10 to 20 seconds on two cores for MiniLM, and kept in the cache
+    directory.
 
     Args:
         teacher: A :class:`~learned_index.encoders.transformer.network.NetworkEncoder`.

@@ -219,7 +219,7 @@ class TfidfEncoder(EncoderBase):
         if not checked:
             return sp.csr_matrix((0, self.dim), dtype=np.float32)
         blocks = [
-            self._word_block(part, idf, checked)
+            part.rows(word_lists(checked), idf, sublinear=self.terms.sublinear_tf)
             if isinstance(part, WordTerms)
             else sp.csr_matrix(part.transform(checked), dtype=np.float32)
             for part, idf in zip(parts, self._idf, strict=True)
@@ -230,14 +230,6 @@ class TfidfEncoder(EncoderBase):
             scale_to_length_1(matrix)
         matrix.sort_indices()
         matrix.sum_duplicates()
-        return matrix
-
-    def _word_block(self, part: WordTerms, idf_V: Float32Array, texts: list[str]) -> sp.csr_matrix:
-        matrix = part.counts(word_lists(texts))
-        if self.terms.sublinear_tf:
-            matrix.data = np.log(matrix.data) + np.float32(1.0)
-        matrix.data *= idf_V[matrix.indices]
-        scale_to_length_1(matrix)
         return matrix
 
     def _config(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.kernels.bags import find_words
-from learned_index.types import Int64Array
+from learned_index.kernels.bags import Pairs, find_words, term_rows
+from learned_index.types import Float32Array, Int64Array
 
 WORDS = r"(?u)\b\w+\b"
 """Runs of letters, digits and underscores; scikit-learn's own pattern drops single ones."""
@@ -44,6 +44,9 @@ class WordLists(NamedTuple):
             >>> WordLists.of(["A red fox.", "red"]).distinct
             ['a', 'red', 'fox']
         """
+        if len(texts) == 1:  # a query waits for every microsecond
+            alone, words, _ = find_words(texts[0].lower())
+            return cls(words, alone, np.array([0, len(alone)], np.int64))
         numbers: dict[str, int] = {}
         ids, ends = [_NO_WORDS], [_NO_WORDS]
         n_words = 0
@@ -117,58 +120,39 @@ class WordTerms:
     """
 
     def __init__(self, terms: Sequence[str]) -> None:
-        self._column: dict[str, int] = {}
-        self._word: dict[str, int] = {}
+        numbers: dict[str, int] = {}
+        singles: list[tuple[int, int]] = []
         pairs: list[tuple[int, int, int]] = []
         for column, term in enumerate(terms):
             first, space, second = term.partition(" ")
+            one = numbers.setdefault(first, len(numbers))
             if space:
-                one, two = (self._word.setdefault(w, len(self._word)) for w in (first, second))
-                pairs.append((one, two, column))
+                pairs.append((one, numbers.setdefault(second, len(numbers)), column))
             else:
-                self._column[term] = column
-        self.n_terms = len(terms)
+                singles.append((one, column))
+        self._number = numbers
+        # One more at the end, for words that are unknown: their number is -1.
+        self._columns: Int64Array = np.full(len(numbers) + 1, -1, np.int64)
+        for number, column in singles:
+            self._columns[number] = column
         table = np.array(sorted(pairs), np.int64).reshape(-1, 3)
-        self._keys: Int64Array = table[:, 0] * max(1, len(self._word)) + table[:, 1]
-        self._pair_columns: Int64Array = np.ascontiguousarray(table[:, 2])
+        begin = np.searchsorted(table[:, 0], np.arange(len(numbers) + 1)).astype(np.int64)
+        second, columns = np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
+        self._pairs = Pairs(begin, second, columns)
 
-    def counts(self, words: WordLists) -> sp.csr_matrix:
-        """How often each term stands in each text: float32 B x V, canonical."""
-        column = self._column
-        column_U = np.array([column.get(word, -1) for word in words.distinct], np.int64)
-        columns = column_U[words.ids]
-        counts = self._counted(columns, words.offsets)
-        if len(self._keys):
-            counts = sp.csr_matrix(counts + self._counted(self._pairs(words), words.offsets))
-        return counts
-
-    def _counted(self, columns: Int64Array, offsets: Int64Array) -> sp.csr_matrix:
-        """Count columns, of which -1 is none."""
-        inside = columns >= 0
-        kept = np.zeros(len(columns) + 1, np.int64)
-        np.cumsum(inside, out=kept[1:])
-        matrix = sp.csr_matrix(
-            (np.ones(int(kept[-1]), np.float32), columns[inside], kept[offsets]),
-            shape=(len(offsets) - 1, self.n_terms),
-        )
-        matrix.sum_duplicates()
-        return matrix
-
-    def _pairs(self, words: WordLists) -> Int64Array:
-        """For each word the column of the pair that it begins, or -1."""
-        number = self._word
+    def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> sp.csr_matrix:
+        """Weighted terms of each text, B x V: see :func:`~learned_index.kernels.bags.term_rows`."""
+        number = self._number
         number_U = np.array([number.get(word, -1) for word in words.distinct], np.int64)
-        columns = np.full(len(words.ids), -1, np.int64)
-        first, second = number_U[words.ids[:-1]], number_U[words.ids[1:]]
-        possible = (first >= 0) & (second >= 0)
-        ends = words.offsets[1:-1] - 1  # the last word of a text begins no pair
-        possible[ends[(ends >= 0) & (ends < len(possible))]] = False
-        places = np.flatnonzero(possible)
-        keys = first[places] * max(1, len(number)) + second[places]
-        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        hit = self._keys[found] == keys
-        columns[places[hit]] = self._pair_columns[found[hit]]
-        return columns
+        return term_rows(
+            words.ids,
+            words.offsets,
+            self._columns[number_U],
+            number_U,
+            self._pairs,
+            weights_V,
+            sublinear=sublinear,
+        )
 
 
 class TermCounts(NamedTuple):

@@ -163,7 +163,6 @@ class Int8Network:
                 list(pool.map(one, rows))
                 tell(progress, start + len(rows), len(order))
 
-
     def encode_batches(self, batches: Sequence[dict[str, Tensor]]) -> Float32Array:
         """Encode batches, as many at once as torch has threads.
 

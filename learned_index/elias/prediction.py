@@ -158,6 +158,9 @@ def arranged(
         B x k each, padded with -1 and 0; scores do not increase.
     """
     order = np.argsort(-np.where(ids == PAD_ID, PAD_SCORE, rank), axis=1, kind="stable")
+    if (ids != PAD_ID).sum(axis=1).min(initial=k) >= k:  # nothing needs to follow
+        order = order[:, :k]
+        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
     ids, rank = np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
     tail = followed_by(ids, wide, k)
     least = np.where(ids == PAD_ID, np.float32(1), rank).min(axis=1, keepdims=True)

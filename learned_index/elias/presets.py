@@ -43,7 +43,7 @@ def _of_student(*, texts: int, shortlist: int, help: str) -> Preset:
         "index": {"shortlist_size": shortlist},
         "training": {"encoder_learning_rate": 1e-3, "warm_epochs": 0},
         "model": {"ranker_shortlist": 50},
-        "ranker": {"tolerance": 0.3},
+        "ranker": {"tolerance": 0.3, "weight_threshold": 0.1},
     }
 
 

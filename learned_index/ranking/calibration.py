@@ -15,7 +15,7 @@ import numpy as np
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import MOST_SEED, whole_number
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
-from learned_index.ranking.calibration_methods import METHODS, Arrays, Method
+from learned_index.ranking.calibration_methods import METHODS, Arrays
 from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
 from learned_index.types import Float32Array, Int64Array
@@ -159,9 +159,7 @@ def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
 
 
-def _out_of_fold(
-    methods: list[str], features: Any, relevant: Any, folds: Any
-) -> dict[str, Any]:
+def _out_of_fold(methods: list[str], features: Any, relevant: Any, folds: Any) -> dict[str, Any]:
     predicted = {name: np.empty(len(relevant)) for name in methods}
 
     def one(fold: int) -> None:

@@ -32,8 +32,9 @@ EVIDENCE = (
 )
 """The columns: log p of the index; log sigmoid(2 q) of the sparse ranker; log(1 + 5 votes) of the
 nearest records by words and by vectors; share of the words of the label's name that the text has,
-weighted by idf; likeness of the label's records by words; log(1 + training points of the label); 1 where the index found the label; its
-place in the order of p; p sigmoid(2 q); log p, q and the likeness less the largest of the point."""
+weighted by idf; likeness of the label's records by words; log(1 + training points of the label); 1
+where the index found the label; its place in the order of p; p sigmoid(2 q); log p, q and the
+likeness less the largest of the point."""
 N_LINEAR = 8
 """The first columns are those of the log-linear model; the others are functions of these."""
 N_RISING = 6

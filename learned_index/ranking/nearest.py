@@ -260,9 +260,7 @@ def count_votes(
             label = ids_BK[row, k]
             if label >= 0:
                 votes_BKS3[row, k, 0], votes_BKS3[row, k, 1] = words_L[label], vectors_L[label]
-                votes_BKS3[row, k, 2] = _likeness(
-                    label, own_indptr, own_records, own_scales, sums
-                )
+                votes_BKS3[row, k, 2] = _likeness(label, own_indptr, own_records, own_scales, sums)
                 seen_L[label] = False  # shortlisted: not to be added
         n = 0
         for j in range(n_touched):

@@ -90,10 +90,8 @@ def test_the_table_is_kept_and_made_again_if_damaged(
     np.testing.assert_array_equal(piece_table(teacher, pieces), first)
 
 
-def test_static_is_the_weighted_mean_of_pieces(
-    folder: Path, teacher: SentenceTransformerEncoder
-) -> None:
-    encoder = StaticEncoder(str(folder), max_words=12, smoothing=1e-2).fit(TRAIN)
+def test_static_is_the_weighted_mean_of_pieces(teacher: SentenceTransformerEncoder) -> None:
+    encoder = StaticEncoder(teacher, max_words=12, smoothing=1e-2).fit(TRAIN)
     pieces = WordPieces.of(teacher.tokenizer)
     table = piece_table(teacher, pieces)
 

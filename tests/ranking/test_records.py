@@ -137,9 +137,7 @@ def test_votes_are_squared_similarities_of_labels(data, records) -> None:
             )
 
 
-def test_likeness_is_the_product_with_the_mean_of_a_labels_records(
-    data, monkeypatch
-) -> None:
+def test_likeness_is_the_product_with_the_mean_of_a_labels_records(data, monkeypatch) -> None:
     every = np.tile(np.arange(L), (25, 1))
     products, kept = plain_by_words(data), plain_rows(data)
     labels = data["labels"][order_of(data)].toarray()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -30,19 +31,12 @@ class Block(NamedTuple):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _one_block(ids, first, last, offsets, terms, weights, sublinear, shift, buffer, out, values, n):
-    """Append the terms of one text to ``out`` and ``values`` from ``n`` on; returns their end."""
-    found = 0
-    for t in range(first, last):
-        word = ids[t]
-        for s in range(offsets[word], offsets[word + 1]):
-            buffer[found] = terms[s]
-            found += 1
-    ordered = np.sort(buffer[:found])
+def _weigh(ordered, weights, sublinear, shift, out, values, n):
+    """Append terms that stand in order, repeats together, as a row of length 1; returns its end."""
     begin, squares, s = n, 0.0, 0
-    while s < found:
+    while s < ordered.shape[0]:
         term, count = ordered[s], 0
-        while s < found and ordered[s] == term:
+        while s < ordered.shape[0] and ordered[s] == term:
             count += 1
             s += 1
         weight = weights[term] * (
@@ -56,6 +50,18 @@ def _one_block(ids, first, last, offsets, terms, weights, sublinear, shift, buff
         for i in range(begin, n):
             values[i] *= scale
     return n
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _one_block(ids, first, last, offsets, terms, weights, sublinear, shift, buffer, out, values, n):
+    """Append the terms of one text to ``out`` and ``values`` from ``n`` on; returns their end."""
+    found = 0
+    for t in range(first, last):
+        word = ids[t]
+        for s in range(offsets[word], offsets[word + 1]):
+            buffer[found] = terms[s]
+            found += 1
+    return _weigh(np.sort(buffer[:found]), weights, sublinear, shift, out, values, n)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -109,13 +115,164 @@ def bag_rows(
     Returns:
         float32 CSR B x V, canonical: column 0 the constant, then the terms of both blocks.
     """
-    n = len(offsets) - 1
-    counts_B = np.zeros(n, np.int64)
+    counts_B = np.zeros(len(offsets) - 1, np.int64)
+    return _rows_by_parts(
+        lambda start, stop: _bag_rows(
+            start, stop, ids, offsets, most_words, *first, *second, counts_B
+        ),
+        offsets,
+        counts_B,
+        1 + len(first.weights) + len(second.weights),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def merge_runs(numbers, known_offsets, known, new_offsets, new):
+    """Runs of values by number, and in place of each number -1 the next of the new runs.
+
+    Args:
+        numbers: int64, U. Which known run each place has, or -1.
+        known_offsets: int64. Where each known run begins, and where the last one ends.
+        known: int64.
+        new_offsets: int64, likewise of the runs of the places with -1, in their order.
+        new: int64.
+
+    Returns:
+        int64 U + 1, where the run of each place begins, and int64 values.
+    """
+    U = len(numbers)
+    offsets = np.zeros(U + 1, np.int64)
+    place = 0
+    for u in range(U):
+        if numbers[u] >= 0:
+            size = known_offsets[numbers[u] + 1] - known_offsets[numbers[u]]
+        else:
+            size = new_offsets[place + 1] - new_offsets[place]
+            place += 1
+        offsets[u + 1] = offsets[u] + size
+    values = np.empty(offsets[U], np.int64)
+    place = 0
+    for u in range(U):
+        if numbers[u] >= 0:
+            begin = known_offsets[numbers[u]]
+            values[offsets[u] : offsets[u + 1]] = known[begin : begin + offsets[u + 1] - offsets[u]]
+        else:
+            values[offsets[u] : offsets[u + 1]] = new[new_offsets[place] : new_offsets[place + 1]]
+            place += 1
+    return offsets, values
+
+
+class Pairs(NamedTuple):
+    """Pairs of neighbouring words that are terms, by their first word.
+
+    Attributes:
+        offsets: int64, W + 1. Where the pairs that begin with each of W words begin.
+        second: int64. The second word of each, ascending within a first word.
+        terms: int64. The terms.
+    """
+
+    offsets: Int64Array
+    second: Int64Array
+    terms: Int64Array
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _pair_term(first, second, pair_offsets, pair_second, pair_terms):
+    """The term of a pair of words, -1 if it is none."""
+    low, high = pair_offsets[first], pair_offsets[first + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if pair_second[middle] < second:
+            low = middle + 1
+        else:
+            high = middle
+    if low < pair_offsets[first + 1] and pair_second[low] == second:
+        return pair_terms[low]
+    return -1
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _term_rows(
+    start, stop, ids, offsets, term_U, number_U, pair_offsets, pair_second, pair_terms, weights,
+    sublinear, counts_B,
+):  # fmt: skip
+    """Rows start..stop of :func:`term_rows`; their lengths go into ``counts_B``."""
+    total, longest = 0, 0
+    for row in range(start, stop):
+        size = 2 * (offsets[row + 1] - offsets[row])
+        total += size
+        longest = max(longest, size)
+    buffer = np.empty(longest, np.int64)
+    out, values = np.empty(total, np.int32), np.empty(total, np.float32)
+    n = 0
+    for row in range(start, stop):
+        found, before = 0, -1
+        for t in range(offsets[row], offsets[row + 1]):
+            word = ids[t]
+            if term_U[word] >= 0:
+                buffer[found] = term_U[word]
+                found += 1
+            number = number_U[word]
+            if before >= 0 and number >= 0:
+                term = _pair_term(before, number, pair_offsets, pair_second, pair_terms)
+                if term >= 0:
+                    buffer[found] = term
+                    found += 1
+            before = number
+        begin = n
+        n = _weigh(np.sort(buffer[:found]), weights, sublinear, 0, out, values, n)
+        counts_B[row] = n - begin
+    return out[:n], values[:n]
+
+
+def term_rows(
+    ids: Int64Array,
+    offsets: Int64Array,
+    term_U: Int64Array,
+    number_U: Int64Array,
+    pairs: Pairs,
+    weights: Float32Array,
+    *,
+    sublinear: bool,
+) -> sp.csr_matrix:
+    """Weighted terms of texts, single words and pairs of them, each row of length 1 or empty.
+
+    Args:
+        ids: int64, T. The texts' words as numbers of distinct words, text after text.
+        offsets: int64, B + 1. Where each text's words begin.
+        term_U: int64, U. The term that each distinct word is, or -1.
+        number_U: int64, U. Its number among the words of pairs, or -1.
+        pairs: Terms that are pairs.
+        weights: float32, V. Of the terms.
+        sublinear: A term that occurs c times weighs 1 + log c instead of c.
+
+    Returns:
+        float32 CSR B x V, canonical.
+    """
+    counts_B = np.zeros(len(offsets) - 1, np.int64)
+    return _rows_by_parts(
+        lambda start, stop: _term_rows(
+            start, stop, ids, offsets, term_U, number_U, *pairs, weights, sublinear, counts_B
+        ),
+        offsets,
+        counts_B,
+        len(weights),
+    )
+
+
+def _rows_by_parts(
+    make: Callable[[int, int], tuple[Any, Any]],
+    offsets: Int64Array,
+    counts_B: Int64Array,
+    width: int,
+) -> sp.csr_matrix:
+    """Let threads make runs of rows, and put them together."""
+    n = len(counts_B)
     ranges = split_by_weight(offsets, 4 * current_threads()) if n > 1 else [(0, n)]
     results: list[Any] = [None] * len(ranges)
 
     def work(part: int, start: int, stop: int) -> None:
-        results[part] = _bag_rows(start, stop, ids, offsets, most_words, *first, *second, counts_B)
+        results[part] = make(start, stop)
 
     run_ranges(ranges, work)
     columns, values = (
@@ -125,8 +282,7 @@ def bag_rows(
     )
     indptr = np.zeros(n + 1, np.int64)
     np.cumsum(counts_B, out=indptr[1:])
-    shape = (n, 1 + len(first.weights) + len(second.weights))
-    matrix = sp.csr_matrix((values, columns, indptr), shape=shape)
+    matrix = sp.csr_matrix((values, columns, indptr), shape=(n, width))
     matrix.has_canonical_format = True
     return matrix
 

@@ -41,10 +41,10 @@ def find_words(text: str) -> tuple[Int64Array, list[str], Int64Array]:
 
 @numba.njit(nogil=True, cache=True)
 def _is_same(codes_T, one, other, length):
+    same = True
     for i in range(length):
-        if codes_T[one + i] != codes_T[other + i]:
-            return False
-    return True
+        same = same and codes_T[one + i] == codes_T[other + i]
+    return same
 
 
 @numba.njit(nogil=True, cache=True)
