@@ -18,7 +18,7 @@ from learned_index.ranking.boosting import (
     Arrays,
     check_trees,
     fit_trees,
-    tree_arguments,
+    tree_slots,
 )
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
@@ -60,7 +60,7 @@ class _Model(NamedTuple):
     @classmethod
     def of(cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays) -> Self:
         """Prepare the trees for the kernel."""
-        arguments = (*tree_arguments(sieve), *tree_arguments(trees))
+        arguments = (*tree_slots(sieve), *tree_slots(trees))
         return cls(weights, logistic, sieve, trees, arguments)
 
 
@@ -73,7 +73,7 @@ class FinalRanker(Saved):
 
     Args:
         method: ``"linear"``, ``"trees"``, or ``"auto"``: what orders held-out points best, by
-            P@1 + P@5 in five folds, the simplest of those within a standard error. The fixed
+            P@1 + P@5 in four folds, the simplest of those within a standard error. The fixed
             formula :class:`~learned_index.ranking.combination.Combination` is among them.
         names: Terms of the labels' names, which the evidence is made of and which are saved here.
         seed: Seed of the folds.
@@ -234,7 +234,7 @@ def _fit_boosted(
     )
     sifted = np.full(inside.shape, -np.inf)
     sums = np.empty(int(inside.sum()), np.float64)
-    tree_sums(evidence_BKF[inside], *tree_arguments(sieve), sums)
+    tree_sums(evidence_BKF[inside], *tree_slots(sieve), sums)
     sifted[inside] = sums
     order = np.argsort(-sifted, axis=1, kind="stable")[:, :N_BOOSTED]
     rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)

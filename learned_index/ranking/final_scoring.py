@@ -64,22 +64,26 @@ def evidence_rows(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def tree_sums(features_nF, roots, feature, threshold, left, right, value, bias, out_n):
-    """b + sum of the leaves' values of each row, float64, trees added in their order."""
+def tree_sums(features_nF, depths, feature, threshold, child, value, bias, out_n):
+    """b + sum of the leaves' values of each row, float64, trees added in their order.
+
+    The trees as :class:`~learned_index.ranking.boosting.Slots`; features are numbers, no NaN.
+    """
     n = features_nF.shape[0]
+    slots = np.empty(n, np.uint32)
     for i in range(n):
         out_n[i] = bias[0]
-    for tree in range(roots.shape[0]):
-        root = np.uintp(roots[tree])
+    for tree in range(depths.shape[0]):
         for i in range(n):
-            node = root
-            while left[node] >= 0:
+            slots[i] = tree
+        for _ in range(depths[tree]):
+            for i in range(n):
                 # Unsigned numbers index an array without a test for places from its end.
-                if np.float64(features_nF[i, np.uintp(feature[node])]) <= threshold[node]:
-                    node = np.uintp(left[node])
-                else:
-                    node = np.uintp(right[node])
-            out_n[i] += value[node]
+                slot = np.uintp(slots[i])
+                value_here = features_nF[np.uintp(i), np.uintp(feature[slot])]
+                slots[i] = np.uint32(child[slot]) + np.uint32(value_here > threshold[slot])
+        for i in range(n):
+            out_n[i] += value[np.uintp(slots[i])]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -92,8 +96,8 @@ def _sigmoid(x):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted,
-    sieve_roots, sieve_feature, sieve_threshold, sieve_left, sieve_right, sieve_value, sieve_bias,
-    roots, feature, threshold, left, right, value, bias, out_BK,
+    sieve_depths, sieve_feature, sieve_threshold, sieve_child, sieve_value, sieve_bias,
+    depths, feature, threshold, child, value, bias, out_BK,
 ):  # fmt: skip
     """Scores of rows start..stop in 0 to 1 into ``out_BK``, which must be 0 and stays so at pads.
 
@@ -106,7 +110,7 @@ def score_rows(
     rows_nF = np.empty((n_boosted, n_columns), np.float32)
     sums = np.empty(n_boosted, np.float64)
     for row in range(start, stop):
-        if roots.shape[0] == 0:
+        if depths.shape[0] == 0:
             for k in range(width):
                 if inside_BK[row, k]:
                     total = 0.0
@@ -115,8 +119,8 @@ def score_rows(
                     out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
             continue
         tree_sums(
-            evidence_BKF[row], sieve_roots, sieve_feature, sieve_threshold, sieve_left,
-            sieve_right, sieve_value, sieve_bias, first,
+            evidence_BKF[row], sieve_depths, sieve_feature, sieve_threshold, sieve_child,
+            sieve_value, sieve_bias, first,
         )  # fmt: skip
         for k in range(width):
             if inside_BK[row, k]:
@@ -132,7 +136,7 @@ def score_rows(
             n += 1
         if n == 0:
             continue
-        tree_sums(rows_nF[:n], roots, feature, threshold, left, right, value, bias, sums[:n])
+        tree_sums(rows_nF[:n], depths, feature, threshold, child, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
             out_BK[row, order[place]] = np.float32(_sigmoid(sums[place]))

@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.ranking import final_ranker as module
-from learned_index.ranking.boosting import exported, fit_trees, tree_arguments
+from learned_index.ranking.boosting import exported, fit_trees, tree_slots
 from learned_index.ranking.evidence import (
     EVIDENCE,
     N_LINEAR,
@@ -147,7 +147,7 @@ def test_the_logistic_score_is_a_probability() -> None:
 
 def sums_of(arrays: Any, rows: Any) -> Any:
     out = np.empty(len(rows))
-    tree_sums(rows, *tree_arguments(arrays), out)
+    tree_sums(rows, *tree_slots(arrays), out)
     return out
 
 
@@ -285,7 +285,7 @@ def test_what_cannot_be_learned_from_is_refused(made: dict[str, Any]) -> None:
     ranker = FinalRanker(names=made["names"])
     with pytest.raises(NotFittedError):
         ranker.score(rows, ids)
-    with pytest.raises(InputError, match="needs 10 points"):
+    with pytest.raises(InputError, match="needs 8 points"):
         ranker.fit(rows[:5], ids[:5], relevant[:5])
     with pytest.raises(InputError, match="both kinds"):
         ranker.fit(rows, ids, np.zeros_like(relevant))

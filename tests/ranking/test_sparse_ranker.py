@@ -65,6 +65,32 @@ def test_default_tolerance_ranks_like_the_exact_solution(problem: dict[str, Any]
     assert np.corrcoef(exact.ravel(), default.ravel())[0, 1] > 0.99
 
 
+def test_a_training_goes_on_from_dual_variables_to_the_same_optimum(
+    problem: dict[str, Any],
+) -> None:
+    x, dense, labels, ids = problem.values()
+    cold = SparseRanker(RankerConfig(**EXACT)).fit(x, dense, labels, ids)
+    part = len(dense) - len(dense) // 5
+    fewer_labels, fewer_ids = labels.copy(), ids.copy()
+    fewer_labels.data[fewer_labels.indptr[part] :] = 0
+    fewer_labels.eliminate_zeros()
+    fewer_ids[part:] = -1
+    first = SparseRanker(RankerConfig(**EXACT)).fit(x, dense, fewer_labels, fewer_ids)
+    assert first.dual_ is not None and cold.dual_ is not None
+    assert len(first.dual_.points) < len(cold.dual_.points)
+    warm = SparseRanker(RankerConfig(**EXACT)).fit(x, dense, labels, ids, start=first.dual_)
+    np.testing.assert_allclose(
+        warm.score(x, dense, ids), cold.score(x, dense, ids), rtol=1e-3, atol=1e-3
+    )
+    assert np.abs(first.score(x, dense, ids) - cold.score(x, dense, ids)).max() > 0.01
+    # Begun at the optimum, one pass leaves it there; begun at 0 it does not get there.
+    once = RankerConfig(**(EXACT | {"max_iterations": 1}))
+    stays = SparseRanker(once).fit(x, dense, labels, ids, start=cold.dual_)
+    np.testing.assert_allclose(stays.score(x, dense, ids), cold.score(x, dense, ids), atol=1e-3)
+    begun = SparseRanker(once).fit(x, dense, labels, ids).score(x, dense, ids)
+    assert np.abs(begun - cold.score(x, dense, ids)).max() > 0.01
+
+
 def test_only_shortlisted_labels_are_scored_and_pads_are_zero(problem: dict[str, Any]) -> None:
     ranker = fit(problem)
     ids = problem["shortlist"].copy()
