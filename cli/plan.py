@@ -41,6 +41,7 @@ def plan(
     steps measured now, with as many threads; texts whose vectors are in the cache need none.
     """
     from learned_index.cli.shared.training import set_up
+    from learned_index.elias.presets import preset_quality
     from learned_index.planning.summary import plan_training
 
     n_threads = use_threads(threads)
@@ -51,6 +52,7 @@ def plan(
         "encoder": setup.encoder_spec,
         **plan_training(setup.model, setup.train.points, setup.train.labels),
         "threads": n_threads,
+        "measured": preset_quality(setup.preset),
     }
     if as_json:
         emit_json(summary)
@@ -59,6 +61,8 @@ def plan(
 
 
 def _show(summary: dict[str, Any]) -> None:
+    from learned_index.elias.presets import MEASURED_ON
+
     click.echo(
         f"{summary['data']}: {summary['n_points']:,} points, {summary['n_labels']:,} labels, "
         f"{summary['terms_per_point']:.0f} terms a point, {summary['n_terms']:,} terms in all"
@@ -92,4 +96,8 @@ def _show(summary: dict[str, Any]) -> None:
             f"{'unknown' if left is None else gigabytes(left)} free"
         )
     click.echo(f"saved model: {gigabytes(summary['disk_bytes'])}")
+    if summary["measured"]:
+        click.echo(f"measured on {MEASURED_ON}, percent:")
+        for name, metrics in summary["measured"].items():
+            click.echo(f"  {name}: " + ", ".join(f"{m} {v:.1f}" for m, v in metrics.items()))
     click.echo("it fits" if summary["fits"] else f"it does not fit: {summary['shortage']}")
