@@ -186,7 +186,8 @@ class StudentEncoder(StaticEncoder):
         inside = number_U >= 0
         new = [words.distinct[u] for u in np.flatnonzero(~inside)]
         cut, found = self._learned(self._cut), self._learned(self._pieces).lists(new)
-        pieces = Block(*merge_runs(number_U, *cut, *found), self._learned(self._weight_P))
+        offsets, terms = merge_runs(number_U, *cut, *found)
+        pieces = Block(offsets, terms, self._learned(self._weight_P))
         offsets = np.concatenate([[0], np.cumsum(inside)]).astype(np.int64)
         return pieces, Block(offsets, number_U[inside], self._learned(self._idf_V))
 
@@ -195,7 +196,7 @@ class StudentEncoder(StaticEncoder):
     def _n_rows(self) -> int:
         return super()._n_rows() + len(self._learned(self._words))
 
-    def _arrays(self) -> dict[str, Float32Array]:
+    def _arrays(self) -> dict[str, Any]:
         offsets, pieces = self._learned(self._cut)
         cut = {"word_offsets": offsets, "word_pieces": pieces.astype(np.int32)}
         return super()._arrays() | cut | {"idf": self._learned(self._idf_V)}

@@ -137,8 +137,9 @@ class WordTerms:
             self._columns[number] = column
         table = np.array(sorted(pairs), np.int64).reshape(-1, 3)
         begin = np.searchsorted(table[:, 0], np.arange(len(numbers) + 1)).astype(np.int64)
-        second, columns = np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
-        self._pairs = Pairs(begin, second, columns)
+        self._pairs = Pairs(
+            begin, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
+        )
 
     def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> sp.csr_matrix:
         """Weighted terms of each text, B x V: see :func:`~learned_index.kernels.bags.term_rows`."""

@@ -7,6 +7,7 @@ on points it has not seen is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -159,7 +160,9 @@ def _features(p: Any, q: Any, ids: Any, counts_L: Any) -> tuple[Any, Any]:
     return np.stack([p_in, q_in, p_in * q_in, frequency], axis=1), inside
 
 
-def _out_of_fold(methods: list[str], features: Any, relevant: Any, folds: Any) -> dict[str, Any]:
+def _out_of_fold(
+    methods: Sequence[str], features: Any, relevant: Any, folds: Any
+) -> dict[str, Any]:
     predicted = {name: np.empty(len(relevant)) for name in methods}
 
     def one(fold: int) -> None:

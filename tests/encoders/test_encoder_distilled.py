@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,39 @@ def test_the_table_holds_the_teachers_vector_of_each_piece(
     expected = teacher.encode(["red", "fox"])  # words that are pieces
     ids = [int(pieces.lists([word])[1][0]) for word in ("red", "fox")]
     np.testing.assert_allclose(table[ids[0]] - table[ids[1]], expected[0] - expected[1], atol=1e-5)
+
+
+def test_a_teacher_in_int8_makes_nearly_the_same_table(
+    teacher: SentenceTransformerEncoder, no_cache: None
+) -> None:
+    pytest.importorskip("onnxruntime", reason="int8 needs onnxruntime, of the extra onnx")
+    pytest.importorskip("onnx", reason="int8 needs onnx, of the extra onnx")
+    pieces = WordPieces.of(teacher.tokenizer)
+    exact = piece_table(teacher, pieces)
+    rounded_teacher = copy.deepcopy(teacher)
+    rounded_teacher.precision = "int8"
+    rounded = piece_table(rounded_teacher, pieces)
+    assert not np.array_equal(rounded, exact)
+    lengths = np.linalg.norm(rounded, axis=1) * np.linalg.norm(exact, axis=1)
+    assert ((rounded * exact).sum(axis=1) / lengths).mean() > 0.95
+    np.testing.assert_array_equal(piece_table(rounded_teacher, pieces), rounded)
+
+
+def test_a_saved_student_keeps_the_pieces_of_its_words(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = StudentEncoder(str(folder), teaching_texts=10).fit(TRAIN)
+    encoder.save_pretrained(tmp_path / "s")
+    again = load_encoder(tmp_path / "s")
+    cut: list[str] = []
+    original = WordPieces.lists
+    monkeypatch.setattr(
+        WordPieces, "lists", lambda self, words: cut.extend(words) or original(self, words)
+    )
+    texts = [*TRAIN[:5], "zebra " + TRAIN[0]]
+    np.testing.assert_array_equal(again.encode(texts), encoder.encode(texts))
+    known = encoder._words
+    assert known and cut and not set(cut) & set(known)
 
 
 def test_the_table_is_kept_and_made_again_if_damaged(

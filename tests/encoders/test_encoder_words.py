@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from encoder_models import STRANGE, sample_texts
@@ -49,6 +51,32 @@ def test_the_same_terms_and_weights(
             np.testing.assert_allclose(
                 found.toarray(), expected.transform(some).toarray(), atol=1e-6
             )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(
+        st.text(max_size=25) | st.text("aÀΣσİıſ_1٣²字\U0001d400 .-\n\ud800"), max_size=6
+    ),
+    at_once=st.sampled_from([1, 20, 1 << 23]),
+)
+def test_words_are_those_of_the_regular_expression(texts: list[str], at_once: int) -> None:
+    before, words_module._CHARACTERS_AT_ONCE = words_module._CHARACTERS_AT_ONCE, at_once
+    try:
+        found = words_module.WordLists.of(texts)
+    finally:
+        words_module._CHARACTERS_AT_ONCE = before
+    expected = [re.findall(WORDS, text.lower()) for text in texts]
+    assert found.distinct == list(dict.fromkeys(word for row in expected for word in row))
+    assert found.offsets.tolist() == np.cumsum([0, *map(len, expected)]).tolist()
+    assert [found.distinct[i] for i in found.ids] == [word for row in expected for word in row]
+
+
+def test_more_distinct_words_than_the_first_table_has_room_for() -> None:
+    many = [" ".join(f"w{i * 7919 % 5000}" for i in range(12_000))]
+    found = words_module.WordLists.of(many)
+    assert found.distinct == list(dict.fromkeys(many[0].split()))
+    assert [found.distinct[i] for i in found.ids] == many[0].split()
 
 
 def test_strange_texts(tmp_path: object) -> None:
