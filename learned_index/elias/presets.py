@@ -89,7 +89,7 @@ PRESETS: dict[str, Preset] = {
         texts=12_000,
         shortlist=1000,
         help="the same, taught by four times as many texts, with longer shortlists",
-        measured=_measured(0.0, 0.0, 0.0, 0.0),
+        measured=_measured(53.9, 25.2, 84.8, 41.8),
     ),
     # MiniLM on the first 128 tokens measured best in every column of held-out l4s-en records:
     # LSA beside it costs P@1 (the ranker sees the words anyway), 256 tokens bring nothing.
@@ -97,7 +97,7 @@ PRESETS: dict[str, Preset] = {
         "command": "train",
         "help": "frozen MiniLM vectors: the better answers, the longer encoding",
         "encoder": "minilm:128",
-        "measured": _measured(0.0, 0.0, 0.0, 0.0),
+        "measured": _measured(57.4, 26.5, 86.7, 44.6),
     },
     "bow": {
         "command": "train",
