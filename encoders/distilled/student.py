@@ -149,8 +149,7 @@ class StudentEncoder(StaticEncoder):
             return float(self._settings["teaching_seconds"])
         probe = texts[:_PROBE]
         number = min(n_texts, self._settings["teaching_texts"] or TEACHING_TEXTS)
-        teacher.encode(probe[:4])  # the first call takes longer
-        return seconds_of(lambda: teacher.encode(probe)) / max(1, len(probe)) * number
+        return _seconds_a_text(teacher, probe) * number
 
     def _choose_words(self, words: WordLists) -> None:
         """The words that have a row: frequent enough, the most frequent ones."""
@@ -170,11 +169,7 @@ class StudentEncoder(StaticEncoder):
         seconds = self._settings["teaching_seconds"]
         if seconds is not None:
             probe = [texts[i] for i in order[:_PROBE]]
-            teacher.encode(probe[:4])  # the first call takes longer
-            start = time.perf_counter()
-            teacher.encode(probe)
-            rate = len(probe) / max(1e-6, time.perf_counter() - start)
-            number = int(rate * seconds) // _STEP * _STEP
+            number = int(seconds / _seconds_a_text(teacher, probe)) // _STEP * _STEP
             number = min(_MOST_TEXTS, max(_LEAST_TEXTS, number))
         chosen = np.sort(order[:number])
         vectors = np.asarray(teacher.encode([texts[i] for i in chosen]), np.float32)
@@ -226,6 +221,11 @@ class StudentEncoder(StaticEncoder):
     def _save_into(self, directory: Path) -> None:
         write_json(directory / VOCABULARY_FILE, list(self._learned(self._words)))
         super()._save_into(directory)
+
+
+def _seconds_a_text(teacher: Any, probe: list[str]) -> float:
+    """How long the teacher takes for one of these texts."""
+    return max(1e-6, seconds_of(lambda: teacher.encode(probe))) / max(1, len(probe))
 
 
 def _kernel(x_nV: sp.csr_matrix, s_nD: Float32Array) -> Float32Array:

@@ -77,6 +77,19 @@ def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_m
     return result
 
 
+def kernel_arrays(matrix: Any) -> tuple[Any, Any, Any]:
+    """A compressed matrix as compiled code takes it, without copies where it is so already.
+
+    Returns:
+        int64 offsets of its rows (of a CSC, its columns), int32 indices, and float32 values.
+    """
+    return (
+        matrix.indptr.astype(np.int64, copy=False),
+        matrix.indices.astype(np.int32, copy=False),
+        matrix.data.astype(np.float32, copy=False),
+    )
+
+
 def _checked_csr(matrix: Any, what: str, *, ones: bool = False) -> sp.csr_matrix:
     """A CSR copy whose arrays fit together; its values are as they were given.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.inputs.matrices import kernel_arrays
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.persistence.contents import require_layout, require_offsets, require_range
 from learned_index.ranking.final_scoring import evidence_rows
@@ -111,7 +112,7 @@ def evidence(
     """
     out = np.zeros((*listed.ids.shape, len(EVIDENCE)), np.float32)
     counts_L = np.asarray(label_counts_L, np.int64)
-    indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
+    indptr, indices, _ = kernel_arrays(sparse_BV)
     run_queries(
         len(out),
         lambda start, stop: evidence_rows(

@@ -140,7 +140,7 @@ class FinalRanker(Saved):
         scores |= _out_of_fold(names, evidence_BKF, inside, relevant, self.seed)
         self.method_ = _simplest_of_the_best(scores, inside, relevant)
         fitted = "linear" if self.method_ == "fixed" else self.method_
-        self._model = _fit(fitted, evidence_BKF, inside, relevant, self.seed)
+        self._model = _fit((fitted,), evidence_BKF, inside, relevant, self.seed)[fitted]
         self.report_ = {
             "method": self.method_,
             "precision": {
@@ -197,11 +197,7 @@ class FinalRanker(Saved):
         return ranker
 
 
-def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> _Model:
-    return _fit_all((method,), evidence_BKF, inside, relevant, seed)[method]
-
-
-def _fit_all(
+def _fit(
     methods: Sequence[str], evidence_BKF: Any, inside: Any, relevant: Any, seed: int
 ) -> dict[str, _Model]:
     """Models of several methods, which share their log-linear part."""
@@ -254,7 +250,7 @@ def _out_of_fold(
 
     def one(fold: int) -> None:
         held = folds == fold
-        models = _fit_all(methods, evidence_BKF[~held], inside[~held], relevant[~held], seed)
+        models = _fit(methods, evidence_BKF[~held], inside[~held], relevant[~held], seed)
         for method, model in models.items():
             scores[method][held] = _scores(model, evidence_BKF[held], inside[held])
 

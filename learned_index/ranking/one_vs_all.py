@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
-from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.parallel import run_ranges, split_evenly
 from learned_index.ranking.dual_descent import train_one_vs_all
@@ -81,7 +81,7 @@ def train_all_points(
             f"{by_label.shape[0]} of labels; expected as many"
         )
     n_labels, n_features = by_label.shape[1], int(x_NV.shape[1])
-    indptr, indices = x_NV.indptr.astype(np.int64), x_NV.indices.astype(np.int32)
+    x, (label_indptr, label_points, _) = kernel_arrays(x_NV), kernel_arrays(by_label)
     squares = np.asarray(x_NV.multiply(x_NV).sum(axis=1), np.float64).ravel()
     norms_N = (squares + np.einsum("nd,nd->n", dense, dense) + 1.0).astype(np.float32)
     sum_V = np.asarray(x_NV.sum(axis=0, dtype=np.float64)).ravel()
@@ -100,8 +100,8 @@ def train_all_points(
     def train(part: int, start: int, stop: int) -> None:
         nonlocal done
         results[part] = train_one_vs_all(
-            start, stop, by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32),
-            indptr, indices, x_NV.data, dense, norms_N, np.full(2, cost, np.float32),
+            start, stop, label_indptr, label_points, *x, dense, norms_N,
+            np.full(2, cost, np.float32),
             max_iterations, np.float32(tolerance), seed, np.float32(threshold),
             sum_V.astype(np.float32), sum_D.astype(np.float32), np.float32(negative),
             weight_LD, bias_L, counts_L,

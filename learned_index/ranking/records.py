@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
-from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
@@ -176,7 +176,7 @@ class Records(Saved):
     def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
         m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])
-        rows = _rows_of(sparse_BV)
+        rows = kernel_arrays(sparse_BV)
         run_queries(
             len(ids),
             lambda start, stop: nearest_by_words(
@@ -230,7 +230,7 @@ class Records(Saved):
             raise InputError(f"shortlisted ids must lie in -1 to {self.n_labels - 1}")
         m = self._memory
         n_rows, width = ids_BK.shape
-        rows, vectors = _rows_of(sparse_BV), self.by_vectors(dense_BD)
+        rows, vectors = kernel_arrays(sparse_BV), self.by_vectors(dense_BD)
         added = np.full((n_rows, n_added), PAD_ID, np.int64)
         votes = np.zeros((n_rows, width + n_added, 3), np.float32)
         allowed = _NO_MASK if allowed_L is None else allowed_L
@@ -305,12 +305,6 @@ def _require_ascending(name: str, offsets: Int64Array, ids: Any) -> None:
     rises[offsets[:-1][np.diff(offsets) > 0]] = True
     if not rises.all():
         raise InputError(f"{name} do not ascend within a row")
-
-
-def _rows_of(sparse_BV: sp.csr_matrix) -> tuple[Any, Any, Any]:
-    """A CSR matrix as the kernels take it."""
-    indptr, indices = sparse_BV.indptr.astype(np.int64), sparse_BV.indices.astype(np.int32)
-    return indptr, indices, sparse_BV.data.astype(np.float32, copy=False)
 
 
 def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError, NotFittedError
-from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
@@ -226,10 +226,7 @@ class SparseRanker(Saved):
             by_label = sp.csr_matrix(
                 (weights.values, weights.features, weights.label_indptr), shape=shape
             )
-            turned = by_label.tocsc()
-            self._by_term = (
-                turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data
-            )  # fmt: skip
+            self._by_term = kernel_arrays(by_label.tocsc())
         return self._by_term
 
     def _checked(self, sparse: Any, dense: Any) -> _Points:
@@ -242,8 +239,7 @@ class SparseRanker(Saved):
             )
         if self.config.dense_scale != 1.0:
             rows = rows * np.float32(self.config.dense_scale)
-        indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
-        return _Points(indptr, indices, matrix.data, rows)
+        return _Points(*kernel_arrays(matrix), rows)
 
     def _require_complete(self) -> None:
         self._fitted()

@@ -197,12 +197,8 @@ def _term_rows(
     sublinear, counts_B,
 ):  # fmt: skip
     """Rows start..stop of :func:`term_rows`; their lengths go into ``counts_B``."""
-    total, longest = 0, 0
-    for row in range(start, stop):
-        size = 2 * (offsets[row + 1] - offsets[row])
-        total += size
-        longest = max(longest, size)
-    buffer = np.empty(longest, np.int64)
+    total = 2 * (offsets[stop] - offsets[start])  # each word, and the pair that it ends
+    buffer = np.empty(total, np.int64)
     out, values = np.empty(total, np.int32), np.empty(total, np.float32)
     n = 0
     for row in range(start, stop):
