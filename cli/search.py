@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,8 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 
 READ_BYTES = 1 << 16
+MOST_SHOWN = 5
+"""Words, and kinds of evidence, that an explanation shows of each."""
 
 
 def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
@@ -76,11 +79,11 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
 
 
 def _answers(
-    model: Any, texts: list[str], k: int, arguments: dict[str, Any]
+    model: Any, texts: list[str], k: int, arguments: dict[str, Any], *, explain: bool
 ) -> list[dict[str, Any]]:
     result = model.search(texts, k, **arguments)
     names, keys = model.vocabulary, model.vocabulary.keys
-    return [
+    answers: list[dict[str, Any]] = [
         {
             "query": text,
             "results": [
@@ -91,6 +94,13 @@ def _answers(
         }
         for text, ids, scores in zip(texts, result.ids, result.scores, strict=True)
     ]
+    if explain:
+        for answer, ids in zip(answers, result.ids, strict=True):
+            found = ids[ids >= 0].tolist()
+            reasons = model.explain(answer["query"], found) if found else []
+            for each, why in zip(answer["results"], reasons, strict=True):
+                each["why"] = why.to_dict()
+    return answers
 
 
 def _tell_unknown(answers: list[dict[str, Any]]) -> None:
@@ -109,7 +119,46 @@ def _print_answer(answer: dict[str, Any]) -> None:
     for rank, found in enumerate(answer["results"], start=1):
         key = f"  ({found['key']})" if found["key"] != found["label"] else ""
         click.echo(f"{rank:4d}  {found['score']:.4f}  {found['label']}{key}")
+        if "why" in found:
+            for name, told in reasons(found["why"]):
+                click.echo(textwrap.fill(told, 79, initial_indent=f"      {name:9}",
+                                         subsequent_indent=" " * 15))  # fmt: skip
     click.echo()
+
+
+def reasons(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell an explanation in a few lines: what speaks, and its part of the score."""
+    shown = [f"{e['name']} {e['part']:+.2f}" for e in why["evidence"][:MOST_SHOWN]]
+    rest = sum(e["part"] for e in why["evidence"][MOST_SHOWN:])
+    total = why["constant"] + sum(e["part"] for e in why["evidence"])
+    parts = [f"constant {why['constant']:+.2f}"] if why["constant"] else []
+    parts += [*shown, *([f"the rest {rest:+.2f}"] if rest else [])]
+    behind = f", times {why['scale']:.4f}" if why["scale"] != 1 else ""
+    yield "score", f"{', '.join(parts)} = {why['form']} {total:+.2f}{behind}"
+    for part in why["index"]:
+        leads = [
+            f"cluster {path['cluster']} ({path['score']:.2f} x {path['weight']:.2f})"
+            for path in part["paths"][:2]
+        ]
+        more = len(part["paths"]) - len(leads)
+        leads += [f"{more} more"] if more else []
+        how = ", ".join(leads) or "no cluster of the beam leads there"
+        yield "index", f"p {part['p']:.3f} by {how}; classifier {part['classifier']:.3f}"
+    ranker = why["ranker"]
+    if ranker is not None:
+        words = [f"{word['term']} {word['part']:+.2f}" for word in ranker["words"][:MOST_SHOWN]]
+        told = [*words, f"vector {ranker['vector']:+.2f}", f"bias {ranker['bias']:+.2f}"]
+        yield "words", f"margin {ranker['margin']:+.2f}: {', '.join(told)}"
+    records = why["records"]
+    if records is not None:
+        by_words, by_vectors = records["with_label_by_words"], records["with_label_by_vectors"]
+        nearest = f"of the {records['n_asked']} nearest training points {by_words} by words and "
+        yield "records", f"{nearest}{by_vectors} by vectors have the label"
+    counts = [] if why["n_points"] is None else [f"{why['n_points']:,} training points"]
+    probable = why["probability"]
+    counts += [] if probable is None else [f"calibrated probability {probable:.3f}"]
+    if counts:
+        yield "label", ", ".join(counts)
 
 
 @click.command(
@@ -137,6 +186,11 @@ def _print_answer(answer: dict[str, Any]) -> None:
     type=click.Path(path_type=Path),
     help="File with labels not to find, a key or name a line.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell why: parts of the score, clusters, words, nearest training points.",
+)
 @threads_option
 @json_option
 def search(
@@ -148,6 +202,7 @@ def search(
     score: str,
     allow: Path | None,
     deny: Path | None,
+    explain: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -159,7 +214,8 @@ def search(
     word that the model knows has no answer either, which is said on standard error.
 
     With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
-    as arguments; one such object a line for standard input.
+    as arguments; one such object a line for standard input. With --explain each result has
+    "why", whose parts add up to the ranking score.
     """
     from learned_index.elias.model import ELIAS
 
@@ -176,7 +232,7 @@ def search(
     if not texts and sys.stdin.isatty():
         note("one query a line; end with Ctrl-D")
     for lines in [list(texts)] if texts else read_queries(sys.stdin.buffer):
-        answers = _answers(loaded, lines, k, arguments)
+        answers = _answers(loaded, lines, k, arguments, explain=explain)
         if allow is None and deny is None:
             _tell_unknown(answers)
         if as_json and texts:

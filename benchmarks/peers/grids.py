@@ -1,7 +1,7 @@
 """What is tried for each peer: the settings that its users turn, the defaults first.
 
 Every peer has as many trials; the first ones of its list that differ on the features at hand (runs
-of words mean nothing to vectors) are tried.
+of words mean nothing to vectors, nor to rows of features) are tried.
 """
 
 from __future__ import annotations
@@ -102,12 +102,19 @@ GRIDS: dict[str, tuple[Trial, ...]] = {
 }  # fmt: skip
 
 
-def trials_for(peer: str, features: str, n_trials: int) -> list[Trial]:
-    """Return the first settings of a peer's grid that differ on features of a kind."""
+def trials_for(peer: str, features: str, n_trials: int, *, has_texts: bool = True) -> list[Trial]:
+    """Return the first settings of a peer's grid that differ on features of a kind.
+
+    Args:
+        peer: A key of :data:`GRIDS`.
+        features: ``"words"``, ``"vectors"`` or ``"joined"``.
+        n_trials: Settings at most.
+        has_texts: Whether the points are texts, or rows of features already.
+    """
     found: list[Trial] = []
     for trial in GRIDS[peer]:
         options = trial.options
-        if features == "vectors":
+        if features == "vectors" or not has_texts:
             options = {n: value for n, value in options.items() if n not in WORD_OPTIONS}
         known = Trial(options, trial.query)
         if known not in found:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from benchmarks.peers.data import METRICS, Points
 from benchmarks.peers.grids import MEMBERS, WITH_SEEDS, Trial, trials_for
@@ -97,7 +98,8 @@ class Tuner:
         Raises:
             LearnedIndexError: The peer cannot be run.
         """
-        trials = trials_for(peer, features, self.n_trials)
+        has_texts = not sp.issparse(self.final.train)
+        trials = trials_for(peer, features, self.n_trials, has_texts=has_texts)
         scores = self._tried(peer, features, trials)
         best = max(range(len(trials)), key=lambda number: scores[number])
         chosen, title = trials[best], f"{peer}, {features}"

@@ -181,6 +181,10 @@ class LabelVocabulary:
             InputError: Nothing has that name (close ones are suggested), or several labels have
                 this text (their keys are listed).
         """
+        if not isinstance(name, str):
+            raise InputError(
+                f"got {name!r:.80} for a label's name, expected a string: names and ids do not mix"
+            )
         if name in self._id_of_key:
             return self._id_of_key[name]
         found = self._ids_of_text.get(name, ()) if name else ()

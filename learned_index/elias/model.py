@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.naming import as_vocabulary
+from learned_index.data.naming import as_vocabulary, ids_of
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
+from learned_index.elias.explanation import Explanation, explain_labels
 from learned_index.elias.fitting import fit_model
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
@@ -27,8 +29,9 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.labels import LabelIds, label_ids
 from learned_index.inputs.numbers import shown
+from learned_index.inputs.points import one_point
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
 from learned_index.training.checkpoint import CheckpointOptions, claimed
@@ -287,6 +290,34 @@ class ELIAS(EliasParts, Saved):
             InputError: The model was trained without calibration.
         """
         return self._named(self.search(texts, k, score="probability", allow=allow, deny=deny))
+
+    def explain(
+        self, text: str | sp.csr_matrix, labels: str | LabelIds | Sequence[str]
+    ) -> list[Explanation]:
+        """Tell why a text has the scores that it has for some labels.
+
+        Args:
+            text: One text, or a CSR row.
+            labels: Names or ids, or one of these; also of labels that are not among the answers.
+
+        Returns:
+            One :class:`Explanation` a label: the evidence with the part of each in the score (the
+            parts add up to it), the clusters that lead to the label, the words that the ranker
+            counted, and the nearest training records.
+
+        Raises:
+            InputError: A text without an answer, or labels that do not exist.
+
+        Example:
+            >>> why = model.explain("sort a list", "sorting")[0]  # doctest: +SKIP
+            >>> why.evidence[0].name, why.ranker.words[0].term  # doctest: +SKIP
+            ('word_votes', 'sort')
+        """
+        self.require_fitted()
+        points = one_point(text)
+        one = isinstance(labels, str | int | np.integer)
+        ids = ids_of([labels] if one else labels, self.vocabulary)
+        return explain_labels(self, points, label_ids(ids, self.n_labels, name="labels"))
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
         return [

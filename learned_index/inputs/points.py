@@ -35,6 +35,18 @@ def n_rows(points: Any, *, name: str = "texts") -> int:
     return len(points)
 
 
+def one_point(point: Any) -> Any:
+    """One text, or one row of features, as points.
+
+    Raises:
+        InputError: Another number of them.
+    """
+    points = [point] if isinstance(point, str) else point
+    if n_rows(points, name="text") != 1:
+        raise InputError(f"got {n_rows(points)} texts, expected one; ask for each by itself")
+    return points
+
+
 def blank_rows(points: Any) -> npt.NDArray[np.bool_]:
     """Bool, N: the texts without anything but white space; no row of features is blank."""
     if sp.issparse(points):

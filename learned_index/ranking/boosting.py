@@ -52,7 +52,8 @@ def fit_trees(
 
     Returns:
         ``roots`` (int32, where each tree begins), ``feature``, ``left``, ``right`` (int32, -1 at
-        leaves), ``threshold`` and ``value`` (float64) of all nodes, ``bias`` (float64, 1).
+        leaves), ``threshold`` and ``value`` (float64) of all nodes, ``bias`` (float64, 1). The
+        value of an inner node is the mean over the rows that passed it.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -80,15 +81,45 @@ def exported(fitted: Any) -> Arrays:
     nodes = np.concatenate(trees)
     first = np.repeat(roots, [len(tree) for tree in trees])
     leaf = nodes["is_leaf"].astype(bool)
+    left, right = (
+        np.where(leaf, -1, nodes[side] + first).astype(np.int32) for side in ("left", "right")
+    )
+    value, count = np.where(leaf, nodes["value"], 0.0).astype(np.float64), nodes["count"]
+    for node in np.flatnonzero(~leaf)[::-1]:  # children come after their parent
+        pair = [left[node], right[node]]
+        value[node] = np.average(value[pair], weights=count[pair])
     return {
         "roots": roots.astype(np.int32),
         "feature": np.where(leaf, 0, nodes["feature_idx"]).astype(np.int32),
         "threshold": np.where(leaf, 0.0, nodes["num_threshold"]).astype(np.float64),
-        "left": np.where(leaf, -1, nodes["left"] + first).astype(np.int32),
-        "right": np.where(leaf, -1, nodes["right"] + first).astype(np.int32),
-        "value": np.where(leaf, nodes["value"], 0.0).astype(np.float64),
+        "left": left,
+        "right": right,
+        "value": value,
         "bias": np.asarray(fitted._baseline_prediction, np.float64).reshape(1),
     }
+
+
+def path_parts(arrays: Arrays, features_F: Any) -> tuple[float, Any]:
+    """Split a row's sum over the trees by feature.
+
+    At each node of a path the mean of the rows changes to that of the child, which is the part of
+    the feature that the node asks for (Saabas 2014). So parts depend on the order of a tree's
+    questions; they always add up.
+
+    Returns:
+        The constant, and float64 F: their sum is the row's sum over the trees.
+    """
+    value = arrays["value"]
+    parts_F = np.zeros(len(features_F), np.float64)
+    for root in arrays["roots"]:
+        node = int(root)
+        while arrays["left"][node] >= 0:
+            feature = arrays["feature"][node]
+            side = "left" if features_F[feature] <= arrays["threshold"][node] else "right"
+            child = int(arrays[side][node])
+            parts_F[feature] += value[child] - value[node]
+            node = child
+    return float(arrays["bias"][0] + value[arrays["roots"]].sum()), parts_F
 
 
 def check_trees(arrays: Arrays, n_features: int) -> None:

@@ -32,6 +32,10 @@ class Combination(Config):
         score = np.exp(self.index_weight * _log(p_BK) + self.ranker_weight * _log_sigmoid(q_BK))
         return np.where(p_BK > 0, score, 0.0).astype(np.float32)
 
+    def logarithms(self, p: float, q: float) -> tuple[float, float]:
+        """log p and log sigmoid(2 q), which the weights multiply."""
+        return float(_log(p)), float(_log_sigmoid(q))
+
 
 def _log(p: Any) -> Any:
     return np.log(np.maximum(np.asarray(p, dtype=np.float64), _TINY))

@@ -18,6 +18,7 @@ from learned_index.ranking.boosting import (
     Arrays,
     check_trees,
     fit_trees,
+    path_parts,
     tree_slots,
 )
 from learned_index.ranking.combination import Combination
@@ -62,6 +63,22 @@ class _Model(NamedTuple):
         """Prepare the trees for the kernel."""
         arguments = (*tree_slots(sieve), *tree_slots(trees))
         return cls(weights, logistic, sieve, trees, arguments)
+
+
+class ScoreParts(NamedTuple):
+    """What a final ranker's score of one label consists of.
+
+    ``score = scale * sigmoid(constant + sum(parts))``.
+
+    Attributes:
+        constant: Log-odds where nothing is known.
+        parts_F: float64, in the order of :data:`~learned_index.ranking.EVIDENCE`.
+        scale: 1, or the least score of those that the trees order, where the label stands behind.
+    """
+
+    constant: float
+    parts_F: Any
+    scale: float
 
 
 class FinalRanker(Saved):
@@ -156,6 +173,32 @@ class FinalRanker(Saved):
     def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
         return _scores(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
+
+    def explain(self, evidence_KF: Float32Array, ids_K: Int64Array, column: int) -> ScoreParts:
+        """Split the score of one label of a shortlist by evidence.
+
+        Args:
+            evidence_KF: The evidence of one point, see :meth:`fit`.
+            ids_K: int64 label ids, -1 at pads.
+            column: Which of them; no pad.
+        """
+        model = self._fitted()
+        row_F = evidence_KF[column].astype(np.float64)
+        if not len(model.trees["roots"]):
+            slope, bias = (float(value) for value in model.logistic)
+            parts_F = np.zeros(len(row_F))
+            parts_F[:N_LINEAR] = slope * model.weights * row_F[:N_LINEAR]
+            return ScoreParts(bias, parts_F, 1.0)
+        inside = ids_K >= 0
+        sifted_K = np.full(len(ids_K), -np.inf)
+        sums = np.empty(int(inside.sum()), np.float64)
+        tree_sums(evidence_KF[inside], *tree_slots(model.sieve), sums)
+        sifted_K[inside] = sums
+        order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, len(sums))]
+        if column in order:
+            return ScoreParts(*path_parts(model.trees, row_F), 1.0)
+        least = float(self.score(evidence_KF[None], ids_K[None])[0, order].min())
+        return ScoreParts(*path_parts(model.sieve, row_F), least)
 
     def _require_complete(self) -> None:
         self._fitted()

@@ -173,6 +173,12 @@ class Records(Saved):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._memory)
 
+    def labels_of(self, record: int) -> Int64Array:
+        """Labels of a record by the number that :meth:`by_words` gives."""
+        m = self._memory
+        found = m.label_ids[m.label_indptr[record] : m.label_indptr[record + 1]]
+        return np.asarray(found, np.int64)
+
     def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
         m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])

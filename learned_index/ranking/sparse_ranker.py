@@ -83,6 +83,22 @@ class _Weights(NamedTuple):
     bias_L: Any
 
 
+class MarginParts(NamedTuple):
+    """What a margin consists of: ``q = sum(parts) + dense + bias``.
+
+    Attributes:
+        terms: int64, sparse features that the point has and the label's classifier weighs.
+        parts: float32, feature times weight of each.
+        dense: Part of the dense features.
+        bias: The label's own.
+    """
+
+    terms: Int64Array
+    parts: Float32Array
+    dense: float
+    bias: float
+
+
 class SparseRanker(Saved):
     """Linear classifiers on [sparse, dense] features, evaluated for shortlisted labels only.
 
@@ -217,6 +233,26 @@ class SparseRanker(Saved):
             ),
         )
         return out_BK
+
+    def explain(self, sparse_1V: sp.csr_matrix, dense_1D: Any, label: int) -> MarginParts:
+        """Split the margin of one point and one label.
+
+        Args:
+            sparse_1V: CSR, 1 x V.
+            dense_1D: 1 x D.
+            label: Its id.
+        """
+        weights = self._fitted()
+        x = self._checked(sparse_1V, dense_1D)
+        a, b = weights.label_indptr[label], weights.label_indptr[label + 1]
+        features, values = weights.features[a:b], weights.values[a:b]
+        _, ours, theirs = np.intersect1d(features, x.indices, return_indices=True)
+        return MarginParts(
+            features[ours].astype(np.int64),
+            (values[ours] * x.values[theirs]).astype(np.float32),
+            float(weights.weight_LD[label] @ x.dense[0]),
+            float(weights.bias_L[label]),
+        )
 
     def _weights_by_term(self) -> tuple[Any, Any, Any]:
         """The sparse weights turned round, made once: offsets V + 1, labels int32, values."""

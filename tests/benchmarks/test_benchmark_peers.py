@@ -54,6 +54,8 @@ def test_every_peer_has_as_many_valid_settings(peer):
             assert set(trial.query) == set(adapter.arguments)
             assert features != "vectors" or not {"ngrams", "min_df"} & set(trial.options)
     assert trials_for(peer, "words", 8)[0].options == {}
+    for trial in trials_for(peer, "joined", 8, has_texts=False):
+        assert not {"ngrams", "min_df"} & set(trial.options)
 
 
 def test_settings_are_chosen_on_training_points_alone():

@@ -44,6 +44,20 @@ def test_search_json_is_what_the_api_says(text_model: Path) -> None:
     assert answers[1]["results"] == []
 
 
+def test_search_explains(text_model: Path) -> None:
+    question = "bread oven flour knead"
+    text = ok("search", text_model, question, "", "-k", 2, "--explain")
+    assert max(map(len, text.splitlines())) <= 79
+    assert text.count("classifier ") == 2 and "an empty query has no answer" in text
+    answers = json.loads(ok("search", text_model, question, "", "-k", 2, "--explain", "--json"))
+    loaded = ELIAS.from_pretrained(text_model)
+    expected = [
+        why.to_dict() for why in loaded.explain(question, loaded.search([question], 2).ids[0])
+    ]
+    assert [found["why"] for found in answers[0]["results"]] == expected
+    assert answers[1]["results"] == []
+
+
 def test_search_reads_a_query_a_line(text_model: Path) -> None:
     lines = "rain wind\r\n\nsort list\u2028still the same line\nwind without end"
     text = ok("search", text_model, "-k", 1, "--json", stdin=lines.encode())
