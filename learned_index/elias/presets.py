@@ -13,12 +13,13 @@ from learned_index.ranking.config import RankerConfig
 
 MOST_FEATURES_AS_THEY_ARE = 512
 Command = Literal["train-index", "train"]
+Part = Literal["index", "training", "model", "ranker"]
 
 
 class Preset(TypedDict):
     """What differs from the defaults of the configuration classes.
 
-    ``by_labels`` holds (largest number of labels, more of ``training``) in ascending order; the
+    ``by_labels`` holds (largest number of labels, more of the parts) in ascending order; the
     first entry that is large enough counts, None is any number.
     """
 
@@ -29,7 +30,7 @@ class Preset(TypedDict):
     training: NotRequired[dict[str, Any]]
     model: NotRequired[dict[str, Any]]
     ranker: NotRequired[dict[str, Any]]
-    by_labels: NotRequired[list[tuple[int | None, dict[str, Any]]]]
+    by_labels: NotRequired[list[tuple[int | None, dict[Part, dict[str, Any]]]]]
     measured: NotRequired[dict[str, float]]
     """Percent on the test split of :data:`MEASURED_ON`, one seed."""
     labels_per_cluster: NotRequired[int]
@@ -43,6 +44,10 @@ def _measured(*values: float) -> dict[str, float]:
     return dict(zip(("P@1", "P@5", "R@100", "PSP@5"), values, strict=True))
 
 
+def _epochs(**training: Any) -> dict[Part, dict[str, Any]]:
+    return {"training": training}
+
+
 def _of_student(*, texts: int, shortlist: int, help: str, measured: dict[str, float]) -> Preset:
     """A preset around a student of MiniLM that was taught by so many texts."""
     return {
@@ -53,6 +58,17 @@ def _of_student(*, texts: int, shortlist: int, help: str, measured: dict[str, fl
         "training": {"encoder_learning_rate": 1e-3, "warm_epochs": 0},
         "model": {"ranker_shortlist": 50},
         "ranker": {"tolerance": 0.3, "weight_threshold": 0.1},
+        # What makes many labels fast costs quality, and few labels are fast without it.
+        "by_labels": [
+            (
+                2000,
+                {
+                    "index": {"shortlist_size": 2000},
+                    "model": {"ranker_shortlist": 100},
+                    "ranker": {"tolerance": 0.1, "weight_threshold": 0.05},
+                },
+            )
+        ],
         "measured": measured,
     }
 
@@ -147,24 +163,24 @@ PRESETS: dict[str, Preset] = {
         "model": {"train_encoder": "yes", "validation_limit": 5000},
         "labels_per_cluster": 64,
         "by_labels": [
-            (200_000, {"encoder_learning_rate": 1e-4, "warm_epochs": 10, "stage2_epochs": 40}),
+            (200_000, _epochs(encoder_learning_rate=1e-4, warm_epochs=10, stage2_epochs=40)),
             (
                 1_000_000,
-                {
-                    "encoder_learning_rate": 5e-5,
-                    "warm_epochs": 10,
-                    "stage2_epochs": 40,
-                    "label_update_every": 2,
-                },
+                _epochs(
+                    encoder_learning_rate=5e-5,
+                    warm_epochs=10,
+                    stage2_epochs=40,
+                    label_update_every=2,
+                ),
             ),
             (
                 None,
-                {
-                    "encoder_learning_rate": 2e-5,
-                    "warm_epochs": 5,
-                    "stage2_epochs": 30,
-                    "label_update_every": 4,
-                },
+                _epochs(
+                    encoder_learning_rate=2e-5,
+                    warm_epochs=5,
+                    stage2_epochs=30,
+                    label_update_every=4,
+                ),
             ),
         ],
     },
@@ -251,16 +267,20 @@ def model_configs(
     preset = _find(name)
     by_labels = preset.get("by_labels", [])
     sized = [values for limit, values in by_labels if limit is None or n_labels <= limit]
-    own_index, own_training = dict(preset.get("index", {})), dict(preset.get("training", {}))
-    own_training |= sized[0] if sized else {}
+    more = sized[0] if sized else {}
+
+    def own(part: Part) -> dict[str, Any]:
+        return {**preset.get(part, {}), **more.get(part, {})}
+
+    own_index = own("index")
     if "labels_per_cluster" in preset:
         wanted = max(1.0, n_labels / preset["labels_per_cluster"])
         own_index["n_clusters"] = 2 ** round(math.log2(wanted))
     return ModelConfigs(
         IndexConfig.from_dict({**own_index, **(index or {})}),
-        TrainingConfig.from_dict({**own_training, **(training or {})}),
-        RankerConfig.from_dict({**preset.get("ranker", {}), **(ranker or {})}),
-        EliasConfig.from_dict({**preset.get("model", {}), **(model or {})}),
+        TrainingConfig.from_dict({**own("training"), **(training or {})}),
+        RankerConfig.from_dict({**own("ranker"), **(ranker or {})}),
+        EliasConfig.from_dict({**own("model"), **(model or {})}),
     )
 
 

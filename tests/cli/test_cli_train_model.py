@@ -212,6 +212,18 @@ def test_presets_are_usable_configurations(name: str, n_labels: int) -> None:
         assert (configs.model, configs.ranker) == (EliasConfig(), RankerConfig())
 
 
+def test_few_labels_are_ranked_with_all_that_many_labels_save() -> None:
+    accurate = model_configs("accurate", n_labels=1000)
+    for name in ("fast", "cpu"):
+        few, many = (model_configs(name, n_labels=n) for n in (1000, 2001))
+        assert few.ranker == accurate.ranker != many.ranker
+        assert few.model.ranker_shortlist == accurate.model.ranker_shortlist
+        assert few.index == accurate.index
+        assert many.index.shortlist_size < few.index.shortlist_size
+    given = model_configs("fast", n_labels=1000, ranker={"weight_threshold": 0.2})
+    assert given.ranker.weight_threshold == 0.2
+
+
 def test_the_bert_preset_depends_on_the_size_of_the_data() -> None:
     rates = [
         model_configs("bert", n_labels=n).training.encoder_learning_rate
