@@ -37,6 +37,9 @@ class FeatureRowsEncoder(EncoderBase):
     kind: ClassVar[str] = "feature-rows"
     sparse: ClassVar[bool] = True
 
+    reads_rows: ClassVar[bool] = True
+    """Of sparse features, no texts."""
+
     def __init__(self, *, weighting: Weighting = "idf") -> None:
         self.weighting: Weighting = check_choice("weighting", weighting, ("idf", "none"))
         self._weight_F: Float32Array | None = None

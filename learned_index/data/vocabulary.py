@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -169,6 +169,21 @@ class LabelVocabulary:
         if not 0 <= label_id < len(self._keys):
             raise InputError(f"label id {label_id} is out of range 0..{len(self._keys) - 1}")
         return self._texts[label_id] or self._keys[label_id]
+
+    def renamed(self, texts: Mapping[int, str]) -> LabelVocabulary:
+        """A vocabulary in which some labels have other texts; ids and keys stay.
+
+        Args:
+            texts: The new text of each of these ids.
+
+        Raises:
+            InputError: An id that does not exist, or a text that is not allowed.
+        """
+        changed = list(self._texts)
+        for label, text in texts.items():
+            self.name(label)  # checks the id
+            changed[label] = text
+        return LabelVocabulary(self._keys, changed)
 
     def names(self, label_ids: Iterable[int] | Int64Array) -> list[str]:
         """Return the display names of ids; the padding id -1 gives an empty string."""

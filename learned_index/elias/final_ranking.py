@@ -68,10 +68,10 @@ def evidence_of(
     return evidence(found, sparse_BV, model.label_counts, names)
 
 
-def names_of(model: EliasParts, texts: Any) -> NameTerms:
+def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
     """Terms of the labels' names as the sparse features have them; none where points have none."""
     n_labels = len(model.vocabulary)
-    if sp.issparse(texts) or model.features is None:
+    if not are_texts or model.features is None:
         return no_names(n_labels)
     return name_terms(model.features.encode(model.vocabulary.names(range(n_labels))))
 

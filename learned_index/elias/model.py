@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -17,6 +17,7 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.explanation import Explanation, explain_labels
 from learned_index.elias.fitting import fit_model
+from learned_index.elias.label_changes import remove_labels, rename_labels, require_present
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
@@ -76,6 +77,7 @@ class ELIAS(EliasParts, Saved):
         calibrator_: The calibrator, or None.
         vocabulary: Names of the labels.
         label_counts: int64, L. Training points of each label.
+        removed_labels: Ids that :meth:`remove_labels` took away.
         n_points: Training points; those that were held out among them where they were given back.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
             with and without ranker, calibration. A loaded model keeps all but the seconds.
@@ -185,6 +187,40 @@ class ELIAS(EliasParts, Saved):
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
         return model
+
+    # -- labels that change ---------------------------------------------------------------------
+
+    def remove_labels(self, labels: str | LabelIds | Sequence[str]) -> Self:
+        """A model that never answers some labels; it shares all vectors with this one.
+
+        Exact, and at once: no path leads to these labels any more and no remembered record
+        suggests them; others keep their ids, keys and probabilities from the index, and what
+        was crowded out by the removed ones may now be found. This model answers as before, so
+        that a server can go on with it until it takes the other.
+
+        Args:
+            labels: Names or ids, or one of these.
+
+        Returns:
+            A model whose ``removed_labels`` (ids) are those of this one, and these.
+
+        Raises:
+            InputError: Labels that do not exist.
+        """
+        return remove_labels(self, labels)
+
+    def rename_labels(self, names: Mapping[str, str] | Mapping[int, str]) -> Self:
+        """A model in which some labels are called otherwise; ids and keys stay.
+
+        Where names are evidence for the final ranker, it reads the new ones.
+
+        Args:
+            names: The new text by name, key or id.
+
+        Raises:
+            InputError: Labels that do not exist, or texts that a vocabulary cannot hold.
+        """
+        return rename_labels(self, names)
 
     # -- training -------------------------------------------------------------------------------
 
@@ -306,7 +342,7 @@ class ELIAS(EliasParts, Saved):
             counted, and the nearest training records.
 
         Raises:
-            InputError: A text without an answer, or labels that do not exist.
+            InputError: A text without an answer, or labels that do not exist or were removed.
 
         Example:
             >>> why = model.explain("sort a list", "sorting")[0]  # doctest: +SKIP
@@ -317,7 +353,9 @@ class ELIAS(EliasParts, Saved):
         points = one_point(text)
         one = isinstance(labels, str | int | np.integer)
         ids = ids_of([labels] if one else labels, self.vocabulary)
-        return explain_labels(self, points, label_ids(ids, self.n_labels, name="labels"))
+        wanted = label_ids(ids, self.n_labels, name="labels")
+        require_present(self, wanted)
+        return explain_labels(self, points, wanted)
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
         return [

@@ -73,6 +73,7 @@ class EliasParts:
         self.vocabulary = LabelVocabulary([])
         self.label_counts: Int64Array | None = None
         self.n_points = 0
+        self.removed_labels: frozenset[int] = frozenset()
         self.report_: dict[str, Any] = {}
 
     @property

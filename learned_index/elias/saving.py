@@ -63,6 +63,7 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
     return {
         "model": model.config.to_dict(),
         "n_points": int(model.n_points),
+        "removed_labels": sorted(model.removed_labels),
         "n_members": len(model.members),
         "encoders": [encoder.kind for encoder in model.encoders],
         "features": None if features is None else features.kind,
@@ -134,6 +135,11 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.label_counts = arrays["label_counts"]
         require_range("label_counts", model.label_counts, 0, 1 << 62)
     model.n_points = whole_number(config["n_points"], "n_points", low=0)
+    removed = config.get("removed_labels", [])  # models of earlier versions have lost none
+    last = len(model.vocabulary) - 1
+    model.removed_labels = frozenset(
+        whole_number(label, "removed_labels", low=0, high=last) for label in removed
+    )
     model.report_ = dict(config["report"])
     check_parts(model)
 

@@ -6,6 +6,7 @@ import logging
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from learned_index.elias.final_ranking import evidence_of, listed, names_of
 from learned_index.elias.parts import EliasParts
@@ -74,7 +75,7 @@ def _final_ranker(model: EliasParts, held: HeldOut) -> _OutOfFold | None:
         return None
     assert held.sparse is not None
     head, _ = model.shortlist(held.vectors, model.config.rerank_size)
-    names = names_of(model, held.texts)
+    names = names_of(model, are_texts=not sp.issparse(held.texts))
     found = listed(model, head, held.sparse, held.vectors[0])
     relevant = hit_matrix(found.ids, held.labels)
     ranker = FinalRanker(wanted, names=names)

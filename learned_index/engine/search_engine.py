@@ -340,6 +340,22 @@ class SearchEngine(Saved):
         twin._complete = True
         return twin
 
+    def remove_labels(self, labels: LabelIds) -> Self:
+        """An engine that never finds some labels; it shares the vectors with this one.
+
+        As :meth:`restrict`, and saved likewise, but the beam does not grow for what is missing: for
+        labels that are gone for good, as a rule few.
+
+        Args:
+            labels: Ids, or a mask of L booleans.
+
+        Raises:
+            InputError: Ids that do not exist.
+        """
+        twin = copy(self)
+        twin._take(restricted_arrays(self.arrays, allow=None, deny=labels))
+        return twin
+
     def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:
         """The same engine with other default knobs."""
         twin = copy(self)  # the arrays are shared, and need no second check

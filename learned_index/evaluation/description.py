@@ -73,6 +73,7 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
     return {
         "n_models": len(model.members),
         "own_encoders": model.has_own_encoders,
+        "removed_labels": len(model.removed_labels),
         "features": None if model.features is None else model.features.kind,
         "ranker": None
         if ranker is None

@@ -21,11 +21,11 @@ from learned_index.index.fit import fit_index
 from learned_index.index.graph import ClusterLabelGraph, Keep
 from learned_index.index.loss import IndexOutput, index_losses
 from learned_index.index.network import IndexNetwork
-from learned_index.index.pruning import prune_graph
+from learned_index.index.pruning import prune_graph, without_labels
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
 from learned_index.index.search import search_index
-from learned_index.inputs.labels import LabelIds, Labels
+from learned_index.inputs.labels import LabelIds, Labels, label_mask
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
 from learned_index.training.checkpoint import CheckpointOptions
@@ -265,6 +265,24 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         self.require_fitted()
         graph, _ = prune_graph(self.graph, threshold=threshold, top_k=top_k, keep=keep)
         return copy.deepcopy(self.clone(graph=graph))
+
+    def remove_labels(self, labels: LabelIds) -> Self:
+        """An index that never finds some labels; it shares all vectors with this one.
+
+        Their edges go; all others weigh what they weighed, so that other labels keep their scores,
+        and places in shortlists come free. Ids stay: an id that was removed is not given again.
+        As after :meth:`prune`, edges are no longer trained by :meth:`forward`.
+
+        Args:
+            labels: Ids, or a mask of L booleans.
+
+        Raises:
+            InputError: Ids that do not exist.
+            NotFittedError: The index is not trained.
+        """
+        self.require_fitted()
+        removed_L = label_mask(labels, self.n_labels, name="labels")
+        return self.clone(graph=without_labels(self.graph, removed_L))
 
     # -- search engine --------------------------------------------------------------------------
 

@@ -68,16 +68,36 @@ def prune_graph(
         n_unreachable_before=int((~reachable).sum()),
         n_unreachable=int((~left).sum()),
     )
-    packed_labels, packed_weights = _packed(labels_CM, weights_CM, kept, width=report.width)
+    pruned = _with_edges(graph, labels_CM, weights_CM, kept)
+    pruned.pruning = report
+    return pruned, report
+
+
+def without_labels(graph: ClusterLabelGraph, removed_L: _Mask) -> ClusterLabelGraph:
+    """A graph of its own without the edges to some labels; the others weigh what they weighed."""
+    labels_CM, weights_CM = graph.arrays()
+    kept = (labels_CM >= 0) & ~removed_L[np.maximum(labels_CM, 0)]
+    fewer = _with_edges(graph, labels_CM, weights_CM, kept)
+    fewer.pruning = graph.pruning
+    return fewer
+
+
+def _with_edges(
+    graph: ClusterLabelGraph,
+    labels_CM: npt.NDArray[np.int32],
+    weights_CM: Float32Array,
+    kept: _Mask,
+) -> ClusterLabelGraph:
+    width = max(1, int(kept.sum(axis=1).max(initial=0)))
+    packed_labels, packed_weights = _packed(labels_CM, weights_CM, kept, width=width)
     fixed = graph.edge_logits_CM is None and graph.edge_weights_CM is None
-    pruned = ClusterLabelGraph(
+    fewer = ClusterLabelGraph(
         torch.from_numpy(packed_labels),
         graph.n_labels,
         edge_weights_CM=None if fixed else torch.from_numpy(packed_weights),
         scale=graph.scale,
     )
-    pruned.pruning = report
-    return pruned.to(graph.edge_labels_CM.device), report
+    return fewer.to(graph.edge_labels_CM.device)
 
 
 def _labels_in(labels: npt.NDArray[np.int32], n_labels: int) -> _Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -173,6 +174,16 @@ class FinalRanker(Saved):
     def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
         return _scores(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
+
+    def with_names(self, names: NameTerms) -> Self:
+        """The same ranker with other names of the labels.
+
+        Args:
+            names: Of as many labels, in terms of the same features.
+        """
+        twin = copy(self)
+        twin.names = names
+        return twin
 
     def explain(self, evidence_KF: Float32Array, ids_K: Int64Array, column: int) -> ScoreParts:
         """Split the score of one label of a shortlist by evidence.

@@ -173,6 +173,28 @@ class Records(Saved):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._memory)
 
+    def without_labels(self, removed_L: npt.NDArray[np.bool_]) -> Self:
+        """The same records without some of their labels; a record may be left with none.
+
+        Args:
+            removed_L: bool, the labels that go.
+        """
+        m = self._memory
+        kept = ~removed_L[m.label_ids]
+        before = np.concatenate([[0], np.cumsum(kept)])  # kept labels before each place
+        owned_by = np.repeat(np.arange(self.n_labels), np.diff(m.own_indptr))
+        own = ~removed_L[owned_by]
+        return type(self)(
+            m._replace(
+                label_indptr=before[m.label_indptr].astype(np.int64),
+                label_ids=m.label_ids[kept],
+                own_indptr=np.concatenate([[0], np.cumsum(own)])[m.own_indptr].astype(np.int64),
+                own_records=m.own_records[own],
+                own_scales=np.where(removed_L, 0, m.own_scales).astype(np.float32),
+            ),
+            self.n_labels,
+        )
+
     def labels_of(self, record: int) -> Int64Array:
         """Labels of a record by the number that :meth:`by_words` gives."""
         m = self._memory

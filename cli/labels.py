@@ -1,0 +1,153 @@
+"""``li labels``: list, remove and rename the labels of a saved model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from learned_index.cli.search import read_labels
+from learned_index.cli.shared.common import emit_json, json_option
+from learned_index.cli.shared.options import combined, model_argument
+from learned_index.data.formats.lines import fail, iter_lines
+from learned_index.errors import InputError
+
+_out_option = combined(
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Directory of the new version. Default: it takes the place of MODEL, in one step.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace a model at --out."),
+    json_option,
+)
+
+
+@click.group()
+def labels() -> None:
+    """List, remove and rename the labels of a saved model, compiled or not.
+
+    No training. Ids and keys of labels never change; a changed model is written whole and takes
+    its place in one step.
+
+    Example: li labels remove my-model "sold out" --out my-model-2
+    """
+
+
+@labels.command("list")
+@model_argument
+@json_option
+def list_labels(model: Path, as_json: bool) -> None:
+    """Print key, training points and name of each label of MODEL, separated by tabs.
+
+    Example: li labels list my-model | sort -t "$(printf '\\t')" -k 2 -n -r | head
+    """
+    loaded = _load(model)
+    counts, names = loaded.label_counts, loaded.vocabulary
+    rows = [
+        {"key": key, "name": names.name(label), "training_points": None if counts is None
+         else int(counts[label])}
+        for label, key in enumerate(names.keys)
+        if label not in loaded.removed_labels
+    ]  # fmt: skip
+    if as_json:
+        emit_json(rows)
+        return
+    for row in rows:
+        count = "" if row["training_points"] is None else row["training_points"]
+        click.echo(f"{row['key']}\t{count}\t{row['name']}")
+
+
+@labels.command("remove")
+@model_argument
+@click.argument("names", nargs=-1)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Labels to remove, a key or name a line.",
+)
+@_out_option
+def remove(
+    model: Path,
+    names: tuple[str, ...],
+    file: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a version of MODEL that never answers the labels NAMES (keys or names).
+
+    Example: li labels remove my-model "sold out" --out my-model-2
+    """
+    loaded = _load(model)
+    gone = [int(label) for label in loaded.vocabulary.ids(names)]
+    gone += [] if file is None else read_labels(file, loaded.vocabulary)
+    if not gone:
+        raise InputError("no label is named; give names or keys, or --file with one a line")
+    _save(loaded.remove_labels(gone), model, out, overwrite=overwrite)
+    _tell(f"removed {len(set(gone))} labels", model, out, {"removed": len(set(gone))}, as_json)
+
+
+@labels.command("rename")
+@model_argument
+@click.argument("old", required=False)
+@click.argument("new", required=False)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Lines OLD<TAB>NEW: key or name, and the new name.",
+)
+@_out_option
+def rename(
+    model: Path,
+    old: str | None,
+    new: str | None,
+    file: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays.
+
+    Example: li labels rename my-model "mobile phones" "smartphones"
+    """
+    if (old is None) == (file is None) or (old is None) != (new is None):
+        raise InputError("expected OLD and NEW, or --file with lines OLD<TAB>NEW, and one of both")
+    loaded = _load(model)
+    names = {old: new} if old is not None else _read_names(file)
+    _save(loaded.rename_labels(names), model, out, overwrite=overwrite)
+    _tell(f"renamed {len(names)} labels", model, out, {"renamed": len(names)}, as_json)
+
+
+def _read_names(file: Path | None) -> dict[str, str]:
+    assert file is not None
+    names: dict[str, str] = {}
+    for number, line in enumerate(iter_lines(file), start=1):
+        if not line.strip():
+            continue
+        old, tab, new = line.removesuffix("\r").partition("\t")
+        if not tab or not new.strip():
+            fail(file, number, "expected OLD<TAB>NEW")
+        if old in names:
+            fail(file, number, f"the label {old!r:.80} was renamed in an earlier line")
+        names[old] = new
+    return names
+
+
+def _load(model: Path) -> Any:
+    from learned_index.elias.model import ELIAS
+
+    return ELIAS.from_pretrained(model)
+
+
+def _save(changed: Any, model: Path, out: Path | None, *, overwrite: bool) -> None:
+    changed.save_pretrained(model if out is None else out, overwrite=overwrite or out is None)
+
+
+def _tell(text: str, model: Path, out: Path | None, values: dict[str, Any], as_json: bool) -> None:
+    place = str(model if out is None else out)
+    if as_json:
+        emit_json({"model": place, **values})
+    else:
+        click.echo(f"{text}: {place}")

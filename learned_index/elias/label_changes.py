@@ -1,0 +1,69 @@
+"""Labels of a trained model that go, or get another name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from learned_index.data.naming import ids_of
+from learned_index.elias.final_ranking import names_of
+from learned_index.elias.parts import EliasParts
+from learned_index.errors import InputError
+from learned_index.inputs.labels import label_mask
+from learned_index.inputs.numbers import shown
+
+AnyModel = TypeVar("AnyModel", bound=EliasParts)
+
+
+def remove_labels(model: AnyModel, labels: Any) -> AnyModel:
+    """See :meth:`ELIAS.remove_labels`."""
+    model.require_fitted()
+    labels = [labels] if isinstance(labels, str | int | np.integer) else labels
+    removed_L = label_mask(ids_of(labels, model.vocabulary), model.n_labels, name="labels")
+    twin = copy.copy(model)
+    twin.members = [member.remove_labels(removed_L) for member in model.members]
+    if model.records_ is not None:
+        twin.records_ = model.records_.without_labels(removed_L)
+    twin.removed_labels = model.removed_labels.union(np.flatnonzero(removed_L).tolist())
+    return twin
+
+
+def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str]) -> AnyModel:
+    """See :meth:`ELIAS.rename_labels`."""
+    model.require_fitted()
+    if not isinstance(names, Mapping):
+        raise InputError(
+            f"got {shown(names)} for new names, expected a dictionary: old name to new"
+        )
+    texts: dict[int, str] = {}
+    for old, new in names.items():
+        label = model.vocabulary.id(old) if isinstance(old, str) else int(old)
+        if label in texts:
+            raise InputError(f"label {old!r:.80} gets two names; give one")
+        if not isinstance(new, str):
+            raise InputError(f"the new name of {old!r:.80} is {shown(new)}, expected a string")
+        texts[label] = new
+    twin = copy.copy(model)
+    twin.vocabulary = model.vocabulary.renamed(texts)
+    ranker = model.final_ranker_
+    if ranker is not None:
+        are_texts = not getattr(model.features, "reads_rows", False)
+        twin.final_ranker_ = ranker.with_names(names_of(twin, are_texts=are_texts))
+    return twin
+
+
+def require_present(model: EliasParts, labels: Any) -> None:
+    """Refuse labels that were removed.
+
+    Raises:
+        InputError: One of them was.
+    """
+    gone = [int(label) for label in labels if int(label) in model.removed_labels]
+    if gone:
+        name = model.vocabulary.name(gone[0])
+        raise InputError(
+            f"the label {name!r:.80} was removed from this model; ask for labels that it still has"
+        )

@@ -1,0 +1,85 @@
+"""li labels: lists, removals, renames, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_cases import files, ok, refused
+
+from learned_index import ELIAS
+
+
+@pytest.fixture()
+def model(text_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(text_model, tmp_path / "model"))
+
+
+def answers(model: Path, text: str) -> list[str]:
+    (answer,) = json.loads(ok("search", model, text, "-k", 20, "--json"))
+    return [found["label"] for found in answer["results"]]
+
+
+def test_the_list_is_that_of_the_model(model: Path) -> None:
+    loaded = ELIAS.from_pretrained(model)
+    rows = [line.split("\t") for line in ok("labels", "list", model).splitlines()]
+    assert [row[0] for row in rows] == list(loaded.vocabulary.keys)
+    assert [int(row[1]) for row in rows] == loaded.label_counts.tolist()
+    assert [row[2] for row in rows] == list(loaded.vocabulary)
+    as_json = json.loads(ok("labels", "list", model, "--json"))
+    assert [row["name"] for row in as_json] == list(loaded.vocabulary)
+
+
+def test_removed_labels_are_gone_from_answers_and_list(model: Path) -> None:
+    assert "Cooking" in answers(model, "bread oven flour")
+    assert "removed 1 labels" in ok("labels", "remove", model, "Cooking")
+    assert "Cooking" not in answers(model, "bread oven flour")
+    assert "\tCooking\n" not in ok("labels", "list", model)
+    assert "removed_labels: 1" in ok("info", model)
+
+
+def test_a_new_version_leaves_the_old_one(model: Path, tmp_path: Path) -> None:
+    before, out, names = files(model), tmp_path / "next", tmp_path / "gone.txt"
+    names.write_text("Cooking\n\nWeather\n")
+    told = json.loads(ok("labels", "remove", model, "--file", names, "--out", out, "--json"))
+    assert told == {"model": str(out), "removed": 2}
+    assert files(model) == before
+    assert not {"Cooking", "Weather"} & set(answers(out, "bread rain"))
+    assert "not empty" in refused("labels", "remove", model, "Cooking", "--out", out)
+    ok("labels", "remove", model, "Cooking", "--out", out, "--overwrite")
+
+
+def test_a_compiled_model_loses_labels_too(model: Path, tmp_path: Path) -> None:
+    fast = tmp_path / "fast"
+    ok("compile", model, "--out", fast)
+    ok("labels", "remove", fast, "Cooking")
+    assert "Cooking" not in answers(fast, "bread oven flour")
+    assert answers(fast, "bread oven flour")
+
+
+def test_renames_change_the_name_and_not_the_key(model: Path, tmp_path: Path) -> None:
+    keys = ELIAS.from_pretrained(model).vocabulary.keys
+    ok("labels", "rename", model, "Cooking", "Food")
+    found = answers(model, "bread oven flour")
+    assert "Food" in found and "Cooking" not in found
+    table = tmp_path / "names.tsv"
+    table.write_text("Food\tKitchen\nWeather\tClimate\n")
+    assert "renamed 2 labels" in ok("labels", "rename", model, "--file", table)
+    loaded = ELIAS.from_pretrained(model)
+    assert {"Kitchen", "Climate"} <= set(loaded.vocabulary)
+    assert loaded.vocabulary.keys == keys
+
+
+def test_refusals_change_nothing(model: Path, tmp_path: Path) -> None:
+    before = files(model)
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("Cooking\tFood\nWeather\n")
+    assert "no label is named" in refused("labels", "remove", model)
+    assert "did you mean 'Cooking'" in refused("labels", "remove", model, "Cookin")
+    assert "expected OLD and NEW" in refused("labels", "rename", model, "Cooking")
+    assert "bad.tsv:2" in refused("labels", "rename", model, "--file", bad)
+    bad.write_text("Cooking\tFood\nCooking\tMeals\n")
+    assert "earlier line" in refused("labels", "rename", model, "--file", bad)
+    assert files(model) == before
