@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
     "inspect": "Show what a model knows of a cluster or a label.",
+    "suggest-missing": "Find labels that points probably miss.",
     "info": "Show what a saved index holds.",
 }
 """Name, which is that of the module and of the function in it too -> line for ``li --help``."""
