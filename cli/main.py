@@ -22,9 +22,13 @@ COMMANDS = {
     "compile": "Make a model small and fast for search.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
+    "inspect": "Show what a model knows of a cluster or a label.",
+    "suggest-missing": "Find labels that points probably miss.",
     "info": "Show what a saved index holds.",
 }
 """Name, which is that of the module and of the function in it too -> line for ``li --help``."""
+MODULES = {"inspect": "inspection"}
+"""Modules of another name: one called inspect would hide Python's from ``python cli``."""
 
 
 class LazyGroup(click.Group):
@@ -40,7 +44,7 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         with errors_as_lines():
-            module = importlib.import_module(f"learned_index.cli.{name}")
+            module = importlib.import_module(f"learned_index.cli.{MODULES.get(name, name)}")
             command: click.Command = getattr(module, name)
             return command
         raise AssertionError("unreachable")  # pragma: no cover

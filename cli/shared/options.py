@@ -62,6 +62,13 @@ split_option = click.option(
     show_default=True,
     help="Part of the data that asks the queries.",
 )
+train_split_option = click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test"]),
+    default="train",
+    show_default=True,
+    help="Part of the data whose points are looked at.",
+)
 knob_options = combined(
     click.option(
         "--beam-width",

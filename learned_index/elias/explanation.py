@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.final_ranking import evidence_of, listed
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import Points
+from learned_index.elias.points import Points, feature_names
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.paths import label_paths
@@ -319,12 +319,11 @@ def _ranker_part(model: EliasParts, sparse: Any, x_1D: Any, label: int) -> Ranke
         return None
     found = model.ranker_.explain(sparse, x_1D, label)
     order = np.argsort(-np.abs(found.parts), kind="stable")
-    terms = getattr(model.features, "terms_", None)
     words = [
-        WordPart(
-            f"feature {int(term)}" if terms is None else terms[int(term)], float(found.parts[n])
+        WordPart(term, float(part))
+        for term, part in zip(
+            feature_names(model.features, found.terms[order]), found.parts[order], strict=True
         )
-        for n, term in zip(order, found.terms[order], strict=True)
     ]
     margin = float(found.parts.sum(dtype=np.float64)) + found.dense + found.bias
     return RankerPart(margin, words, found.dense, found.bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import scipy.sparse as sp
@@ -72,3 +72,14 @@ def default_features(points: Any) -> Encoder:
     encoder: Any = encoder_class("tfidf")
     made: Encoder = encoder(word_ngrams=2)
     return made
+
+
+def feature_names(features: Encoder | None, columns: Iterable[int]) -> list[str]:
+    """What columns of the sparse features are called: their term, or ``feature N`` without one.
+
+    Args:
+        features: The sparse encoder.
+        columns: Numbers of columns, 0 to V - 1.
+    """
+    terms = getattr(features, "terms_", None)
+    return [f"feature {int(n)}" if terms is None else str(terms[int(n)]) for n in columns]

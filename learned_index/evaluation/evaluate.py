@@ -18,7 +18,8 @@ from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
 from learned_index.metrics import evaluate as metrics_of
 from learned_index.types import Int64Array, SearchResult
 
-_BATCH = 1024
+BATCH = 1024
+"""Points that are searched at a time."""
 
 
 class Query(TypedDict, total=False):
@@ -65,8 +66,8 @@ def search_points(
     if vectors is not None and len(vectors) != total:
         raise InputError(f"got {len(vectors)} vectors for {total} points; expected as many")
     ids, scores = np.empty((total, k), np.int64), np.empty((total, k), np.float32)
-    for start in range(0, total, _BATCH):
-        part = slice(start, min(start + _BATCH, total))
+    for start in range(0, total, BATCH):
+        part = slice(start, min(start + BATCH, total))
         known = None if vectors is None else vectors[part]
         ids[part], scores[part] = model.search(points[part], k, vectors=known, **(query or {}))
         if progress is not None:

@@ -1,4 +1,4 @@
-"""Why an index gives a label its probability: the paths that lead to it from a query."""
+"""Which ways an index goes: the clusters of queries, and the paths that lead to a label."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from learned_index.index.network import IndexNetwork
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_query_rows
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
+
+_BATCH = 2048
+"""Queries at a time: [queries x clusters] arrays stay small."""
 
 
 class LabelPaths(NamedTuple):
@@ -47,6 +50,48 @@ class LabelPaths(NamedTuple):
     def p(self) -> float:
         """Probability from the index."""
         return float(self.path**self.exponent * self.classifier)
+
+
+class BestClusters(NamedTuple):
+    """Where the beams of N queries begin.
+
+    Attributes:
+        clusters: int64, N. The first cluster of each query's beam.
+        scores: float32, N. Its score s, 0 to 1; several clusters of a query can have score 1.
+        logits: float32, N. Inner product of query and cluster, which orders clusters.
+    """
+
+    clusters: Int64Array
+    scores: Float32Array
+    logits: Float32Array
+
+
+@torch.no_grad()
+def best_clusters(network: IndexNetwork, queries: DenseMatrix) -> BestClusters:
+    """The best cluster of each query, by the routing of a search with the trained beam width.
+
+    Args:
+        network: A trained index.
+        queries: N x D, in memory or memory-mapped: it is read in batches.
+
+    Raises:
+        InputError: Another dimension, NaN or infinity.
+        NotFittedError: The index is not trained.
+    """
+    network.require_fitted()
+    width, n = min(network.config.beam_width, network.n_clusters), len(queries)
+    found = BestClusters(np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32))
+    for start in range(0, n, _BATCH):
+        rows = as_query_rows(queries[start : start + _BATCH], dim=network.dim)
+        x_BD = network.projected(torch.tensor(rows, device=network.label_bias_L.device))
+        scores_BW, clusters_BW = network.beam(x_BD, width)
+        best_B = clusters_BW[:, 0].long()
+        logits_B = (x_BD * network.router.weight_CD[best_B]).sum(dim=1)
+        part = slice(start, start + len(rows))
+        found.clusters[part] = best_B.cpu().numpy()
+        found.scores[part] = scores_BW[:, 0].cpu().numpy()
+        found.logits[part] = logits_B.cpu().numpy()
+    return found
 
 
 @torch.no_grad()

@@ -201,6 +201,11 @@ class Records(Saved):
         found = m.label_ids[m.label_indptr[record] : m.label_indptr[record + 1]]
         return np.asarray(found, np.int64)
 
+    def n_with_label(self, label: int) -> int:
+        """How many of the records have a label."""
+        # No record names a label twice.
+        return int(np.count_nonzero(self._memory.label_ids == label))
+
     def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
         m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])

@@ -254,15 +254,21 @@ class SparseRanker(Saved):
             float(weights.bias_L[label]),
         )
 
+    def sparse_weights(self) -> sp.csr_matrix:
+        """The weights of the sparse features in all classifiers: CSR float32, L x V, ascending.
+
+        Those below ``weight_threshold`` of the configuration were not kept.
+        """
+        weights = self._fitted()
+        return sp.csr_matrix(
+            (weights.values, weights.features, weights.label_indptr),
+            shape=(self.n_labels, self.n_features_),
+        )
+
     def _weights_by_term(self) -> tuple[Any, Any, Any]:
         """The sparse weights turned round, made once: offsets V + 1, labels int32, values."""
         if self._by_term is None:
-            weights = self._fitted()
-            shape = (self.n_labels, self.n_features_)
-            by_label = sp.csr_matrix(
-                (weights.values, weights.features, weights.label_indptr), shape=shape
-            )
-            self._by_term = kernel_arrays(by_label.tocsc())
+            self._by_term = kernel_arrays(self.sparse_weights().tocsc())
         return self._by_term
 
     def _checked(self, sparse: Any, dense: Any) -> _Points:
