@@ -1,7 +1,8 @@
-"""``li labels``: list, remove and rename the labels of a saved model."""
+"""``li labels``: list, add, remove and rename the labels of a saved model."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from learned_index.cli.shared.options import combined, model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import InputError
 
+_NEW_LINE = '{"key": ..., "name": ..., "examples": [...]}'
 _out_option = combined(
     click.option(
         "--out",
@@ -26,9 +28,10 @@ _out_option = combined(
 
 @click.group()
 def labels() -> None:
-    """List, remove and rename the labels of a saved model, compiled or not.
+    """List, add, remove and rename the labels of a saved model.
 
-    No training. Ids and keys of labels never change; a changed model is written whole and takes
+    No training. Compiled models cannot get new labels: add them to the model that it was
+    compiled from. Ids and keys of labels never change; a changed model is written whole and takes
     its place in one step.
 
     Example: li labels remove my-model "sold out" --out my-model-2
@@ -57,6 +60,70 @@ def list_labels(model: Path, as_json: bool) -> None:
     for row in rows:
         count = "" if row["training_points"] is None else row["training_points"]
         click.echo(f"{row['key']}\t{count}\t{row['name']}")
+
+
+@labels.command("add")
+@model_argument
+@click.argument("key", required=False)
+@click.option("--name", help="Name to show, where it is not the key.")
+@click.option("--example", "examples", multiple=True, help="A text that has the label; again.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help='Lines {"key": ..., "name": ..., "examples": [...]}; name and examples may be missing.',
+)
+@_out_option
+def add(
+    model: Path,
+    key: str | None,
+    name: str | None,
+    examples: tuple[str, ...],
+    file: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a version of MODEL that answers the new label KEY too, learned from examples.
+
+    Without an example the label is learned from its name alone. Known labels stay as they are.
+
+    Example: li labels add my-model tea --name "Tea and infusions" --example "green tea leaves"
+    """
+    if (key is None) == (file is None):
+        raise InputError("expected KEY, or --file with a label a line, and one of both")
+    if key is None and (name is not None or examples):
+        raise InputError("--name and --example belong to KEY; with --file they stand in the file")
+    loaded = _load(model)
+    if file is not None:
+        new, names = _read_new(file)
+    else:
+        assert key is not None
+        new, names = {key: list(examples)}, {} if name is None else {key: name}
+    _save(loaded.add_labels(new, texts=names), model, out, overwrite=overwrite)
+    _tell(f"added {len(new)} labels", model, out, {"added": len(new)}, as_json)
+
+
+def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    new: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for number, line in enumerate(iter_lines(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            fail(file, number, f"no JSON ({error}); expected {_NEW_LINE}")
+        if not isinstance(row, dict) or not isinstance(row.get("key"), str):
+            fail(file, number, f"no key; expected {_NEW_LINE}")
+        strange = sorted(set(row) - {"key", "name", "examples"})
+        if strange:
+            fail(file, number, f"unknown field {strange[0]!r}; expected {_NEW_LINE}")
+        if row["key"] in new:
+            fail(file, number, f"the key {row['key']!r:.80} was used in an earlier line")
+        new[row["key"]] = row.get("examples", [])
+        if row.get("name") is not None:
+            names[row["key"]] = row["name"]
+    return new, names
 
 
 @labels.command("remove")

@@ -18,6 +18,7 @@ from learned_index.elias.config import EliasConfig
 from learned_index.elias.explanation import Explanation, explain_labels
 from learned_index.elias.fitting import fit_model
 from learned_index.elias.label_changes import remove_labels, rename_labels, require_present
+from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
@@ -189,6 +190,33 @@ class ELIAS(EliasParts, Saved):
         return model
 
     # -- labels that change ---------------------------------------------------------------------
+
+    def add_labels(
+        self, labels: Mapping[str, Sequence[str]], *, texts: Mapping[str, str] | None = None
+    ) -> Self:
+        """A model that answers new labels too, learned from a few examples or from their names.
+
+        No training: a new label gets the classifier that labels with such examples have (ridge
+        regression over the labels of the remembered records), edges from the clusters that its
+        examples visit, a classifier of the ranker, and its examples are remembered. Known labels
+        keep ids, classifiers and edges. This model answers as before.
+
+        Args:
+            labels: For each new label, by its key, some texts that have it; an empty list: it is
+                learned from its name alone (zero-shot).
+            texts: Names to show by key, where these are not the keys.
+
+        Returns:
+            A model whose new labels are numbered from L on, in the order given.
+
+        Raises:
+            InputError: A key that a label has (or had), examples that say nothing to the model, a
+                compiled model, or one without remembered records.
+
+        Example:
+            >>> model.add_labels({"quantum computing": ["qubits and gates"]})  # doctest: +SKIP
+        """
+        return add_labels(self, labels, texts)
 
     def remove_labels(self, labels: str | LabelIds | Sequence[str]) -> Self:
         """A model that never answers some labels; it shares all vectors with this one.

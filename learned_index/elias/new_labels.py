@@ -42,6 +42,12 @@ def add_labels(
     )
     vectors = model.encode(examples)
     unknown = unanswerable_rows(examples, vectors)
+    # The name is the last of a label's examples. One that says nothing, such as a number, is left
+    # out where there are others.
+    is_name = np.append(owner_n[1:] != owner_n[:-1], True)
+    kept = np.flatnonzero(~(unknown & is_name & (counts_M[owner_n] > 0)))
+    examples, owner_n, unknown = [examples[row] for row in kept], owner_n[kept], unknown[kept]
+    vectors = [x[kept] for x in vectors]
     if unknown.any():
         text = examples[int(np.flatnonzero(unknown)[0])]
         raise InputError(
@@ -87,7 +93,7 @@ def _examples(
 ) -> tuple[list[str], list[str], Int64Array, Int64Array]:
     """Keys, examples in one list, the number of each one's label, and how many each label got.
 
-    A label without examples has its name for one, which counts as none.
+    The name of a label is an example too, which is not counted.
     """
     if not isinstance(labels, Mapping) or not labels:
         raise InputError(f"got {shown(labels)} for new labels, expected {{key: [example texts]}}")
@@ -109,7 +115,7 @@ def _examples(
             )
         if blank_rows(own).any():
             raise InputError(f"an example of {key!r:.80} is blank; leave it out")
-        chosen = list(own) or [texts.get(key) or key]
+        chosen = [*own, texts.get(key) or key]
         found += chosen
         owners += [number] * len(chosen)
         counts.append(len(own))

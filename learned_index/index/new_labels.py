@@ -25,7 +25,7 @@ Float64Array = npt.NDArray[np.float64]
 
 N_SIMILAR = 20
 """Known labels whose classifiers correct what the map makes of the examples."""
-OWN_LOGIT = -1.0
+OWN_LOGIT = -4.0
 """Mean logit of the examples at least: regression shrinks what it predicts."""
 MOST_CLUSTERS = 20
 """Edges of a new label at most."""

@@ -23,6 +23,7 @@ from learned_index.persistence.contents import (
     require_range,
 )
 from learned_index.ranking.nearest import (
+    ZERO,
     count_votes,
     nearest_by_vectors,
     nearest_by_words,
@@ -195,6 +196,58 @@ class Records(Saved):
             self.n_labels,
         )
 
+    def with_records(
+        self, sparse_MV: sp.csr_matrix, dense_MD: Any, labels_ML: sp.csr_matrix
+    ) -> Self:
+        """These records and more, each in the cell whose centroid is nearest; cells stay.
+
+        Args:
+            sparse_MV: See :meth:`of`.
+            dense_MD: Likewise.
+            labels_ML: CSR, of at least as many labels as these records have; each row has one.
+        """
+        m = self._memory
+        n_labels = int(labels_ML.shape[1])
+        sparse_MV = canonical_features(sparse_MV, what="the sparse features", copy=False)
+        labels_ML = canonical_labels(labels_ML)
+        vectors = as_float32_rows(as_vectors(dense_MD, name="vectors"))
+        known = sp.csr_matrix(
+            (np.ones(len(m.label_ids), np.float32), m.label_ids, m.label_indptr),
+            shape=(len(self), n_labels),
+        )
+        cell_N = np.repeat(np.arange(len(m.centroids_CD)), np.diff(m.cell_offsets))
+        cell_N = np.concatenate([cell_N, np.argmax(vectors @ m.centroids_CD.T, axis=1)])
+        order = np.argsort(cell_N, kind="stable")
+        number = np.empty(len(order), np.int32)  # new numbers of the records, old ones first
+        number[order] = np.arange(len(order), dtype=np.int32)
+        codes, units = (
+            np.concatenate([old, new])[order]
+            for old, new in zip((m.codes_NP, m.units_N), coded(vectors), strict=True)
+        )
+        labels = sp.vstack([known, labels_ML], format="csr")[order]
+        labels.sort_indices()
+        lists = _joined_lists(m, inverted(sparse_MV), number, len(self))
+        offsets = np.searchsorted(cell_N[order], np.arange(len(m.centroids_CD) + 1))
+        memory = _Memory(
+            labels.indptr.astype(np.int64), labels.indices.astype(np.int32), *lists, codes, units,
+            offsets.astype(np.int64), m.centroids_CD, *owned(labels, *lists),
+        )  # fmt: skip
+        return type(self)(memory, n_labels)
+
+    def points(self) -> tuple[sp.csr_matrix, Float32Array, sp.csr_matrix]:
+        """What is remembered of the records: heaviest terms N x V, unit vectors N x D, labels."""
+        m = self._memory
+        weights = m.term_weights.astype(np.float32) * WEIGHT_UNIT
+        by_term = sp.csr_matrix(
+            (weights, m.term_records, m.term_indptr), shape=(self.n_terms, len(self))
+        )
+        vectors = (m.codes_NP[:, : self.dim].astype(np.float32) - ZERO) * m.units_N[:, None]
+        labels = sp.csr_matrix(
+            (np.ones(len(m.label_ids), np.float32), m.label_ids, m.label_indptr),
+            shape=(len(self), self.n_labels),
+        )
+        return by_term.T.tocsr(), vectors, labels
+
     def labels_of(self, record: int) -> Int64Array:
         """Labels of a record by the number that :meth:`by_words` gives."""
         m = self._memory
@@ -289,6 +342,27 @@ class Records(Saved):
         n_labels = whole_number(manifest.config["n_labels"], "n_labels")
         _check_memory(memory, n_labels)
         return cls(memory, n_labels)
+
+
+def _joined_lists(memory: _Memory, more: Any, number_N: Any, n_known: int) -> tuple[Any, Any, Any]:
+    """The lists of records by term, of the known records and of those behind them, renumbered."""
+    terms = [
+        np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        for indptr in (memory.term_indptr, more[0])
+    ]
+    term, records, weights = (
+        np.concatenate(pair)
+        for pair in (
+            terms,
+            (memory.term_records, more[1] + n_known),
+            (memory.term_weights, more[2]),
+        )
+    )
+    records = number_N[records]
+    order = np.lexsort((records, term))
+    counts = np.bincount(term, minlength=len(memory.term_indptr) - 1)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return indptr, records[order].astype(np.int32), weights[order]
 
 
 def _check_memory(memory: _Memory, n_labels: int) -> None:

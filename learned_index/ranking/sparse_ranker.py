@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -198,6 +199,28 @@ class SparseRanker(Saved):
         self.dual_ = DualVariables(hard.label_indptr, hard.points, alphas)
         self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
         return self
+
+    def with_labels(
+        self,
+        sparse_NV: sp.csr_matrix,
+        dense_ND: DenseMatrix,
+        labels_NM: sp.csr_matrix,
+        shortlist_NK: Int64Array,
+    ) -> Self:
+        """A ranker of M more labels, trained as :meth:`fit` does; the others keep theirs.
+
+        Args:
+            sparse_NV: Points with new labels, and those that are hard for these.
+            dense_ND: Likewise.
+            labels_NM: CSR, the new labels of each.
+            shortlist_NK: int64, new labels (from 0 on) that each is hard for, padded with -1.
+        """
+        old, twin = self._fitted(), copy(self)
+        new = SparseRanker(self.config).fit(sparse_NV, dense_ND, labels_NM, shortlist_NK)._fitted()
+        indptr = np.concatenate([old.label_indptr, old.label_indptr[-1] + new.label_indptr[1:]])
+        rest = (np.concatenate(pair) for pair in zip(old[1:], new[1:], strict=True))
+        twin._weights, twin._by_term, twin.dual_ = _Weights(indptr, *rest), None, None
+        return twin
 
     def score(
         self, sparse_BV: sp.csr_matrix, dense_BD: DenseMatrix, ids_BK: Int64Array

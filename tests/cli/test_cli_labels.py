@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_cases import files, ok, refused
+from elias_cases import finally_ranked
 
 from learned_index import ELIAS
 
@@ -70,6 +71,18 @@ def test_renames_change_the_name_and_not_the_key(model: Path, tmp_path: Path) ->
     loaded = ELIAS.from_pretrained(model)
     assert {"Kitchen", "Climate"} <= set(loaded.vocabulary)
     assert loaded.vocabulary.keys == keys
+
+
+def test_new_labels_come_from_examples_or_names(model: Path, tmp_path: Path) -> None:
+    assert "remembered training records" in refused("labels", "add", model, "tea")
+    model = tmp_path / "whole"
+    finally_ranked("linear").save_pretrained(model)
+    ok("labels", "add", model, "tea", "--name", "Tea", "--example", "flour rain piano flour rain")
+    assert "Tea" in answers(model, "flour rain piano")
+    table = tmp_path / "new.jsonl"
+    table.write_text('{"key": "ovens", "examples": ["oven oven bread"]}\n\n{"key": "rain"}\n')
+    assert "added 2 labels" in ok("labels", "add", model, "--file", table)
+    assert {"ovens", "rain"} <= set(ELIAS.from_pretrained(model).vocabulary)
 
 
 def test_refusals_change_nothing(model: Path, tmp_path: Path) -> None:
