@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.ensemble import Shortlist
-from learned_index.elias.final_ranking import evidence_of, listed
+from learned_index.elias.label_scores import (
+    Asked,
+    Pairs,
+    asked,
+    pair_evidence,
+    pairs_of,
+    probabilities,
+    shortlist_scores,
+)
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, feature_names
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.paths import label_paths
-from learned_index.inputs.points import n_rows, unanswerable_rows
-from learned_index.ranking.evidence import EVIDENCE, Listed
+from learned_index.ranking.evidence import EVIDENCE
 from learned_index.types import PAD_ID, Int64Array
 
 N_RECORDS_SHOWN = 5
@@ -118,11 +124,12 @@ class Explanation:
         score: Ranking score.
         probability: Calibrated; None where the model was trained without calibration.
         place: In the order of the shortlist, 1 is the best; None: the label is not on it, and score
-            and parts are what they would be if it were its last.
+            and parts are what they would be if it were its last, with the p that a search for it
+            alone finds (see :meth:`ELIAS.score`).
         form: How parts and score belong together.
         constant: See above.
         scale: 1; the least score of the labels that the final ranker's trees order, where the label
-            stands behind these; 0 where the score is a product and the index does not list it.
+            stands behind these; 0 where the score is a product and no path leads to the label.
         evidence: In the order of their weight.
         index: One part for each index of the model; none in a compiled model.
         ranker: None where the model has none.
@@ -149,153 +156,81 @@ class Explanation:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """The shortlist of one text with a label somewhere on it."""
-
-    ids_K: Int64Array
-    scores_K: Any
-    p: float
-    q: float
-    form: str
-    constant: float
-    scale: float
-    evidence: list[EvidencePart]
-
-
-def explain_labels(
-    model: EliasParts, text: Points, labels: Int64Array, *, vectors: Any | None = None
-) -> list[Explanation]:
+def explain_labels(model: EliasParts, text: Points, labels: Int64Array) -> list[Explanation]:
     """See :meth:`ELIAS.explain`.
 
     Args:
         model: Trained.
         text: One text in a list, or a CSR row.
         labels: int64, distinct ids.
-        vectors: Its vectors as in :meth:`ELIAS.search`.
 
     Raises:
         InputError: The text has no answer: it is blank, or the encoder knows none of its words.
     """
-    assert n_rows(text) == 1
-    x = model.encode(text) if vectors is None else list(vectors)
-    if unanswerable_rows(text, x).any():
+    told = asked(model, text)
+    if not told.answerable_B.all():
         raise InputError(
             "the text has no answer, so there is nothing to explain: it is blank, or the model "
             "knows none of its words"
         )
-    sparse = None
-    if model.ranker_ is not None:
-        assert model.features is not None
-        sparse = model.features.encode(text)
-    head, _ = model.shortlist(x, model.config.rerank_size)
-    records = None if model.records_ is None else _nearest(model, sparse, x[0])
-    found = []
-    for label in (int(each) for each in labels):
-        scored, column = _scored(model, head, sparse, x[0], label)
-        found.append(_explained(model, scored, column, label, sparse, x, records))
-    return found
+    records = None
+    if model.records_ is not None:
+        records = _nearest(model, told.sparse_BV, told.vectors[0])
+    return [_explained(model, told, int(label), records) for label in labels]
 
 
-def _explained(
-    model: EliasParts,
-    scored: _Scored,
-    column: int | None,
-    label: int,
-    sparse: Any,
-    vectors: list[Any],
-    records: Any,
-) -> Explanation:
-    at = len(scored.ids_K) - 1 if column is None else column
-    score = float(scored.scores_K[at])
+def _explained(model: EliasParts, told: Asked, label: int, records: Any) -> Explanation:
+    labels_1 = np.array([label], np.int64)
+    pairs = pairs_of(model, told, np.zeros(1, np.int64), labels_1)
+    column = int(pairs.column_n[0])
+    scores_K, ids_K = shortlist_scores(model, told, pairs)[0], pairs.listed.ids[0]
     place = None
-    if column is not None:
-        inside = scored.ids_K != PAD_ID
-        better = inside & (scored.scores_K > score)
-        level = inside & (scored.scores_K == score)
-        place = 1 + int(better.sum()) + int(level[:column].sum())
+    if column < told.listed.ids.shape[1]:
+        inside = ids_K != PAD_ID
+        level = inside & (scores_K == scores_K[column])
+        place = 1 + int((inside & (scores_K > scores_K[column])).sum() + level[:column].sum())
+    probability = None
+    if model.calibrator_ is not None:
+        scores_1 = scores_K[column : column + 1]
+        probability = float(probabilities(model, pairs, scores_1, labels_1)[0])
+    form, constant, scale, evidence = _evidence(model, told, pairs, column)
     return Explanation(
         label=model.vocabulary.name(label),
         key=model.vocabulary.keys[label],
-        score=score,
-        probability=_probability(model, scored, score, label),
+        score=float(scores_K[column]),
+        probability=probability,
         place=place,
-        form=scored.form,
-        constant=scored.constant,
-        scale=scored.scale,
-        evidence=sorted(scored.evidence, key=lambda each: -abs(each.part)),
-        index=_index_parts(model, vectors, label),
-        ranker=_ranker_part(model, sparse, vectors[0], label),
+        form=form,
+        constant=constant,
+        scale=scale,
+        evidence=sorted(evidence, key=lambda each: -abs(each.part)),
+        index=_index_parts(model, told.vectors, label),
+        ranker=_ranker_part(model, told.sparse_BV, told.vectors[0], label),
         records=None if records is None else _records_part(model, records, label),
         n_points=None if model.label_counts is None else int(model.label_counts[label]),
     )
 
 
-def _scored(
-    model: EliasParts, head: Shortlist, sparse: Any, x_1D: Any, label: int
-) -> tuple[_Scored, int | None]:
-    """Score the shortlist, with the label appended where it is not on it; and its column there."""
+def _evidence(
+    model: EliasParts, told: Asked, pairs: Pairs, column: int
+) -> tuple[str, float, float, list[EvidencePart]]:
+    """Form, constant, scale and evidence of :class:`Explanation`."""
     if model.final_ranker_ is not None:
-        return _finally_scored(model, head, sparse, x_1D, label)
-    ids_K, p_K = _with_label(head.ids[0], head.p[0], label)
-    column = _column(head.ids[0], label)
-    at = len(ids_K) - 1 if column is None else column
-    p = float(p_K[at])
-    scale = float(p > 0)
+        evidence_KF = pair_evidence(model, told, pairs)[0]
+        parts = model.final_ranker_.explain(evidence_KF, pairs.listed.ids[0], column)
+        return "log-odds", parts.constant, parts.scale, [
+            EvidencePart(name, float(value), float(part))
+            for name, value, part in zip(EVIDENCE, evidence_KF[column], parts.parts_F, strict=True)
+        ]  # fmt: skip
+    p, q = (float(values[0, column]) for values in pairs.listed[1:3])
+    log_p, log_s = model.combination.logarithms(p, q)
     if model.ranker_ is None:
-        log_p, _ = model.combination.logarithms(p, 0.0)
-        evidence = [EvidencePart("log_p", log_p, log_p)]
-        return _Scored(ids_K, p_K, p, 0.0, "logarithm", 0.0, scale, evidence), column
-    q_K = model.ranker_.score(sparse, x_1D, ids_K[None])[0]
-    log_p, log_s = model.combination.logarithms(p, float(q_K[at]))
-    evidence = [
-        EvidencePart("log_p", log_p, model.combination.index_weight * log_p),
-        EvidencePart("log_sigmoid_q", log_s, model.combination.ranker_weight * log_s),
-    ]
-    scores_K = model.combination(p_K, q_K)
-    q = float(q_K[at])
-    return _Scored(ids_K, scores_K, p, q, "logarithm", 0.0, scale, evidence), column
-
-
-def _finally_scored(
-    model: EliasParts, head: Shortlist, sparse: Any, x_1D: Any, label: int
-) -> tuple[_Scored, int | None]:
-    ranker = model.final_ranker_
-    assert ranker is not None and model.ranker_ is not None
-    found = listed(model, head, sparse, x_1D)
-    column = _column(found.ids[0], label)
-    if column is None:
-        ids_1K, p_1K = (each[None] for each in _with_label(head.ids[0], head.p[0], label))
-        longer = listed(model, Shortlist(ids_1K, p_1K), sparse, x_1D)
-        last = ids_1K.shape[1] - 1
-        pairs: Any = zip(found, longer, strict=True)
-        found = Listed(*(np.concatenate([a, b[:, last:][:, :1]], axis=1) for a, b in pairs))
-    at = found.ids.shape[1] - 1 if column is None else column
-    evidence_KF = evidence_of(model, found, sparse, ranker.names)[0]
-    parts = ranker.explain(evidence_KF, found.ids[0], at)
-    evidence = [
-        EvidencePart(name, float(value), float(part))
-        for name, value, part in zip(EVIDENCE, evidence_KF[at], parts.parts_F, strict=True)
-    ]
-    scores_K = ranker.score(evidence_KF[None], found.ids)[0]
-    return _Scored(
-        found.ids[0], scores_K, float(found.p[0, at]), float(found.q[0, at]), "log-odds",
-        parts.constant, parts.scale, evidence,
-    ), column  # fmt: skip
-
-
-def _probability(model: EliasParts, scored: _Scored, score: float, label: int) -> float | None:
-    if model.calibrator_ is None or model.label_counts is None:
-        return None
-    final = model.final_ranker_ is not None
-    p, q = (score, 0.0) if final else (scored.p, scored.q)
-    found = model.calibrator_.probability(
-        np.array([[p]], np.float32),
-        np.array([[q]], np.float32),
-        np.array([[label]], np.int64),
-        model.label_counts,
-    )
-    return float(found[0, 0])
+        return "logarithm", 0.0, float(p > 0), [EvidencePart("log_p", log_p, log_p)]
+    weights = model.combination
+    return "logarithm", 0.0, float(p > 0), [
+        EvidencePart("log_p", log_p, weights.index_weight * log_p),
+        EvidencePart("log_sigmoid_q", log_s, weights.ranker_weight * log_s),
+    ]  # fmt: skip
 
 
 def _index_parts(model: EliasParts, vectors: list[Any], label: int) -> list[IndexPart]:
@@ -359,15 +294,3 @@ def _records_part(model: EliasParts, records: Any, label: int) -> RecordsPart:
         with_label_by_vectors=count(by_vectors),
         n_asked=max(map(len, records)),
     )
-
-
-def _column(ids_K: Int64Array, label: int) -> int | None:
-    found = np.flatnonzero(ids_K == label)
-    return int(found[0]) if len(found) else None
-
-
-def _with_label(ids_K: Int64Array, p_K: Any, label: int) -> tuple[Any, Any]:
-    """The shortlist, the label behind it with p = 0 unless it is there."""
-    if (ids_K == label).any():
-        return ids_K, p_K
-    return np.append(ids_K, label), np.append(p_K, np.float32(0))

@@ -18,6 +18,7 @@ from learned_index.elias.config import EliasConfig
 from learned_index.elias.explanation import Explanation, explain_labels
 from learned_index.elias.fitting import fit_model
 from learned_index.elias.label_changes import remove_labels, rename_labels, require_present
+from learned_index.elias.label_scores import score_labels
 from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
@@ -38,7 +39,7 @@ from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
 from learned_index.training.checkpoint import CheckpointOptions, claimed
 from learned_index.training.events import Progress
-from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
+from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
 
 Validation = Dataset | tuple[Points, sp.csr_matrix]
 
@@ -354,6 +355,34 @@ class ELIAS(EliasParts, Saved):
             InputError: The model was trained without calibration.
         """
         return self._named(self.search(texts, k, score="probability", allow=allow, deny=deny))
+
+    def score(
+        self, texts: Points, labels: LabelIds | Sequence[str], *, score: Score = "ranking"
+    ) -> Float32Array:
+        """Score labels for texts, also those that a search would not find.
+
+        A label on the shortlist of a text has the score that :meth:`search` gives it. Another one
+        is scored as if it were the last on the shortlist, with the p that a search for such labels
+        alone finds, whose beam grows until it has found them.
+
+        Args:
+            texts: B texts, or CSR B x F.
+            labels: M names or ids, each once.
+            score: As in :meth:`search`.
+
+        Returns:
+            float32 B x M, in the order of the labels; -inf for texts without an answer.
+
+        Raises:
+            InputError: A single string, labels that do not exist, come twice or were removed, no
+                calibration for ``"probability"``.
+        """
+        self.require_fitted()
+        wanted = label_ids(ids_of(labels, self.vocabulary), self.n_labels, name="labels")
+        if len(np.unique(wanted)) < len(wanted):
+            raise InputError("a label comes twice; name each once")
+        require_present(self, wanted)
+        return score_labels(self, texts, wanted, score)
 
     def explain(
         self, text: str | sp.csr_matrix, labels: str | LabelIds | Sequence[str]

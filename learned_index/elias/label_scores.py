@@ -1,0 +1,181 @@
+"""Scores of labels that somebody names, whether or not a search would find them.
+
+A label on the shortlist of a text has the score that the search gives it. Another one is appended
+to the shortlist, by itself, with the p that a search for such labels alone finds: the score that it
+would have, had the index listed it last.
+
+Legend: B texts, M labels, n pairs of a text and a label, K labels on a shortlist.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.elias.ensemble import Shortlist
+from learned_index.elias.final_ranking import evidence_of, listed
+from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import Points
+from learned_index.errors import InputError
+from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.ranking.evidence import Listed
+from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array
+
+_CHUNK_PAIRS = 2048
+"""Pairs at a time: each has the evidence of a whole shortlist."""
+
+
+class Asked(NamedTuple):
+    """Texts, as the parts of a model see them.
+
+    Attributes:
+        vectors: B x D of each encoder.
+        sparse_BV: CSR; None where the model has no ranker.
+        listed: Their shortlists, with what nearest records add, B x K.
+        answerable_B: bool. Whether the text has answers at all.
+    """
+
+    vectors: list[Any]
+    sparse_BV: sp.csr_matrix | None
+    listed: Listed
+    answerable_B: Any
+
+
+class Pairs(NamedTuple):
+    """Pairs of a text and a label, each with the text's shortlist and the label on it.
+
+    Attributes:
+        listed: n x (K + 1). The last column is the label where the shortlist has not got it, else
+            a pad.
+        column_n: int64, where the label stands.
+        rows_n: int64, the text.
+    """
+
+    listed: Listed
+    column_n: Int64Array
+    rows_n: Int64Array
+
+    def of_label(self, values_nK: Any) -> Any:
+        """The entries of the labels themselves."""
+        return values_nK[np.arange(len(self.column_n)), self.column_n]
+
+
+def asked(model: EliasParts, texts: Points) -> Asked:
+    """Encode texts and make their shortlists."""
+    vectors = list(model.encode(texts))
+    sparse = None
+    if model.ranker_ is not None:
+        assert model.features is not None
+        sparse = model.features.encode(texts)
+    head, _ = model.shortlist(vectors, model.config.rerank_size)
+    found = _listed(model, head, sparse, vectors[0])
+    return Asked(vectors, sparse, found, ~unanswerable_rows(texts, vectors))
+
+
+def pairs_of(model: EliasParts, texts: Asked, rows_n: Int64Array, labels_n: Int64Array) -> Pairs:
+    """Put each label on the shortlist of its text."""
+    ids_nK = texts.listed.ids[rows_n]
+    is_there = ids_nK == labels_n[:, None]
+    missing = np.flatnonzero(~is_there.any(axis=1))
+    column_n = np.where(is_there.any(axis=1), is_there.argmax(axis=1), ids_nK.shape[1])
+    more = Listed(
+        np.full((len(rows_n), 1), PAD_ID, np.int64),
+        *(np.zeros((len(rows_n), 1), np.float32) for _ in Listed._fields[1:]),
+    )
+    if len(missing):
+        added: Any = _alone(model, texts, rows_n[missing], labels_n[missing])
+        columns: Any = more
+        for whole, part in zip(columns, added, strict=True):
+            whole[missing, 0] = part
+    both: Any = zip(texts.listed, more, strict=True)
+    longer = Listed(*(np.concatenate([old[rows_n], new], axis=1) for old, new in both))
+    return Pairs(longer, column_n.astype(np.int64), rows_n)
+
+
+def _alone(model: EliasParts, texts: Asked, rows_n: Int64Array, labels_n: Int64Array) -> Listed:
+    """What is known of labels that the shortlists have not got, n each."""
+    labels_M, column_n = np.unique(labels_n, return_inverse=True)
+    rows_B, row_n = np.unique(rows_n, return_inverse=True)
+    vectors = [x[rows_B] for x in texts.vectors]
+    _, wide = model.shortlist(vectors, len(labels_M), allow=labels_M)
+    p_BM = np.zeros((len(rows_B), len(labels_M)), np.float32)
+    row, place = np.nonzero(wide.ids != PAD_ID)
+    p_BM[row, np.searchsorted(labels_M, wide.ids[row, place])] = wide.p[row, place]
+    ids_BM = np.broadcast_to(labels_M, p_BM.shape).astype(np.int64)
+    sparse = None if texts.sparse_BV is None else texts.sparse_BV[rows_B]
+    found: Any = _listed(model, Shortlist(ids_BM, p_BM), sparse, vectors[0])
+    return Listed(*(values[row_n, column_n] for values in found))
+
+
+def _listed(model: EliasParts, head: Shortlist, sparse: Any, x_BD: Any) -> Listed:
+    if model.final_ranker_ is not None:
+        return listed(model, head, sparse, x_BD)
+    zero = np.zeros(head.ids.shape, np.float32)
+    q = zero if model.ranker_ is None else model.ranker_.score(sparse, x_BD, head.ids)
+    return Listed(head.ids, head.p, q, zero, zero, zero)
+
+
+def pair_evidence(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:
+    """Evidence of the shortlists of pairs, float32 n x (K + 1) x F; the model ranks finally."""
+    assert model.final_ranker_ is not None and texts.sparse_BV is not None
+    return evidence_of(
+        model, pairs.listed, texts.sparse_BV[pairs.rows_n], model.final_ranker_.names
+    )
+
+
+def shortlist_scores(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:
+    """Ranking scores of the shortlists of pairs, float32 n x (K + 1); 0 at pads."""
+    ids, p, q = pairs.listed[:3]
+    if model.final_ranker_ is not None:
+        return model.final_ranker_.score(pair_evidence(model, texts, pairs), ids)
+    scores = p if model.ranker_ is None else model.combination(p, q)
+    return np.where(ids == PAD_ID, np.float32(0), scores)
+
+
+def probabilities(
+    model: EliasParts, pairs: Pairs, scores_n: Float32Array, labels_n: Int64Array
+) -> Float32Array:
+    """Calibrated probabilities of pairs, float32 n; the model is calibrated."""
+    assert model.calibrator_ is not None and model.label_counts is not None
+    if model.final_ranker_ is not None:
+        p, q = scores_n, np.zeros_like(scores_n)
+    else:
+        p, q = (pairs.of_label(values) for values in pairs.listed[1:3])
+    found = model.calibrator_.probability(
+        p[:, None], q[:, None], labels_n[:, None], model.label_counts
+    )
+    return found[:, 0]
+
+
+def score_labels(
+    model: EliasParts, texts: Points, labels_M: Int64Array, score: str
+) -> Float32Array:
+    """See :meth:`ELIAS.score`."""
+    if score not in ("ranking", "probability", "index"):
+        raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
+    if score == "probability" and model.calibrator_ is None:
+        raise InputError("this model was trained without calibration; ask for the ranking score")
+    n_texts, n_labels = n_rows(texts), len(labels_M)
+    out = np.full((n_texts, n_labels), PAD_SCORE, np.float32)
+    if not out.size:
+        return out
+    told = asked(model, texts)
+    if score == "index":  # knows nothing of labels that the records added
+        found = told.listed
+        told = told._replace(listed=found._replace(ids=np.where(found.p > 0, found.ids, PAD_ID)))
+    rows, labels = np.repeat(np.arange(n_texts), n_labels), np.tile(labels_M, n_texts)
+    flat = out.reshape(-1)
+    for start in range(0, len(flat), _CHUNK_PAIRS):
+        part = slice(start, start + _CHUNK_PAIRS)
+        pairs = pairs_of(model, told, rows[part], labels[part])
+        if score == "index":
+            flat[part] = pairs.of_label(pairs.listed.p)
+            continue
+        scores = pairs.of_label(shortlist_scores(model, told, pairs))
+        if score == "probability":
+            scores = probabilities(model, pairs, scores, labels[part])
+        flat[part] = scores
+    out[~told.answerable_B] = PAD_SCORE
+    return out
