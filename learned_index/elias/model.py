@@ -32,6 +32,7 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, label_ids
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import one_point
@@ -322,8 +323,8 @@ class ELIAS(EliasParts, Saved):
         texts: Points,
         k: int = 10,
         *,
-        allow: LabelIds | Sequence[str] | None = None,
-        deny: LabelIds | Sequence[str] | None = None,
+        allow: Filter | None = None,
+        deny: Filter | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Find the best k labels of each text, as names.
 
@@ -331,8 +332,9 @@ class ELIAS(EliasParts, Saved):
             texts: B texts, or CSR B x F. A blank one has no answer, nor has one without a word
                 (or a feature) that the encoder knows.
             k: Labels wanted.
-            allow: The only labels to find: ids, names, or a mask of L booleans; None: all.
-            deny: Labels not to find; wins over ``allow``.
+            allow: The only labels to find: ids, names, or a mask of L booleans; None: all. For each
+                text by itself: a list of B of these, or a boolean or sparse matrix B x L.
+            deny: Labels not to find, likewise; wins over ``allow``.
 
         Returns:
             For each text at most k pairs (label name, ranking score), best first.
@@ -344,8 +346,8 @@ class ELIAS(EliasParts, Saved):
         texts: Points,
         k: int = 10,
         *,
-        allow: LabelIds | Sequence[str] | None = None,
-        deny: LabelIds | Sequence[str] | None = None,
+        allow: Filter | None = None,
+        deny: Filter | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Return the labels of :meth:`predict` in the same order, with calibrated probabilities.
 
@@ -434,8 +436,8 @@ class ELIAS(EliasParts, Saved):
         score: Score = "ranking",
         beam_width: int | None = None,
         shortlist_size: int | None = None,
-        allow: LabelIds | Sequence[str] | None = None,
-        deny: LabelIds | Sequence[str] | None = None,
+        allow: Filter | None = None,
+        deny: Filter | None = None,
     ) -> SearchResult:
         """Find the best k labels of each text, as ids.
 

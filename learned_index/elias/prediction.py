@@ -11,8 +11,9 @@ from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
 from learned_index.elias.final_ranking import evidence_of, listed
 from learned_index.elias.parts import EliasParts, SearchOptions
-from learned_index.elias.points import Points
+from learned_index.elias.points import Points, take
 from learned_index.errors import InputError
+from learned_index.inputs.filters import search_by_filter
 from learned_index.inputs.labels import wanted_labels
 from learned_index.inputs.numbers import check_result_size, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
@@ -45,12 +46,26 @@ def predict_points(
             "calibration and points to hold out"
         )
     given = SearchOptions(**(options or {}))
-    given["allow"] = ids_of(given.get("allow"), model.vocabulary)
-    given["deny"] = ids_of(given.get("deny"), model.vocabulary)
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
         sparse = model.features.encode(texts)
+    each = search_by_filter(
+        given.get("allow"), given.get("deny"), rows, k,
+        lambda some, allow, deny: predict_points(
+            model,
+            take(texts, some),
+            k,
+            vectors=[x[some] for x in all_vectors],
+            sparse=None if sparse is None else sparse[some],
+            score=score,
+            options=SearchOptions(**{**given, "allow": allow, "deny": deny}),
+        ),
+    )  # fmt: skip
+    if each is not None:
+        return each
+    given["allow"] = ids_of(given.get("allow"), model.vocabulary)
+    given["deny"] = ids_of(given.get("deny"), model.vocabulary)
     ids = np.full((rows, k), PAD_ID, dtype=np.int64)
     scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
     for start in range(0, rows, _CHUNK_ROWS):

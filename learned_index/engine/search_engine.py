@@ -20,6 +20,7 @@ from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.engine.mapping import KIND, Source, open_array
 from learned_index.engine.tuning import Tuning, tune
+from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.vectors import as_query_rows, bad_row
@@ -187,8 +188,8 @@ class SearchEngine(Saved):
         *,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
-        allow: LabelIds | None = None,
-        deny: LabelIds | None = None,
+        allow: Filter | None = None,
+        deny: Filter | None = None,
     ) -> SearchResult:
         """Find the best k labels of each query, as :meth:`LearnedGraphIndex.search`.
 
@@ -205,7 +206,8 @@ class SearchEngine(Saved):
             allow: Ids of the only labels to find, or a mask of L booleans.
             deny: Ids of labels not to find, or a mask. Up to an eighth of all labels costs
                 microseconds; a longer list, and any ``allow``, goes through :meth:`restrict`,
-                which is worth keeping where the list is used again.
+                which is worth keeping where the list is used again. Both may be given for each
+                query by itself, see :data:`~learned_index.inputs.filters.Filter`.
 
         Returns:
             ids int64 B x k and scores float32 B x k, best first; equal scores by ascending id.
@@ -215,6 +217,11 @@ class SearchEngine(Saved):
         """
         denied = _NO_PLACES
         if allow is not None or deny is not None:
+            found = self._search_by_filter(
+                queries, k, allow, deny, beam_width=beam_width, shortlist_size=shortlist_size
+            )
+            if found is not None:
+                return found
             few = self._places.denied(deny) if allow is None and deny is not None else None
             if few is None:
                 return self.restrict(allow=allow, deny=deny).search(
@@ -263,6 +270,19 @@ class SearchEngine(Saved):
         if bad >= 0:
             raise bad_row(rows, name="queries")
         return SearchResult(ids, scores)
+
+    def _search_by_filter(
+        self, queries: DenseMatrix, k: int, allow: Any, deny: Any, **knobs: int | None
+    ) -> SearchResult | None:
+        rows = as_query_rows(queries, dim=self._dim)
+        k = whole_number(k, "k")
+        check_result_size(k, n_rows=len(rows), n_labels=self._n_labels)
+        return search_by_filter(
+            allow, deny, len(rows), k,
+            lambda some, allowed, denied: self.search(
+                rows[some], k, allow=allowed, deny=denied, **knobs
+            ),
+        )  # fmt: skip
 
     def _search_batch(
         self,

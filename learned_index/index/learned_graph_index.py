@@ -25,6 +25,7 @@ from learned_index.index.pruning import prune_graph, without_labels
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
 from learned_index.index.search import search_index
+from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, Labels, label_mask
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
@@ -190,8 +191,8 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         *,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
-        allow: LabelIds | None = None,
-        deny: LabelIds | None = None,
+        allow: Filter | None = None,
+        deny: Filter | None = None,
     ) -> SearchResult:
         """Find the best k labels of each query.
 
@@ -207,7 +208,8 @@ class LearnedGraphIndex(IndexNetwork, Saved):
             allow: Ids of the only labels to find, or a mask of L booleans; None: all. While a
                 query finds fewer than k of them, its beam grows.
             deny: Ids of labels not to find, or a mask; wins over ``allow``. A filter costs a pass
-                over all edges; a :class:`SearchEngine` filters faster.
+                over all edges; a :class:`SearchEngine` filters faster. Both may be given for each
+                query by itself, see :data:`~learned_index.inputs.filters.Filter`.
 
         Returns:
             ids int64 B x k and scores float32 B x k, best first. A score is ``y_hat^e sigmoid(z)``

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from learned_index.index.network import IndexNetwork
-from learned_index.inputs.labels import LabelIds, wanted_labels
+from learned_index.inputs.filters import Filter, search_by_filter
+from learned_index.inputs.labels import wanted_labels
 from learned_index.inputs.numbers import check_result_size, whole_numbers
 from learned_index.inputs.vectors import as_query_rows
 from learned_index.kernels.classify import score_labels
@@ -44,8 +45,8 @@ def search_index(
     *,
     beam_width: int | None = None,
     shortlist_size: int | None = None,
-    allow: LabelIds | None = None,
-    deny: LabelIds | None = None,
+    allow: Filter | None = None,
+    deny: Filter | None = None,
 ) -> SearchResult:
     """See :meth:`LearnedGraphIndex.search`."""
     network.require_fitted()
@@ -56,6 +57,15 @@ def search_index(
     check_result_size(knobs.k, n_rows=len(queries_BD), n_labels=network.n_labels)
     if allow is None and deny is None:
         return _search(network, queries_BD, knobs)
+    options = {"beam_width": knobs.beam_width, "shortlist_size": knobs.shortlist_size}
+    found = search_by_filter(
+        allow, deny, len(queries_BD), knobs.k,
+        lambda rows, allowed, denied: search_index(
+            network, queries_BD[rows], knobs.k, **options, allow=allowed, deny=denied
+        ),
+    )  # fmt: skip
+    if found is not None:
+        return found
     wanted_L = wanted_labels(allow, deny, network.n_labels)
     return _search_some_labels(network, queries_BD, knobs, wanted_L)
 
