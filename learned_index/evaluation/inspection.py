@@ -102,7 +102,8 @@ class InspectedLabel:
             None where the model has no ranker.
         negative: Those with the smallest weights below 0, likewise.
         nearest: Labels with the largest cosines between their classifiers and this one's, of the
-            index, without the biases. None has a classifier of zeros; empty where this one has.
+            index, without the biases. None was removed or has a classifier of zeros; empty where
+            this one has.
     """
 
     label: str
@@ -243,7 +244,7 @@ def _nearest(model: ELIAS, index: LearnedGraphIndex, label: int, k: int) -> list
     # No copy of all classifiers: they are the largest part of a model.
     products_L = w_LD @ w_LD[label]
     others = np.flatnonzero(lengths_L)
-    others = others[others != label]
+    others = others[~np.isin(others, [label, *model.removed_labels])]
     cosines = products_L[others] / (lengths_L[others] * lengths_L[label])
     order = np.argsort(-cosines, kind="stable")[:k]
     return [

@@ -158,6 +158,9 @@ def test_nearest_labels_have_the_largest_cosines(models):
         )
         assert [n.cosine for n in found] == pytest.approx([cosines[n.key] for n in found], abs=1e-5)
     assert len(inspect_label(model, 0, k=1000).nearest) == model.n_labels - 1
+    gone = inspect_label(model.remove_labels([1, 2]), 0, k=1000).nearest
+    assert not {near.key for near in gone} & {model.vocabulary.keys[label] for label in (1, 2)}
+    assert len(gone) == model.n_labels - 3
 
 
 def test_classifiers_of_zeros_are_near_to_nothing():
