@@ -1,4 +1,4 @@
-"""``li labels``: list, add, remove and rename the labels of a saved model."""
+"""``li labels``: list, add, remove, merge and rename the labels of a saved model."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _out_option = combined(
 
 @click.group()
 def labels() -> None:
-    """List, add, remove and rename the labels of a saved model.
+    """List, add, remove, merge and rename the labels of a saved model.
 
-    No training. Compiled models cannot get new labels: add them to the model that it was
-    compiled from. Ids and keys of labels never change; a changed model is written whole and takes
-    its place in one step.
+    No training. A compiled model cannot get new labels nor merge its own: change the model that
+    it was compiled from. Ids and keys of labels never change; a changed model is written whole
+    and takes its place in one step.
 
     Example: li labels remove my-model "sold out" --out my-model-2
     """
@@ -179,27 +179,68 @@ def rename(
 
     Example: li labels rename my-model "mobile phones" "smartphones"
     """
-    if (old is None) == (file is None) or (old is None) != (new is None):
-        raise InputError("expected OLD and NEW, or --file with lines OLD<TAB>NEW, and one of both")
+    names = _pairs(old, new, file, "OLD and NEW")
     loaded = _load(model)
-    names = {old: new} if old is not None else _read_names(file)
     _save(loaded.rename_labels(names), model, out, overwrite=overwrite)
     _tell(f"renamed {len(names)} labels", model, out, {"renamed": len(names)}, as_json)
 
 
-def _read_names(file: Path | None) -> dict[str, str]:
-    assert file is not None
-    names: dict[str, str] = {}
+@labels.command("merge")
+@model_argument
+@click.argument("gone", required=False)
+@click.argument("kept", required=False)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Lines GONE<TAB>KEPT: keys or names.",
+)
+@_out_option
+def merge(
+    model: Path,
+    gone: str | None,
+    kept: str | None,
+    file: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a version of MODEL in which the label GONE (key or name) has become KEPT.
+
+    KEPT is answered wherever one of both was; GONE is not answered any more.
+
+    Example: li labels merge my-model "cell phones" "mobile phones"
+    """
+    targets = _pairs(gone, kept, file, "GONE and KEPT")
+    loaded = _load(model)
+    _save(loaded.merge_labels(targets), model, out, overwrite=overwrite)
+    _tell(f"merged {len(targets)} labels", model, out, {"merged": len(targets)}, as_json)
+
+
+def _pairs(first: str | None, second: str | None, file: Path | None, what: str) -> dict[str, str]:
+    """The two arguments, or the lines of a file."""
+    if file is None and first is not None and second is not None:
+        return {first: second}
+    if file is None or first is not None:
+        one, other = what.split(" and ")
+        raise InputError(
+            f"expected {what}, or --file with lines {one}<TAB>{other}, and one of both"
+        )
+    return _read_pairs(file, what)
+
+
+def _read_pairs(file: Path, what: str) -> dict[str, str]:
+    expected = "expected " + what.replace(" and ", "<TAB>")
+    pairs: dict[str, str] = {}
     for number, line in enumerate(iter_lines(file), start=1):
         if not line.strip():
             continue
-        old, tab, new = line.removesuffix("\r").partition("\t")
-        if not tab or not new.strip():
-            fail(file, number, "expected OLD<TAB>NEW")
-        if old in names:
-            fail(file, number, f"the label {old!r:.80} was renamed in an earlier line")
-        names[old] = new
-    return names
+        first, tab, second = line.removesuffix("\r").partition("\t")
+        if not tab or not second.strip():
+            fail(file, number, expected)
+        if first in pairs:
+            fail(file, number, f"the label {first!r:.80} stands in an earlier line")
+        pairs[first] = second
+    return pairs
 
 
 def _load(model: Path) -> Any:

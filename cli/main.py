@@ -18,7 +18,7 @@ COMMANDS = {
     "plan": "Tell what li train would need.",
     "search": "Find the labels for texts.",
     "evaluate": "Measure a saved index on data.",
-    "labels": "List, add, remove, rename a model's labels.",
+    "labels": "Change a model's labels without a training.",
     "compile": "Make a model small and fast for search.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",

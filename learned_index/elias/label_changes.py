@@ -1,4 +1,4 @@
-"""Labels of a trained model that go, or get another name."""
+"""Labels of a trained model that go, become one, or get another name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from learned_index.elias.final_ranking import names_of
 from learned_index.elias.parts import EliasParts
 from learned_index.errors import InputError
 from learned_index.inputs.labels import label_mask
+from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.inputs.numbers import shown
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
@@ -40,7 +41,7 @@ def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str])
         )
     texts: dict[int, str] = {}
     for old, new in names.items():
-        label = model.vocabulary.id(old) if isinstance(old, str) else int(old)
+        label = _id(model, old)
         if label in texts:
             raise InputError(f"label {old!r:.80} gets two names; give one")
         if not isinstance(new, str):
@@ -53,6 +54,37 @@ def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str])
         are_texts = not getattr(model.features, "reads_rows", False)
         twin.final_ranker_ = ranker.with_names(names_of(twin, are_texts=are_texts))
     return twin
+
+
+def merge_labels(model: AnyModel, targets: Mapping[str, str] | Mapping[int, int]) -> AnyModel:
+    """See :meth:`ELIAS.merge_labels`."""
+    model.require_fitted()
+    if not isinstance(targets, Mapping):
+        raise InputError(f"got {shown(targets)} to merge, expected {{label that goes: label}}")
+    ids = {_id(model, gone): _id(model, kept) for gone, kept in targets.items()}
+    require_present(model, [*ids, *ids.values()])
+    target_L = merge_targets(ids, model.n_labels)
+    shares_LL = merge_shares(target_L, model.label_counts)
+    twin = copy.copy(model)
+    twin.members = [
+        member.merge_labels(ids, weights=model.label_counts) for member in model.trained_members()
+    ]
+    if model.ranker_ is not None:
+        twin.ranker_ = model.ranker_.with_merged_labels(shares_LL)
+    both_L: Any = 0  # records that have several of the labels that become one count once
+    if model.records_ is not None:
+        twin.records_ = model.records_.with_merged_labels(target_L)
+        was_L = np.bincount(target_L, weights=model.records_.counts(), minlength=model.n_labels)
+        both_L = was_L.astype(np.int64) - twin.records_.counts()
+    if model.label_counts is not None:
+        sums_L = np.bincount(target_L, weights=model.label_counts, minlength=model.n_labels)
+        twin.label_counts = np.maximum(sums_L.astype(np.int64) - both_L, 0)
+    twin.removed_labels = model.removed_labels.union(ids)
+    return twin
+
+
+def _id(model: EliasParts, label: Any) -> int:
+    return model.vocabulary.id(label) if isinstance(label, str) else int(label)
 
 
 def require_present(model: EliasParts, labels: Any) -> None:

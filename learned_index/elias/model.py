@@ -17,7 +17,12 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.explanation import Explanation, explain_labels
 from learned_index.elias.fitting import fit_model
-from learned_index.elias.label_changes import remove_labels, rename_labels, require_present
+from learned_index.elias.label_changes import (
+    merge_labels,
+    remove_labels,
+    rename_labels,
+    require_present,
+)
 from learned_index.elias.label_scores import score_labels
 from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts
@@ -238,6 +243,22 @@ class ELIAS(EliasParts, Saved):
             InputError: Labels that do not exist.
         """
         return remove_labels(self, labels)
+
+    def merge_labels(self, targets: Mapping[str, str] | Mapping[int, int]) -> Self:
+        """A model in which some labels have become one with others; no training.
+
+        The label that stays is found wherever one of them was; its classifiers are the means of
+        theirs, weighted by their training points; their remembered records are its own. Those
+        that go are never answered (they are in ``removed_labels``); ids and keys stay.
+
+        Args:
+            targets: Name, key or id of each label that goes, and of the one that it becomes.
+
+        Raises:
+            InputError: Labels that do not exist or were removed, a target that goes itself, a
+                compiled model.
+        """
+        return merge_labels(self, targets)
 
     def rename_labels(self, names: Mapping[str, str] | Mapping[int, str]) -> Self:
         """A model in which some labels are called otherwise; ids and keys stay.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import nn
@@ -21,12 +23,13 @@ from learned_index.index.fit import fit_index
 from learned_index.index.graph import ClusterLabelGraph, Keep
 from learned_index.index.loss import IndexOutput, index_losses
 from learned_index.index.network import IndexNetwork
-from learned_index.index.pruning import prune_graph, without_labels
+from learned_index.index.pruning import prune_graph, with_merged_labels, without_labels
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
 from learned_index.index.search import search_index
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, Labels, label_mask
+from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
 from learned_index.training.checkpoint import CheckpointOptions
@@ -285,6 +288,37 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         self.require_fitted()
         removed_L = label_mask(labels, self.n_labels, name="labels")
         return self.clone(graph=without_labels(self.graph, removed_L))
+
+    def merge_labels(
+        self, targets: Mapping[int, int], *, weights: npt.ArrayLike | None = None
+    ) -> Self:
+        """An index in which some labels have become one with others, and are never found.
+
+        The label that stays is reached by every path that led to one of them, with the larger
+        weight, and its classifier is the weighted mean of theirs. Ids stay. As after
+        :meth:`prune`, edges are no longer trained by :meth:`forward`.
+
+        Args:
+            targets: For each label that goes the one that it becomes; which stays itself.
+            weights: L, how much each classifier counts, for instance its training points; None:
+                all alike.
+
+        Raises:
+            InputError: Ids that do not exist, a target that goes itself, weights of another length
+                or below 0.
+            NotFittedError: The index is not trained.
+        """
+        self.require_fitted()
+        target_L = merge_targets(targets, self.n_labels)
+        shares_LL = merge_shares(target_L, weights)
+        twin = self.clone(graph=with_merged_labels(self.graph, target_L))
+        for name in ("label_weight_LD", "label_bias_L"):
+            old = getattr(self, name).detach()
+            mean = shares_LL @ old.cpu().numpy()
+            setattr(
+                twin, name, nn.Parameter(torch.tensor(mean, dtype=old.dtype, device=old.device))
+            )
+        return twin
 
     # -- search engine --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import torch
 from learned_index.errors import InputError
 from learned_index.index.graph import ClusterLabelGraph, Keep, PruningReport
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -80,6 +80,33 @@ def without_labels(graph: ClusterLabelGraph, removed_L: _Mask) -> ClusterLabelGr
     fewer = _with_edges(graph, labels_CM, weights_CM, kept)
     fewer.pruning = graph.pruning
     return fewer
+
+
+def with_merged_labels(graph: ClusterLabelGraph, target_L: Int64Array) -> ClusterLabelGraph:
+    """A graph of its own in which the edges to some labels lead to others.
+
+    Where a cluster leads to several that become one, the strongest edge stays.
+
+    Args:
+        graph: Left as it is.
+        target_L: For each label the one that takes its edges: itself, as a rule.
+    """
+    labels_CM, weights_CM = graph.arrays()
+    present = labels_CM >= 0
+    target_CM = np.where(present, target_L[np.maximum(labels_CM, 0)], -1).astype(np.int32)
+    # Rows in which nothing is moved have no label twice.
+    rows = np.flatnonzero((target_CM != labels_CM).any(axis=1))
+    order = np.lexsort((-weights_CM[rows], target_CM[rows]), axis=1)
+    sorted_labels = np.take_along_axis(target_CM[rows], order, 1)
+    again = np.zeros(order.shape, dtype=np.bool_)
+    again[:, 1:] = sorted_labels[:, 1:] == sorted_labels[:, :-1]
+    kept = present.copy()
+    kept_rows = kept[rows]
+    np.put_along_axis(kept_rows, order, np.take_along_axis(kept_rows, order, 1) & ~again, axis=1)
+    kept[rows] = kept_rows
+    merged = _with_edges(graph, target_CM, weights_CM, kept)
+    merged.pruning = graph.pruning
+    return merged
 
 
 def _with_edges(

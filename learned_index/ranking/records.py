@@ -174,6 +174,35 @@ class Records(Saved):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._memory)
 
+    def with_merged_labels(self, target_L: Int64Array) -> Self:
+        """The same records with other labels in the place of some.
+
+        Args:
+            target_L: For each label the one that takes its place: itself, as a rule.
+        """
+        m = self._memory
+        labels = sp.csr_matrix(
+            (np.ones(len(m.label_ids), np.float32), target_L[m.label_ids], m.label_indptr),
+            shape=(len(self), self.n_labels),
+        )
+        labels = canonical_labels(labels)
+        lists = m.term_indptr, m.term_records, m.term_weights
+        own_indptr, own_records, own_scales = owned(labels, *lists)
+        return type(self)(
+            m._replace(
+                label_indptr=labels.indptr.astype(np.int64),
+                label_ids=labels.indices.astype(np.int32),
+                own_indptr=own_indptr,
+                own_records=own_records,
+                own_scales=own_scales,
+            ),
+            self.n_labels,
+        )
+
+    def counts(self) -> Int64Array:
+        """Records of each label, int64 L."""
+        return np.bincount(self._memory.label_ids, minlength=self.n_labels).astype(np.int64)
+
     def without_labels(self, removed_L: npt.NDArray[np.bool_]) -> Self:
         """The same records without some of their labels; a record may be left with none.
 

@@ -222,6 +222,27 @@ class SparseRanker(Saved):
         twin._weights, twin._by_term, twin.dual_ = _Weights(indptr, *rest), None, None
         return twin
 
+    def with_merged_labels(self, shares_LL: sp.csr_matrix) -> Self:
+        """A ranker whose classifiers are weighted means of this one's.
+
+        Args:
+            shares_LL: What the classifiers (columns) are worth in the new ones (rows).
+        """
+        old, twin = self._fitted(), copy(self)
+        sparse_LV = sp.csr_matrix(
+            (old.values, old.features, old.label_indptr), (self.n_labels, self.n_features_)
+        )
+        merged = sp.csr_matrix(shares_LL @ sparse_LV)
+        merged.sort_indices()
+        indptr, features, values = kernel_arrays(merged.astype(np.float32))
+        twin._weights = _Weights(
+            indptr, features, values,
+            (shares_LL @ old.weight_LD).astype(np.float32),
+            (shares_LL @ old.bias_L).astype(np.float32),
+        )  # fmt: skip
+        twin._by_term, twin.dual_ = None, None
+        return twin
+
     def score(
         self, sparse_BV: sp.csr_matrix, dense_BD: DenseMatrix, ids_BK: Int64Array
     ) -> Float32Array:

@@ -73,6 +73,20 @@ def test_renames_change_the_name_and_not_the_key(model: Path, tmp_path: Path) ->
     assert loaded.vocabulary.keys == keys
 
 
+def test_merged_labels_become_one(model: Path, tmp_path: Path) -> None:
+    ok("labels", "merge", model, "Cooking", "Weather")
+    found = answers(model, "bread oven flour knead")
+    assert "Cooking" not in found and "Weather" in found
+    table = tmp_path / "pairs.tsv"
+    table.write_text("cooking/history\tcooking/advanced\n")
+    out = tmp_path / "next"
+    told = json.loads(ok("labels", "merge", model, "--file", table, "--out", out, "--json"))
+    assert told == {"model": str(out), "merged": 1}
+    assert "removed_labels: 2" in ok("info", out)
+    assert "expected GONE and KEPT" in refused("labels", "merge", model, "Cooking")
+    assert "was removed" in refused("labels", "merge", model, "Cooking", "Weather")
+
+
 def test_new_labels_come_from_examples_or_names(model: Path, tmp_path: Path) -> None:
     assert "remembered training records" in refused("labels", "add", model, "tea")
     model = tmp_path / "whole"

@@ -146,6 +146,70 @@ def test_an_index_and_its_engine_by_themselves(deep):
     assert not np.isin(index.remove_labels([3]).to_engine().search(queries_BD, 40).ids, 3).any()
 
 
+@pytest.mark.parametrize("kind", ["trees", "product", "ensemble", "alone"])
+def test_merged_labels_are_answered_as_the_one_that_stays(models, kind):
+    model = models[kind]
+    gone, kept = best_labels(model)
+    merged = model.merge_labels({gone: kept})
+    assert merged.removed_labels == {gone}
+    before = model.search(queries(), 5, score="index")
+    after = merged.search(queries(), 5, score="index")
+    assert not (after.ids == gone).any()
+    had = np.isin(before.ids[:, 0], [gone, kept])
+    assert had.sum() > 3 and (after.ids[had] == kept).any(axis=1).all()
+
+
+def test_a_merged_label_has_the_means_edges_and_records_of_both(models):
+    model = models["trees"]
+    gone, kept = best_labels(model)
+    merged = model.merge_labels({model.vocabulary.keys[gone]: model.vocabulary.keys[kept]})
+    n_gone, n_kept = model.label_counts[[gone, kept]]
+
+    def mean(values):
+        return (n_gone * values[gone] + n_kept * values[kept]) / (n_gone + n_kept)
+
+    for old, new in zip(
+        model.index.label_classifiers(), merged.index.label_classifiers(), strict=True
+    ):
+        np.testing.assert_allclose(new[kept], mean(old), rtol=1e-5)
+        others = np.delete(np.arange(model.n_labels), [gone, kept])
+        np.testing.assert_array_equal(new[others], old[others])
+    sparse, x = model.features.encode(queries()), model.encode(queries())[0]
+    ids = np.tile(np.arange(model.n_labels), (len(x), 1))
+    q_old, q_new = (m.ranker_.score(sparse, x, ids) for m in (model, merged))
+    np.testing.assert_allclose(q_new[:, kept], mean(q_old.T), atol=1e-4)
+    np.testing.assert_allclose(q_new[:, others], q_old[:, others], atol=1e-5)
+
+    def dense(graph):
+        labels_CM, weights_CM = graph.arrays()
+        table = np.zeros((len(labels_CM), graph.n_labels))
+        rows, columns = np.nonzero(labels_CM >= 0)
+        assert len(set(zip(rows, labels_CM[rows, columns], strict=True))) == len(rows)
+        table[rows, labels_CM[rows, columns]] = weights_CM[rows, columns]
+        return table
+
+    was, now = dense(model.index.graph), dense(merged.index.graph)
+    np.testing.assert_array_equal(now[:, kept], np.maximum(was[:, gone], was[:, kept]))
+    np.testing.assert_array_equal(now[:, others], was[:, others])
+    assert not now[:, gone].any()
+    has = model.records_.points()[2].toarray()
+    either = (has[:, gone] > 0) | (has[:, kept] > 0)
+    np.testing.assert_array_equal(merged.records_.points()[2].toarray()[:, kept] > 0, either)
+    both = int(((has[:, gone] > 0) & (has[:, kept] > 0)).sum())
+    assert merged.label_counts[kept] == n_gone + n_kept - both
+    assert merged.label_counts[gone] == 0
+
+
+def test_merged_models_are_saved_and_compiled(models, tmp_path):
+    model = models["trees"]
+    gone, kept = best_labels(model)
+    merged = model.merge_labels({gone: kept})
+    merged.save_pretrained(tmp_path / "model")
+    loaded = ELIAS.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.search(queries(), 5).ids, merged.search(queries(), 5).ids)
+    assert not (loaded.to_engine().search(queries(), 9).ids == gone).any()
+
+
 def test_a_renamed_label_keeps_its_id_and_key(models, tmp_path):
     model = models["trees"]
     old = model.vocabulary.name(2)
@@ -183,6 +247,13 @@ def test_new_names_are_evidence(models):
         (lambda m: m.rename_labels([("a", "b")]), "expected a dictionary"),
         (lambda m: m.rename_labels({0: "x", m.vocabulary.keys[0]: "y"}), "two names"),
         (lambda m: new_model().remove_labels([0]), "not trained"),
+        (lambda m: m.merge_labels({}), "expected {label"),
+        (lambda m: m.merge_labels({0: 0}), "goes itself"),
+        (lambda m: m.merge_labels({0: 1, 1: 2}), "goes itself"),
+        (lambda m: m.merge_labels({0: 10**6}), "expected"),
+        (lambda m: m.remove_labels([1]).merge_labels({0: 1}), "was removed"),
+        (lambda m: m.to_engine().merge_labels({0: 1}), "compiled"),
+        (lambda m: m.index.merge_labels({0: 1}, weights=[1]), r"numbers"),
     ],
 )
 def test_changes_that_cannot_be_are_refused(models, change, said):
