@@ -97,8 +97,8 @@ def _answers(
     if explain:
         for answer, ids in zip(answers, result.ids, strict=True):
             found = ids[ids >= 0].tolist()
-            reasons = model.explain(answer["query"], found) if found else []
-            for each, why in zip(answer["results"], reasons, strict=True):
+            explained = model.explain(answer["query"], found) if found else []
+            for each, why in zip(answer["results"], explained, strict=True):
                 each["why"] = why.to_dict()
     return answers
 
