@@ -282,6 +282,7 @@ class SearchEngine(Saved):
             lambda some, allowed, denied: self.search(
                 rows[some], k, allow=allowed, deny=denied, **knobs
             ),
+            n_labels=self._n_labels,
         )  # fmt: skip
 
     def _search_batch(

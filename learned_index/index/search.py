@@ -63,6 +63,7 @@ def search_index(
         lambda rows, allowed, denied: search_index(
             network, queries_BD[rows], knobs.k, **options, allow=allowed, deny=denied
         ),
+        n_labels=network.n_labels,
     )  # fmt: skip
     if found is not None:
         return found
