@@ -182,7 +182,7 @@ def for_each_query(value: Any, n_queries: int, *, n_labels: int, name: str) -> l
         return None
     if len(rows) != n_queries:
         raise InputError(
-            f"{name} has filters for {len(rows)} queries, expected {n_queries}: one for each, or "
+            f"{name} is given for {len(rows)} queries, expected {n_queries}: a list for each, or "
             "one list of labels for all"
         )
     return rows

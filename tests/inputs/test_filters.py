@@ -139,9 +139,9 @@ def test_both_of_two_labels_can_be_named():
 @pytest.mark.parametrize(
     ("allow", "said"),
     [
-        ([[1]] * (N - 1), "filters for 6 queries, expected 7"),
-        (np.ones((2, N_LABELS), bool), "filters for 2 queries"),
-        (sp.csr_matrix((N + 1, N_LABELS)), "filters for 8 queries"),
+        ([[1]] * (N - 1), "given for 6 queries, expected 7"),
+        (np.ones((2, N_LABELS), bool), "given for 2 queries"),
+        (sp.csr_matrix((N + 1, N_LABELS)), "given for 8 queries"),
         ([[1], 2, None, None, None, None, None], "mixes lists of labels and labels"),
         ([[N_LABELS]] * N, "expected 0 to 39"),
         ([[0], [N_LABELS], *[None] * 5], r"allow\[1\] holds ids"),
