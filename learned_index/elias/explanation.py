@@ -124,8 +124,7 @@ class Explanation:
         score: Ranking score.
         probability: Calibrated; None where the model was trained without calibration.
         place: In the order of the shortlist, 1 is the best; None: the label is not on it, and score
-            and parts are what they would be if it were its last, with the p that a search for it
-            alone finds (see :meth:`ELIAS.score`).
+            and parts are what they would be if it were its last (see :meth:`ELIAS.score`).
         form: How parts and score belong together.
         constant: See above.
         scale: 1; the least score of the labels that the final ranker's trees order, where the label

@@ -1,10 +1,10 @@
 """Scores of labels that somebody names, whether or not a search would find them.
 
 A label on the shortlist of a text has the score that the search gives it. Another one is appended
-to the shortlist, by itself, with the p that a search for such labels alone finds: the score that it
-would have, had the index listed it last.
+to the shortlist, by itself, with the p that the members' ``score`` gives it: the score that it
+would have, had the index listed it last. So a score depends on no other text and no other label.
 
-Legend: B texts, M labels, n pairs of a text and a label, K labels on a shortlist.
+Legend: B texts, M labels a text, n pairs of a text and a label, K labels on a shortlist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from learned_index.elias.final_ranking import evidence_of, listed
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
 from learned_index.errors import InputError
-from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.inputs.points import unanswerable_rows
+from learned_index.inputs.scored import Scores, Wanted
 from learned_index.ranking.evidence import Listed
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array
 
@@ -32,15 +33,17 @@ class Asked(NamedTuple):
 
     Attributes:
         vectors: B x D of each encoder.
-        sparse_BV: CSR; None where the model has no ranker.
+        sparse_BV: CSR; None where the model has no ranker, or only its indexes are asked.
         listed: Their shortlists, with what nearest records add, B x K.
         answerable_B: bool. Whether the text has answers at all.
+        by_index: Whether only the indexes are asked; then of what is listed only p is known.
     """
 
     vectors: list[Any]
     sparse_BV: sp.csr_matrix | None
     listed: Listed
     answerable_B: Any
+    by_index: bool = False
 
 
 class Pairs(NamedTuple):
@@ -62,16 +65,16 @@ class Pairs(NamedTuple):
         return values_nK[np.arange(len(self.column_n)), self.column_n]
 
 
-def asked(model: EliasParts, texts: Points) -> Asked:
-    """Encode texts and make their shortlists."""
+def asked(model: EliasParts, texts: Points, *, by_index: bool = False) -> Asked:
+    """Encode texts and make their shortlists, where ``by_index`` those of the indexes alone."""
     vectors = list(model.encode(texts))
     sparse = None
-    if model.ranker_ is not None:
+    if model.ranker_ is not None and not by_index:
         assert model.features is not None
         sparse = model.features.encode(texts)
     head, _ = model.shortlist(vectors, model.config.rerank_size)
     found = _listed(model, head, sparse, vectors[0])
-    return Asked(vectors, sparse, found, ~unanswerable_rows(texts, vectors))
+    return Asked(vectors, sparse, found, ~unanswerable_rows(texts, vectors), by_index)
 
 
 def pairs_of(model: EliasParts, texts: Asked, rows_n: Int64Array, labels_n: Int64Array) -> Pairs:
@@ -95,26 +98,38 @@ def pairs_of(model: EliasParts, texts: Asked, rows_n: Int64Array, labels_n: Int6
 
 
 def _alone(model: EliasParts, texts: Asked, rows_n: Int64Array, labels_n: Int64Array) -> Listed:
-    """What is known of labels that the shortlists have not got, n each."""
-    labels_M, column_n = np.unique(labels_n, return_inverse=True)
-    rows_B, row_n = np.unique(rows_n, return_inverse=True)
+    """What is known of labels that the shortlists have not got, n each; rows ascend."""
+    rows_B, first_B, row_n, count_B = np.unique(
+        rows_n, return_index=True, return_inverse=True, return_counts=True
+    )
+    # A row for each text: its vector is looked up among the records once for all of its labels.
+    place_n = np.arange(len(rows_n)) - first_B[row_n]
+    ids_BM = np.full((len(rows_B), int(count_B.max())), PAD_ID, np.int64)
+    ids_BM[row_n, place_n] = labels_n
     vectors = [x[rows_B] for x in texts.vectors]
-    _, wide = model.shortlist(vectors, len(labels_M), allow=labels_M)
-    p_BM = np.zeros((len(rows_B), len(labels_M)), np.float32)
-    row, place = np.nonzero(wide.ids != PAD_ID)
-    p_BM[row, np.searchsorted(labels_M, wide.ids[row, place])] = wide.p[row, place]
-    ids_BM = np.broadcast_to(labels_M, p_BM.shape).astype(np.int64)
     sparse = None if texts.sparse_BV is None else texts.sparse_BV[rows_B]
-    found: Any = _listed(model, Shortlist(ids_BM, p_BM), sparse, vectors[0])
-    return Listed(*(values[row_n, column_n] for values in found))
+    head = Shortlist(ids_BM, _mean_p(model, vectors, ids_BM))
+    found: Any = _listed(model, head, sparse, vectors[0])
+    return Listed(*(values[row_n, place_n] for values in found))
+
+
+def _mean_p(model: EliasParts, vectors: list[Any], ids_BM: Int64Array) -> Float32Array:
+    """Mean of the members' scores, 0 where no edge of a member leads to the label."""
+    total_BM = np.zeros(ids_BM.shape, np.float32)
+    for number, member in enumerate(model.members):
+        p_BM = member.score(vectors[min(number, len(vectors) - 1)], ids_BM)
+        total_BM += np.where(np.isneginf(p_BM), np.float32(0), p_BM)
+    return total_BM / np.float32(len(model.members))
 
 
 def _listed(model: EliasParts, head: Shortlist, sparse: Any, x_BD: Any) -> Listed:
-    if model.final_ranker_ is not None:
+    """The labels with the evidence that the model's parts have; without sparse features only p."""
+    if sparse is not None and model.final_ranker_ is not None:
         return listed(model, head, sparse, x_BD)
     zero = np.zeros(head.ids.shape, np.float32)
-    q = zero if model.ranker_ is None else model.ranker_.score(sparse, x_BD, head.ids)
-    return Listed(head.ids, head.p, q, zero, zero, zero)
+    if sparse is None or model.ranker_ is None:
+        return Listed(head.ids, head.p, zero, zero, zero, zero)
+    return Listed(head.ids, head.p, model.ranker_.score(sparse, x_BD, head.ids), zero, zero, zero)
 
 
 def pair_evidence(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:
@@ -134,6 +149,20 @@ def shortlist_scores(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Ar
     return np.where(ids == PAD_ID, np.float32(0), scores)
 
 
+def label_scores(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:
+    """Ranking scores of the pairs' labels, float32 n."""
+    # Labels that a text's shortlist has got share it: it is scored once for all of them.
+    longest = texts.listed.ids.shape[1]
+    own_n = -1 - np.arange(len(pairs.rows_n))
+    list_n = np.where(pairs.column_n < longest, pairs.rows_n, own_n)
+    _, first, list_n = np.unique(list_n, return_index=True, return_inverse=True)
+    columns: Any = pairs.listed
+    listed_once = Listed(*(values[first] for values in columns))
+    some = Pairs(listed_once, pairs.column_n[first], pairs.rows_n[first])
+    found: Float32Array = shortlist_scores(model, texts, some)[list_n, pairs.column_n]
+    return found
+
+
 def probabilities(
     model: EliasParts, pairs: Pairs, scores_n: Float32Array, labels_n: Int64Array
 ) -> Float32Array:
@@ -149,33 +178,26 @@ def probabilities(
     return found[:, 0]
 
 
-def score_labels(
-    model: EliasParts, texts: Points, labels_M: Int64Array, score: str
-) -> Float32Array:
+def score_labels(model: EliasParts, texts: Points, wanted: Wanted, score: str) -> Scores:
     """See :meth:`ELIAS.score`."""
     if score not in ("ranking", "probability", "index"):
         raise InputError(f"score is {score!r}, expected 'ranking', 'probability' or 'index'")
     if score == "probability" and model.calibrator_ is None:
         raise InputError("this model was trained without calibration; ask for the ranking score")
-    n_texts, n_labels = n_rows(texts), len(labels_M)
-    out = np.full((n_texts, n_labels), PAD_SCORE, np.float32)
-    if not out.size:
-        return out
-    told = asked(model, texts)
-    if score == "index":  # knows nothing of labels that the records added
-        found = told.listed
-        told = told._replace(listed=found._replace(ids=np.where(found.p > 0, found.ids, PAD_ID)))
-    rows, labels = np.repeat(np.arange(n_texts), n_labels), np.tile(labels_M, n_texts)
-    flat = out.reshape(-1)
-    for start in range(0, len(flat), _CHUNK_PAIRS):
+    rows_n, labels_n = wanted.rows_n, wanted.labels_n
+    scores_n = np.full(len(rows_n), PAD_SCORE, np.float32)
+    if not len(scores_n):
+        return wanted.arranged(scores_n)
+    told = asked(model, texts, by_index=score == "index")
+    for start in range(0, len(scores_n), _CHUNK_PAIRS):
         part = slice(start, start + _CHUNK_PAIRS)
-        pairs = pairs_of(model, told, rows[part], labels[part])
+        pairs = pairs_of(model, told, rows_n[part], labels_n[part])
         if score == "index":
-            flat[part] = pairs.of_label(pairs.listed.p)
+            scores_n[part] = pairs.of_label(pairs.listed.p)
             continue
-        scores = pairs.of_label(shortlist_scores(model, told, pairs))
+        scores = label_scores(model, told, pairs)
         if score == "probability":
-            scores = probabilities(model, pairs, scores, labels[part])
-        flat[part] = scores
-    out[~told.answerable_B] = PAD_SCORE
-    return out
+            scores = probabilities(model, pairs, scores, labels_n[part])
+        scores_n[part] = scores
+    scores_n[~told.answerable_B[rows_n]] = PAD_SCORE
+    return wanted.arranged(scores_n)

@@ -40,12 +40,13 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, label_ids
 from learned_index.inputs.numbers import shown
-from learned_index.inputs.points import one_point
+from learned_index.inputs.points import n_rows, one_point
+from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
 from learned_index.training.checkpoint import CheckpointOptions, claimed
 from learned_index.training.events import Progress
-from learned_index.types import PAD_ID, Encoder, Float32Array, Int64Array, SearchResult
+from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
 Validation = Dataset | tuple[Points, sp.csr_matrix]
 
@@ -379,32 +380,39 @@ class ELIAS(EliasParts, Saved):
         """
         return self._named(self.search(texts, k, score="probability", allow=allow, deny=deny))
 
-    def score(
-        self, texts: Points, labels: LabelIds | Sequence[str], *, score: Score = "ranking"
-    ) -> Float32Array:
+    def score(self, texts: Points, labels: ScoredLabels, *, score: Score = "ranking") -> Scores:
         """Score labels for texts, also those that a search would not find.
 
-        A label on the shortlist of a text has the score that :meth:`search` gives it. Another one
-        is scored as if it were the last on the shortlist, with the p that a search for such labels
-        alone finds, whose beam grows until it has found them.
+        A label on the shortlist of a text has the score that :meth:`search` gives it, bit for bit.
+        Another one is scored as if it stood on the shortlist behind the others, with the p that
+        :meth:`LearnedGraphIndex.score` or, in a compiled model, :meth:`SearchEngine.score` gives it
+        (of an ensemble the mean). A score depends on no other text and no other label of the call.
 
         Args:
             texts: B texts, or CSR B x F.
-            labels: M names or ids, each once.
-            score: As in :meth:`search`.
+            labels: M names or ids for all texts, each once; an array B x M of ids, -1 at pads, as
+                :meth:`search` gives them; or for each text by itself, as filters are: a list of B
+                lists, a boolean or a sparse matrix B x L (the labels of a row in ascending order).
+            score: ``"ranking"`` and ``"probability"`` as in :meth:`search`; ``"index"``: p alone,
+                0 where no edge leads to a label.
 
         Returns:
-            float32 B x M, in the order of the labels; -inf for texts without an answer.
+            float32 B x M in the order of the labels, -inf at pads and for texts without an answer.
+            Of labels for each text by itself a list of B arrays.
 
         Raises:
-            InputError: A single string, labels that do not exist, come twice or were removed, no
-                calibration for ``"probability"``.
+            InputError: A single string, labels that do not exist, come twice for a text or were
+                removed, no calibration for ``"probability"``.
+
+        Example:
+            >>> model.score(["sort a list"], ["sorting", "graphs"])  # doctest: +SKIP
+            array([[0.93, 0.02]], dtype=float32)
         """
         self.require_fitted()
-        wanted = label_ids(ids_of(labels, self.vocabulary), self.n_labels, name="labels")
-        if len(np.unique(wanted)) < len(wanted):
-            raise InputError("a label comes twice; name each once")
-        require_present(self, wanted)
+        wanted = Wanted(
+            labels, n_rows(texts), self.n_labels, ids_of=lambda each: ids_of(each, self.vocabulary)
+        )
+        require_present(self, np.unique(wanted.labels_n))
         return score_labels(self, texts, wanted, score)
 
     def explain(

@@ -61,6 +61,8 @@ def predict_points(
             score=score,
             options=SearchOptions(**{**given, "allow": allow, "deny": deny}),
         ),
+        n_labels=model.n_labels,
+        ids_of=lambda labels: ids_of(labels, model.vocabulary),
     )  # fmt: skip
     if each is not None:
         return each

@@ -18,18 +18,20 @@ from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
+from learned_index.engine.label_scores import BeamSearch, growing_widths, score_pairs
 from learned_index.engine.mapping import KIND, Source, open_array
 from learned_index.engine.tuning import Tuning, tune
 from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
+from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine.scratch import scratch_bytes
-from learned_index.kernels.engine.search import NO_BUDGET, search_rows
+from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_rows
 from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
-from learned_index.types import DenseMatrix, SearchResult
+from learned_index.types import DenseMatrix, Int64Array, SearchResult
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PLACES = np.empty(0, np.int32)
@@ -257,19 +259,49 @@ class SearchEngine(Saved):
         least = min(size if self._complete or denied.size else k, n_labels - denied.size)
         # All clusters are all clusters: nothing is left out of an exhaustive search.
         budget = NO_BUDGET if width == self._n_clusters else config.walk_factor * size
-        n_rows = len(rows)
-        ids = np.empty((n_rows, k), np.int64)
-        scores = np.empty((n_rows, k), np.float32)
-        if n_rows == 1:
-            bad = search_rows(
-                self._handle, rows, 0, 1, self._numbers, width, size, budget, least,
-                denied, *self._scratch(size), ids, scores,
-            )  # fmt: skip
-        else:
-            bad = self._search_batch(rows, (width, size, budget, least, denied), ids, scores)
-        if bad >= 0:
-            raise bad_row(rows, name="queries")
-        return SearchResult(ids, scores)
+        return self._run(rows, k, (width, size, budget, least, denied))
+
+    def score(
+        self, queries: DenseMatrix, labels: ScoredLabels, *, beam_width: int | None = None
+    ) -> Scores:
+        """Score labels for queries, as :meth:`LearnedGraphIndex.score`.
+
+        The beam grows until it has found a label, and no further: the score is that of a search for
+        one result after :meth:`remove_labels` took all others. (:meth:`restrict`, and so
+        ``search(allow=)``, fills a whole shortlist, and looks at all clusters for few labels.) A
+        search that leaves weak edges out (``walk_factor``) misses the best path to one label in
+        some ten thousand, whose score is then a little lower than this.
+
+        Args:
+            queries: As :meth:`search`.
+            labels: M ids for all queries, each once; an array B x M of ids, -1 at pads, as a search
+                gives them; or for each query by itself, as filters are.
+            beam_width: W to begin with; default from the configuration.
+
+        Returns:
+            float32 B x M in the order of the labels, -inf at pads and for labels that this engine
+            never finds. Of labels for each query by itself a list of B arrays.
+
+        Raises:
+            InputError: As :meth:`search`; labels that come twice for a query.
+        """
+        rows_BD = as_query_rows(queries, dim=self._dim)
+        width = self.config.beam_width if beam_width is None else beam_width
+        width = whole_number(width, "beam_width")
+        wanted = Wanted(labels, len(rows_BD), self._n_labels)
+
+        def only(labels_M: Int64Array) -> BeamSearch:
+            size = len(labels_M)
+            mask_L = np.zeros(self._n_labels, bool)
+            mask_L[labels_M] = True
+            part = self.restrict(allow=mask_L)
+            # No beam grows by itself, and all edges are walked: there are few.
+            return lambda rows, width: part._run(
+                rows_BD[rows], size, (width, size, NO_BUDGET, 0, _NO_PLACES)
+            )
+
+        widths = growing_widths(width, GROWTH, self._n_clusters)
+        return wanted.arranged(score_pairs(wanted.rows_n, wanted.labels_n, only, widths))
 
     def _search_by_filter(
         self, queries: DenseMatrix, k: int, allow: Any, deny: Any, **knobs: int | None
@@ -282,7 +314,29 @@ class SearchEngine(Saved):
             lambda some, allowed, denied: self.search(
                 rows[some], k, allow=allowed, deny=denied, **knobs
             ),
+            n_labels=self._n_labels,
         )  # fmt: skip
+
+    def _run(
+        self,
+        rows: npt.NDArray[np.float32],
+        k: int,
+        knobs: tuple[int, int, int, int, npt.NDArray[np.int32]],
+    ) -> SearchResult:
+        """Search checked rows; ``knobs`` are those of the kernel, from the beam's width on."""
+        n_rows = len(rows)
+        ids = np.empty((n_rows, k), np.int64)
+        scores = np.empty((n_rows, k), np.float32)
+        if n_rows == 1:
+            bad = search_rows(
+                self._handle, rows, 0, 1, self._numbers, *knobs,
+                *self._scratch(knobs[1]), ids, scores,
+            )  # fmt: skip
+        else:
+            bad = self._search_batch(rows, knobs, ids, scores)
+        if bad >= 0:
+            raise bad_row(rows, name="queries")
+        return SearchResult(ids, scores)
 
     def _search_batch(
         self,

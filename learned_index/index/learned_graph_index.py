@@ -26,10 +26,11 @@ from learned_index.index.network import IndexNetwork
 from learned_index.index.pruning import prune_graph, with_merged_labels, without_labels
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
-from learned_index.index.search import search_index
+from learned_index.index.search import score_index, search_index
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, Labels, label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
+from learned_index.inputs.scored import ScoredLabels, Scores
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
 from learned_index.training.checkpoint import CheckpointOptions
@@ -231,6 +232,32 @@ class LearnedGraphIndex(IndexNetwork, Saved):
             allow=allow,
             deny=deny,
         )
+
+    def score(
+        self, queries: DenseMatrix, labels: ScoredLabels, *, beam_width: int | None = None
+    ) -> Scores:
+        """Score labels for queries, also those that a search would not find.
+
+        The score of a label is that of ``search(query, 1, allow=[label])``, bit for bit: its path
+        from the beam's clusters and its classifier; where none of these leads to it, the beam
+        doubles until one does. It depends on no other query and no other label. A label that
+        :meth:`search` answers with this beam has the score that it has there.
+
+        Args:
+            queries: As :meth:`search`.
+            labels: M ids for all queries, each once; an array B x M of ids, -1 at pads, as a search
+                gives them; or for each query by itself, as filters are: a list of B lists, a
+                boolean or a sparse matrix B x L (the labels of a row in ascending order).
+            beam_width: W to begin with; default from the configuration.
+
+        Returns:
+            float32 B x M in the order of the labels, -inf at pads and where no edge leads to a
+            label (it was removed or pruned). Of labels for each query by itself a list of B arrays.
+
+        Raises:
+            InputError: As :meth:`search`; labels that come twice for a query.
+        """
+        return score_index(self, queries, labels, beam_width=beam_width)
 
     def fixed_tree(self) -> Self:
         """The classic partition index: stage-1 clusters and router, the same label classifiers.

@@ -8,18 +8,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from learned_index.engine.label_scores import BeamSearch, growing_widths, score_pairs
 from learned_index.index.network import IndexNetwork
 from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import wanted_labels
-from learned_index.inputs.numbers import check_result_size, whole_numbers
+from learned_index.inputs.numbers import check_result_size, whole_number, whole_numbers
+from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.inputs.vectors import as_query_rows
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.machine.dispatch import choose
 from learned_index.kernels.search import SearchSettings, search_cpu
 from learned_index.kernels.select.plain import best_in_order
 from learned_index.kernels.walk import explore, path_scores
-from learned_index.types import PAD_ID, PAD_SCORE, DenseMatrix, Float32Array, SearchResult
+from learned_index.types import (
+    PAD_ID,
+    PAD_SCORE,
+    DenseMatrix,
+    Float32Array,
+    Int64Array,
+    SearchResult,
+)
 
+_GROWTH = 2
+"""The beam is so many times as wide at the next attempt to find what it did not reach."""
 _SCRATCH_ELEMENTS = 1 << 28
 """Bound on the elements that a block of queries needs at a time."""
 
@@ -63,6 +74,7 @@ def search_index(
         lambda rows, allowed, denied: search_index(
             network, queries_BD[rows], knobs.k, **options, allow=allowed, deny=denied
         ),
+        n_labels=network.n_labels,
     )  # fmt: skip
     if found is not None:
         return found
@@ -83,10 +95,37 @@ def _search_some_labels(
         short = np.flatnonzero((result.ids[:, :least] == PAD_ID).any(axis=1))
         if not len(short):
             break
-        width = min(2 * width, network.n_clusters)
+        width = min(_GROWTH * width, network.n_clusters)
         again = _search(network, queries_BD[short], knobs._replace(beam_width=width), edges_CM)
         result.ids[short], result.scores[short] = again
     return result
+
+
+def score_index(
+    network: IndexNetwork,
+    queries: DenseMatrix,
+    labels: ScoredLabels,
+    *,
+    beam_width: int | None = None,
+) -> Scores:
+    """See :meth:`LearnedGraphIndex.score`."""
+    network.require_fitted()
+    queries_BD = as_query_rows(queries, dim=network.dim)
+    width = network.config.beam_width if beam_width is None else beam_width
+    width = whole_number(width, "beam_width")
+    wanted = Wanted(labels, len(queries_BD), network.n_labels)
+
+    def only(labels_M: Int64Array) -> BeamSearch:
+        size = len(labels_M)
+        wanted_L = np.zeros(network.n_labels, bool)
+        wanted_L[labels_M] = True
+        edges_CM = _edges_to(network, wanted_L)
+        return lambda rows, width: _search(
+            network, queries_BD[rows], Knobs(size, width, size), edges_CM
+        )
+
+    widths = growing_widths(width, _GROWTH, network.n_clusters)
+    return wanted.arranged(score_pairs(wanted.rows_n, wanted.labels_n, only, widths))
 
 
 def _edges_to(network: IndexNetwork, wanted_L: npt.NDArray[np.bool_]) -> torch.Tensor:

@@ -167,7 +167,7 @@ def test_of_no_label_nothing_is_found(index):
         ([-1], "holds ids from -1 to -1, expected 0 to 119"),
         ([L], "expected 0 to 119"),
         ([0.5], "expected a list of label ids"),
-        ([[1, 2]], "filters for 1 queries, expected 60"),
+        ([[1, 2]], "given for 1 queries, expected 60"),
         (np.ones(4, bool), "a mask of shape"),
         ([True, 3], "mixes booleans and ids"),
         ([1] * L, "all of them 0 or 1"),

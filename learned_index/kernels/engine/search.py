@@ -45,6 +45,9 @@ from learned_index.kernels.search.routing import routing_coverage, routing_width
 from learned_index.kernels.select.cpu import best_rows, rank_best, select_largest
 
 NO_BUDGET = 1 << 62
+GROWTH = 4
+"""A beam that found too little is so many times as wide next. Each time all starts anew: few, large
+steps."""
 LEAST_LOGIT = np.float32(-1e30)
 """In the place of a logit that is no number, because the label's vector holds one that is none."""
 
@@ -252,8 +255,8 @@ def search_rows(
             )  # fmt: skip
             if n >= least_candidates or asked >= n_clusters:
                 break
-            # Too few, most of all under a filter. Each time all starts anew: few, large steps.
-            asked = min(4 * asked, n_clusters)
+            # Too few, most of all under a filter.
+            asked = min(GROWTH * asked, n_clusters)
             group = -1  # its logits have become scores
         sketch_logits(
             handle[place.SKETCHES], s.labels, n, sketch_bytes, s.sketch_codes, sketch_scale,
