@@ -79,9 +79,7 @@ def add(
     name: str | None,
     examples: tuple[str, ...],
     file: Path | None,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    **written: Any,
 ) -> None:
     """Make a version of MODEL that answers the new label KEY too, learned from examples.
 
@@ -99,8 +97,7 @@ def add(
     else:
         assert key is not None
         new, names = {key: list(examples)}, {} if name is None else {key: name}
-    _save(loaded.add_labels(new, texts=names), model, out, overwrite=overwrite)
-    _tell(f"added {len(new)} labels", model, out, {"added": len(new)}, as_json)
+    _finish(loaded.add_labels(new, texts=names), "added", len(new), model, **written)
 
 
 def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -139,9 +136,7 @@ def remove(
     model: Path,
     names: tuple[str, ...],
     file: Path | None,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    **written: Any,
 ) -> None:
     """Make a version of MODEL that never answers the labels NAMES (keys or names).
 
@@ -152,8 +147,7 @@ def remove(
     gone += [] if file is None else read_labels(file, loaded.vocabulary)
     if not gone:
         raise InputError("no label is named; give names or keys, or --file with one a line")
-    _save(loaded.remove_labels(gone), model, out, overwrite=overwrite)
-    _tell(f"removed {len(set(gone))} labels", model, out, {"removed": len(set(gone))}, as_json)
+    _finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
 
 
 @labels.command("rename")
@@ -171,9 +165,7 @@ def rename(
     old: str | None,
     new: str | None,
     file: Path | None,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    **written: Any,
 ) -> None:
     """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays.
 
@@ -181,8 +173,7 @@ def rename(
     """
     names = _pairs(old, new, file, "OLD and NEW")
     loaded = _load(model)
-    _save(loaded.rename_labels(names), model, out, overwrite=overwrite)
-    _tell(f"renamed {len(names)} labels", model, out, {"renamed": len(names)}, as_json)
+    _finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
 
 
 @labels.command("merge")
@@ -200,9 +191,7 @@ def merge(
     gone: str | None,
     kept: str | None,
     file: Path | None,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    **written: Any,
 ) -> None:
     """Make a version of MODEL in which the label GONE (key or name) has become KEPT.
 
@@ -212,8 +201,7 @@ def merge(
     """
     targets = _pairs(gone, kept, file, "GONE and KEPT")
     loaded = _load(model)
-    _save(loaded.merge_labels(targets), model, out, overwrite=overwrite)
-    _tell(f"merged {len(targets)} labels", model, out, {"merged": len(targets)}, as_json)
+    _finish(loaded.merge_labels(targets), "merged", len(targets), model, **written)
 
 
 def _pairs(first: str | None, second: str | None, file: Path | None, what: str) -> dict[str, str]:
@@ -249,13 +237,20 @@ def _load(model: Path) -> Any:
     return ELIAS.from_pretrained(model)
 
 
-def _save(changed: Any, model: Path, out: Path | None, *, overwrite: bool) -> None:
-    changed.save_pretrained(model if out is None else out, overwrite=overwrite or out is None)
-
-
-def _tell(text: str, model: Path, out: Path | None, values: dict[str, Any], as_json: bool) -> None:
-    place = str(model if out is None else out)
+def _finish(
+    changed: Any,
+    done: str,
+    n_labels: int,
+    model: Path,
+    *,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Save the new version, by default in the model's place, and tell what was done to labels."""
+    changed.save_pretrained(out or model, overwrite=overwrite or out is None)
+    place = str(out or model)
     if as_json:
-        emit_json({"model": place, **values})
+        emit_json({"model": place, done: n_labels})
     else:
-        click.echo(f"{text}: {place}")
+        click.echo(f"{done} {n_labels} labels: {place}")

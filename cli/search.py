@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
+from learned_index.cli.shared.lines import named, say
 from learned_index.cli.shared.options import knob_options, model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.data.vocabulary import LabelVocabulary
@@ -117,12 +117,10 @@ def _print_answer(answer: dict[str, Any]) -> None:
         why = "no label found" if answer["query"].strip() else "an empty query has no answer"
         click.echo(f"      {why}")
     for rank, found in enumerate(answer["results"], start=1):
-        key = f"  ({found['key']})" if found["key"] != found["label"] else ""
-        click.echo(f"{rank:4d}  {found['score']:.4f}  {found['label']}{key}")
+        click.echo(f"{rank:4d}  {found['score']:.4f}  {named(found['label'], found['key'])}")
         if "why" in found:
             for name, told in reasons(found["why"]):
-                click.echo(textwrap.fill(told, 79, initial_indent=f"      {name:9}",
-                                         subsequent_indent=" " * 15))  # fmt: skip
+                say(name, told, indent=" " * 6, width=9)
     click.echo()
 
 

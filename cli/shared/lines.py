@@ -25,16 +25,11 @@ def cut(text: str, width: int) -> str:
     return set_cell_size(line, width - 1).rstrip() + "…"
 
 
-def say(heading: str, told: str) -> None:
-    """Print what is told, wrapped, behind a short heading."""
-    click.echo(
-        textwrap.fill(
-            told,
-            WIDTH,
-            initial_indent=f"{_INDENT}{heading:{_HEADING}}",
-            subsequent_indent=_INDENT + " " * _HEADING,
-        ).replace(_GLUE, " ")
-    )
+def say(heading: str, told: str, *, indent: str = _INDENT, width: int = _HEADING) -> None:
+    """Print what is told, wrapped, behind a short heading in so many columns."""
+    first, others = f"{indent}{heading:{width}}", indent + " " * width
+    lines = textwrap.fill(told, WIDTH, initial_indent=first, subsequent_indent=others)
+    click.echo(lines.replace(_GLUE, " "))
 
 
 def say_items(heading: str, items: list[str]) -> None:

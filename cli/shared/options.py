@@ -55,20 +55,22 @@ cache_option = click.option(
     help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
     "nothing.  [default: the user's cache directory]",
 )
-split_option = click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test"]),
-    default="test",
-    show_default=True,
-    help="Part of the data that asks the queries.",
-)
-train_split_option = click.option(
-    "--split",
-    type=click.Choice(["train", "dev", "test"]),
-    default="train",
-    show_default=True,
-    help="Part of the data whose points are looked at.",
-)
+
+
+def _split_option(default: str, told: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    return combined(
+        click.option(
+            "--split",
+            type=click.Choice(["train", "dev", "test"]),
+            default=default,
+            show_default=True,
+            help=told,
+        )
+    )
+
+
+split_option = _split_option("test", "Part of the data that asks the queries.")
+train_split_option = _split_option("train", "Part of the data whose points are looked at.")
 knob_options = combined(
     click.option(
         "--beam-width",

@@ -36,7 +36,6 @@ class FeatureRowsEncoder(EncoderBase):
 
     kind: ClassVar[str] = "feature-rows"
     sparse: ClassVar[bool] = True
-
     reads_rows: ClassVar[bool] = True
     """Of sparse features, no texts."""
 

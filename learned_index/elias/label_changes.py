@@ -11,6 +11,7 @@ import numpy as np
 from learned_index.data.naming import ids_of
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import reads_rows
 from learned_index.errors import InputError
 from learned_index.inputs.labels import label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
@@ -51,7 +52,7 @@ def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str])
     twin.vocabulary = model.vocabulary.renamed(texts)
     ranker = model.final_ranker_
     if ranker is not None:
-        are_texts = not getattr(model.features, "reads_rows", False)
+        are_texts = not reads_rows(model.features)
         twin.final_ranker_ = ranker.with_names(names_of(twin, are_texts=are_texts))
     return twin
 

@@ -15,8 +15,10 @@ import scipy.sparse as sp
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import reads_rows
 from learned_index.errors import InputError
 from learned_index.index.new_labels import KnownPoints, with_new_labels
+from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import blank_rows, unanswerable_rows
 from learned_index.types import Float32Array, Int64Array
@@ -56,16 +58,16 @@ def add_labels(
         )
     assert model.features is not None and model.records_ is not None
     sparse = model.features.encode(examples)
-    owned_nM = _indicator(owner_n, len(keys))
+    owned_nM = labels_from_lists(owner_n[:, None].tolist(), len(keys))
+    remembered = model.records_.points()
     twin = copy.copy(model)
     twin.vocabulary = vocabulary
-    twin.members = _longer_members(model, vectors, owner_n, len(keys))
+    twin.members = _longer_members(model, remembered, vectors[0], owned_nM)
     known = sp.csr_matrix((len(examples), model.n_labels), dtype=np.float32)
     twin.records_ = model.records_.with_records(
         sparse, vectors[0], sp.hstack([known, owned_nM], format="csr")
     )
-    if model.ranker_ is not None:
-        twin.ranker_ = _longer_ranker(model, sparse, vectors[0], owned_nM)
+    twin.ranker_ = _longer_ranker(model, remembered, sparse, vectors[0], owned_nM)
     assert model.label_counts is not None
     twin.label_counts = np.concatenate([model.label_counts, counts_M])
     twin.n_points = model.n_points + int(counts_M.sum())
@@ -76,7 +78,7 @@ def add_labels(
 
 def _check_model(model: EliasParts) -> None:
     model.trained_members()  # an engine cannot grow: its error says so
-    if getattr(model.features, "reads_rows", False):
+    if reads_rows(model.features):
         raise InputError(
             "this model reads rows of features, which names and texts are not; train it anew with "
             "the new labels"
@@ -122,17 +124,12 @@ def _examples(
     return keys, found, np.array(owners, np.int64), np.array(counts, np.int64)
 
 
-def _indicator(owner_n: Int64Array, n_labels: int) -> sp.csr_matrix:
-    n = len(owner_n)
-    return sp.csr_matrix((np.ones(n, np.float32), owner_n, np.arange(n + 1)), (n, n_labels))
-
-
 def _longer_members(
-    model: EliasParts, vectors: list[Float32Array], owner_n: Int64Array, n_new: int
+    model: EliasParts, remembered: Any, x_nD: Float32Array, owned_nM: sp.csr_matrix
 ) -> list[Any]:
-    assert model.records_ is not None
-    _, unit_ND, labels_NL = model.records_.points()
-    examples = [vectors[0][owner_n == number] for number in range(n_new)]
+    _, unit_ND, labels_NL = remembered
+    # An example has one label.
+    examples = [x_nD[owned_nM.indices == number] for number in range(owned_nM.shape[1])]
     return [
         # Records are remembered at length 1, the index expects vectors as long as its own.
         with_new_labels(
@@ -143,15 +140,19 @@ def _longer_members(
 
 
 def _longer_ranker(
-    model: EliasParts, sparse_nV: sp.csr_matrix, x_nD: Float32Array, owned_nM: sp.csr_matrix
+    model: EliasParts,
+    remembered: Any,
+    sparse_nV: sp.csr_matrix,
+    x_nD: Float32Array,
+    owned_nM: sp.csr_matrix,
 ) -> Any:
     """The ranker with classifiers of the new labels, told from the records near their examples."""
-    assert model.records_ is not None and model.ranker_ is not None
-    terms_NV, unit_ND, _ = model.records_.points()
+    assert model.ranker_ is not None
+    terms_NV, unit_ND, _ = remembered
     n_new = owned_nM.shape[1]
     hard = np.full((len(unit_ND), n_new), -1, np.int64)
     for number in range(n_new):
-        mean_D = x_nD[owned_nM.indices == number].mean(axis=0)  # an example has one label
+        mean_D = x_nD[owned_nM.indices == number].mean(axis=0)
         nearest = np.argsort(-(unit_ND @ mean_D), kind="stable")[:N_NEGATIVES]
         hard[nearest, number] = number
     asked = np.flatnonzero((hard >= 0).any(axis=1))

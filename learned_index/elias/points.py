@@ -74,6 +74,11 @@ def default_features(points: Any) -> Encoder:
     return made
 
 
+def reads_rows(features: Encoder | None) -> bool:
+    """Whether a sparse encoder reads rows of features, and no texts."""
+    return bool(getattr(features, "reads_rows", False))
+
+
 def feature_names(features: Encoder | None, columns: Iterable[int]) -> list[str]:
     """What columns of the sparse features are called: their term, or ``feature N`` without one.
 

@@ -202,7 +202,7 @@ def inspect_label(
         key=key,
         member=member,
         n_points=_n_points(model, number),
-        n_records=None if model.records_ is None else model.records_.n_with_label(number),
+        n_records=None if model.records_ is None else int(model.records_.counts()[number]),
         clusters=[
             ClusterEdge(int(rows[at]), float(weights_CM[rows[at], columns[at]])) for at in order
         ],

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError
+from learned_index.index.build.clustering import unit_rows
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.network import IndexNetwork
 from learned_index.types import Float32Array
@@ -96,32 +97,30 @@ class _Learned(NamedTuple):
 
     @classmethod
     def of(cls, index: IndexNetwork, known: KnownPoints) -> _Learned:
-        points_ND = _projected(index, known.vectors_ND)
+        points_ND = index.project(known.vectors_ND)
         count_L = np.asarray((known.labels_NL != 0).sum(axis=0)).ravel()
         labels_K = np.flatnonzero(count_L)
         if not len(labels_K):
             raise InputError("no known point has a label, so nothing tells what classifiers are")
         sums_KD = known.labels_NL.T.tocsr()[labels_K] @ points_ND
         means_KD = np.asarray(sums_KD, np.float64) / count_L[labels_K, None]
-        w_KO = np.concatenate(
-            [
-                index.label_weight_LD.detach().cpu().numpy()[labels_K],
-                index.label_bias_L.detach().cpu().numpy()[labels_K, None],
-            ],
-            axis=1,
-        ).astype(np.float64)
+        weight_LD, bias_L = index.label_classifiers()
+        w_KO = np.concatenate([weight_LD[labels_K], bias_L[labels_K, None]], axis=1).astype(
+            np.float64
+        )
         features_KF = _features(means_KD, count_L[labels_K])
         square_FF = features_KF.T @ features_KF + _RIDGE * np.eye(features_KF.shape[1])
         map_FO: Float64Array = np.linalg.solve(square_FF, features_KF.T @ w_KO).astype(np.float64)
-        return cls(index, map_FO, _unit(means_KD), w_KO - features_KF @ map_FO)
+        unit_KD: Any = unit_rows(means_KD)
+        return cls(index, map_FO, unit_KD, w_KO - features_KF @ map_FO)
 
     def classifier(self, x_nD: Float32Array) -> Float64Array:
         """Weights and bias of a label with these examples."""
-        examples_nD = _projected(self.index, x_nD).astype(np.float64)
+        examples_nD = self.index.project(x_nD).astype(np.float64)
         mean_D = examples_nD.mean(axis=0)
         features_1F = _features(mean_D[None], np.array([len(examples_nD)]))
         begin: Float64Array = (features_1F @ self.map_FO)[0]
-        cosine_K = self.means_KD @ _unit(mean_D)
+        cosine_K = self.means_KD @ unit_rows(mean_D[None])[0]
         similar = np.argsort(-cosine_K, kind="stable")[:N_SIMILAR]
         share = np.exp((cosine_K[similar] - cosine_K[similar[0]]) / _TEMPERATURE)
         begin = begin + (share / share.sum()) @ self.residuals_KO[similar]
@@ -133,17 +132,6 @@ class _Learned(NamedTuple):
 def _features(means_KD: Float64Array, count_K: Any) -> Float64Array:
     ones = np.ones((len(means_KD), 1))
     return np.concatenate([means_KD, ones, np.log1p(count_K)[:, None]], axis=1)
-
-
-def _unit(x: Any) -> Any:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-
-@torch.no_grad()
-def _projected(index: IndexNetwork, x_ND: Float32Array) -> Float32Array:
-    x = torch.tensor(np.asarray(x_ND, np.float32), device=index.label_bias_L.device)
-    projected: Float32Array = index.projected(x).cpu().numpy()
-    return projected
 
 
 @torch.no_grad()

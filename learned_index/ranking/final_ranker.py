@@ -201,11 +201,8 @@ class FinalRanker(Saved):
             parts_F[:N_LINEAR] = slope * model.weights * row_F[:N_LINEAR]
             return ScoreParts(bias, parts_F, 1.0)
         inside = ids_K >= 0
-        sifted_K = np.full(len(ids_K), -np.inf)
-        sums = np.empty(int(inside.sum()), np.float64)
-        tree_sums(evidence_KF[inside], *tree_slots(model.sieve), sums)
-        sifted_K[inside] = sums
-        order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, len(sums))]
+        sifted_K = _sifted(model.sieve, evidence_KF, inside)
+        order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, int(inside.sum()))]
         if column in order:
             return ScoreParts(*path_parts(model.trees, row_F), 1.0)
         least = float(self.score(evidence_KF[None], ids_K[None])[0, order].min())
@@ -282,10 +279,7 @@ def _fit_boosted(
         shape=SIEVE,
         drawn_share=_DRAWN_SHARE,
     )
-    sifted = np.full(inside.shape, -np.inf)
-    sums = np.empty(int(inside.sum()), np.float64)
-    tree_sums(evidence_BKF[inside], *tree_slots(sieve), sums)
-    sifted[inside] = sums
+    sifted = _sifted(sieve, evidence_BKF, inside)
     order = np.argsort(-sifted, axis=1, kind="stable")[:, :N_BOOSTED]
     rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)
     kept = np.take_along_axis(inside, order, 1)
@@ -293,6 +287,15 @@ def _fit_boosted(
     if not target.any() or target.all():
         return None
     return sieve, fit_trees(rows[kept], target, n_rising=N_RISING)
+
+
+def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
+    """Sums of the sieve, float64 in the shape of ``inside``; minus infinity at pads."""
+    sums = np.empty(int(inside.sum()), np.float64)
+    tree_sums(evidence[inside], *tree_slots(sieve), sums)
+    sifted = np.full(inside.shape, -np.inf)
+    sifted[inside] = sums
+    return sifted
 
 
 def _out_of_fold(

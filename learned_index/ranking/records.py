@@ -181,11 +181,7 @@ class Records(Saved):
             target_L: For each label the one that takes its place: itself, as a rule.
         """
         m = self._memory
-        labels = sp.csr_matrix(
-            (np.ones(len(m.label_ids), np.float32), target_L[m.label_ids], m.label_indptr),
-            shape=(len(self), self.n_labels),
-        )
-        labels = canonical_labels(labels)
+        labels = canonical_labels(self._label_matrix(target_L[m.label_ids], self.n_labels))
         lists = m.term_indptr, m.term_records, m.term_weights
         own_indptr, own_records, own_scales = owned(labels, *lists)
         return type(self)(
@@ -200,7 +196,7 @@ class Records(Saved):
         )
 
     def counts(self) -> Int64Array:
-        """Records of each label, int64 L."""
+        """Records of each label, int64 L; no record names a label twice."""
         return np.bincount(self._memory.label_ids, minlength=self.n_labels).astype(np.int64)
 
     def without_labels(self, removed_L: npt.NDArray[np.bool_]) -> Self:
@@ -240,10 +236,7 @@ class Records(Saved):
         sparse_MV = canonical_features(sparse_MV, what="the sparse features", copy=False)
         labels_ML = canonical_labels(labels_ML)
         vectors = as_float32_rows(as_vectors(dense_MD, name="vectors"))
-        known = sp.csr_matrix(
-            (np.ones(len(m.label_ids), np.float32), m.label_ids, m.label_indptr),
-            shape=(len(self), n_labels),
-        )
+        known = self._label_matrix(m.label_ids, n_labels)
         cell_N = np.repeat(np.arange(len(m.centroids_CD)), np.diff(m.cell_offsets))
         cell_N = np.concatenate([cell_N, np.argmax(vectors @ m.centroids_CD.T, axis=1)])
         order = np.argsort(cell_N, kind="stable")
@@ -271,22 +264,20 @@ class Records(Saved):
             (weights, m.term_records, m.term_indptr), shape=(self.n_terms, len(self))
         )
         vectors = (m.codes_NP[:, : self.dim].astype(np.float32) - ZERO) * m.units_N[:, None]
-        labels = sp.csr_matrix(
-            (np.ones(len(m.label_ids), np.float32), m.label_ids, m.label_indptr),
-            shape=(len(self), self.n_labels),
+        return by_term.T.tocsr(), vectors, self._label_matrix(m.label_ids, self.n_labels)
+
+    def _label_matrix(self, label_ids: Any, n_labels: int) -> sp.csr_matrix:
+        """The records' labels as CSR float32, N x L, under other ids."""
+        ones = np.ones(len(label_ids), np.float32)
+        return sp.csr_matrix(
+            (ones, label_ids, self._memory.label_indptr), shape=(len(self), n_labels)
         )
-        return by_term.T.tocsr(), vectors, labels
 
     def labels_of(self, record: int) -> Int64Array:
         """Labels of a record by the number that :meth:`by_words` gives."""
         m = self._memory
         found = m.label_ids[m.label_indptr[record] : m.label_indptr[record + 1]]
         return np.asarray(found, np.int64)
-
-    def n_with_label(self, label: int) -> int:
-        """How many of the records have a label."""
-        # No record names a label twice.
-        return int(np.count_nonzero(self._memory.label_ids == label))
 
     def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""

@@ -229,10 +229,7 @@ class SparseRanker(Saved):
             shares_LL: What the classifiers (columns) are worth in the new ones (rows).
         """
         old, twin = self._fitted(), copy(self)
-        sparse_LV = sp.csr_matrix(
-            (old.values, old.features, old.label_indptr), (self.n_labels, self.n_features_)
-        )
-        merged = sp.csr_matrix(shares_LL @ sparse_LV)
+        merged = sp.csr_matrix(shares_LL @ self.sparse_weights())
         merged.sort_indices()
         indptr, features, values = kernel_arrays(merged.astype(np.float32))
         twin._weights = _Weights(
