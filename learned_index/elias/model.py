@@ -31,6 +31,7 @@ from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.request import Request, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
 from learned_index.elias.steps import Steps
+from learned_index.elias.updating import learn, update_model
 from learned_index.encoding import AnyEncoder, as_encoder
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
@@ -273,6 +274,58 @@ class ELIAS(EliasParts, Saved):
             InputError: Labels that do not exist, or texts that a vocabulary cannot hold.
         """
         return rename_labels(self, names)
+
+    def update(
+        self,
+        texts: Points,
+        labels: sp.csr_matrix | Sequence[Sequence[int] | Sequence[str] | str],
+        *,
+        vocabulary: LabelVocabulary | Sequence[str] | None = None,
+    ) -> Self:
+        """A model that has learned from new points, and new labels, without the old data.
+
+        Seconds where :meth:`fit` takes minutes: label classifiers and edges of the index take a
+        few steps on the new points and on a sample of the remembered ones, which protects what was
+        learned; the ranker's classifiers of labels that the new points have learn from these, near
+        what they were; the points are remembered and counted. Encoder (also the vocabulary of words),
+        router, final ranker and calibration stay: after much has been added, or where
+        the language changes, :meth:`fit` anew. This model answers as before.
+
+        Args:
+            texts: N new texts, or CSR N x F. Those without labels, or without a word that the model
+                knows, are left out.
+            labels: As :meth:`fit`, ids being those of this model. Names that no label has become
+                new labels, learned from the texts that have them.
+            vocabulary: Where ``labels`` are ids or columns of another numbering: its labels, which
+                are matched by key; keys that this model lacks become new labels where a text has them.
+
+        Raises:
+            InputError: As :meth:`fit`; a compiled model, removed labels, new labels for a model
+                without remembered records.
+
+        Example:
+            >>> model.update(["qubits and gates"], [["quantum computing"]])  # doctest: +SKIP
+        """
+        return update_model(self, texts, labels, vocabulary=vocabulary)
+
+    def learn(self, text: str, labels: Sequence[str] | Sequence[int] | str) -> Self:
+        """A model that has taken a person's correction: one text and all its right labels.
+
+        As :meth:`update`, in less than a second; wrong labels among the ten best answers learn that
+        they were wrong, too.
+
+        Args:
+            text: A text, or a row of features.
+            labels: Names, keys or ids; a name that no label has becomes a new label.
+
+        Raises:
+            InputError: As :meth:`update`.
+
+        Example:
+            >>> model = model.learn("green tea leaves", ["tea"])  # doctest: +SKIP
+        """
+        given = [labels] if isinstance(labels, str) else list(labels)
+        return learn(self, one_point(text), [given])
 
     # -- training -------------------------------------------------------------------------------
 

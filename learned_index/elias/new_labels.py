@@ -62,12 +62,12 @@ def add_labels(
     remembered = model.records_.points()
     twin = copy.copy(model)
     twin.vocabulary = vocabulary
-    twin.members = _longer_members(model, remembered, vectors[0], owned_nM)
+    twin.members = longer_members(model, remembered, vectors[0], owned_nM)
     known = sp.csr_matrix((len(examples), model.n_labels), dtype=np.float32)
     twin.records_ = model.records_.with_records(
         sparse, vectors[0], sp.hstack([known, owned_nM], format="csr")
     )
-    twin.ranker_ = _longer_ranker(model, remembered, sparse, vectors[0], owned_nM)
+    twin.ranker_ = longer_ranker(model, remembered, sparse, vectors[0], owned_nM)
     assert model.label_counts is not None
     twin.label_counts = np.concatenate([model.label_counts, counts_M])
     twin.n_points = model.n_points + int(counts_M.sum())
@@ -124,7 +124,7 @@ def _examples(
     return keys, found, np.array(owners, np.int64), np.array(counts, np.int64)
 
 
-def _longer_members(
+def longer_members(
     model: EliasParts, remembered: Any, x_nD: Float32Array, owned_nM: sp.csr_matrix
 ) -> list[Any]:
     _, unit_ND, labels_NL = remembered
@@ -139,7 +139,7 @@ def _longer_members(
     ]
 
 
-def _longer_ranker(
+def longer_ranker(
     model: EliasParts,
     remembered: Any,
     sparse_nV: sp.csr_matrix,

@@ -2,10 +2,10 @@
 
 For one label with points i, targets y_i = ±1 and features x_i = [sparse_i, dense_i, 1]::
 
-    min_w  1/2 |w|^2 + sum_i C_i max(0, 1 - y_i w.x_i)^2
+    min_w  1/2 |w - w0|^2 + sum_i C_i max(0, 1 - y_i w.x_i)^2,   w0 = 0 as a rule
 
 (L2-regularised squared hinge, the problem of LIBLINEAR's solver 1, with a regularised bias). The
-dual has one variable per point, a_i >= 0, and w = sum_i a_i y_i x_i; coordinates are visited in a
+dual has one variable per point, a_i >= 0, and w = w0 + sum_i a_i y_i x_i; coordinates are visited in a
 random order and those that stay at 0 are set aside (Hsieh et al., "A Dual Coordinate Descent
 Method for Large-scale Linear SVM", ICML 2008, algorithms 1 and 3).
 
@@ -115,13 +115,15 @@ def _twice_as_long(array):
 def train_labels(
     start, stop, label_indptr, label_points, label_positive, indptr, indices, values, dense_ND,
     norms_N, costs, max_iterations, tolerance, seed, threshold, n_features,
-    alphas, weight_LD, bias_L, counts_L,
+    prior_indptr, prior_features, prior_values, alphas, weight_LD, bias_L, counts_L,
 ):  # fmt: skip
     """Train labels start..stop; returns their kept sparse weights (features, values), in order.
 
+    What ``1/2 |w - w0|^2`` is the regulariser of in the place of ``1/2 |w|^2``, w0, is the prior's
+    sparse weights and what ``weight_LD`` and ``bias_L`` hold at the start: 0 as a rule.
     ``alphas`` holds the dual variables of all labels' points, those to start with and then those
-    found. ``weight_LD`` (0 at the start), ``bias_L`` and ``counts_L`` (kept sparse weights of each
-    label) are written.
+    found. ``weight_LD``, ``bias_L`` and ``counts_L`` (kept sparse weights of each label) are
+    written.
     """
     longest = 0
     for label in range(start, stop):
@@ -146,7 +148,10 @@ def train_labels(
         if state == np.uint64(0):
             state = np.uint64(1)
         alpha, positive = alphas[first:last], label_positive[first:last]
-        bias = np.float32(0.0)
+        bias = bias_L[label]
+        prior = prior_features[prior_indptr[label] : prior_indptr[label + 1]]
+        for t in range(prior.shape[0]):
+            w_V[prior[t]] = prior_values[prior_indptr[label] + t]
         for j in range(points.shape[0]):
             if alpha[j] > np.float32(0.0):
                 i = points[j]
@@ -161,18 +166,19 @@ def train_labels(
         )  # fmt: skip
         # w_V is as long as the vocabulary: only what this label has touched is read and cleared.
         before = used
-        for i in points:
-            for t in range(indptr[i], indptr[i + 1]):
-                weight = w_V[indices[t]]
+        for s in range(-1, points.shape[0]):  # the prior, and then the points
+            touched = prior if s < 0 else indices[indptr[points[s]] : indptr[points[s] + 1]]
+            for t in range(touched.shape[0]):
+                weight = w_V[touched[t]]
                 if weight == np.float32(0.0):
                     continue
-                w_V[indices[t]] = np.float32(0.0)
+                w_V[touched[t]] = np.float32(0.0)
                 if abs(weight) < threshold:
                     continue
                 if used == out_features.shape[0]:
                     out_features = _twice_as_long(out_features)
                     out_values = _twice_as_long(out_values)
-                out_features[used], out_values[used] = indices[t], weight
+                out_features[used], out_values[used] = touched[t], weight
                 used += 1
         ascending = np.argsort(out_features[before:used])
         out_features[before:used] = out_features[before:used][ascending]

@@ -222,6 +222,61 @@ class SparseRanker(Saved):
         twin._weights, twin._by_term, twin.dual_ = _Weights(indptr, *rest), None, None
         return twin
 
+    def with_points(
+        self,
+        sparse_NV: sp.csr_matrix,
+        dense_ND: DenseMatrix,
+        labels_NL: sp.csr_matrix,
+        shortlist_NK: Int64Array,
+        *,
+        also: Int64Array | None = None,
+    ) -> Self:
+        """A ranker that has learned from more points, without those that it was trained on.
+
+        The classifiers of labels that the points have are trained as by :meth:`fit`, but stay near
+        what they are: ``1/2 |w - w0|^2`` stands where :meth:`fit` has ``1/2 |w|^2``. All others
+        stay what they are.
+
+        Args:
+            sparse_NV: As :meth:`fit`.
+            dense_ND: Likewise.
+            labels_NL: Likewise; of this ranker's labels.
+            shortlist_NK: Likewise: a point is a negative of the labels that are shortlisted for it.
+            also: int64, labels that learn from the negatives too, though no point has them.
+
+        Raises:
+            InputError: As :meth:`fit`.
+        """
+        old, twin = self._fitted(), copy(self)
+        x, labels_NL = self._checked(sparse_NV, dense_ND), canonical_labels(labels_NL)
+        ids = _checked_ids(shortlist_NK, len(x.dense), self.n_labels)
+        negatives = np.empty(0, np.int64) if also is None else np.intersect1d(also, ids)
+        touched_U = np.union1d(labels_NL.indices, negatives).astype(np.int64)
+        number_L = np.full(self.n_labels + 1, -1, np.int64)  # the last is the pads'
+        number_L[touched_U] = np.arange(len(touched_U))
+        hard = _label_points(
+            labels_NL[:, touched_U],
+            number_L[ids],
+            max_negatives=self.config.max_negatives,
+            seed=self.config.seed,
+        )
+        every = self.sparse_weights()
+        prior = _Weights(
+            *kernel_arrays(every[touched_U]), old.weight_LD[touched_U], old.bias_L[touched_U]
+        )
+        alphas, n_features = _started(hard, None), int(every.shape[1])
+        new = _trained(self.config, x, hard, alphas, n_features, None, prior)
+        rows_U = sp.csr_matrix(
+            (new.values, new.features, new.label_indptr), shape=(len(touched_U), n_features)
+        )
+        place_L = np.arange(self.n_labels)
+        place_L[touched_U] = self.n_labels + np.arange(len(touched_U))
+        weight_LD, bias_L = old.weight_LD.copy(), old.bias_L.copy()
+        weight_LD[touched_U], bias_L[touched_U] = new.weight_LD, new.bias_L
+        spliced = kernel_arrays(sp.vstack([every, rows_U], format="csr")[place_L])
+        twin._weights, twin._by_term, twin.dual_ = _Weights(*spliced, weight_LD, bias_L), None, None
+        return twin
+
     def with_merged_labels(self, shares_LL: sp.csr_matrix) -> Self:
         """A ranker whose classifiers are weighted means of this one's.
 
@@ -380,12 +435,14 @@ def _trained(
     alphas: Float32Array,
     n_features: int,
     progress: RankerProgress | None,
+    prior: _Weights | None = None,
 ) -> _Weights:
-    """Train the labels in parallel, each on its own points."""
+    """Train the labels in parallel, each on its own points; near a prior if there is one."""
     n_labels, dim = len(hard.label_indptr) - 1, x.dense.shape[1]
     norms_N = _squared_norms(x)
     costs = np.array([config.cost, config.cost * config.positive_cost], np.float32)
-    weight_LD, bias_L = np.zeros((n_labels, dim), np.float32), np.zeros(n_labels, np.float32)
+    prior = _no_weights(n_labels, dim) if prior is None else prior
+    weight_LD, bias_L = prior.weight_LD.copy(), prior.bias_L.copy()
     counts_L = np.zeros(n_labels, np.int64)
     parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
     # One more than its points: a label without points takes time too.
@@ -398,7 +455,7 @@ def _trained(
         results[part] = train_labels(
             start, stop, *hard, *x, norms_N, costs, config.max_iterations,
             np.float32(config.tolerance), config.seed, np.float32(config.weight_threshold),
-            n_features, alphas, weight_LD, bias_L, counts_L,
+            n_features, *prior[:3], alphas, weight_LD, bias_L, counts_L,
         )  # fmt: skip
         done += stop - start
         if progress is not None:
@@ -407,6 +464,16 @@ def _trained(
     run_ranges(ranges, train)
     features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     return _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+
+
+def _no_weights(n_labels: int, dim: int) -> _Weights:
+    return _Weights(
+        np.zeros(n_labels + 1, np.int64),
+        np.empty(0, np.int32),
+        np.empty(0, np.float32),
+        np.zeros((n_labels, dim), np.float32),
+        np.zeros(n_labels, np.float32),
+    )
 
 
 def _started(hard: _HardPoints, start: DualVariables | None) -> Float32Array:

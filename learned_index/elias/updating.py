@@ -1,0 +1,235 @@
+"""A trained model that learns from new points and corrections, without a new training.
+
+Legend: N new points, M labels that are new with them, L labels before, D dimension.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.data.naming import as_vocabulary, named_label_matrix
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.final_ranking import names_of
+from learned_index.elias.label_changes import require_present
+from learned_index.elias.new_labels import longer_members, longer_ranker
+from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import Points, reads_rows, take
+from learned_index.errors import InputError
+from learned_index.index.new_labels import KnownPoints
+from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.index.updating import with_new_points
+from learned_index.inputs.labels import labels_from_lists
+from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.types import Int64Array
+
+AnyModel = TypeVar("AnyModel", bound=EliasParts)
+
+LEAST_KEPT = 512
+"""Remembered points that an update goes over again at least; of more new points as many."""
+N_WRONG = 10
+"""Best answers of which the wrong ones learn from a correction."""
+
+
+class _New(NamedTuple):
+    """Points to learn from.
+
+    Attributes:
+        texts: N, each with a label, none of them silent.
+        labels_NL: CSR, N x (L + M).
+        vocabulary: Of L + M labels.
+        vectors: N x D of each encoder.
+        sparse_NV: Sparse features; None where the model has none.
+    """
+
+    texts: Points
+    labels_NL: sp.csr_matrix
+    vocabulary: LabelVocabulary
+    vectors: list[Any]
+    sparse_NV: sp.csr_matrix | None
+
+
+def update_model(
+    model: AnyModel, texts: Points, labels: Any, *, vocabulary: Any = None, seed: int = 0
+) -> AnyModel:
+    """See :meth:`ELIAS.update`."""
+    model.trained_members()  # an engine cannot learn: its error says so
+    labels_NL, names = _named(model, texts, labels, vocabulary)
+    new = _readable(model, texts, labels_NL, names)
+    return _updated(model, new, seed=seed, correction=False)
+
+
+def learn(model: AnyModel, texts: Points, labels: Any) -> AnyModel:
+    """See :meth:`ELIAS.learn`."""
+    model.trained_members()
+    labels_NL, names = _named(model, texts, labels, None)
+    return _updated(model, _readable(model, texts, labels_NL, names), seed=0, correction=True)
+
+
+def _named(
+    model: EliasParts, texts: Points, labels: Any, vocabulary: Any
+) -> tuple[sp.csr_matrix, LabelVocabulary]:
+    """Labels under the model's numbers, new ones behind; and the names of all."""
+    known, given = model.vocabulary, as_vocabulary(vocabulary)
+    if given is None:
+        strangers = _strangers(labels, known)
+        names = LabelVocabulary(
+            (*known.keys, *strangers), (*known.texts, *("" for _ in strangers))
+        )
+        labels_NL, _ = named_label_matrix(texts, labels, names)
+    else:
+        labels_NL, _ = named_label_matrix(texts, labels, given)
+        labels_NL, names = _renumbered(labels_NL, given, known)
+    present = np.unique(labels_NL.indices)
+    if not len(present):
+        raise InputError("no point has a label, so there is nothing to learn")
+    require_present(model, present)
+    return labels_NL, names
+
+
+def _strangers(labels: Any, known: LabelVocabulary) -> list[str]:
+    """Names that no label has, in the order in which they come."""
+    rows = labels if isinstance(labels, list | tuple) else ()
+    found: dict[str, None] = {}
+    for row in rows:
+        for name in [row] if isinstance(row, str) else row if hasattr(row, "__iter__") else ():
+            if isinstance(name, str) and name not in known:
+                found[name] = None
+    return list(found)
+
+
+def _renumbered(
+    labels_NL: sp.csr_matrix, given: LabelVocabulary, known: LabelVocabulary
+) -> tuple[sp.csr_matrix, LabelVocabulary]:
+    """Labels of another vocabulary by key; those that no point has do not join."""
+    id_of_key = {key: number for number, key in enumerate(known.keys)}
+    used = np.unique(labels_NL.indices)
+    new = [int(label) for label in used if given.keys[label] not in id_of_key]
+    names = LabelVocabulary(
+        (*known.keys, *(given.keys[label] for label in new)),
+        (*known.texts, *(given.texts[label] for label in new)),
+    )
+    id_of_key |= {given.keys[label]: len(known) + number for number, label in enumerate(new)}
+    number_L = np.zeros(len(given), np.int64)
+    number_L[used] = [id_of_key[given.keys[label]] for label in used]
+    moved = sp.csr_matrix(
+        (labels_NL.data, number_L[labels_NL.indices], labels_NL.indptr),
+        shape=(labels_NL.shape[0], len(names)),
+    )
+    moved.sort_indices()
+    return moved, names
+
+
+def _readable(
+    model: EliasParts, texts: Points, labels_NL: sp.csr_matrix, names: LabelVocabulary
+) -> _New:
+    """The points that have labels and say something to the model."""
+    if sp.issparse(texts) != reads_rows(model.features) and model.features is not None:
+        raise InputError("the model was trained on points of another kind: texts, or feature rows")
+    rows = np.flatnonzero(np.diff(labels_NL.indptr))
+    texts, labels_NL = take(texts, rows), labels_NL[rows]
+    vectors = model.encode(texts)
+    kept = np.flatnonzero(~unanswerable_rows(texts, vectors))
+    lost = np.setdiff1d(labels_NL.indices, labels_NL[kept].indices)
+    lost = lost[lost >= model.n_labels]
+    if not len(kept) or len(lost):
+        what = f"the new label {names.name(int(lost[0]))!r:.80}" if len(lost) else "these points"
+        raise InputError(
+            f"the model knows no word of the texts of {what}; give other texts, or train it anew "
+            "with them"
+        )
+    texts = take(texts, kept)
+    sparse_NV = None
+    if model.features is not None and model.ranker_ is not None:
+        sparse_NV = model.features.encode(texts)
+    return _New(texts, labels_NL[kept], names, [x[kept] for x in vectors], sparse_NV)
+
+
+def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyModel:
+    twin = copy.copy(model)
+    n_old, n_labels = model.n_labels, len(new.vocabulary)
+    remembered = None if model.records_ is None else model.records_.points()
+    members: Sequence[LearnedGraphIndex] = model.trained_members()
+    if n_labels > n_old:
+        if remembered is None or model.has_own_encoders:
+            raise InputError(
+                f"{n_labels - n_old} labels are new, and new labels are learned beside the "
+                "remembered training records, of which this model has none; train it with "
+                "--records yes, a ranker and one encoder"
+            )
+        rows, owned_nM = _examples(new, n_old)
+        members = longer_members(model, remembered, new.vectors[0][rows], owned_nM)
+    twin.vocabulary = new.vocabulary
+    counts_L = np.zeros(n_labels, np.int64)
+    if model.label_counts is not None:
+        counts_L[:n_old] = model.label_counts
+    twin.members = [
+        with_new_points(
+            member,
+            KnownPoints(new.vectors[min(number, len(new.vectors) - 1)], new.labels_NL),
+            _kept(model, remembered, len(new.vectors[0]), n_labels, member, seed),
+            counts_L=counts_L,
+            seed=seed,
+        )
+        for number, member in enumerate(members)
+    ]
+    if model.ranker_ is not None:
+        _learn_ranking(model, twin, new, remembered, correction=correction)
+    if model.label_counts is not None:
+        added_L = np.bincount(new.labels_NL.indices, minlength=n_labels)
+        twin.label_counts = counts_L + added_L.astype(np.int64)
+    twin.n_points = model.n_points + new.labels_NL.shape[0]
+    return twin
+
+
+def _examples(new: _New, n_old: int) -> tuple[Int64Array, sp.csr_matrix]:
+    """Points with new labels, a row for each of a point's, and the one label of each, CSR n x M."""
+    rows, numbers = new.labels_NL[:, n_old:].nonzero()
+    return rows, labels_from_lists(numbers[:, None].tolist(), len(new.vocabulary) - n_old)
+
+
+def _kept(
+    model: EliasParts, remembered: Any, n_new: int, n_labels: int, member: Any, seed: int
+) -> KnownPoints | None:
+    """A sample of the remembered points, drawn evenly: as many as are new, and some at least."""
+    if remembered is None or model.has_own_encoders:
+        return None  # records hold the vectors of one encoder
+    _, unit_ND, labels_NL = remembered
+    size = min(len(unit_ND), max(n_new, LEAST_KEPT))
+    rows = np.sort(np.random.default_rng(seed).choice(len(unit_ND), size, replace=False))
+    rows = rows[np.diff(labels_NL.indptr)[rows] > 0]  # their labels may have been removed
+    labels = labels_NL[rows]
+    labels.resize(len(rows), n_labels)
+    # Records are remembered at length 1, the index expects vectors as long as its own.
+    return KnownPoints(unit_ND[rows] / float(member.input_scale), labels)
+
+
+def _learn_ranking(
+    model: EliasParts, twin: EliasParts, new: _New, remembered: Any, *, correction: bool
+) -> None:
+    """Ranker, records and names of the model to be."""
+    assert model.ranker_ is not None and new.sparse_NV is not None
+    x_ND, n_old = new.vectors[0], model.n_labels
+    ranker = model.ranker_
+    if len(new.vocabulary) > n_old:
+        rows, owned_nM = _examples(new, n_old)
+        ranker = longer_ranker(model, remembered, new.sparse_NV[rows], x_ND[rows], owned_nM)
+    width = model.config.ranker_shortlist
+    twin.ranker_ = None  # searched as one index would be, as in the training
+    _, wide = twin.shortlist(new.vectors, width)
+    wrong: Int64Array | None = None
+    if correction:
+        before = model.search(new.texts, min(N_WRONG, n_old))  # type: ignore[attr-defined]
+        wrong = np.setdiff1d(before.ids[before.ids >= 0], new.labels_NL.indices)
+    twin.ranker_ = ranker.with_points(
+        new.sparse_NV, x_ND, new.labels_NL, wide.ids[:, :width], also=wrong
+    )
+    if model.records_ is not None:
+        twin.records_ = model.records_.with_records(new.sparse_NV, x_ND, new.labels_NL)
+    if model.final_ranker_ is not None:
+        are_texts = not reads_rows(model.features)
+        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=are_texts))
