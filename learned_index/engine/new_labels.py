@@ -137,8 +137,7 @@ def _shares(unit_MD: Float32Array, unit_KD: Float32Array) -> sp.csr_matrix:
     parts = []
     for start in range(0, len(unit_MD), step):
         cosine = unit_MD[start : start + step] @ unit_KD.T
-        near = np.argpartition(-cosine, kept - 1, axis=1)[:, :kept]
-        near.sort(axis=1)
+        near = largest_of_rows(cosine, kept)
         values = np.take_along_axis(cosine, near, 1).astype(np.float64)
         shares = np.exp((values - values.max(axis=1, keepdims=True)) / _TEMPERATURE)
         shares /= shares.sum(axis=1, keepdims=True)
@@ -147,6 +146,18 @@ def _shares(unit_MD: Float32Array, unit_KD: Float32Array) -> sp.csr_matrix:
             sp.csr_matrix((shares.ravel(), near.ravel(), indptr), shape=(len(near), n_known))
         )
     return sp.vstack(parts, format="csr")
+
+
+def largest_of_rows(values_MN: npt.NDArray[Any], count: int) -> Int64Array:
+    """Columns of the ``count`` largest values of each row, ascending; of equal values the first."""
+    place = values_MN.shape[1] - count
+    least_M1 = np.partition(values_MN, place, axis=1)[:, place : place + 1]
+    chosen = values_MN >= least_M1
+    surplus_M = chosen.sum(axis=1) - count
+    for row in np.flatnonzero(surplus_M):
+        equal = np.flatnonzero(values_MN[row] == least_M1[row])
+        chosen[row, equal[-surplus_M[row] :]] = False
+    return np.nonzero(chosen)[1].reshape(len(values_MN), count)
 
 
 def new_edges(

@@ -7,7 +7,6 @@ from elias_cases import finally_ranked, fitted, new_model, queries
 
 from learned_index import ELIAS, LearnedGraphIndex
 from learned_index.errors import InputError
-from learned_index.index.new_labels import KnownPoints, with_new_labels
 from learned_index.ranking.records import Records
 
 SHIPS = [
@@ -138,10 +137,10 @@ def test_an_index_learns_the_classifier_that_the_map_and_the_examples_ask_for():
         (np.ones(n_points, np.float32), owner, np.arange(n_points + 1)), (n_points, n_labels)
     )
     seen = owner < n_known
-    known = KnownPoints(x[seen], labels[seen][:, :n_known])
+    known = (x[seen], labels[seen][:, :n_known])
     index = LearnedGraphIndex().fit(*known)
     rows = [np.flatnonzero(owner == label) for label in range(n_known, n_labels)]
-    grown = with_new_labels(index, [x[row[:5]] for row in rows], known)
+    grown = index.add_labels([x[row[:5]] for row in rows], known=known)
     assert grown.n_labels == n_labels and index.n_labels == n_known
     test = np.concatenate([row[5:] for row in rows])
     assert (grown.search(x[test], 1).ids[:, 0] == owner[test]).mean() > 0.95
