@@ -35,7 +35,7 @@ from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine.scratch import scratch_bytes
-from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_rows
+from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_both, search_rows
 from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
@@ -106,7 +106,7 @@ class SearchEngine(Saved):
         """Search these arrays from now on."""
         self.arrays = arrays
         self._n_labels = arrays.n_labels
-        self.__dict__.pop("_places", None)
+        self._search_rows = search_rows if arrays.segment is None else search_both
         self._handle = arrays.handle(self.constants, self.config.precision)
         self._local = threading.local()
 
@@ -343,7 +343,8 @@ class SearchEngine(Saved):
         ids = np.empty((n_rows, k), np.int64)
         scores = np.empty((n_rows, k), np.float32)
         if n_rows == 1:
-            bad = search_rows(
+            search = self._search_rows
+            bad = search(
                 self._handle, rows, 0, 1, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
             )  # fmt: skip
@@ -361,9 +362,10 @@ class SearchEngine(Saved):
         scores: npt.NDArray[np.float32],
     ) -> int:
         bad: list[int] = []
+        search = self._search_rows
 
         def call(start: int, stop: int) -> None:
-            first = search_rows(
+            first = search(
                 self._handle, rows, start, stop, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
             )  # fmt: skip
@@ -467,13 +469,11 @@ class SearchEngine(Saved):
         """
         vectors, counts = checked_examples(examples, dim=self._dim)
         points = checked_known(known, dim=self._dim, n_labels=self._n_labels)
-        twin = copy(self)
-        twin._take(
+        return self._with(
             with_new_labels(
                 self.arrays, self.config, self.constants, Examples.of(vectors, counts), points
             )
         )
-        return twin
 
     def compact(self) -> Self:
         """An engine whose segment has joined the main part; without one, this engine.
@@ -488,8 +488,13 @@ class SearchEngine(Saved):
         """
         if self.arrays.segment is None:
             return self
+        return self._with(compacted(self.arrays))
+
+    def _with(self, arrays: EngineArrays) -> Self:
+        """An engine like this one of other arrays, whose labels lie elsewhere."""
         twin = copy(self)
-        twin._take(compacted(self.arrays))
+        twin.__dict__.pop("_places", None)
+        twin._take(arrays)
         return twin
 
     def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:

@@ -96,6 +96,22 @@ def _sketch_of(handle, codes, scale, correction, sketch, sketch_codes):
     return quantise(sketch, sketch_dim, sketch_codes)
 
 
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _walk_part(of, width, exponent, budget, s, best, first, counts):
+    """Walk the beam's edges of one part; candidates go behind the ``first`` that are there."""
+    n_clusters = of[place.N_CLUSTERS]
+    offsets, weights = np.uintp(of[place.EDGE_OFFSETS]), np.uintp(of[place.EDGE_WEIGHTS])
+    counts[2] += end_walks(
+        s.beam, s.beam_scores, width, exponent, n_clusters, offsets, weights, budget, s.stops,
+        s.values,
+    )  # fmt: skip
+    return walk(
+        s.beam, s.beam_scores, width, exponent, n_clusters, offsets,
+        np.uintp(of[place.EDGE_LABELS]), weights, s.stops, np.uintp(of[place.SKETCHES]),
+        np.uintp(of[place.SKETCH_BYTES]), best, s.labels[first:], s.paths[first:],
+    )  # fmt: skip
+
+
 @numba.njit(nogil=True, cache=True)
 def _sorted_by_part(chosen, n, n_first, scratch):
     """Move those of the first part to the front, in the order that they have; return their number.
@@ -119,42 +135,21 @@ def _sorted_by_part(chosen, n, n_first, scratch):
     return first
 
 
-@numba.njit(nogil=True, cache=True)
-def search_rows(
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _search(
     handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
-    denied, scratch, counts, out_ids, out_scores,
+    denied, scratch, counts, out_ids, out_scores, has_segment,
 ):  # fmt: skip
-    """Search ``queries[start:stop]``.
-
-    Args:
-        handle: int64, see :mod:`.handle`.
-        queries: float32 B x D, C order.
-        start: First row.
-        stop: Row after the last.
-        constants: float64: alpha, alpha of the regions, path exponent (applied already to the
-            stored edge weights), coverage (see :func:`.routing.routing_coverage`).
-        beam_width: W, 1 to C.
-        shortlist_size: K, labels scored with whole vectors; at least the results wanted.
-        budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
-            all.
-        least_candidates: While fewer labels are found the beam grows, up to all clusters.
-        denied: int32, places of labels that may not be found; those of a segment follow the others.
-        scratch: uint8, :func:`.scratch.scratch_bytes` long, 0 at the first call.
-        counts: int64, five numbers to which the work is added: queries, clusters scored, edges
-            walked, labels sketched, labels scored with whole vectors.
-        out_ids: int64 B x k.
-        out_scores: float32 B x k.
-
-    Returns:
-        -1, or the first row that is not finite or in float32's safe range (the search ends there).
-    """
+    """See :func:`search_rows`; ``has_segment`` is a constant, which leaves no trace where it is false."""
     n_main, n_clusters = handle[place.N_LABELS], handle[place.N_CLUSTERS]
     dim, padded_dim = handle[place.DIM], handle[place.PADDED_DIM]
     sketch_dim, sketch_bytes = handle[place.SKETCH_DIM], handle[place.SKETCH_BYTES]
     exponent = constants[2]
 
     s, _ = carve(handle, shortlist_size, np.uintp(scratch.ctypes.data + 63) & ~np.uintp(63))
-    n_parts, segment = (2 if handle[place.SEGMENT_LABELS] > 0 else 1), handle[place.HANDLE_SIZE :]
+    ids_at = np.uintp(handle[place.LABEL_IDS])
+    ids_of = numba.carray(as_int32(ids_at), (n_main,))
+    segment = handle[place.HANDLE_SIZE :]
     for d in range(dim, padded_dim):
         s.x[d] = 0.0
         s.codes[d] = 0
@@ -186,51 +181,48 @@ def search_rows(
         asked = beam_width
         while True:
             width = route(handle, asked, constants, scale, correction, group, s, counts)
-            n, n_first = np.int64(0), np.int64(0)
-            for part in range(n_parts):
-                of = handle if part == 0 else segment
-                counts[2] += end_walks(
-                    s.beam, s.beam_scores, width, exponent, n_clusters,
-                    np.uintp(of[place.EDGE_OFFSETS]), np.uintp(of[place.EDGE_WEIGHTS]),
-                    budget if asked == beam_width else NO_BUDGET, s.stops, s.values,
-                )  # fmt: skip
-                n += walk(
-                    s.beam, s.beam_scores, width, exponent, n_clusters,
-                    np.uintp(of[place.EDGE_OFFSETS]), np.uintp(of[place.EDGE_LABELS]),
-                    np.uintp(of[place.EDGE_WEIGHTS]), s.stops,
-                    np.uintp(of[place.SKETCHES]), np.uintp(sketch_bytes),
-                    s.best[part * n_main :], s.labels[n:], s.paths[n:],
-                )  # fmt: skip
-                n_first = n if part == 0 else n_first
+            walk_all = budget if asked == beam_width else NO_BUDGET
+            n_first = _walk_part(handle, width, exponent, walk_all, s, s.best, 0, counts)
+            n = n_first
+            if has_segment:
+                n += _walk_part(
+                    segment, width, exponent, walk_all, s, s.best[n_main:], n_first, counts
+                )
             if n >= least_candidates or asked >= n_clusters:
                 break
             # Too few, most of all under a filter.
             asked = min(GROWTH * asked, n_clusters)
             group = -1  # its logits have become scores
-        for part in range(n_parts):
-            of = handle if part == 0 else segment
-            begin, end = (0, n_first) if part == 0 else (n_first, n)
+        sketch_logits(
+            handle[place.SKETCHES], s.labels, n_first, sketch_bytes, s.sketch_codes, sketch_scale,
+            sketch_correction, s.z,
+        )  # fmt: skip
+        if has_segment:
             sketch_logits(
-                of[place.SKETCHES], s.labels[begin:], end - begin, sketch_bytes, s.sketch_codes,
-                sketch_scale, sketch_correction, s.z[begin:],
+                segment[place.SKETCHES], s.labels[n_first:], n - n_first, sketch_bytes,
+                s.sketch_codes, sketch_scale, sketch_correction, s.z[n_first:],
             )  # fmt: skip
         label_scores(s.paths, s.z, n, s.values)
         kept = select_largest(s.values, n, shortlist_size, s.chosen)
-        kept_first = _sorted_by_part(s.chosen, kept, n_first, s.order) if n_parts == 2 else kept
-        for part in range(n_parts):
-            of = handle if part == 0 else segment
-            begin, end = (0, kept_first) if part == 0 else (kept_first, kept)
-            ids_at = np.uintp(of[place.LABEL_IDS])
-            for i in range(begin, end):
-                s.order[i] = s.labels[s.chosen[i]]
-                s.values[i] = s.paths[s.chosen[i]]
-                prefetch(np.uintp(ids_at + np.uintp(4) * np.uintp(s.order[i])))
+        first = kept
+        if has_segment:
+            first = _sorted_by_part(s.chosen, kept, n_first, s.order)
+        for i in range(kept):
+            s.order[i] = s.labels[s.chosen[i]]
+            s.values[i] = s.paths[s.chosen[i]]
+            prefetch(np.uintp(ids_at + np.uintp(4) * np.uintp(s.order[i])))
+        _whole_logits(handle, s.order, first, scale, correction, s, s.whole_z)
+        for i in range(first):
+            s.chosen[i] = ids_of[s.order[i]]
+        if has_segment:
             _whole_logits(
-                of, s.order[begin:], end - begin, scale, correction, s, s.whole_z[begin:]
+                segment, s.order[first:], kept - first, scale, correction, s, s.whole_z[first:]
             )
-            ids_of = numba.carray(as_int32(ids_at), (of[place.N_LABELS],))
-            for i in range(begin, end):
-                s.chosen[i] = ids_of[s.order[i]]
+            ids_of_segment = numba.carray(
+                as_int32(np.uintp(segment[place.LABEL_IDS])), (segment[place.N_LABELS],)
+            )
+            for i in range(first, kept):
+                s.chosen[i] = ids_of_segment[s.order[i]]
         label_scores(s.values, s.whole_z, kept, s.values)
         rank_best(s.values, s.chosen, kept, out_ids[b], out_scores[b], s.order, s.ranks)
         counts[0] += 1
@@ -239,3 +231,50 @@ def search_rows(
     for label in denied:
         s.best[label] = 0
     return first_bad
+
+
+@numba.njit(nogil=True, cache=True)
+def search_rows(
+    handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
+    denied, scratch, counts, out_ids, out_scores,
+):  # fmt: skip
+    """Search ``queries[start:stop]``.
+
+    Args:
+        handle: int64, see :mod:`.handle`.
+        queries: float32 B x D, C order.
+        start: First row.
+        stop: Row after the last.
+        constants: float64: alpha, alpha of the regions, path exponent (applied already to the
+            stored edge weights), coverage (see :func:`.routing.routing_coverage`).
+        beam_width: W, 1 to C.
+        shortlist_size: K, labels scored with whole vectors; at least the results wanted.
+        budget: Edges to walk, about: the strongest paths of the beam. A beam that has to grow walks
+            all.
+        least_candidates: While fewer labels are found the beam grows, up to all clusters.
+        denied: int32, places of labels that may not be found; those of a segment follow the others.
+        scratch: uint8, :func:`.scratch.scratch_bytes` long, 0 at the first call.
+        counts: int64, five numbers to which the work is added: queries, clusters scored, edges
+            walked, labels sketched, labels scored with whole vectors.
+        out_ids: int64 B x k.
+        out_scores: float32 B x k.
+
+    Returns:
+        -1, or the first row that is not finite or in float32's safe range (the search ends there).
+    """
+    return _search(
+        handle, queries, start, stop, constants, beam_width, shortlist_size, budget,
+        least_candidates, denied, scratch, counts, out_ids, out_scores, False,
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def search_both(
+    handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
+    denied, scratch, counts, out_ids, out_scores,
+):  # fmt: skip
+    """:func:`search_rows` of an engine with a segment: both parts."""
+    return _search(
+        handle, queries, start, stop, constants, beam_width, shortlist_size, budget,
+        least_candidates, denied, scratch, counts, out_ids, out_scores, True,
+    )  # fmt: skip
