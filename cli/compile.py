@@ -21,6 +21,7 @@ from learned_index.cli.shared.options import (
     overwrite_option,
 )
 from learned_index.engine.config import EngineConfig
+from learned_index.errors import InputError
 from learned_index.persistence import directory_bytes
 
 
@@ -71,17 +72,24 @@ def compile(
 
     The new model answers like the old one, up to the rounding of its vectors, in a fraction of
     the time and of the memory; its arrays are mapped from the disk, not read. It can be searched,
-    evaluated and asked for information; to train on or to compare, keep the old one.
+    evaluated and asked for information, and gain and lose labels (li labels); to train on or to
+    compare, keep the old one.
+
+    A MODEL that is compiled and has got new labels since is laid out as one again.
     """
     from learned_index.cli.shared import output, tuning
     from learned_index.elias.model import ELIAS
 
     use_threads(threads)
     output.check_output(out, overwrite=overwrite)
-    config = EngineConfig(**given_values(EngineConfig, parameters))
+    given = given_values(EngineConfig, parameters)
     loaded = ELIAS.from_pretrained(model)
     with progress_bar("compiling", quiet=quiet):
-        compiled = loaded.to_engine(config)
+        if any(engine.n_new_labels for engine in loaded.engines()):
+            _require_nothing(given)
+            compiled = loaded.compact()
+        else:
+            compiled = loaded.to_engine(EngineConfig(**given))
     values: dict[str, Any] = {"model": str(out)}
     if tune is not None:
         values["tuning"] = tuning.tune_on(
@@ -110,4 +118,14 @@ def compile(
             f"beam width {found['beam_width']}, shortlist {found['shortlist_size']}: "
             f"{100 * found['recall']:.1f} % of the exhaustive recall@{k}, "
             f"{found['latency_us']:.0f} us a query"
+        )
+
+
+def _require_nothing(given: dict[str, Any]) -> None:
+    """Refuse parameters of the layout, which a compiled model has already."""
+    if given:
+        name = next(iter(given)).replace("_", "-")
+        raise InputError(
+            f"the model is compiled already, which chose its layout: leave out --{name}, or "
+            "compile the model that it was compiled from"
         )

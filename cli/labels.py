@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from learned_index.cli.shared.common import emit_json, json_option
 from learned_index.cli.shared.options import combined, model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import InputError
+from learned_index.persistence.locks import path_lock
+from learned_index.persistence.names import real_path
 
 _NEW_LINE = '{"key": ..., "name": ..., "examples": [...]}'
 _out_option = combined(
@@ -30,9 +34,9 @@ _out_option = combined(
 def labels() -> None:
     """List, add, remove, merge and rename the labels of a saved model.
 
-    No training. A compiled model cannot get new labels nor merge its own: change the model that
-    it was compiled from. Ids and keys of labels never change; a changed model is written whole
-    and takes its place in one step.
+    No training. A compiled model cannot merge its labels: change the model that it was compiled
+    from. Ids and keys of labels never change; a changed model is written whole and takes its place
+    in one step. Commands that change one model at the same time take turns.
 
     Example: li labels remove my-model "sold out" --out my-model-2
     """
@@ -91,13 +95,13 @@ def add(
         raise InputError("expected KEY, or --file with a label a line, and one of both")
     if key is None and (name is not None or examples):
         raise InputError("--name and --example belong to KEY; with --file they stand in the file")
-    loaded = _load(model)
     if file is not None:
         new, names = _read_new(file)
     else:
         assert key is not None
         new, names = {key: list(examples)}, {} if name is None else {key: name}
-    _finish(loaded.add_labels(new, texts=names), "added", len(new), model, **written)
+    with _to_change(model, written) as loaded:
+        _finish(loaded.add_labels(new, texts=names), "added", len(new), model, **written)
 
 
 def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -142,12 +146,12 @@ def remove(
 
     Example: li labels remove my-model "sold out" --out my-model-2
     """
-    loaded = _load(model)
-    gone = [int(label) for label in loaded.vocabulary.ids(names)]
-    gone += [] if file is None else read_labels(file, loaded.vocabulary)
-    if not gone:
-        raise InputError("no label is named; give names or keys, or --file with one a line")
-    _finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
+    with _to_change(model, written) as loaded:
+        gone = [int(label) for label in loaded.vocabulary.ids(names)]
+        gone += [] if file is None else read_labels(file, loaded.vocabulary)
+        if not gone:
+            raise InputError("no label is named; give names or keys, or --file with one a line")
+        _finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
 
 
 @labels.command("rename")
@@ -172,8 +176,8 @@ def rename(
     Example: li labels rename my-model "mobile phones" "smartphones"
     """
     names = _pairs(old, new, file, "OLD and NEW")
-    loaded = _load(model)
-    _finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
+    with _to_change(model, written) as loaded:
+        _finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
 
 
 @labels.command("merge")
@@ -200,8 +204,8 @@ def merge(
     Example: li labels merge my-model "cell phones" "mobile phones"
     """
     targets = _pairs(gone, kept, file, "GONE and KEPT")
-    loaded = _load(model)
-    _finish(loaded.merge_labels(targets), "merged", len(targets), model, **written)
+    with _to_change(model, written) as loaded:
+        _finish(loaded.merge_labels(targets), "merged", len(targets), model, **written)
 
 
 def _pairs(first: str | None, second: str | None, file: Path | None, what: str) -> dict[str, str]:
@@ -235,6 +239,17 @@ def _load(model: Path) -> Any:
     from learned_index.elias.model import ELIAS
 
     return ELIAS.from_pretrained(model)
+
+
+@contextmanager
+def _to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
+    """Load a model; if its new version takes its place, nobody else changes it meanwhile."""
+    out = written["out"]
+    if out is not None and real_path(out) != real_path(model):
+        yield _load(model)
+        return
+    with path_lock(model):
+        yield _load(model)
 
 
 def _finish(

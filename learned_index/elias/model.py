@@ -198,6 +198,18 @@ class ELIAS(EliasParts, Saved):
         model.members = [index.to_engine(config) for index in self.trained_members()]
         return model
 
+    def compact(self) -> Self:
+        """A compiled model whose added labels have joined the main part of its engines.
+
+        See :meth:`SearchEngine.compact`: scores stay, and searches no longer look at two parts.
+
+        Raises:
+            InputError: The model is not compiled.
+        """
+        model = copy.copy(self)
+        model.members = [engine.compact() for engine in self.compiled_members()]
+        return model
+
     # -- labels that change ---------------------------------------------------------------------
 
     def add_labels(
@@ -208,7 +220,8 @@ class ELIAS(EliasParts, Saved):
         No training: a new label gets the classifier that labels with such examples have (ridge
         regression over the labels of the remembered records), edges from the clusters that its
         examples visit, a classifier of the ranker, and its examples are remembered. Known labels
-        keep ids, classifiers and edges. This model answers as before.
+        keep ids, classifiers and edges. This model answers as before. The engines of a compiled
+        model hold the new labels in a segment (:meth:`SearchEngine.add_labels`).
 
         Args:
             labels: For each new label, by its key, some texts that have it; an empty list: it is
@@ -219,8 +232,8 @@ class ELIAS(EliasParts, Saved):
             A model whose new labels are numbered from L on, in the order given.
 
         Raises:
-            InputError: A key that a label has (or had), examples that say nothing to the model, a
-                compiled model, or one without remembered records.
+            InputError: A key that a label has (or had), examples that say nothing to the model, or
+                a model without remembered records.
 
         Example:
             >>> model.add_labels({"quantum computing": ["qubits and gates"]})  # doctest: +SKIP

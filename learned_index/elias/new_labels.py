@@ -16,8 +16,9 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
+from learned_index.engine.new_labels import largest_of_rows
+from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
-from learned_index.index.new_labels import KnownPoints, with_new_labels
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import blank_rows, unanswerable_rows
@@ -27,6 +28,8 @@ AnyModel = TypeVar("AnyModel", bound=EliasParts)
 
 N_NEGATIVES = 100
 """Records near a new label's examples that its ranker learns to tell from them."""
+_BLOCK = 1 << 25
+"""Products of means and records that are looked at in one go."""
 
 
 def add_labels(
@@ -62,7 +65,9 @@ def add_labels(
     remembered = model.records_.points()
     twin = copy.copy(model)
     twin.vocabulary = vocabulary
-    twin.members = longer_members(model, remembered, vectors[0], owned_nM)
+    twin.members = longer_members(
+        model, remembered, vectors[0], np.bincount(owner_n, minlength=len(keys))
+    )
     known = sp.csr_matrix((len(examples), model.n_labels), dtype=np.float32)
     twin.records_ = model.records_.with_records(
         sparse, vectors[0], sp.hstack([known, owned_nM], format="csr")
@@ -77,7 +82,6 @@ def add_labels(
 
 
 def _check_model(model: EliasParts) -> None:
-    model.trained_members()  # an engine cannot grow: its error says so
     if reads_rows(model.features):
         raise InputError(
             "this model reads rows of features, which names and texts are not; train it anew with "
@@ -125,18 +129,22 @@ def _examples(
 
 
 def longer_members(
-    model: EliasParts, remembered: Any, x_nD: Float32Array, owned_nM: sp.csr_matrix
+    model: EliasParts, remembered: Any, x_nD: Float32Array, counts_M: Int64Array
 ) -> list[Any]:
+    """Members that have the new labels; indexes and engines alike.
+
+    Records are remembered at length 1, a member expects vectors as long as its own. An index knows
+    how long these are; of an engine's the examples tell.
+    """
     _, unit_ND, labels_NL = remembered
-    # An example has one label.
-    examples = [x_nD[owned_nM.indices == number] for number in range(owned_nM.shape[1])]
-    return [
-        # Records are remembered at length 1, the index expects vectors as long as its own.
-        with_new_labels(
-            member, examples, KnownPoints(unit_ND / float(member.input_scale), labels_NL)
-        )
-        for member in model.trained_members()
-    ]
+    examples = np.split(x_nD, np.cumsum(counts_M)[:-1])
+    usual = float(np.linalg.norm(x_nD, axis=1).mean())
+    grown = []
+    for member in model.members:
+        engine = isinstance(member, SearchEngine)
+        length = usual if engine else 1.0 / float(member.input_scale)
+        grown.append(member.add_labels(examples, known=(unit_ND * np.float32(length), labels_NL)))
+    return grown
 
 
 def longer_ranker(
@@ -149,17 +157,37 @@ def longer_ranker(
     """The ranker with classifiers of the new labels, told from the records near their examples."""
     assert model.ranker_ is not None
     terms_NV, unit_ND, _ = remembered
-    n_new = owned_nM.shape[1]
-    hard = np.full((len(unit_ND), n_new), -1, np.int64)
-    for number in range(n_new):
-        mean_D = x_nD[owned_nM.indices == number].mean(axis=0)
-        nearest = np.argsort(-(unit_ND @ mean_D), kind="stable")[:N_NEGATIVES]
-        hard[nearest, number] = number
-    asked = np.flatnonzero((hard >= 0).any(axis=1))
-    others = np.full((len(x_nD), n_new), -1, np.int64)
+    near_MT = _nearest(unit_ND, _means(owned_nM, x_nD), N_NEGATIVES)
+    n_new = len(near_MT)
+    asked, row = np.unique(near_MT, return_inverse=True)
+    label = np.repeat(np.arange(n_new), near_MT.shape[1])
+    hard = sp.csr_matrix(
+        (np.ones(near_MT.size, np.float32), (row.ravel(), label)),
+        shape=(len(asked) + len(x_nD), n_new),
+    )
+    none = sp.csr_matrix((len(asked), n_new), dtype=np.float32)
     return model.ranker_.with_labels(
         sp.vstack([terms_NV[asked], sparse_nV], format="csr"),
         np.concatenate([unit_ND[asked], x_nD]),
-        sp.vstack([sp.csr_matrix((len(asked), n_new), dtype=np.float32), owned_nM], format="csr"),
-        np.concatenate([hard[asked], others]),
+        sp.vstack([none, owned_nM], format="csr"),
+        hard,
     )
+
+
+def _means(owned_nM: sp.csr_matrix, x_nD: Float32Array) -> Float32Array:
+    """Means of the examples of each label, float32 M x D."""
+    counts_M = np.diff(owned_nM.tocsc().indptr)
+    means: Float32Array = ((owned_nM.T @ x_nD) / counts_M[:, None]).astype(np.float32)
+    return means
+
+
+def _nearest(unit_ND: Float32Array, means_MD: Float32Array, count: int) -> Int64Array:
+    """The records of largest inner product with each mean, int64 M x T, ascending."""
+    n_records = len(unit_ND)
+    count = min(count, n_records)
+    step = max(1, _BLOCK // n_records)
+    near = np.empty((len(means_MD), count), np.int64)
+    for start in range(0, len(means_MD), step):
+        likeness = means_MD[start : start + step] @ unit_ND.T
+        near[start : start + step] = largest_of_rows(likeness, count)
+    return near

@@ -109,10 +109,21 @@ class EliasParts:
         found = [member for member in self.members if isinstance(member, LearnedGraphIndex)]
         if len(found) < len(self.members):
             raise InputError(
-                "the model is compiled: its index is a search engine, which can be searched only; "
-                "use the model that it was compiled from"
+                "the model is compiled: its index is a search engine, which can be searched, gain "
+                "and lose labels, and no more; use the model that it was compiled from"
             )
         return found
+
+    def compiled_members(self) -> list[SearchEngine]:
+        """The engines, which must not be indexes.
+
+        Raises:
+            InputError: The model is not compiled.
+        """
+        self.require_fitted()
+        if len(self.engines()) < len(self.members):
+            raise InputError("the model is not compiled, so it has no engines; call to_engine()")
+        return self.engines()
 
     def engines(self) -> list[SearchEngine]:
         """The search engines of a compiled model; none of another one."""

@@ -20,10 +20,10 @@ from learned_index.elias.new_labels import longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.errors import InputError
-from learned_index.index.new_labels import KnownPoints
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.updating import with_new_points
 from learned_index.inputs.labels import labels_from_lists
+from learned_index.inputs.new_labels import KnownPoints
 from learned_index.inputs.points import n_rows, unanswerable_rows
 from learned_index.types import Int64Array
 
@@ -161,8 +161,8 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
                 "remembered training records, of which this model has none; train it with "
                 "--records yes, a ranker and one encoder"
             )
-        rows, owned_nM = _examples(new, n_old)
-        members = longer_members(model, remembered, new.vectors[0][rows], owned_nM)
+        rows, counts_M, _ = _examples(new, n_old)
+        members = longer_members(model, remembered, new.vectors[0][rows], counts_M)
     twin.vocabulary = new.vocabulary
     counts_L = np.zeros(n_labels, np.int64)
     if model.label_counts is not None:
@@ -186,10 +186,14 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
     return twin
 
 
-def _examples(new: _New, n_old: int) -> tuple[Int64Array, sp.csr_matrix]:
-    """Points with new labels, a row for each of a point's, and the one label of each, CSR n x M."""
+def _examples(new: _New, n_old: int) -> tuple[Int64Array, Int64Array, sp.csr_matrix]:
+    """Points that have the new labels, label by label, how many each has, and whose they are."""
+    n_new = len(new.vocabulary) - n_old
     rows, numbers = new.labels_NL[:, n_old:].nonzero()
-    return rows, labels_from_lists(numbers[:, None].tolist(), len(new.vocabulary) - n_old)
+    order = np.argsort(numbers, kind="stable")
+    rows, numbers = rows[order], numbers[order]
+    owned_nM = labels_from_lists(numbers[:, None].tolist(), n_new)
+    return rows, np.bincount(numbers, minlength=n_new), owned_nM
 
 
 def _kept(
@@ -216,7 +220,7 @@ def _learn_ranking(
     x_ND, n_old = new.vectors[0], model.n_labels
     ranker = model.ranker_
     if len(new.vocabulary) > n_old:
-        rows, owned_nM = _examples(new, n_old)
+        rows, _, owned_nM = _examples(new, n_old)
         ranker = longer_ranker(model, remembered, new.sparse_NV[rows], x_ND[rows], owned_nM)
     width = model.config.ranker_shortlist
     twin.ranker_ = None  # searched as one index would be, as in the training

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,16 @@ _MOST_SCALE = 1e30
 """Scales and biases beyond it are no result of training; sums of them could overflow."""
 
 _HUGE_PAGE = 1 << 21
+
+OF_LABELS = (
+    "label_ids_L",
+    "sketches_LB",
+    "label_vectors_LP",
+    "edge_offsets_C1",
+    "edge_labels_E",
+    "edge_weights_E",
+)
+"""The arrays that a segment has of its own; it shares the others with the main part."""
 
 
 def padded(n: int) -> int:
@@ -105,6 +116,8 @@ class EngineArrays:
         region_edge_weights_F: uint16 bits of float16.
         source: Where those arrays that are memory-mapped come from; None: nowhere known. They are
             pickled as this place alone.
+        segment: M labels that joined later, with the ids from L on, and edges of their own
+            (:data:`OF_LABELS`); the other arrays are those of this main part.
     """
 
     label_ids_L: npt.NDArray[np.int32]
@@ -123,20 +136,43 @@ class EngineArrays:
     region_edge_clusters_F: npt.NDArray[np.int32]
     region_edge_weights_F: npt.NDArray[np.uint16]
     source: Source | None = None
+    segment: EngineArrays | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by value, and mapped arrays by where they lie."""
+        own = self._pickled(self.names())
+        return _unpickled, (own, None if self.segment is None else self.segment._pickled(OF_LABELS))
+
+    def _pickled(self, names: Iterable[str]) -> tuple[Iterable[str], dict[str, Any], Source | None]:
+        """Names of some arrays, those of them that are pickled by value, and where others lie."""
         values = {
             name: array
             for name, array in self.named().items()
-            if self.source is None or not _is_mapped(array)
+            if name in names and (self.source is None or not _is_mapped(array))
         }
-        return _unpickled, (values, self.source)
+        return names, values, self.source
+
+    @property
+    def n_main(self) -> int:
+        """L, labels of the main part."""
+        return len(self.label_ids_L)
 
     @property
     def n_labels(self) -> int:
-        """L."""
-        return len(self.label_ids_L)
+        """Labels of both parts, L + M."""
+        return self.n_main + (0 if self.segment is None else self.segment.n_main)
+
+    @property
+    def n_edges(self) -> int:
+        """Edges to labels, of both parts."""
+        own = len(self.edge_labels_E)
+        return own + (0 if self.segment is None else self.segment.n_edges)
+
+    def ids(self) -> npt.NDArray[np.int32]:
+        """Ids by place, those of the segment behind the others, int32 L + M."""
+        if self.segment is None:
+            return self.label_ids_L
+        return np.concatenate([self.label_ids_L, self.segment.label_ids_L])
 
     @property
     def n_clusters(self) -> int:
@@ -151,21 +187,40 @@ class EngineArrays:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, in memory and on disk alike (beside a few bytes of file headers)."""
-        return sum(array.nbytes for array in self.named().values())
+        own = sum(array.nbytes for array in self.named().values())
+        return own + sum(array.nbytes for array in self.of_segment().values())
 
     @classmethod
     def names(cls) -> list[str]:
         """Names of the arrays."""
-        return [field.name for field in fields(cls) if field.name != "source"]
+        return [field.name for field in fields(cls) if field.name not in ("source", "segment")]
 
     def named(self) -> dict[str, npt.NDArray[Any]]:
-        """Arrays by name."""
+        """Arrays of the main part by name."""
         return {name: getattr(self, name) for name in self.names()}
+
+    def of_segment(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays that the segment has of its own, by name; none where there is no segment."""
+        if self.segment is None:
+            return {}
+        return {name: getattr(self.segment, name) for name in OF_LABELS}
+
+    def with_segment(
+        self, arrays: Mapping[str, npt.NDArray[Any]], source: Source | None = None
+    ) -> EngineArrays:
+        """The same main part with another segment.
+
+        Args:
+            arrays: Those of :data:`OF_LABELS`.
+            source: Where those of them that are mapped come from.
+        """
+        segment = replace(self, **arrays, source=source, segment=None)
+        return replace(self, segment=segment)
 
     def aligned(self) -> EngineArrays:
         """The same arrays in memory laid out for search, see :func:`aligned_zeros`."""
         arrays = {name: _aligned(array) for name, array in self.named().items()}
-        return EngineArrays(**arrays, source=self.source)
+        return replace(self, **arrays)
 
     def check(self, *, dim: int, precision: Precision) -> None:
         """Check everything that the compiled search relies on, contents too.
@@ -176,19 +231,34 @@ class EngineArrays:
         Raises:
             InputError: A dtype, a shape, an id, an offset or a number that does not fit.
         """
+        self.check_part(dim=dim, precision=precision)
+        if self.segment is not None:
+            self.check_segment(dim=dim, precision=precision)
+
+    def check_segment(self, *, dim: int, precision: Precision) -> None:
+        """Check the segment alone, likewise; its ids follow those of the main part."""
+        assert self.segment is not None
+        try:
+            self.segment.check_part(dim=dim, precision=precision, first=self.n_main)
+        except InputError as error:
+            raise InputError(f"the segment of new labels: {error}") from error
+
+    def check_part(self, *, dim: int, precision: Precision, first: int = 0) -> None:
+        """Check one part, whose ids are ``first`` and those that follow."""
         self._check_layout(padded(dim), precision)
         targets_E, targets_F = self.edge_labels_E, self.region_edge_clusters_F
-        require_distinct("label_ids_L", self.label_ids_L, self.n_labels)
+        ids = self.label_ids_L if first == 0 else self.label_ids_L.astype(np.int64) - first
+        require_distinct("label_ids_L", ids, self.n_main)
         require_offsets("edge_offsets_C1", self.edge_offsets_C1, len(targets_E))
         require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, len(targets_F))
-        require_range("edge_labels_E", targets_E, 0, self.n_labels - 1)
+        require_range("edge_labels_E", targets_E, 0, self.n_main - 1)
         require_range("region_edge_clusters_F", targets_F, 0, self.n_clusters - 1)
         for name in ("edge_weights_E", "region_edge_weights_F"):
             require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
         self._check_scales(padded(dim))
 
     def _check_layout(self, P: int, precision: Precision) -> None:
-        L, C, R, S = self.n_labels, self.n_clusters, self.n_regions, len(self.sketch_map_scales_S)
+        L, C, R, S = self.n_main, self.n_clusters, self.n_regions, len(self.sketch_map_scales_S)
         E, F = len(self.edge_labels_E), len(self.region_edge_clusters_F)
         expected: dict[str, tuple[Any, tuple[int, ...]]] = {
             "label_ids_L": (np.int32, (L,)),
@@ -217,7 +287,7 @@ class EngineArrays:
         """Check that no score of a query that is let in can overflow."""
         for name in ("cluster_scales_C", "sketch_map_scales_S", "region_scales_R"):
             require_range(name, getattr(self, name), 0.0, _MOST_SCALE)
-        sketch_scales, vector_scales, biases = self._label_numbers()
+        sketch_scales, vector_scales, biases = label_numbers(self.sketches_LB)
         require_range("the scales of the sketches", sketch_scales, 0.0, _MOST_SCALE)
         require_range("the scales of the label vectors", vector_scales, 0.0, _MOST_SCALE)
         require_range("the biases of the labels", biases, -_MOST_SCALE, _MOST_SCALE)
@@ -236,26 +306,14 @@ class EngineArrays:
                 "smaller ones"
             )
 
-    def _label_numbers(
-        self,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Scale of each label's sketch, scale of its whole vector, bias: float32 L each."""
-        numbers = np.ascontiguousarray(self.sketches_LB[:, -SKETCH_TAIL:]).view("<u4")
-        scales, biases = numbers[:, 0], np.ascontiguousarray(numbers[:, 1])
-        return (
-            (scales << np.uint32(16)).view(np.float32),
-            (scales & np.uint32(0xFFFF0000)).view(np.float32),
-            biases.view(np.float32),
-        )
-
     def handle(self, constants: Constants, precision: Precision) -> npt.NDArray[np.int64]:
         """Sizes and addresses, at the places that :mod:`learned_index.kernels.engine.handle` names.
 
-        The arrays must outlive it.
+        Those of a segment follow. The arrays must outlive it.
         """
         values = np.zeros(place.HANDLE_SIZE, np.int64)
         sizes = {
-            place.N_LABELS: self.n_labels,
+            place.N_LABELS: self.n_main,
             place.N_CLUSTERS: self.n_clusters,
             place.N_REGIONS: self.n_regions,
             place.DIM: constants.dim,
@@ -263,7 +321,7 @@ class EngineArrays:
             place.SKETCH_DIM: len(self.sketch_map_scales_S),
             place.SKETCH_BYTES: self.sketches_LB.shape[1],
             place.PRECISION: list(STORED_DTYPE).index(precision),
-            place.MAX_CANDIDATES: min(self.n_labels, len(self.edge_labels_E)),
+            place.MAX_CANDIDATES: min(self.n_main, len(self.edge_labels_E)),
             place.REGION_BEAM: constants.region_beam_width,
             place.CLUSTER_CANDIDATES: constants.n_candidates,
             place.REFERENCE_BEAM: constants.reference_width,
@@ -272,7 +330,25 @@ class EngineArrays:
             values[at] = size
         # The places of the addresses follow each other as the fields of this class do.
         values[place.LABEL_IDS :] = [array.ctypes.data for array in self.named().values()]
-        return values
+        if self.segment is None:
+            return values
+        more = self.segment.handle(constants, precision)
+        values[place.SEGMENT_LABELS] = self.segment.n_main
+        values[place.MAX_CANDIDATES] += more[place.MAX_CANDIDATES]
+        return np.concatenate([values, more])
+
+
+def label_numbers(
+    sketches_LB: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Scale of each label's sketch, scale of its whole vector, bias: float32 L each."""
+    numbers = np.ascontiguousarray(sketches_LB[:, -SKETCH_TAIL:]).view("<u4")
+    scales, biases = numbers[:, 0], np.ascontiguousarray(numbers[:, 1])
+    return (
+        (scales << np.uint32(16)).view(np.float32),
+        (scales & np.uint32(0xFFFF0000)).view(np.float32),
+        biases.view(np.float32),
+    )
 
 
 def _is_mapped(array: npt.NDArray[Any]) -> bool:
@@ -280,13 +356,22 @@ def _is_mapped(array: npt.NDArray[Any]) -> bool:
     return isinstance(array, np.memmap) and array.filename is not None
 
 
-def _unpickled(values: dict[str, npt.NDArray[Any]], source: Source | None) -> EngineArrays:
+Pickled: TypeAlias = tuple[Iterable[str], dict[str, npt.NDArray[Any]], Source | None]
+
+
+def _unpickled(main: Pickled, segment: Pickled | None) -> EngineArrays:
     """The other side of :meth:`EngineArrays.__reduce__`.
 
     Raises:
         ModelFormatError: The files are not where they were, or not what they were.
     """
+    arrays = EngineArrays(**_opened(main), source=main[2])
+    return arrays if segment is None else arrays.with_segment(_opened(segment), segment[2])
+
+
+def _opened(pickled: Pickled) -> dict[str, npt.NDArray[Any]]:
+    names, values, source = pickled
     arrays = {name: _aligned(array) for name, array in values.items()}
     if source is not None:
-        arrays |= source.open(name for name in EngineArrays.names() if name not in values)
-    return EngineArrays(**arrays, source=source)
+        arrays |= source.open(name for name in names if name not in values)
+    return arrays

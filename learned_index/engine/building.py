@@ -102,7 +102,7 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
     if sketch_dim > dim:
         raise InputError(f"sketch_dim is {sketch_dim}, the vectors have {dim} dimensions")
     edges = _kept_edges(parts, config.edge_threshold)
-    order_L = _label_order(edges)
+    order_L = label_order(edges)
     place_L = np.empty(n_labels, np.int32)
     place_L[order_L] = np.arange(n_labels, dtype=np.int32)
     offsets, edge_labels, edge_weights = _sorted_edges(edges, place_L)
@@ -121,7 +121,7 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
     for start in range(0, n_labels, _BLOCK):
         rows = slice(start, min(start + _BLOCK, n_labels))
         block = _folded(parts.label_vectors_LD[order_L[rows]], parts)
-        vectors[rows, :dim], scales = _stored(block, config.precision)
+        vectors[rows, :dim], scales = stored_rows(block, config.precision)
         sketches[rows] = sketch_rows(block @ basis_SD.T, scales, biases[rows])
     return EngineArrays(
         label_ids_L=order_L.astype(np.int32),
@@ -131,14 +131,14 @@ def build_arrays(parts: IndexParts, config: EngineConfig) -> EngineArrays:
         cluster_scales_C=cluster_scales,
         edge_offsets_C1=offsets,
         edge_labels_E=edge_labels,
-        edge_weights_E=_weight_bits(edge_weights, parts.path_exponent),
+        edge_weights_E=weight_bits(edge_weights, parts.path_exponent),
         sketch_map_SP=_as_unsigned(map_codes, padded(dim)),
         sketch_map_scales_S=map_scales,
         region_vectors_RP=_as_unsigned(region_codes, padded(dim)),
         region_scales_R=region_scales,
         region_edge_offsets_R1=region_offsets,
         region_edge_clusters_F=region_clusters,
-        region_edge_weights_F=_weight_bits(region_weights, 1.0),
+        region_edge_weights_F=weight_bits(region_weights, 1.0),
     ).aligned()
 
 
@@ -186,7 +186,7 @@ def _as_unsigned(codes: npt.NDArray[np.int8], width: int) -> npt.NDArray[np.uint
     return rows
 
 
-def _stored(block: Float32Array, precision: Precision) -> tuple[npt.NDArray[Any], Float32Array]:
+def stored_rows(block: Float32Array, precision: Precision) -> tuple[npt.NDArray[Any], Float32Array]:
     """Rows as they are stored, and the scale of each."""
     if precision == "int8":
         codes, scales = quantised_rows(block, scales="bfloat16")
@@ -219,7 +219,7 @@ def _kept_edges(parts: IndexParts, threshold: float) -> sp.csr_matrix:
     return edges
 
 
-def _label_order(edges: sp.csr_matrix) -> npt.NDArray[np.int64]:
+def label_order(edges: sp.csr_matrix) -> npt.NDArray[np.int64]:
     """Labels by the cluster of their strongest edge, there by descending weight."""
     n_clusters, n_labels = edges.shape
     by_label = edges.tocoo()
@@ -246,7 +246,7 @@ def _sorted_edges(
     )
 
 
-def _weight_bits(weights: Float32Array, exponent: float) -> npt.NDArray[np.uint16]:
+def weight_bits(weights: Float32Array, exponent: float) -> npt.NDArray[np.uint16]:
     """``weights ** exponent`` as float16, never 0: an edge that is there can be walked."""
     bits = _half_bits((np.asarray(weights, np.float64) ** exponent).astype(np.float32))
     return np.clip(bits, LEAST_WEIGHT, MOST_WEIGHT)

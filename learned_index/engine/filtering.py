@@ -24,14 +24,21 @@ def restricted_arrays(
     The vectors are shared; the edges, about a tenth of an engine, are copied. Arguments and errors
     as :meth:`SearchEngine.restrict` has them.
     """
-    wanted = wanted_labels(allow, deny, int(arrays.label_ids_L.max()) + 1)
-    offsets, labels, weights = edges_to(
-        arrays.edge_offsets_C1,
-        arrays.edge_labels_E,
-        arrays.edge_weights_E,
-        wanted[arrays.label_ids_L],
+    wanted = wanted_labels(allow, deny, arrays.n_labels)
+    segment = arrays.segment
+    return replace(
+        _kept(arrays, wanted), segment=None if segment is None else _kept(segment, wanted)
     )
-    return replace(arrays, edge_offsets_C1=offsets, edge_labels_E=labels, edge_weights_E=weights)
+
+
+def _kept(part: EngineArrays, wanted: npt.NDArray[np.bool_]) -> EngineArrays:
+    offsets, labels, weights = edges_to(
+        part.edge_offsets_C1,
+        part.edge_labels_E,
+        part.edge_weights_E,
+        wanted[part.label_ids_L],
+    )
+    return replace(part, edge_offsets_C1=offsets, edge_labels_E=labels, edge_weights_E=weights)
 
 
 class Places:

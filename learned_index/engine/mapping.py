@@ -14,6 +14,8 @@ from learned_index.persistence import read_manifest
 from learned_index.persistence.foreign import read_npy_header
 
 KIND = "search-engine"
+SEGMENT = "segment"
+"""Folder of a saved engine that holds the arrays of labels that joined it."""
 
 
 class Source(NamedTuple):
@@ -22,10 +24,12 @@ class Source(NamedTuple):
     Attributes:
         directory: Its absolute path, links followed.
         digest: Of its manifest, see :attr:`Manifest.digest`.
+        part: The folder in it that holds these arrays; "": the directory itself.
     """
 
     directory: Path
     digest: str
+    part: str = ""
 
     def open(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Map some of its arrays.
@@ -35,7 +39,8 @@ class Source(NamedTuple):
         """
         try:
             found = read_manifest(self.directory, kind=KIND, verify=False).digest
-            arrays = {name: open_array(self.directory / f"{name}.npy") for name in names}
+            folder = self.directory / self.part
+            arrays = {name: open_array(folder / f"{name}.npy") for name in names}
         except (ModelFormatError, OSError, ValueError) as error:
             raise ModelFormatError(
                 f"an engine was sent by the path of its files, which cannot be opened ({error}); "

@@ -13,21 +13,29 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.engine.arrays import EngineArrays
+from learned_index.engine.arrays import OF_LABELS, EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.engine.label_scores import BeamSearch, growing_widths, score_pairs
-from learned_index.engine.mapping import KIND, Source, open_array
+from learned_index.engine.mapping import KIND, SEGMENT, Source, open_array
+from learned_index.engine.new_labels import Examples
+from learned_index.engine.segment import compacted, with_new_labels
 from learned_index.engine.tuning import Tuning, tune
 from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.new_labels import (
+    KnownPoints,
+    NewLabels,
+    checked_examples,
+    checked_known,
+)
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.inputs.vectors import as_query_rows, bad_row
 from learned_index.kernels.engine.scratch import scratch_bytes
-from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_rows
+from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_both, search_rows
 from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
@@ -90,7 +98,6 @@ class SearchEngine(Saved):
         self.constants = constants
         self._complete = complete
         self._dim = constants.dim
-        self._n_labels = arrays.n_labels
         self._n_clusters = arrays.n_clusters
         self._numbers = np.array(constants.of_search)
         self._take(arrays)
@@ -98,12 +105,14 @@ class SearchEngine(Saved):
     def _take(self, arrays: EngineArrays) -> None:
         """Search these arrays from now on."""
         self.arrays = arrays
+        self._n_labels = arrays.n_labels
+        self._search_rows = search_rows if arrays.segment is None else search_both
         self._handle = arrays.handle(self.constants, self.config.precision)
         self._local = threading.local()
 
     @lazy_property
     def _places(self) -> Places:
-        return Places(self.arrays.label_ids_L)
+        return Places(self.arrays.ids())
 
     @classmethod
     def from_parts(cls, parts: IndexParts, config: EngineConfig | None = None) -> Self:
@@ -156,8 +165,13 @@ class SearchEngine(Saved):
 
     @property
     def n_labels(self) -> int:
-        """Number of labels L."""
+        """Number of labels L, those of a segment among them."""
         return self.arrays.n_labels
+
+    @property
+    def n_new_labels(self) -> int:
+        """Labels that :meth:`add_labels` added since the engine was laid out, in its segment."""
+        return self.arrays.n_labels - self.arrays.n_main
 
     @property
     def n_clusters(self) -> int:
@@ -176,8 +190,9 @@ class SearchEngine(Saved):
 
     def __repr__(self) -> str:
         """Sizes and precision."""
+        new = f" ({self.n_new_labels} of them in a segment)" if self.n_new_labels else ""
         return (
-            f"SearchEngine({self.n_labels} labels, {self.n_clusters} clusters, {self.dim} "
+            f"SearchEngine({self.n_labels} labels{new}, {self.n_clusters} clusters, {self.dim} "
             f"dimensions, {self.config.precision}, {self.nbytes / 2**20:.1f} MiB)"
         )
 
@@ -328,7 +343,8 @@ class SearchEngine(Saved):
         ids = np.empty((n_rows, k), np.int64)
         scores = np.empty((n_rows, k), np.float32)
         if n_rows == 1:
-            bad = search_rows(
+            search = self._search_rows
+            bad = search(
                 self._handle, rows, 0, 1, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
             )  # fmt: skip
@@ -346,9 +362,10 @@ class SearchEngine(Saved):
         scores: npt.NDArray[np.float32],
     ) -> int:
         bad: list[int] = []
+        search = self._search_rows
 
         def call(start: int, stop: int) -> None:
-            first = search_rows(
+            first = search(
                 self._handle, rows, start, stop, self._numbers, *knobs,
                 *self._scratch(knobs[1]), ids, scores,
             )  # fmt: skip
@@ -430,6 +447,56 @@ class SearchEngine(Saved):
         twin._take(restricted_arrays(self.arrays, allow=None, deny=labels))
         return twin
 
+    def add_labels(self, examples: NewLabels, *, known: KnownPoints) -> Self:
+        """An engine that finds M labels more; it shares all that it has with this one.
+
+        As :meth:`LearnedGraphIndex.add_labels`, from the classifiers as they are stored and the
+        engine's own routing. The new labels lie in a segment beside the arrays of this engine, which
+        are not copied; added again, they join that segment. Each search looks at both, at the cost
+        of the edges and labels of the segment that it comes across; of a large one
+        :meth:`compact` makes one part again.
+
+        Args:
+            examples: For each new label the vectors of its examples, n x D, at least one.
+            known: Points that the engine knows labels by, some of what it was trained on: vectors
+                N x D, and their labels as for a training (CSR N x L, or lists of ids).
+
+        Returns:
+            An engine whose new labels have the ids L, L + 1, ... in the order given.
+
+        Raises:
+            InputError: No examples, vectors or labels that do not fit, no known label.
+        """
+        vectors, counts = checked_examples(examples, dim=self._dim)
+        points = checked_known(known, dim=self._dim, n_labels=self._n_labels)
+        return self._with(
+            with_new_labels(
+                self.arrays, self.config, self.constants, Examples.of(vectors, counts), points
+            )
+        )
+
+    def compact(self) -> Self:
+        """An engine whose segment has joined the main part; without one, this engine.
+
+        Vectors, sketches and edges are copied as they are: scores do not change. Answers are those
+        of the engine with its segment, except for what a search leaves out: where the edges of the
+        beam's clusters are more than ``walk_factor`` times the shortlist, the weakest are not
+        walked, and the segment has that budget for itself while it is one, so that a label with a
+        weak path may be found with a segment and not without. Of labels with equal scores by the
+        sketch at the end of the shortlist another one may be taken. An exhaustive search (all
+        clusters, all labels) answers alike, bit for bit.
+        """
+        if self.arrays.segment is None:
+            return self
+        return self._with(compacted(self.arrays))
+
+    def _with(self, arrays: EngineArrays) -> Self:
+        """An engine like this one of other arrays, whose labels lie elsewhere."""
+        twin = copy(self)
+        twin.__dict__.pop("_places", None)
+        twin._take(arrays)
+        return twin
+
     def with_knobs(self, *, beam_width: int, shortlist_size: int) -> Self:
         """The same engine with other default knobs."""
         twin = copy(self)  # the arrays are shared, and need no second check
@@ -454,13 +521,20 @@ class SearchEngine(Saved):
     # -- persistence ----------------------------------------------------------------------------
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        for name, array in self.arrays.named().items():
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        return {
+        parts = {folder: self.arrays.named(), folder / SEGMENT: self.arrays.of_segment()}
+        for place, arrays in parts.items():
+            for name, array in arrays.items():
+                place.mkdir(exist_ok=True)
+                np.save(place / f"{name}.npy", array, allow_pickle=False)
+        config = {
             "engine": self.config.to_dict(),
             "constants": self.constants._asdict(),
             "complete": self.is_partial,
         }
+        return config | ({"segment": self.n_new_labels} if self.n_new_labels else {})
+
+    def _format_version(self) -> int:
+        return 2 if self.n_new_labels else 1  # version 1 knows no segments
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, *, verify: bool = False) -> Self:
@@ -478,8 +552,15 @@ class SearchEngine(Saved):
     def _read(cls, manifest: Manifest) -> Self:
         arrays = {name: open_array(manifest.file(f"{name}.npy")) for name in EngineArrays.names()}
         source = Source(manifest.directory.resolve(), manifest.digest)
+        opened = EngineArrays(**arrays, source=source)
+        if "segment" in manifest.config:
+            names = {name: manifest.file(f"{SEGMENT}/{name}.npy") for name in OF_LABELS}
+            opened = opened.with_segment(
+                {name: open_array(path) for name, path in names.items()},
+                source._replace(part=SEGMENT),
+            )
         return cls(
-            EngineArrays(**arrays, source=source),
+            opened,
             EngineConfig.from_dict(manifest.config["engine"]),
             Constants(**manifest.config["constants"]),
             complete=bool(manifest.config["complete"]),

@@ -43,7 +43,8 @@ def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
         return {
             "n_clusters": index.n_clusters,
             "n_regions": index.arrays.n_regions,
-            "n_edges": len(index.arrays.edge_labels_E),
+            "n_edges": index.arrays.n_edges,
+            "n_new_labels": index.n_new_labels,
             "engine_bytes": index.nbytes,
             "engine": index.config.to_dict(),
         }

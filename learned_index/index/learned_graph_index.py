@@ -23,6 +23,7 @@ from learned_index.index.fit import fit_index
 from learned_index.index.graph import ClusterLabelGraph, Keep
 from learned_index.index.loss import IndexOutput, index_losses
 from learned_index.index.network import IndexNetwork
+from learned_index.index.new_labels import with_new_labels
 from learned_index.index.pruning import prune_graph, with_merged_labels, without_labels
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
@@ -30,6 +31,7 @@ from learned_index.index.search import score_index, search_index
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, Labels, label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
+from learned_index.inputs.new_labels import KnownPoints, NewLabels
 from learned_index.inputs.scored import ScoredLabels, Scores
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
@@ -297,6 +299,32 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         self.require_fitted()
         graph, _ = prune_graph(self.graph, threshold=threshold, top_k=top_k, keep=keep)
         return copy.deepcopy(self.clone(graph=graph))
+
+    def add_labels(self, examples: NewLabels, *, known: KnownPoints) -> Self:
+        """An index with M labels more; all else is shared with this one. No training.
+
+        A new label gets the classifier that labels with such examples have, told from the known
+        ones (equation 21 of docs/method.md), and edges from the clusters that its examples visit.
+        Known labels keep ids, classifiers and edges. As after :meth:`prune`, edges are no longer
+        trained by :meth:`forward`.
+
+        Args:
+            examples: For each new label the vectors of its examples, n x D, at least one.
+            known: Points that the index knows labels by, some of what it was trained on (some
+                for each label tell enough): vectors N x D, and their labels as for :meth:`fit`.
+                Labels without a point there are left out.
+
+        Returns:
+            An index whose new labels have the ids L, L + 1, ... in the order given.
+
+        Raises:
+            InputError: No examples, vectors or labels that do not fit, no known label.
+            NotFittedError: The index is not trained.
+
+        Example:
+            >>> grown = index.add_labels([new_vectors], known=(vectors, labels))  # doctest: +SKIP
+        """
+        return with_new_labels(self, examples, known)
 
     def remove_labels(self, labels: LabelIds) -> Self:
         """An index that never finds some labels; it shares all vectors with this one.

@@ -18,7 +18,7 @@ from torch import nn
 from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork
-from learned_index.index.new_labels import KnownPoints
+from learned_index.inputs.new_labels import KnownPoints
 from learned_index.inputs.positives import padded_positives
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.losses import both_losses
@@ -27,10 +27,12 @@ from learned_index.types import Float32Array, Int64Array
 
 AnyIndex = TypeVar("AnyIndex", bound=IndexNetwork)
 
-RATE = 0.5
+RATE = 0.1
 """Step of a classifier along the gradient of one point."""
 MOST_EDGES = 20
+"""Edges that a label gets or keeps through new points at most."""
 EPOCHS = 2
+"""Passes over the points."""
 _BATCH = 256
 _LEAST_WEIGHT = np.float32(np.finfo(np.float32).tiny)
 

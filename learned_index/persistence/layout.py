@@ -24,7 +24,8 @@ from learned_index.persistence.files import read_json, write_json
 from learned_index.persistence.recovery import recover
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: all models but those that only this version can read. 2: engines with a segment."""
 _MAX_FILES = 100_000
 _MAX_BYTES = 64 << 20
 """Of a manifest: room for so many files with long names."""
@@ -73,8 +74,17 @@ def directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def write_manifest(directory: Path, *, kind: str, config: Mapping[str, Any]) -> None:
-    """Write ``manifest.json`` for all files that ``directory`` now holds."""
+def write_manifest(
+    directory: Path, *, kind: str, config: Mapping[str, Any], version: int = 1
+) -> None:
+    """Write ``manifest.json`` for all files that ``directory`` now holds.
+
+    Args:
+        directory: Where they lie.
+        kind: What they are together.
+        config: What the manifest says beside their names.
+        version: The first format version that can read them.
+    """
     files = {
         path.relative_to(directory).as_posix(): {
             "bytes": path.stat().st_size,
@@ -85,7 +95,7 @@ def write_manifest(directory: Path, *, kind: str, config: Mapping[str, Any]) -> 
     }
     write_json(
         directory / MANIFEST_NAME,
-        {"kind": kind, "format_version": FORMAT_VERSION, "config": dict(config), "files": files},
+        {"kind": kind, "format_version": version, "config": dict(config), "files": files},
     )
 
 

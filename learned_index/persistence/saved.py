@@ -40,7 +40,12 @@ class Saved:
         self._require_complete()
         with atomic_directory(directory, overwrite=overwrite) as folder:
             config = self._write(folder)
-            write_manifest(folder, kind=self.saved_as or self.kind, config=config)
+            write_manifest(
+                folder,
+                kind=self.saved_as or self.kind,
+                config=config,
+                version=self._format_version(),
+            )
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> Self:
@@ -62,6 +67,10 @@ class Saved:
 
     def _require_complete(self) -> None:
         """Raise :class:`NotFittedError` where there is nothing to save yet."""
+
+    def _format_version(self) -> int:
+        """The first format version that can read what is written."""
+        return 1
 
     @abstractmethod
     def _write(self, folder: Path) -> dict[str, Any]:

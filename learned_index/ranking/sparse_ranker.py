@@ -189,23 +189,38 @@ class SparseRanker(Saved):
         if labels_NL.shape[0] != n_points:
             raise InputError(f"got {n_points} rows of features, {labels_NL.shape[0]} of labels")
         ids = _checked_ids(shortlist_NK, n_points, labels_NL.shape[1])
-        hard = _label_points(
-            labels_NL, ids, max_negatives=self.config.max_negatives, seed=self.config.seed
+        row, column = np.nonzero(ids >= 0)
+        listed = sp.csr_matrix(
+            (np.ones(len(row), np.int8), (row, ids[row, column])), shape=labels_NL.shape
         )
-        n_features = int(sparse_NV.shape[1])
+        self._train(x, labels_NL, listed, int(sparse_NV.shape[1]), start, progress)
+        return self
+
+    def _train(
+        self,
+        x: _Points,
+        labels_NL: sp.csr_matrix,
+        listed_NL: sp.csr_matrix,
+        n_features: int,
+        start: DualVariables | None = None,
+        progress: RankerProgress | None = None,
+    ) -> None:
+        """Train on checked points; ``listed_NL`` says for which labels each is hard."""
+        hard = _label_points(
+            labels_NL, listed_NL, max_negatives=self.config.max_negatives, seed=self.config.seed
+        )
         self._by_term = None
         alphas = _started(hard, start)
         self._weights = _trained(self.config, x, hard, alphas, n_features, progress)
         self.dual_ = DualVariables(hard.label_indptr, hard.points, alphas)
         self.n_features_, self.dim_ = n_features, int(x.dense.shape[1])
-        return self
 
     def with_labels(
         self,
         sparse_NV: sp.csr_matrix,
         dense_ND: DenseMatrix,
         labels_NM: sp.csr_matrix,
-        shortlist_NK: Int64Array,
+        hard_NM: sp.csr_matrix,
     ) -> Self:
         """A ranker of M more labels, trained as :meth:`fit` does; the others keep theirs.
 
@@ -213,10 +228,12 @@ class SparseRanker(Saved):
             sparse_NV: Points with new labels, and those that are hard for these.
             dense_ND: Likewise.
             labels_NM: CSR, the new labels of each.
-            shortlist_NK: int64, new labels (from 0 on) that each is hard for, padded with -1.
+            hard_NM: CSR, the new labels that each is hard for.
         """
-        old, twin = self._fitted(), copy(self)
-        new = SparseRanker(self.config).fit(sparse_NV, dense_ND, labels_NM, shortlist_NK)._fitted()
+        old, twin, more = self._fitted(), copy(self), SparseRanker(self.config)
+        x = self._checked(sparse_NV, dense_ND)
+        more._train(x, canonical_labels(labels_NM), hard_NM, int(sparse_NV.shape[1]))
+        new = more._fitted()
         indptr = np.concatenate([old.label_indptr, old.label_indptr[-1] + new.label_indptr[1:]])
         rest = (np.concatenate(pair) for pair in zip(old[1:], new[1:], strict=True))
         twin._weights, twin._by_term, twin.dual_ = _Weights(indptr, *rest), None, None
@@ -493,14 +510,11 @@ def _started(hard: _HardPoints, start: DualVariables | None) -> Float32Array:
 
 
 def _label_points(
-    labels_NL: sp.csr_matrix, ids_NK: Int64Array, *, max_negatives: int, seed: int
+    labels_NL: sp.csr_matrix, listed_NL: sp.csr_matrix, *, max_negatives: int, seed: int
 ) -> _HardPoints:
     """Invert shortlists and labels: for each label its points, and whether they have it."""
-    n_points, n_labels = labels_NL.shape
-    rows, columns = np.nonzero(ids_NK >= 0)
-    listed = sp.csr_matrix(
-        (np.ones(len(rows), np.int8), (rows, ids_NK[rows, columns])), shape=(n_points, n_labels)
-    )
+    n_labels = labels_NL.shape[1]
+    listed = listed_NL.astype(np.int8)
     listed.data[:] = 1
     # A shortlisted label counts 1, a true one 2: the sum of both matrices tells them apart.
     truth = sp.csr_matrix(

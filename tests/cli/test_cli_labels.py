@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_cases import files, ok, refused
+from cli_cases import files, ok, refused, started
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -97,6 +101,78 @@ def test_new_labels_come_from_examples_or_names(model: Path, tmp_path: Path) -> 
     table.write_text('{"key": "ovens", "examples": ["oven oven bread"]}\n\n{"key": "rain"}\n')
     assert "added 2 labels" in ok("labels", "add", model, "--file", table)
     assert {"ovens", "rain"} <= set(ELIAS.from_pretrained(model).vocabulary)
+
+
+def test_a_compiled_model_gets_new_labels_and_is_compiled_again(tmp_path: Path) -> None:
+    model, fast, again = (tmp_path / name for name in ("whole", "fast", "again"))
+    finally_ranked("linear").save_pretrained(model)
+    ok("compile", model, "--out", fast)
+    assert "compiled" in refused("compile", fast, "--out", again)
+    ok("labels", "add", fast, "tea", "--name", "Tea", "--example", "flour rain piano flour rain")
+    found = answers(fast, "flour rain piano")
+    assert "Tea" in found
+    assert list((fast / "member_0" / "index" / "segment").iterdir())
+    assert "--precision" in refused("compile", fast, "--out", again, "--precision", "float16")
+    ok("compile", fast, "--out", again)
+    assert not (again / "member_0" / "index" / "segment").exists()
+    assert answers(again, "flour rain piano") == found
+    assert "n_new_labels: 1" in ok("info", fast)
+    assert "compiled" in refused("labels", "merge", fast, "Tea", "Cooking")
+
+
+def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    finally_ranked("linear").save_pretrained(model)
+    keys = [f"tea {number}" for number in range(2)]
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(started("labels", "add", model, key, "--example", "flour rain"))
+            for key in keys
+        ]
+        for process in running:
+            _, error = process.communicate(timeout=120)
+            assert process.returncode == 0, error
+    assert set(keys) <= set(ELIAS.from_pretrained(model).vocabulary.keys)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+KILLED = """
+import os, signal
+from learned_index.cli import main
+from learned_index.persistence import atomic
+whole = getattr(atomic, {name!r})
+def killed(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(atomic, {name!r}, killed)
+main({arguments!r}, standalone_mode=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
+@pytest.mark.parametrize("name", ["_fsync_tree", "exchange", "_remove"])
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_a_killed_change_leaves_the_old_model_or_the_new_one(
+    model: Path, tmp_path: Path, change: str, name: str
+) -> None:
+    if change == "add":
+        finally_ranked("linear").to_engine().save_pretrained(model, overwrite=True)
+    arguments = ["labels", change, str(model), "Tea" if change == "add" else "Cooking"]
+    before = ELIAS.from_pretrained(model)
+    code = KILLED.format(name=name, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(tmp_path.iterdir())) > 1, "the kill came too late"
+    after = ELIAS.from_pretrained(model)
+    is_new = name == "_remove"  # of the old one, which is when the new one has taken its place
+    assert (after.n_labels > before.n_labels, len(after.removed_labels)) == (
+        is_new and change == "add",
+        int(is_new and change == "remove"),
+    )
+    if not is_new:
+        ok(*arguments)
+    assert answers(model, "bread oven")
+    ok("labels", "rename", model, "Weather", "Climate")
+    assert [path.name for path in tmp_path.iterdir()] == [model.name]
 
 
 def test_refusals_change_nothing(model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from elias_cases import finally_ranked, fitted, new_model, queries
 
 from learned_index import ELIAS, LearnedGraphIndex
 from learned_index.errors import InputError
-from learned_index.index.new_labels import KnownPoints, with_new_labels
 from learned_index.ranking.records import Records
 
 SHIPS = [
@@ -96,11 +95,65 @@ def test_a_grown_model_is_saved_compiled_grown_and_shrunk_again(grown, tmp_path)
     assert "Mixed things" not in dict(gone.predict([SHIPS[0]], 20)[0])
 
 
+def test_a_compiled_model_grows_too_and_is_compiled_again(model, grown, tmp_path):
+    names = {"mixed": "Mixed things"}
+    compiled = model.to_engine()
+    more = compiled.add_labels({"mixed": SHIPS, "piano": []}, texts=names)
+    assert more.vocabulary.keys == grown.vocabulary.keys
+    assert [name for name, _ in more.predict([SHIPS[0]], 1)[0]] == ["Mixed things"]
+    assert "piano" in [name for name, _ in more.predict(["piano"], 5)[0]]
+    assert compiled.n_labels == model.n_labels and more.engines()[0].n_new_labels == 2
+    asked = [*SHIPS, *queries()]
+    more.save_pretrained(tmp_path / "more")
+    loaded = ELIAS.from_pretrained(tmp_path / "more")
+    again = loaded.compact()
+    assert again.engines()[0].n_new_labels == 0
+    expected = more.search(asked, 5)
+    for other in (loaded, again):
+        found = other.search(asked, 5)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    twice = loaded.add_labels({"third": SHIPS[:1]})
+    assert twice.engines()[0].n_new_labels == 3
+    gone = twice.remove_labels(["mixed", "third"])
+    assert "Mixed things" not in dict(gone.predict([SHIPS[0]], 20)[0])
+    assert more.score([SHIPS[0]], ["Mixed things"])[0, 0] > 0
+    assert more.explain(SHIPS[0], "Mixed things")[0].place == 1
+    with pytest.raises(InputError, match="gain and lose labels"):
+        more.merge_labels({"mixed": "piano"})
+    with pytest.raises(InputError, match="not compiled"):
+        grown.compact()
+
+
+def test_labels_that_join_together_are_those_that_join_one_by_one(model):
+    """The oracle of what is computed for all labels at once."""
+    labels = {"mixed": SHIPS, "piano": [], "oven": ["oven bread oven"], "two": SHIPS[1:]}
+    at_once, one_by_one = model.add_labels(labels), model
+    for key, texts in labels.items():
+        one_by_one = one_by_one.add_labels({key: texts})
+    alone = [model.add_labels({key: texts}) for key, texts in labels.items()]
+    first = model.n_labels
+    for number, single in enumerate(alone):
+        for name in ("weight_LD", "bias_L"):
+            mine, theirs = (getattr(m.ranker_._weights, name) for m in (at_once, single))
+            np.testing.assert_allclose(mine[first + number], theirs[first], atol=1e-5)
+        for mine, theirs in zip(
+            at_once.members[0].label_classifiers(), single.members[0].label_classifiers(),
+            strict=True,
+        ):  # fmt: skip
+            np.testing.assert_allclose(mine[first + number], theirs[first], atol=1e-4)
+    assert at_once.vocabulary.keys == one_by_one.vocabulary.keys
+    assert len(at_once.records_) == len(one_by_one.records_)
+
+
 def test_ensembles_grow_in_every_member():
     model = finally_ranked("linear", n_models=2)
     grown = model.add_labels({"mixed": SHIPS})
     assert [member.n_labels for member in grown.members] == [model.n_labels + 1] * 2
     assert "mixed" in dict(grown.predict([SHIPS[0]], 3)[0])
+    compiled = model.to_engine().add_labels({"mixed": SHIPS})
+    assert [engine.n_new_labels for engine in compiled.engines()] == [1, 1]
+    assert "mixed" in dict(compiled.predict([SHIPS[0]], 3)[0])
 
 
 def test_records_stay_what_they_were_with_more_of_them():
@@ -138,10 +191,10 @@ def test_an_index_learns_the_classifier_that_the_map_and_the_examples_ask_for():
         (np.ones(n_points, np.float32), owner, np.arange(n_points + 1)), (n_points, n_labels)
     )
     seen = owner < n_known
-    known = KnownPoints(x[seen], labels[seen][:, :n_known])
+    known = (x[seen], labels[seen][:, :n_known])
     index = LearnedGraphIndex().fit(*known)
     rows = [np.flatnonzero(owner == label) for label in range(n_known, n_labels)]
-    grown = with_new_labels(index, [x[row[:5]] for row in rows], known)
+    grown = index.add_labels([x[row[:5]] for row in rows], known=known)
     assert grown.n_labels == n_labels and index.n_labels == n_known
     test = np.concatenate([row[5:] for row in rows])
     assert (grown.search(x[test], 1).ids[:, 0] == owner[test]).mean() > 0.95
@@ -171,8 +224,6 @@ def test_models_that_cannot_grow_say_so(model):
     taken = model.vocabulary.keys[0]
     with pytest.raises(InputError, match="has, or had"):
         model.add_labels({taken: SHIPS})
-    with pytest.raises(InputError, match="compiled"):
-        model.to_engine().add_labels({"mixed": SHIPS})
     with pytest.raises(InputError, match="remembered training records"):
         fitted(records="no").add_labels({"mixed": SHIPS})
     with pytest.raises(Exception, match="not trained"):

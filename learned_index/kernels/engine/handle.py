@@ -10,13 +10,18 @@ from __future__ import annotations
 (
     N_LABELS, N_CLUSTERS, N_REGIONS, DIM, PADDED_DIM, SKETCH_DIM, SKETCH_BYTES, PRECISION,
     MAX_CANDIDATES, REGION_BEAM, CLUSTER_CANDIDATES, REFERENCE_BEAM,
+    SEGMENT_LABELS,
     LABEL_IDS, SKETCHES, LABEL_VECTORS,
     CLUSTER_VECTORS, CLUSTER_SCALES, EDGE_OFFSETS, EDGE_LABELS, EDGE_WEIGHTS,
     SKETCH_MAP, SKETCH_MAP_SCALES,
     REGION_VECTORS, REGION_SCALES, REGION_EDGE_OFFSETS, REGION_EDGE_CLUSTERS, REGION_EDGE_WEIGHTS,
     HANDLE_SIZE,
-) = range(28)  # fmt: skip
-"""Places in the handle: sizes, then addresses of the arrays in the order of an engine's fields."""
+) = range(29)  # fmt: skip
+"""Places in the handle: sizes, then addresses of the arrays in the order of an engine's fields.
+
+Where ``SEGMENT_LABELS`` is above 0 the handle of a segment of so many labels follows.
+``MAX_CANDIDATES`` counts both parts.
+"""
 
 
 INT8, FLOAT16, FLOAT32 = range(3)

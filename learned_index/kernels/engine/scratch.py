@@ -32,7 +32,7 @@ def scratch_bytes(handle, shortlist_size):
 class Scratch(NamedTuple):
     """Arrays of one thread's scratch memory; the first two must be 0 between calls."""
 
-    best: Any  # float32 L, cells of the walk, 0 between calls
+    best: Any  # float32 L, cells of the walk (a segment's at the end), 0 between calls
     cluster_best: Any  # float32 C, the same of clusters
     labels: Any  # int32, labels found
     paths: Any  # float32, their path scores
@@ -82,7 +82,7 @@ def carve(handle, shortlist_size, at):
     """Lay the arrays out from an address on, each at a cache line; return them and the end."""
     n_candidates = handle[place.MAX_CANDIDATES] + 1  # the walk writes one place ahead
     n_clusters, n_results = handle[place.N_CLUSTERS] + 1, shortlist_size + 1
-    best, at = _floats(at, handle[place.N_LABELS])
+    best, at = _floats(at, handle[place.N_LABELS] + handle[place.SEGMENT_LABELS])
     cluster_best, at = _floats(at, n_clusters)
     labels, at = _numbers(at, n_candidates)
     paths, at = _floats(at, n_candidates)

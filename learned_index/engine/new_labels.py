@@ -1,0 +1,198 @@
+"""Classifiers and edges of labels that join a trained index or engine, from a few examples.
+
+Legend: N known points, K labels that these have, n examples of all M new labels, D dimension, O
+numbers of a classifier: its D weights and the bias.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from learned_index.errors import InputError
+from learned_index.types import Float32Array, Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
+N_SIMILAR = 20
+"""Known labels whose classifiers correct what the map makes of the examples."""
+OWN_LOGIT = -4.0
+"""Mean logit of the examples at least: regression shrinks what it predicts."""
+MOST_CLUSTERS = 20
+"""Edges of a new label at most."""
+_TEMPERATURE = 0.05
+_RIDGE = 10.0
+_LEAST_SCORE, _LEAST_WEIGHT = 1e-30, 1e-12
+_BLOCK = 1 << 23
+"""Cosines of new and known labels that are looked at in one go."""
+
+
+class Examples(NamedTuple):
+    """Examples of new labels in one table.
+
+    Attributes:
+        vectors_nD: float32, as the index or the engine takes them.
+        owned_Mn: CSR float64, 1 where a label has an example; each label has one at least.
+    """
+
+    vectors_nD: Float32Array
+    owned_Mn: sp.csr_matrix
+
+    @classmethod
+    def of(cls, vectors_nD: Float32Array, counts_M: Int64Array) -> Examples:
+        """Examples in the order of their labels, so many of each."""
+        n = len(vectors_nD)
+        indptr = np.concatenate([[0], np.cumsum(counts_M)])
+        owned = sp.csr_matrix((np.ones(n), np.arange(n), indptr), shape=(len(counts_M), n))
+        return cls(vectors_nD, owned)
+
+    @property
+    def n_labels(self) -> int:
+        """M."""
+        return int(self.owned_Mn.shape[0])
+
+    @property
+    def counts_M(self) -> Int64Array:
+        """Examples of each label."""
+        return np.diff(self.owned_Mn.indptr).astype(np.int64)
+
+
+class Known(NamedTuple):
+    """What known points and classifiers tell, in the space that the classifiers act on.
+
+    Attributes:
+        means_KD: float64, means of the points of each label.
+        counts_K: How many these are.
+        classifiers_KO: float64, the labels' weights and biases.
+    """
+
+    means_KD: Float64Array
+    counts_K: Int64Array
+    classifiers_KO: Float64Array
+
+
+def known_means(
+    points_ND: Float32Array, labels_NL: sp.csr_matrix
+) -> tuple[Int64Array, Float64Array, Int64Array]:
+    """Labels that have a point, the means of their points, and how many these are.
+
+    Raises:
+        InputError: None has.
+    """
+    count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    labels_K = np.flatnonzero(count_L)
+    if not len(labels_K):
+        raise InputError("no known point has a label, so nothing tells what classifiers are")
+    sums_KD = labels_NL.T.tocsr()[labels_K] @ points_ND
+    means_KD = np.asarray(sums_KD, np.float64) / count_L[labels_K, None]
+    return labels_K, means_KD, count_L[labels_K]
+
+
+def new_classifiers(known: Known, points_nD: Float32Array, examples: Examples) -> Float64Array:
+    """Weights and biases of new labels, float64 M x O.
+
+    (21) A label with examples of mean μ gets the classifier A [μ; 1; log(1 + n)], where A is
+    ridge regression of the known labels' classifiers [w; b] onto the means of their points, plus
+    the mean residual of the labels with the nearest means (a softmax of their cosines): what the
+    training makes of such examples, without the training. Its bias is raised where the mean logit
+    of the examples would be below :data:`OWN_LOGIT`.
+
+    Args:
+        known: Of the index.
+        points_nD: The examples' vectors in the same space, of about unit length.
+        examples: Which belong to which label.
+    """
+    counts_M = examples.counts_M
+    means_MD = (examples.owned_Mn @ points_nD.astype(np.float64)) / counts_M[:, None]
+    features_KF = _features(known.means_KD, known.counts_K)
+    square_FF = features_KF.T @ features_KF + _RIDGE * np.eye(features_KF.shape[1])
+    map_FO = np.linalg.solve(square_FF, features_KF.T @ known.classifiers_KO)
+    shares_MK = _shares(_unit(means_MD), _unit(known.means_KD))
+    # Shares of the residuals W - F A, of which most are nobody's: (S W) - (S F) A.
+    explained_MF = _features(means_MD, counts_M) - shares_MK @ features_KF
+    made_MO: Float64Array = explained_MF @ map_FO + shares_MK @ known.classifiers_KO
+    logits_M = np.einsum("md,md->m", means_MD, made_MO[:, :-1]) + made_MO[:, -1]
+    made_MO[:, -1] += np.maximum(0.0, OWN_LOGIT - logits_M)
+    return made_MO
+
+
+def _features(means_KD: Float64Array, count_K: Any) -> Float64Array:
+    ones = np.ones((len(means_KD), 1))
+    return np.concatenate([means_KD, ones, np.log1p(count_K)[:, None]], axis=1)
+
+
+def _unit(rows: Float64Array) -> Float32Array:
+    unit: Float64Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit.astype(np.float32)
+
+
+def _shares(unit_MD: Float32Array, unit_KD: Float32Array) -> sp.csr_matrix:
+    """What the residuals of the nearest known labels count for each new one: CSR M x K."""
+    n_known = len(unit_KD)
+    kept = min(N_SIMILAR, n_known)
+    step = max(1, _BLOCK // n_known)
+    parts = []
+    for start in range(0, len(unit_MD), step):
+        cosine = unit_MD[start : start + step] @ unit_KD.T
+        near = largest_of_rows(cosine, kept)
+        values = np.take_along_axis(cosine, near, 1).astype(np.float64)
+        shares = np.exp((values - values.max(axis=1, keepdims=True)) / _TEMPERATURE)
+        shares /= shares.sum(axis=1, keepdims=True)
+        indptr = np.arange(len(near) + 1) * kept
+        parts.append(
+            sp.csr_matrix((shares.ravel(), near.ravel(), indptr), shape=(len(near), n_known))
+        )
+    return sp.vstack(parts, format="csr")
+
+
+def largest_of_rows(values_MN: npt.NDArray[Any], count: int) -> Int64Array:
+    """Columns of the ``count`` largest values of each row, ascending; of equal values the first."""
+    place = values_MN.shape[1] - count
+    least_M1 = np.partition(values_MN, place, axis=1)[:, place : place + 1]
+    chosen = values_MN >= least_M1
+    surplus_M = chosen.sum(axis=1) - count
+    for row in np.flatnonzero(surplus_M):
+        equal = np.flatnonzero(values_MN[row] == least_M1[row])
+        chosen[row, equal[-surplus_M[row] :]] = False
+    return np.nonzero(chosen)[1].reshape(len(values_MN), count)
+
+
+def new_edges(
+    clusters_nW: npt.NDArray[Any], scores_nW: npt.NDArray[Any], examples: Examples, n_clusters: int
+) -> sp.csr_matrix:
+    """Edges of new labels: CSR float64 M x C, weights above 0 to 1, each row with a 1.
+
+    They come from the clusters that the examples visit, as equation (13) counts them: the scores
+    of a cluster in the beams of the label's examples, relative to those of the most visited; the
+    :data:`MOST_CLUSTERS` strongest.
+
+    Args:
+        clusters_nW: Beams of the examples, -1 at pads.
+        scores_nW: Their scores; what is above 1 counts 1.
+        examples: Which belong to which label.
+        n_clusters: C.
+    """
+    row, column = np.nonzero(clusters_nW >= 0)
+    # A score may round to 0, which a product of sparse matrices would drop.
+    scores = np.clip(scores_nW[row, column].astype(np.float64), _LEAST_SCORE, 1.0)
+    beams = sp.csr_matrix(
+        (scores, (row, clusters_nW[row, column])),
+        shape=(len(clusters_nW), n_clusters),
+    )
+    visits = sp.csr_matrix(examples.owned_Mn @ beams)
+    visits.sort_indices()
+    label = np.repeat(np.arange(visits.shape[0]), np.diff(visits.indptr))
+    order = np.lexsort((visits.indices, -visits.data, label))
+    place = np.arange(len(order)) - visits.indptr[label]  # within the label, strongest first
+    most_M = np.maximum.reduceat(visits.data, visits.indptr[:-1])
+    weights = visits.data[order] / np.maximum(most_M, _LEAST_WEIGHT)[label]
+    weights[place == 0] = 1.0  # also where every score rounds to 0: a label hangs from a cluster
+    kept = (place < MOST_CLUSTERS) & (weights > _LEAST_WEIGHT)
+    edges = sp.csr_matrix(
+        (weights[kept], (label[kept], visits.indices[order][kept])), shape=visits.shape
+    )
+    edges.sort_indices()
+    return edges
