@@ -141,8 +141,9 @@ def longer_members(
     usual = float(np.linalg.norm(x_nD, axis=1).mean())
     grown = []
     for member in model.members:
-        engine = isinstance(member, SearchEngine)
-        length = usual if engine else 1.0 / float(member.input_scale)
+        length = usual
+        if not isinstance(member, SearchEngine):
+            length = 1.0 / float(member.input_scale)
         grown.append(member.add_labels(examples, known=(unit_ND * np.float32(length), labels_NL)))
     return grown
 

@@ -13,16 +13,8 @@ import numpy.typing as npt
 from learned_index.engine.config import Precision
 from learned_index.engine.constants import Constants
 from learned_index.engine.mapping import Source
-from learned_index.errors import InputError
-from learned_index.inputs.numbers import LARGEST
 from learned_index.kernels.engine import handle as place
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
-from learned_index.persistence.contents import (
-    require_distinct,
-    require_layout,
-    require_offsets,
-    require_range,
-)
 
 STORED_DTYPE: dict[Precision, type[np.generic]] = {
     "int8": np.uint8,
@@ -38,9 +30,6 @@ bias as float32."""
 LEAST_WEIGHT, MOST_WEIGHT = 1, 0x3C00
 """Bits of the smallest float16 above 0 and of 1.0: weights of edges lie between them. The order of
 such bits is that of their floats."""
-
-_MOST_SCALE = 1e30
-"""Scales and biases beyond it are no result of training; sums of them could overflow."""
 
 _HUGE_PAGE = 1 << 21
 
@@ -214,97 +203,14 @@ class EngineArrays:
             arrays: Those of :data:`OF_LABELS`.
             source: Where those of them that are mapped come from.
         """
-        segment = replace(self, **arrays, source=source, segment=None)
+        whole: dict[str, Any] = {**self.named(), **arrays}
+        segment = EngineArrays(**whole, source=source)
         return replace(self, segment=segment)
 
     def aligned(self) -> EngineArrays:
         """The same arrays in memory laid out for search, see :func:`aligned_zeros`."""
-        arrays = {name: _aligned(array) for name, array in self.named().items()}
+        arrays: dict[str, Any] = {name: _aligned(array) for name, array in self.named().items()}
         return replace(self, **arrays)
-
-    def check(self, *, dim: int, precision: Precision) -> None:
-        """Check everything that the compiled search relies on, contents too.
-
-        Whole vectors are not read: any codes are right, and floats are guarded where they are
-        scored.
-
-        Raises:
-            InputError: A dtype, a shape, an id, an offset or a number that does not fit.
-        """
-        self.check_part(dim=dim, precision=precision)
-        if self.segment is not None:
-            self.check_segment(dim=dim, precision=precision)
-
-    def check_segment(self, *, dim: int, precision: Precision) -> None:
-        """Check the segment alone, likewise; its ids follow those of the main part."""
-        assert self.segment is not None
-        try:
-            self.segment.check_part(dim=dim, precision=precision, first=self.n_main)
-        except InputError as error:
-            raise InputError(f"the segment of new labels: {error}") from error
-
-    def check_part(self, *, dim: int, precision: Precision, first: int = 0) -> None:
-        """Check one part, whose ids are ``first`` and those that follow."""
-        self._check_layout(padded(dim), precision)
-        targets_E, targets_F = self.edge_labels_E, self.region_edge_clusters_F
-        ids = self.label_ids_L if first == 0 else self.label_ids_L.astype(np.int64) - first
-        require_distinct("label_ids_L", ids, self.n_main)
-        require_offsets("edge_offsets_C1", self.edge_offsets_C1, len(targets_E))
-        require_offsets("region_edge_offsets_R1", self.region_edge_offsets_R1, len(targets_F))
-        require_range("edge_labels_E", targets_E, 0, self.n_main - 1)
-        require_range("region_edge_clusters_F", targets_F, 0, self.n_clusters - 1)
-        for name in ("edge_weights_E", "region_edge_weights_F"):
-            require_range(f"the bits of {name}", getattr(self, name), LEAST_WEIGHT, MOST_WEIGHT)
-        self._check_scales(padded(dim))
-
-    def _check_layout(self, P: int, precision: Precision) -> None:
-        L, C, R, S = self.n_main, self.n_clusters, self.n_regions, len(self.sketch_map_scales_S)
-        E, F = len(self.edge_labels_E), len(self.region_edge_clusters_F)
-        expected: dict[str, tuple[Any, tuple[int, ...]]] = {
-            "label_ids_L": (np.int32, (L,)),
-            "sketches_LB": (np.uint8, (L, padded(S + SKETCH_TAIL))),
-            "label_vectors_LP": (STORED_DTYPE[precision], (L, P)),
-            "cluster_vectors_CP": (np.uint8, (C, P)),
-            "cluster_scales_C": (np.float32, (C,)),
-            "edge_offsets_C1": (np.int64, (C + 1,)),
-            "edge_labels_E": (np.int32, (E,)),
-            "edge_weights_E": (np.uint16, (E,)),
-            "sketch_map_SP": (np.uint8, (S, P)),
-            "sketch_map_scales_S": (np.float32, (S,)),
-            "region_vectors_RP": (np.uint8, (R, P)),
-            "region_scales_R": (np.float32, (R,)),
-            "region_edge_offsets_R1": (np.int64, (R + 1,)),
-            "region_edge_clusters_F": (np.int32, (F,)),
-            "region_edge_weights_F": (np.uint16, (F,)),
-        }
-        require_layout(self.named(), expected)
-        if L == 0 or C == 0 or S == 0:
-            raise InputError(f"got {L} labels, {C} clusters and {S} coordinates, expected some")
-        if R > C:
-            raise InputError(f"got {R} regions above {C} clusters, expected as many at most")
-
-    def _check_scales(self, P: int) -> None:
-        """Check that no score of a query that is let in can overflow."""
-        for name in ("cluster_scales_C", "sketch_map_scales_S", "region_scales_R"):
-            require_range(name, getattr(self, name), 0.0, _MOST_SCALE)
-        sketch_scales, vector_scales, biases = label_numbers(self.sketches_LB)
-        require_range("the scales of the sketches", sketch_scales, 0.0, _MOST_SCALE)
-        require_range("the scales of the label vectors", vector_scales, 0.0, _MOST_SCALE)
-        require_range("the biases of the labels", biases, -_MOST_SCALE, _MOST_SCALE)
-        # A product of codes is at most 128 * 127 an entry, and the scale of a query its largest
-        # entry over 127. Whole vectors of floats are guarded where they are scored.
-        on_axes = 128.0 * P * float(self.sketch_map_scales_S.max())
-        of_rows = (self.cluster_scales_C, self.region_scales_R, vector_scales)
-        most = max(
-            *(128.0 * P * float(scales.max(initial=0.0)) for scales in of_rows),
-            on_axes,
-            on_axes * 128.0 * self.sketches_LB.shape[1] * float(sketch_scales.max()),
-        )
-        if 4.0 * most * LARGEST > float(np.finfo(np.float32).max):
-            raise InputError(
-                f"the scales run so high that scores of a query of {LARGEST:g} overflow, expected "
-                "smaller ones"
-            )
 
     def handle(self, constants: Constants, precision: Precision) -> npt.NDArray[np.int64]:
         """Sizes and addresses, at the places that :mod:`learned_index.kernels.engine.handle` names.
@@ -369,7 +275,7 @@ def _unpickled(main: Pickled, segment: Pickled | None) -> EngineArrays:
     return arrays if segment is None else arrays.with_segment(_opened(segment), segment[2])
 
 
-def _opened(pickled: Pickled) -> dict[str, npt.NDArray[Any]]:
+def _opened(pickled: Pickled) -> dict[str, Any]:
     names, values, source = pickled
     arrays = {name: _aligned(array) for name, array in values.items()}
     if source is not None:

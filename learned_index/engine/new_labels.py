@@ -55,9 +55,10 @@ class Examples(NamedTuple):
         return int(self.owned_Mn.shape[0])
 
     @property
-    def counts_M(self) -> Int64Array:
+    def counts(self) -> Int64Array:
         """Examples of each label."""
-        return np.diff(self.owned_Mn.indptr).astype(np.int64)
+        counts: Int64Array = np.diff(self.owned_Mn.indptr).astype(np.int64)
+        return counts
 
 
 class Known(NamedTuple):
@@ -105,7 +106,7 @@ def new_classifiers(known: Known, points_nD: Float32Array, examples: Examples) -
         points_nD: The examples' vectors in the same space, of about unit length.
         examples: Which belong to which label.
     """
-    counts_M = examples.counts_M
+    counts_M = examples.counts
     means_MD = (examples.owned_Mn @ points_nD.astype(np.float64)) / counts_M[:, None]
     features_KF = _features(known.means_KD, known.counts_K)
     square_FF = features_KF.T @ features_KF + _RIDGE * np.eye(features_KF.shape[1])

@@ -7,22 +7,25 @@ from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.engine.arrays import OF_LABELS, EngineArrays
+from learned_index.engine.arrays import EngineArrays
 from learned_index.engine.building import IndexParts, build_arrays
+from learned_index.engine.checking import check_arrays
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.engine.label_scores import BeamSearch, growing_widths, score_pairs
-from learned_index.engine.mapping import KIND, SEGMENT, Source, open_array
+from learned_index.engine.mapping import KIND
 from learned_index.engine.new_labels import Examples
+from learned_index.engine.saving import open_arrays, write_arrays
 from learned_index.engine.segment import compacted, with_new_labels
 from learned_index.engine.tuning import Tuning, tune
+from learned_index.engine.work import Work, mean_work
 from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import LabelIds
 from learned_index.inputs.new_labels import (
@@ -34,8 +37,9 @@ from learned_index.inputs.new_labels import (
 from learned_index.inputs.numbers import MOST, check_result_size, whole_number
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.inputs.vectors import as_query_rows, bad_row
+from learned_index.kernels.engine.routing import NO_BUDGET
 from learned_index.kernels.engine.scratch import scratch_bytes
-from learned_index.kernels.engine.search import GROWTH, NO_BUDGET, search_both, search_rows
+from learned_index.kernels.engine.search import GROWTH, search_both, search_rows
 from learned_index.kernels.machine.parallel import run_queries, survive_forks
 from learned_index.persistence import Manifest, Saved
 from learned_index.system.lazy import lazy_property
@@ -43,24 +47,6 @@ from learned_index.types import DenseMatrix, Int64Array, SearchResult
 
 _FLOAT32 = np.dtype(np.float32)
 _NO_PLACES = np.empty(0, np.int32)
-
-
-class Work(NamedTuple):
-    """Mean work of a query.
-
-    Attributes:
-        clusters: Clusters scored.
-        edges: Edges walked, from clusters to labels.
-        candidates: Labels found and scored by their sketches.
-        rescored: Labels scored with their whole vectors.
-        n_bytes: Bytes that must be read for it.
-    """
-
-    clusters: float
-    edges: float
-    candidates: float
-    rescored: float
-    n_bytes: float
 
 
 class SearchEngine(Saved):
@@ -92,7 +78,7 @@ class SearchEngine(Saved):
         complete: bool = False,
     ) -> None:
         constants.check()
-        arrays.check(dim=constants.dim, precision=config.precision)
+        check_arrays(arrays, dim=constants.dim, precision=config.precision)
         survive_forks()
         self.config = config
         self.constants = constants
@@ -398,18 +384,7 @@ class SearchEngine(Saved):
         for row in as_query_rows(queries, dim=self._dim):
             # One by one: a batch may be searched, and counted, on other threads.
             self.search(row[None], k, beam_width=beam_width, shortlist_size=shortlist_size)
-        n, *done = (self._scratch(0)[1] - before).tolist()
-        clusters, edges, candidates, rescored = (number / n for number in done)
-        arrays = self.arrays
-        n_bytes = (
-            arrays.sketch_map_SP.nbytes
-            + arrays.region_vectors_RP.nbytes
-            + clusters * (arrays.cluster_vectors_CP.strides[0] + arrays.cluster_scales_C.itemsize)
-            + edges * (arrays.edge_labels_E.itemsize + arrays.edge_weights_E.itemsize)
-            + candidates * arrays.sketches_LB.strides[0]
-            + rescored * arrays.label_vectors_LP.strides[0]
-        )
-        return Work(clusters, edges, candidates, rescored, n_bytes)
+        return mean_work(self.arrays, self._scratch(0)[1] - before)
 
     # -- variants -------------------------------------------------------------------------------
 
@@ -451,9 +426,9 @@ class SearchEngine(Saved):
         """An engine that finds M labels more; it shares all that it has with this one.
 
         As :meth:`LearnedGraphIndex.add_labels`, from the classifiers as they are stored and the
-        engine's own routing. The new labels lie in a segment beside the arrays of this engine, which
-        are not copied; added again, they join that segment. Each search looks at both, at the cost
-        of the edges and labels of the segment that it comes across; of a large one
+        engine's own routing. The new labels lie in a segment beside the arrays of this engine,
+        which are not copied; added again, they join that segment. Each search looks at both, at the
+        cost of the edges and labels of the segment that it comes across; of a large one
         :meth:`compact` makes one part again.
 
         Args:
@@ -521,11 +496,7 @@ class SearchEngine(Saved):
     # -- persistence ----------------------------------------------------------------------------
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        parts = {folder: self.arrays.named(), folder / SEGMENT: self.arrays.of_segment()}
-        for place, arrays in parts.items():
-            for name, array in arrays.items():
-                place.mkdir(exist_ok=True)
-                np.save(place / f"{name}.npy", array, allow_pickle=False)
+        write_arrays(self.arrays, folder)
         config = {
             "engine": self.config.to_dict(),
             "constants": self.constants._asdict(),
@@ -550,17 +521,8 @@ class SearchEngine(Saved):
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
-        arrays = {name: open_array(manifest.file(f"{name}.npy")) for name in EngineArrays.names()}
-        source = Source(manifest.directory.resolve(), manifest.digest)
-        opened = EngineArrays(**arrays, source=source)
-        if "segment" in manifest.config:
-            names = {name: manifest.file(f"{SEGMENT}/{name}.npy") for name in OF_LABELS}
-            opened = opened.with_segment(
-                {name: open_array(path) for name, path in names.items()},
-                source._replace(part=SEGMENT),
-            )
         return cls(
-            opened,
+            open_arrays(manifest),
             EngineConfig.from_dict(manifest.config["engine"]),
             Constants(**manifest.config["constants"]),
             complete=bool(manifest.config["complete"]),

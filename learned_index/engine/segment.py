@@ -2,8 +2,8 @@
 
 The main part of an engine is mapped from a file and never written to. Labels that join it get rows
 and edges in a small segment (:attr:`EngineArrays.segment`): their ids follow, their edges begin at
-the engine's own clusters, and regions, clusters and sketch axes are shared. A search walks, sketches
-and rescores both parts, and selects and ranks what it found in them together.
+the engine's own clusters, and regions, clusters and sketch axes are shared. A search walks,
+sketches and rescores both parts, and selects and ranks what it found in them together.
 
 Legend: K known labels, M new ones, n examples of these, D dimension, P its padded width.
 """
@@ -11,14 +11,13 @@ Legend: K known labels, M new ones, n examples of these, D dimension, P its padd
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.engine.arrays import (
-    SKETCH_TAIL,
     STORED_DTYPE,
     EngineArrays,
     aligned_zeros,
@@ -26,6 +25,7 @@ from learned_index.engine.arrays import (
     padded,
 )
 from learned_index.engine.building import label_order, sketch_rows, stored_rows, weight_bits
+from learned_index.engine.checking import check_segment
 from learned_index.engine.config import EngineConfig, Precision
 from learned_index.engine.constants import Constants
 from learned_index.engine.new_labels import (
@@ -82,7 +82,7 @@ def with_new_labels(
     edges_MC.eliminate_zeros()
     biases_M = np.ascontiguousarray(made_MO[:, -1], np.float32)
     grown = _appended(arrays, config.precision, weights_MD, biases_M, edges_MC, constants)
-    grown.check_segment(dim=constants.dim, precision=config.precision)
+    check_segment(grown, dim=constants.dim, precision=config.precision)
     return grown
 
 
@@ -143,16 +143,15 @@ def _appended(
     vectors[:, :dim] = rows
     sketches = sketch_rows(weights_MD @ axes_SD.T, scales, biases_M)
     by_edge = edges_MC.tocoo()
-    edges = (by_edge.col, by_edge.row, weight_bits(by_edge.data, constants.path_exponent))
+    edges: _Edges = (
+        by_edge.col, by_edge.row, weight_bits(by_edge.data, constants.path_exponent)
+    )  # fmt: skip
     old = arrays.segment
     n_old = 0 if old is None else old.n_main
     ids = np.arange(arrays.n_labels, arrays.n_labels + n_new, dtype=np.int32)
     if old is not None:
         ids = np.concatenate([old.label_ids_L, ids])
-        edges = tuple(
-            np.concatenate(pair)
-            for pair in zip(_edges(old), (edges[0], edges[1] + n_old, edges[2]), strict=True)
-        )
+        edges = _joined(_edges(old), edges, n_old)
     offsets, labels, bits = sorted_edges(*edges, arrays.n_clusters)
     return arrays.with_segment(
         {
@@ -183,8 +182,18 @@ def _stacked(first: npt.NDArray[Any] | None, second: npt.NDArray[Any]) -> npt.ND
     return table
 
 
-def _edges(part: EngineArrays) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Cluster, place of the label and weight bits of each edge."""
+_Edges: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+"""Cluster, place of the label and weight bits of each edge."""
+
+
+def _joined(first: _Edges, second: _Edges, n_first: int) -> _Edges:
+    """All edges; the labels of the second ones lie behind ``n_first`` others."""
+    shifted = (second[0], second[1] + n_first, second[2])
+    clusters, places, bits = (np.concatenate(pair) for pair in zip(first, shifted, strict=True))
+    return clusters, places, bits
+
+
+def _edges(part: EngineArrays) -> _Edges:
     clusters = np.repeat(np.arange(part.n_clusters), np.diff(part.edge_offsets_C1))
     return clusters, part.edge_labels_E, part.edge_weights_E
 
@@ -207,14 +216,7 @@ def compacted(arrays: EngineArrays) -> EngineArrays:
     segment = arrays.segment
     if segment is None:
         return arrays
-    clusters, places, bits = (
-        np.concatenate([main, more])
-        for main, more in zip(
-            _edges(arrays),
-            (lambda c, p, b: (c, p + arrays.n_main, b))(*_edges(segment)),
-            strict=True,
-        )
-    )
+    clusters, places, bits = _joined(_edges(arrays), _edges(segment), arrays.n_main)
     weights = bits.view(np.float16).astype(np.float32)
     order_L = label_order(
         sp.csr_matrix((weights, (clusters, places)), (arrays.n_clusters, arrays.n_labels))

@@ -43,7 +43,9 @@ def _rows(each: Any, number: int, dim: int) -> Any:
     rows = as_array(each, name=name)
     rows = as_vectors(rows[None] if rows.ndim == 1 else rows, dim=dim, name=name)
     if not len(rows):
-        raise InputError(f"{name} has no vector, expected one or more: a label is learned from them")
+        raise InputError(
+            f"{name} has no vector, expected one or more: a label is learned from them"
+        )
     return as_float32_rows(rows, name=name)
 
 

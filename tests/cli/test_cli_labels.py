@@ -138,27 +138,33 @@ def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal
+from pathlib import Path
 from learned_index.cli import main
 from learned_index.persistence import atomic
 whole = getattr(atomic, {name!r})
-def killed(*arguments):
-    os.kill(os.getpid(), signal.SIGKILL)
+def killed(path, *others):
+    if {part} or path.parent == Path({parent!r}):  # of a part, or of the whole model
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(path, *others)
 setattr(atomic, {name!r}, killed)
 main({arguments!r}, standalone_mode=False)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
-@pytest.mark.parametrize("name", ["_fsync_tree", "exchange", "_remove"])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("_fsync_tree", True), ("_fsync_tree", False), ("exchange", False), ("_remove", False)],
+)
 @pytest.mark.parametrize("change", ["add", "remove"])
 def test_a_killed_change_leaves_the_old_model_or_the_new_one(
-    model: Path, tmp_path: Path, change: str, name: str
+    model: Path, tmp_path: Path, change: str, name: str, part: bool
 ) -> None:
     if change == "add":
         finally_ranked("linear").to_engine().save_pretrained(model, overwrite=True)
-    arguments = ["labels", change, str(model), "Tea" if change == "add" else "Cooking"]
+    arguments = ["labels", change, str(model), "bread rain" if change == "add" else "Cooking"]
     before = ELIAS.from_pretrained(model)
-    code = KILLED.format(name=name, arguments=arguments)
+    code = KILLED.format(name=name, arguments=arguments, part=part, parent=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(list(tmp_path.iterdir())) > 1, "the kill came too late"

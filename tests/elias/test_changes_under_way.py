@@ -11,7 +11,7 @@ from elias_cases import finally_ranked, queries
 
 from learned_index import ELIAS
 
-N_THREADS, N_CHANGES = 16, 6
+N_THREADS, N_CHANGES, K = 16, 6, 40
 NEW = ["sort rain bread sort rain bread", "bread sort rain rain sort bread"]
 
 
@@ -24,16 +24,14 @@ def same(first: Any, second: Any) -> bool:
     return np.array_equal(first.ids, second.ids) and np.array_equal(first.scores, second.scores)
 
 
-def changed(served: Any, number: int, *, whole: bool) -> Any:
+def changed(served: Any, number: int, asked: Any, *, whole: bool) -> Any:
     """The next state: a label more, or one of those that came before gone."""
     if number % 2:
         return served.remove_labels([served.n_labels - 1])
     if whole:
         return served.add_labels({f"new {number}": NEW})
-    vectors = np.eye(served.dim, dtype=np.float32)[number : number + 2]
-    known = (np.eye(served.dim, dtype=np.float32)[:4], [[0], [1], [2], [0]])
-    known[1].append([2]), known[1].pop()
-    return served.add_labels([vectors], known=known)
+    known = (asked[:4], [[0], [1], [2], [3]])
+    return served.add_labels([asked[number : number + 2]], known=known)
 
 
 @pytest.mark.parametrize("what", ["model", "compiled", "engine", "index"])
@@ -52,7 +50,7 @@ def test_every_answer_is_that_of_a_state(model: ELIAS, what: str) -> None:
             while True:
                 last = stop.is_set()
                 row = len(mine) % len(asked)
-                mine.append((row, served[0].search(asked[row : row + 1], 5)))
+                mine.append((row, served[0].search(asked[row : row + 1], K)))
                 if last:
                     return
         except BaseException as error:
@@ -62,14 +60,16 @@ def test_every_answer_is_that_of_a_state(model: ELIAS, what: str) -> None:
     for thread in threads:
         thread.start()
     for number in range(N_CHANGES):
-        state = changed(state, number, whole=whole)
+        state = changed(state, number, asked, whole=whole)
         states.append(state)
         served[0] = state  # the one thing that is shared, and it is swapped
     stop.set()
     for thread in threads:
         thread.join()
     assert failed == []
-    expected = [[each.search(asked[row : row + 1], 5) for row in range(len(asked))] for each in states]
+    expected = [
+        [each.search(asked[row : row + 1], K) for row in range(len(asked))] for each in states
+    ]
     assert not all(same(expected[0][row], expected[1][row]) for row in range(len(asked)))
     for mine in answers:
         assert mine

@@ -56,7 +56,9 @@ def index(request, known) -> LearnedGraphIndex:
 
 @pytest.fixture(scope="module", params=["int8", "float16", "float32"])
 def engine(request, index) -> SearchEngine:
-    config = EngineConfig(precision=request.param, beam_width=4, shortlist_size=60, walk_factor=1000)
+    config = EngineConfig(
+        precision=request.param, beam_width=4, shortlist_size=60, walk_factor=1000
+    )
     return index.to_engine(config)
 
 

@@ -10,8 +10,8 @@ The steps of a query x (legend of :mod:`learned_index.types`; S sketch dimension
 5. *rescore* those with their whole vectors against the float query, *rank*, give the best k.
 
 An engine with a segment (:mod:`learned_index.engine.segment`) has a second handle behind the first,
-of the labels that joined later: they are walked, sketched and rescored after the others, by the same code, and
-selected and ranked with them.
+of the labels that joined later: they are walked, sketched and rescored after the others, by the
+same code, and selected and ranked with them.
 
 Every query is computed by this code on one thread, whatever the batch, so answers do not depend on
 the batch size or the thread count. Nothing is allocated: scratch memory comes from the caller.
@@ -140,7 +140,7 @@ def _search(
     handle, queries, start, stop, constants, beam_width, shortlist_size, budget, least_candidates,
     denied, scratch, counts, out_ids, out_scores, has_segment,
 ):  # fmt: skip
-    """See :func:`search_rows`; ``has_segment`` is a constant, which leaves no trace where it is false."""
+    """See :func:`search_rows`; ``has_segment`` is a constant: false, it leaves no trace."""
     n_main, n_clusters = handle[place.N_LABELS], handle[place.N_CLUSTERS]
     dim, padded_dim = handle[place.DIM], handle[place.PADDED_DIM]
     sketch_dim, sketch_bytes = handle[place.SKETCH_DIM], handle[place.SKETCH_BYTES]
