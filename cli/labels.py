@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from learned_index.cli.search import read_labels
+from learned_index.cli.shared.changes import finish, load, to_change, version_options
 from learned_index.cli.shared.common import emit_json, json_option
-from learned_index.cli.shared.options import combined, model_argument
+from learned_index.cli.shared.options import model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import InputError
-from learned_index.persistence.locks import path_lock
-from learned_index.persistence.names import real_path
 
 _NEW_LINE = '{"key": ..., "name": ..., "examples": [...]}'
-_out_option = combined(
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Directory of the new version. Default: it takes the place of MODEL, in one step.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace a model at --out."),
-    json_option,
-)
 
 
 @click.group()
@@ -50,7 +38,7 @@ def list_labels(model: Path, as_json: bool) -> None:
 
     Example: li labels list my-model | sort -t "$(printf '\\t')" -k 2 -n -r | head
     """
-    loaded = _load(model)
+    loaded = load(model)
     counts, names = loaded.label_counts, loaded.vocabulary
     rows = [
         {"key": key, "name": names.name(label), "training_points": None if counts is None
@@ -76,7 +64,7 @@ def list_labels(model: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help='Lines {"key": ..., "name": ..., "examples": [...]}; name and examples may be missing.',
 )
-@_out_option
+@version_options
 def add(
     model: Path,
     key: str | None,
@@ -100,8 +88,8 @@ def add(
     else:
         assert key is not None
         new, names = {key: list(examples)}, {} if name is None else {key: name}
-    with _to_change(model, written) as loaded:
-        _finish(loaded.add_labels(new, texts=names), "added", len(new), model, **written)
+    with to_change(model, written) as loaded:
+        finish(loaded.add_labels(new, texts=names), "added", len(new), model, **written)
 
 
 def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -135,7 +123,7 @@ def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     type=click.Path(path_type=Path),
     help="Labels to remove, a key or name a line.",
 )
-@_out_option
+@version_options
 def remove(
     model: Path,
     names: tuple[str, ...],
@@ -146,12 +134,12 @@ def remove(
 
     Example: li labels remove my-model "sold out" --out my-model-2
     """
-    with _to_change(model, written) as loaded:
+    with to_change(model, written) as loaded:
         gone = [int(label) for label in loaded.vocabulary.ids(names)]
         gone += [] if file is None else read_labels(file, loaded.vocabulary)
         if not gone:
             raise InputError("no label is named; give names or keys, or --file with one a line")
-        _finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
+        finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
 
 
 @labels.command("rename")
@@ -163,7 +151,7 @@ def remove(
     type=click.Path(path_type=Path),
     help="Lines OLD<TAB>NEW: key or name, and the new name.",
 )
-@_out_option
+@version_options
 def rename(
     model: Path,
     old: str | None,
@@ -176,8 +164,8 @@ def rename(
     Example: li labels rename my-model "mobile phones" "smartphones"
     """
     names = _pairs(old, new, file, "OLD and NEW")
-    with _to_change(model, written) as loaded:
-        _finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
+    with to_change(model, written) as loaded:
+        finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
 
 
 @labels.command("merge")
@@ -189,7 +177,7 @@ def rename(
     type=click.Path(path_type=Path),
     help="Lines GONE<TAB>KEPT: keys or names.",
 )
-@_out_option
+@version_options
 def merge(
     model: Path,
     gone: str | None,
@@ -204,8 +192,8 @@ def merge(
     Example: li labels merge my-model "cell phones" "mobile phones"
     """
     targets = _pairs(gone, kept, file, "GONE and KEPT")
-    with _to_change(model, written) as loaded:
-        _finish(loaded.merge_labels(targets), "merged", len(targets), model, **written)
+    with to_change(model, written) as loaded:
+        finish(loaded.merge_labels(targets), "merged", len(targets), model, **written)
 
 
 def _pairs(first: str | None, second: str | None, file: Path | None, what: str) -> dict[str, str]:
@@ -233,39 +221,3 @@ def _read_pairs(file: Path, what: str) -> dict[str, str]:
             fail(file, number, f"the label {first!r:.80} stands in an earlier line")
         pairs[first] = second
     return pairs
-
-
-def _load(model: Path) -> Any:
-    from learned_index.elias.model import ELIAS
-
-    return ELIAS.from_pretrained(model)
-
-
-@contextmanager
-def _to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
-    """Load a model; if its new version takes its place, nobody else changes it meanwhile."""
-    out = written["out"]
-    if out is not None and real_path(out) != real_path(model):
-        yield _load(model)
-        return
-    with path_lock(model):
-        yield _load(model)
-
-
-def _finish(
-    changed: Any,
-    done: str,
-    n_labels: int,
-    model: Path,
-    *,
-    out: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Save the new version, by default in the model's place, and tell what was done to labels."""
-    changed.save_pretrained(out or model, overwrite=overwrite or out is None)
-    place = str(out or model)
-    if as_json:
-        emit_json({"model": place, done: n_labels})
-    else:
-        click.echo(f"{done} {n_labels} labels: {place}")

@@ -19,6 +19,8 @@ COMMANDS = {
     "search": "Find the labels for texts.",
     "evaluate": "Measure a saved index on data.",
     "labels": "Change a model's labels without a training.",
+    "update": "Learn from new points without a training.",
+    "learn": "Learn one text and its right labels.",
     "compile": "Make a model small and fast for search.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",

@@ -26,6 +26,11 @@ class EliasConfig(Config):
         "remember the training records: labels of the nearest ones are candidates and evidence "
         "of the final ranker; auto: up to 300,000 records",
     )
+    keep_sample: int | None = parameter(
+        None,
+        "remember at most so many training records, drawn evenly: a smaller model; updates go over "
+        "them again, which protects what was learned; default: all",
+    )
     refit: Literal["yes", "no"] = parameter(
         "yes",
         "once the final ranker is learned, train the sparse ranker on the held-out points too, "

@@ -86,10 +86,15 @@ def remembered(
     """
     rows = np.flatnonzero(np.diff(labels_NL.indptr))
     wanted = model.config.records
-    if wanted == "no" or (wanted == "auto" and len(rows) > MOST_RECORDS):
+    sample = model.config.keep_sample
+    remembers = len(rows) if sample is None else min(len(rows), sample)
+    if wanted == "no" or (wanted == "auto" and remembers > MOST_RECORDS):
         return None
     if not len(rows):
         raise InputError("no point has a label, so there are no records to remember")
+    if remembers < len(rows):
+        draw = np.random.default_rng(model.training_config.seed)
+        rows = np.sort(draw.choice(rows, remembers, replace=False))
     x = np.ascontiguousarray(np.asarray(x_ND)[rows], np.float32)
     n_cells = max(1, math.isqrt(len(rows)))
     cells = balanced_partition([unit_rows(x)], n_cells, max_iterations=_SPLIT_ITERATIONS)

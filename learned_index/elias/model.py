@@ -300,9 +300,9 @@ class ELIAS(EliasParts, Saved):
         Seconds where :meth:`fit` takes minutes: label classifiers and edges of the index take a
         few steps on the new points and on a sample of the remembered ones, which protects what was
         learned; the ranker's classifiers of labels that the new points have learn from these, near
-        what they were; the points are remembered and counted. Encoder (also the vocabulary of words),
-        router, final ranker and calibration stay: after much has been added, or where
-        the language changes, :meth:`fit` anew. This model answers as before.
+        what they were; the points are remembered and counted. Encoders (their words, too), router,
+        final ranker and calibration stay: :meth:`fit` anew after much has been added, or where the
+        language changes. This model answers as before.
 
         Args:
             texts: N new texts, or CSR N x F. Those without labels, or without a word that the model
@@ -310,7 +310,8 @@ class ELIAS(EliasParts, Saved):
             labels: As :meth:`fit`, ids being those of this model. Names that no label has become
                 new labels, learned from the texts that have them.
             vocabulary: Where ``labels`` are ids or columns of another numbering: its labels, which
-                are matched by key; keys that this model lacks become new labels where a text has them.
+                are matched by key; keys that this model lacks become new labels where a text has
+                them.
 
         Raises:
             InputError: As :meth:`fit`; a compiled model, removed labels, new labels for a model

@@ -21,16 +21,17 @@ from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.index.updating import with_new_points
+from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.labels import labels_from_lists
-from learned_index.inputs.new_labels import KnownPoints
-from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.inputs.points import unanswerable_rows
 from learned_index.types import Int64Array
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
 
-LEAST_KEPT = 512
-"""Remembered points that an update goes over again at least; of more new points as many."""
+KEPT_PER_NEW = 3
+"""Remembered points that an update goes over again for each new one: fewer cost the index P@1."""
+LEAST_KEPT = 256
+"""Remembered points that it goes over again at least."""
 N_WRONG = 10
 """Best answers of which the wrong ones learn from a correction."""
 
@@ -76,10 +77,10 @@ def _named(
     """Labels under the model's numbers, new ones behind; and the names of all."""
     known, given = model.vocabulary, as_vocabulary(vocabulary)
     if given is None:
-        strangers = _strangers(labels, known)
-        names = LabelVocabulary(
-            (*known.keys, *strangers), (*known.texts, *("" for _ in strangers))
-        )
+        strangers, names = _strangers(labels, known), known
+        if strangers:
+            texts_of = (*known.texts, *("" for _ in strangers))
+            names = LabelVocabulary((*known.keys, *strangers), texts_of)
         labels_NL, _ = named_label_matrix(texts, labels, names)
     else:
         labels_NL, _ = named_label_matrix(texts, labels, given)
@@ -109,10 +110,12 @@ def _renumbered(
     id_of_key = {key: number for number, key in enumerate(known.keys)}
     used = np.unique(labels_NL.indices)
     new = [int(label) for label in used if given.keys[label] not in id_of_key]
-    names = LabelVocabulary(
-        (*known.keys, *(given.keys[label] for label in new)),
-        (*known.texts, *(given.texts[label] for label in new)),
-    )
+    names = known
+    if new:
+        names = LabelVocabulary(
+            (*known.keys, *(given.keys[label] for label in new)),
+            (*known.texts, *(given.texts[label] for label in new)),
+        )
     id_of_key |= {given.keys[label]: len(known) + number for number, label in enumerate(new)}
     number_L = np.zeros(len(given), np.int64)
     number_L[used] = [id_of_key[given.keys[label]] for label in used]
@@ -170,7 +173,7 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
     twin.members = [
         with_new_points(
             member,
-            KnownPoints(new.vectors[min(number, len(new.vectors) - 1)], new.labels_NL),
+            Labelled(new.vectors[min(number, len(new.vectors) - 1)], new.labels_NL),
             _kept(model, remembered, len(new.vectors[0]), n_labels, member, seed),
             counts_L=counts_L,
             seed=seed,
@@ -198,18 +201,18 @@ def _examples(new: _New, n_old: int) -> tuple[Int64Array, Int64Array, sp.csr_mat
 
 def _kept(
     model: EliasParts, remembered: Any, n_new: int, n_labels: int, member: Any, seed: int
-) -> KnownPoints | None:
-    """A sample of the remembered points, drawn evenly: as many as are new, and some at least."""
+) -> Labelled | None:
+    """A sample of the remembered points, drawn evenly."""
     if remembered is None or model.has_own_encoders:
         return None  # records hold the vectors of one encoder
     _, unit_ND, labels_NL = remembered
-    size = min(len(unit_ND), max(n_new, LEAST_KEPT))
+    size = min(len(unit_ND), max(KEPT_PER_NEW * n_new, LEAST_KEPT))
     rows = np.sort(np.random.default_rng(seed).choice(len(unit_ND), size, replace=False))
     rows = rows[np.diff(labels_NL.indptr)[rows] > 0]  # their labels may have been removed
     labels = labels_NL[rows]
     labels.resize(len(rows), n_labels)
     # Records are remembered at length 1, the index expects vectors as long as its own.
-    return KnownPoints(unit_ND[rows] / float(member.input_scale), labels)
+    return Labelled(unit_ND[rows] / float(member.input_scale), labels)
 
 
 def _learn_ranking(
@@ -234,6 +237,6 @@ def _learn_ranking(
     )
     if model.records_ is not None:
         twin.records_ = model.records_.with_records(new.sparse_NV, x_ND, new.labels_NL)
-    if model.final_ranker_ is not None:
+    if model.final_ranker_ is not None and len(new.vocabulary) > n_old:
         are_texts = not reads_rows(model.features)
         twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=are_texts))

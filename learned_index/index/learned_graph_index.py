@@ -28,10 +28,11 @@ from learned_index.index.pruning import prune_graph, with_merged_labels, without
 from learned_index.index.router import ClusterRouter
 from learned_index.index.saving import read_into, saved_configs, write_index
 from learned_index.index.search import score_index, search_index
+from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, Labels, label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
-from learned_index.inputs.new_labels import KnownPoints, NewLabels
+from learned_index.inputs.new_labels import KnownPoints, NewLabels, checked_known
 from learned_index.inputs.scored import ScoredLabels, Scores
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
@@ -325,6 +326,38 @@ class LearnedGraphIndex(IndexNetwork, Saved):
             >>> grown = index.add_labels([new_vectors], known=(vectors, labels))  # doctest: +SKIP
         """
         return with_new_labels(self, examples, known)
+
+    def update(
+        self,
+        embeddings: DenseMatrix,
+        labels: Labels,
+        *,
+        known: KnownPoints | None = None,
+        counts: Int64Array | None = None,
+    ) -> Self:
+        """An index that has learned from new points, without a new training.
+
+        Edges are added where the new points ask for them, and the label classifiers take a few
+        steps (docs/method.md, equation 22). Clusters and projection are shared with this index,
+        which answers as before. As after :meth:`prune`, edges are no longer trained by
+        :meth:`forward`.
+
+        Args:
+            embeddings: N x D, the new points.
+            labels: Their labels, of this index (:meth:`add_labels` first, where some are new).
+            known: A sample of the points that the index was trained on, and their labels: it
+                protects what was learned.
+            counts: int64, L. Training points that each label had; None: as many as in ``known``.
+
+        Raises:
+            InputError: Vectors or labels that do not fit the index.
+            NotFittedError: The index is not trained.
+        """
+        self.require_fitted()
+        shape: Any = {"dim": self.dim, "n_labels": self.n_labels}
+        new = Labelled(*checked_known((embeddings, labels), **shape))
+        kept = None if known is None else Labelled(*checked_known(known, **shape))
+        return with_new_points(self, new, kept, counts_L=counts)
 
     def remove_labels(self, labels: LabelIds) -> Self:
         """An index that never finds some labels; it shares all vectors with this one.

@@ -7,10 +7,9 @@ labels, D dimension.
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import nn
@@ -18,7 +17,6 @@ from torch import nn
 from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork
-from learned_index.inputs.new_labels import KnownPoints
 from learned_index.inputs.positives import padded_positives
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.losses import both_losses
@@ -37,10 +35,22 @@ _BATCH = 256
 _LEAST_WEIGHT = np.float32(np.finfo(np.float32).tiny)
 
 
+class Labelled(NamedTuple):
+    """Points with labels.
+
+    Attributes:
+        vectors_ND: float32, as the index takes them.
+        labels_NL: CSR, the labels of each.
+    """
+
+    vectors_ND: Float32Array
+    labels_NL: sp.csr_matrix
+
+
 def with_new_points(
     index: AnyIndex,
-    new: KnownPoints,
-    kept: KnownPoints | None = None,
+    new: Labelled,
+    kept: Labelled | None = None,
     *,
     counts_L: Int64Array | None = None,
     epochs: int = EPOCHS,
@@ -51,14 +61,14 @@ def with_new_points(
 
     (22) Edges become what the training began with (equation 13), where that is more than they are:
     with v_cl the sum of the cluster scores that the new points of label l give cluster c, V_c that
-    of all labels and all points, estimated for the old ones from those kept, and beta of the graph::
+    of all labels and points (of the old ones estimated from those kept), and beta of the graph::
 
         e_cl = max(e_cl, min(1, beta v_cl / V_c))
 
-    for the clusters that a label visits most. On these paths the classifiers of shortlisted labels follow the
-    gradient of the classification loss (equation 7) of the new points and the kept ones, in plain
-    steps: in small data the normalised steps of the training would move a label of a negligible
-    gradient as far as any other.
+    for the clusters that a label visits most. On these paths the classifiers of shortlisted labels
+    follow the gradient of the classification loss (equation 7) of the new points and the kept ones,
+    in plain steps: of few points the normalised steps of the training would move a label of a
+    negligible gradient as far as any other.
 
     Args:
         index: Trained; its labels are those of the points.
@@ -89,7 +99,7 @@ def with_new_points(
 
 def _step(
     index: IndexNetwork,
-    points: KnownPoints,
+    points: Labelled,
     rows: Int64Array,
     gradients: RowGradients,
     rate: float,
@@ -122,7 +132,7 @@ def _projected(index: IndexNetwork, x_ND: Float32Array) -> torch.Tensor:
 
 
 def _visited(
-    index: IndexNetwork, new: KnownPoints, kept: KnownPoints | None, counts_L: Int64Array
+    index: IndexNetwork, new: Labelled, kept: Labelled | None, counts_L: Int64Array
 ) -> sp.csr_matrix:
     """The edges of equation 22: CSR float32, C x L."""
     visits_LC = (new.labels_NL.T @ _visits(index, new)).tocsr()
@@ -143,7 +153,7 @@ def _visited(
 
 
 @torch.no_grad()
-def _visits(index: IndexNetwork, points: KnownPoints) -> sp.csr_matrix:
+def _visits(index: IndexNetwork, points: Labelled) -> sp.csr_matrix:
     """Scores of the clusters that each point explores: CSR float32, N x C."""
     rows = []
     for start in range(0, len(points.vectors_ND), _BATCH):
@@ -184,8 +194,8 @@ def _counts(labels_NL: sp.csr_matrix) -> Int64Array:
     return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
 
 
-def _joined(new: KnownPoints, kept: KnownPoints) -> KnownPoints:
-    return KnownPoints(
+def _joined(new: Labelled, kept: Labelled) -> Labelled:
+    return Labelled(
         np.concatenate([new.vectors_ND, kept.vectors_ND]).astype(np.float32),
         sp.vstack([new.labels_NL, kept.labels_NL], format="csr"),
     )

@@ -5,8 +5,8 @@ For one label with points i, targets y_i = ±1 and features x_i = [sparse_i, den
     min_w  1/2 |w - w0|^2 + sum_i C_i max(0, 1 - y_i w.x_i)^2,   w0 = 0 as a rule
 
 (L2-regularised squared hinge, the problem of LIBLINEAR's solver 1, with a regularised bias). The
-dual has one variable per point, a_i >= 0, and w = w0 + sum_i a_i y_i x_i; coordinates are visited in a
-random order and those that stay at 0 are set aside (Hsieh et al., "A Dual Coordinate Descent
+dual has one variable per point, a_i >= 0, and w = w0 + sum_i a_i y_i x_i; coordinates are visited
+in a random order and those that stay at 0 are set aside (Hsieh et al., "A Dual Coordinate Descent
 Method for Large-scale Linear SVM", ICML 2008, algorithms 1 and 3).
 
 Legend: n points of a label, V sparse features, D dense ones.

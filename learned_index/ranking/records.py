@@ -365,24 +365,24 @@ class Records(Saved):
 
 
 def _joined_lists(memory: _Memory, more: Any, number_N: Any, n_known: int) -> tuple[Any, Any, Any]:
-    """The lists of records by term, of the known records and of those behind them, renumbered."""
-    terms = [
-        np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        for indptr in (memory.term_indptr, more[0])
-    ]
-    term, records, weights = (
-        np.concatenate(pair)
-        for pair in (
-            terms,
-            (memory.term_records, more[1] + n_known),
-            (memory.term_weights, more[2]),
+    """The lists of records by term, of the known records and of those behind them, renumbered.
+
+    The new numbers of the known records ascend as their old ones do, so that their lists stay
+    sorted, and the others' postings are put in between.
+    """
+    known, new = (
+        np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * np.int64(len(number_N))
+        + number_N[records]
+        for indptr, records in (
+            (memory.term_indptr, memory.term_records),
+            (more[0], more[1] + n_known),
         )
     )
-    records = number_N[records]
-    order = np.lexsort((records, term))
-    counts = np.bincount(term, minlength=len(memory.term_indptr) - 1)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return indptr, records[order].astype(np.int32), weights[order]
+    order = np.argsort(new, kind="stable")
+    place = np.searchsorted(known, new[order])
+    records = np.insert(number_N[memory.term_records], place, number_N[more[1] + n_known][order])
+    weights = np.insert(memory.term_weights, place, more[2][order])
+    return memory.term_indptr + more[0], records.astype(np.int32), weights
 
 
 def _check_memory(memory: _Memory, n_labels: int) -> None:

@@ -150,10 +150,10 @@ def test_threshold_drops_small_weights_only(problem: dict[str, Any]) -> None:
 
 
 def test_negatives_are_limited_and_positives_kept(problem: dict[str, Any]) -> None:
-    from learned_index.ranking.sparse_ranker import _label_points
+    from learned_index.ranking.sparse_ranker import _label_points, _listed
 
     indptr, points, positive = _label_points(
-        problem["labels"], problem["shortlist"], max_negatives=4, seed=0
+        problem["labels"], _listed(problem["shortlist"], L), max_negatives=4, seed=0
     )
     truth = problem["labels"].toarray() > 0
     for label in range(L):
@@ -232,3 +232,49 @@ def test_bad_input_is_refused(problem: dict[str, Any]) -> None:
         ranker.score(problem["dense"], problem["dense"], problem["shortlist"])
     with pytest.raises(InputError, match="cost is 0"):
         RankerConfig(cost=0)
+
+
+def test_more_points_are_learned_near_what_was_known(problem: dict[str, Any]) -> None:
+    """Against a general minimiser of 1/2 |w - w0|^2 + C sum hinge^2, a label after the other."""
+    from scipy.optimize import minimize
+
+    ranker = fit(problem, cost=0.8, **EXACT)
+    rng = np.random.default_rng(3)
+    n = 10
+    sparse = sp.random(n, V, density=0.3, random_state=2, dtype=np.float32, format="csr")
+    dense = rng.normal(size=(n, D)).astype(np.float32) / 3
+    truth = np.zeros((n, L), np.float32)
+    truth[np.arange(n), rng.integers(0, 4, n)] = 1  # labels 4 to 8 get no positive
+    shortlist = np.array([rng.permutation(L)[:4] for _ in range(n)])
+    learned = ranker.with_points(sparse, dense, sp.csr_matrix(truth), shortlist, also=np.array([5]))
+    features = np.hstack([sparse.toarray(), 0.7 * dense, np.ones((n, 1))])
+
+    def weights(model: SparseRanker) -> Any:
+        found = model._fitted()
+        sparse_LV = model.sparse_weights().toarray()
+        return np.hstack([sparse_LV, found.weight_LD, found.bias_L[:, None]]).astype(np.float64)
+
+    before, after = weights(ranker), weights(learned)
+    for label in range(L):
+        if label > 3 and label != 5:
+            np.testing.assert_array_equal(after[label], before[label])
+            continue
+        mine = truth[:, label].astype(bool) | (shortlist == label).any(axis=1)
+        x, y = features[mine], np.where(truth[mine, label] > 0, 1.0, -1.0)
+
+        def loss(w: Any, x: Any = x, y: Any = y, prior: Any = before[label]) -> float:
+            hinge = np.maximum(0, 1 - y * (x @ w))
+            return float(0.5 * np.sum((w - prior) ** 2) + 0.8 * np.sum(hinge**2))
+
+        best = minimize(loss, before[label], method="BFGS", options={"gtol": 1e-7}).x
+        np.testing.assert_allclose(after[label], best, atol=2e-3)
+        assert mine.any()
+        assert np.abs(after[label] - before[label]).max() > 1e-3
+
+
+def test_a_ranker_that_learns_more_leaves_the_old_one(problem: dict[str, Any]) -> None:
+    ranker = fit(problem)
+    before = [array.copy() for array in ranker._fitted()]
+    ranker.with_points(*(problem[name][:7] for name in ("sparse", "dense", "labels", "shortlist")))
+    for old, new in zip(before, ranker._fitted(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -1,0 +1,52 @@
+"""``li update``: a saved model learns from new points, without a new training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from learned_index.cli.shared.changes import finish, to_change, version_options
+from learned_index.cli.shared.common import note, quiet_option, threads_option, use_threads
+from learned_index.cli.shared.options import data_option, model_argument, train_split_option
+
+
+@click.command(epilog="Example: li update model --data this-week --out model-2")
+@model_argument
+@data_option
+@train_split_option
+@version_options
+@threads_option
+@quiet_option
+def update(
+    model: Path,
+    data: str,
+    split: Any,
+    threads: int | None,
+    quiet: bool,
+    **written: Any,
+) -> None:
+    """Make a version of MODEL that has learned from the new points of a data folder.
+
+    Seconds where a training takes minutes, and without the old data: the records that the model
+    remembers protect what it learned (li train --keep-sample N keeps fewer of them). Labels are
+    matched by key; those that the model lacks become new ones where a point has them. Encoder,
+    final ranker and calibration stay: train anew when much has been added. Commands that change
+    one model at the same time take turns.
+    """
+    from learned_index.cli.shared import sources
+
+    use_threads(threads)
+    dataset = sources.resolve_data(data, quiet=quiet).read(split)
+    with to_change(model, written) as loaded:
+        points = sources.points_for(loaded.encoder, dataset)
+        updated = loaded.update(points, dataset.labels, vocabulary=dataset.vocabulary)
+        learned = updated.n_points - loaded.n_points
+        new = updated.n_labels - loaded.n_labels
+        finish(updated, "learned", learned, model, what="points", new_labels=new, **written)
+    if learned < dataset.n_points:
+        note(
+            f"{dataset.n_points - learned} points have no label, or no word that the model knows",
+            quiet=quiet,
+        )
