@@ -24,7 +24,8 @@ class EliasConfig(Config):
     records: Literal["auto", "yes", "no"] = parameter(
         "auto",
         "remember the training records: labels of the nearest ones are candidates and evidence "
-        "of the final ranker; auto: up to 300,000 records",
+        "of the final ranker, and changes of labels and updates need them; auto: up to 300,000 "
+        "records, where a final ranker is learned; yes: in any case",
     )
     keep_sample: int | None = parameter(
         None,

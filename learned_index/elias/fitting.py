@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -86,6 +86,8 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     if data.held is not None:
         validate(model, data.held, steps)
         _refit(model, data, steps)
+    if model.records_ is None and model.config.records == "yes":
+        model.records_ = _records(model, data, data.labels_NL, steps, serves="changes of labels")
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists
@@ -265,12 +267,18 @@ def _new_ranker(
 
 
 def _records(
-    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+    model: EliasParts,
+    data: _Data,
+    labels_NL: sp.csr_matrix,
+    steps: Steps,
+    *,
+    serves: Literal["final ranker", "changes of labels"] = "final ranker",
 ) -> Records | None:
-    """Remember the points, where a final ranker is to be learned."""
+    """Remember the points, where a final ranker is to be learned or they are wanted anyway."""
     wanted = model.config.final_ranker
     too_few = data.held is None or (wanted == "auto" and n_rows(data.held.texts) < ENOUGH_TO_LEARN)
-    if model.ranker_ is None or wanted == "fixed" or too_few:
+    no_use = serves == "final ranker" and (wanted == "fixed" or too_few)
+    if model.ranker_ is None or no_use:
         return None
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("records"):

@@ -178,18 +178,17 @@ def check_parts(model: EliasParts) -> None:
 def _check_final_ranker(model: EliasParts) -> None:
     """The final ranker reads the parts that its evidence comes from without looking twice."""
     n_labels, final, records = len(model.vocabulary), model.final_ranker_, model.records_
+    if records is not None and (
+        model.features is None
+        or records.n_labels != n_labels
+        or records.n_terms != model.features.dim
+        or records.dim != model.encoders[0].dim
+    ):
+        raise InputError("the records are those of another model")
     if final is None:
-        if records is not None:
-            raise InputError("the records serve the final ranker, which is missing")
         return
     if model.ranker_ is None or model.features is None or model.label_counts is None:
         raise InputError("the final ranker needs ranker, features and counts, which are missing")
     names = final.names
     if len(names.indptr) != n_labels + 1 or names.terms.max(initial=-1) >= model.features.dim:
         raise InputError("the final ranker is that of another model")
-    if records is not None and (
-        records.n_labels != n_labels
-        or records.n_terms != model.features.dim
-        or records.dim != model.encoders[0].dim
-    ):
-        raise InputError("the records are those of another model")

@@ -146,3 +146,25 @@ def plot_build_up(names: Sequence[str], series: Mapping[str, Sequence[float]], p
         axes.invert_yaxis()
         axes.set_xlabel(f"{metric} (%), axis from {start:.1f}")
     _save(figure, path)
+
+
+def plot_lines(
+    series: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path, *, label: str
+) -> None:
+    """Draw several lines for each metric, one panel a metric.
+
+    Args:
+        series: Name of the metric -> name of the line -> its points (place, percent).
+        path: The PNG.
+        label: What the places are, below the panels.
+    """
+    figure, panels = _figure(len(series), height=3.6)
+    for axes, (metric, lines) in zip(panels, series.items(), strict=True):
+        for number, (name, points) in enumerate(lines.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=name)
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"{metric} (%)")
+        axes.grid(visible=True, linewidth=0.4, alpha=0.5)
+    panels[0].legend(frameon=False)
+    _save(figure, path)

@@ -157,3 +157,15 @@ def test_the_training_data_are_not_needed(tmp_path) -> None:
         loaded.update(STRANGE, [[0]] * 3).search(queries(), 5),
         model.update(STRANGE, [[0]] * 3).search(queries(), 5),
     )
+
+
+def test_records_are_remembered_on_request_without_a_final_ranker(tmp_path) -> None:
+    model = fitted(final_ranker="fixed", records="yes")
+    assert model.final_ranker_ is None
+    assert fitted(final_ranker="fixed").records_ is None
+    same_answers(model.search(queries(), 5), fitted(final_ranker="fixed").search(queries(), 5))
+    model.save_pretrained(tmp_path / "model")
+    learned = ELIAS.from_pretrained(tmp_path / "model").update(STRANGE, [["mixed"]] * 3)
+    assert "mixed" in [name for name, _ in learned.predict([STRANGE[0]], 3)[0]]
+    why = learned.explain(STRANGE[0], "mixed")[0]
+    assert why.records is not None
