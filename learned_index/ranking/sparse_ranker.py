@@ -189,11 +189,8 @@ class SparseRanker(Saved):
         if labels_NL.shape[0] != n_points:
             raise InputError(f"got {n_points} rows of features, {labels_NL.shape[0]} of labels")
         ids = _checked_ids(shortlist_NK, n_points, labels_NL.shape[1])
-        row, column = np.nonzero(ids >= 0)
-        listed = sp.csr_matrix(
-            (np.ones(len(row), np.int8), (row, ids[row, column])), shape=labels_NL.shape
-        )
-        self._train(x, labels_NL, listed, int(sparse_NV.shape[1]), start, progress)
+        listed_NL = _listed(ids, labels_NL.shape[1])
+        self._train(x, labels_NL, listed_NL, int(sparse_NV.shape[1]), start, progress)
         return self
 
     def _train(
@@ -440,6 +437,13 @@ def _started(hard: _HardPoints, start: DualVariables | None) -> Float32Array:
     same = known[found] == mine
     alphas[same] = start.alpha[found[same]]
     return alphas
+
+
+def _listed(ids_NK: Int64Array, n_labels: int) -> sp.csr_matrix:
+    """Shortlists as a matrix N x L, 1 where a label is listed."""
+    row, column = np.nonzero(ids_NK >= 0)
+    ones = np.ones(len(row), np.int8)
+    return sp.csr_matrix((ones, (row, ids_NK[row, column])), shape=(len(ids_NK), n_labels))
 
 
 def _label_points(
