@@ -15,6 +15,7 @@ from learned_index.cli.shared.common import emit_json, json_option
 from learned_index.cli.shared.options import combined, model_argument
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import InputError
+from learned_index.persistence.layout import existing_directory
 from learned_index.persistence.locks import path_lock
 from learned_index.persistence.names import real_path
 
@@ -248,6 +249,7 @@ def _to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
     if out is not None and real_path(out) != real_path(model):
         yield _load(model)
         return
+    existing_directory(model, "model")  # before the lock, which makes missing folders
     with path_lock(model):
         yield _load(model)
 
