@@ -29,6 +29,7 @@ import numpy as np
 from learned_index import LearnedGraphIndex
 from learned_index.cli import main as li
 from learned_index.elias.model import ELIAS
+from learned_index.elias.saving import index_directory
 from learned_index.encoders import load_encoder
 from learned_index.encoders.vector_files import embed_record, read_embed_record
 from learned_index.errors import LearnedIndexError
@@ -103,7 +104,9 @@ class Overwrite(Writer):
     name = "overwrite"
 
     def write(self, version: int) -> None:  # noqa: D102 - as in the base class
-        index = LearnedGraphIndex.from_pretrained(self.inputs / "models" / str(version) / "index")
+        index = LearnedGraphIndex.from_pretrained(
+            index_directory(self.inputs / "models" / str(version))
+        )
         index.save_pretrained(self.target, overwrite=True)
 
     def load(self) -> None:  # noqa: D102
@@ -134,6 +137,33 @@ class Compile(Writer):
 
     def load(self) -> None:  # noqa: D102
         ELIAS.from_pretrained(self.target)
+
+
+class AddLabels(Writer):
+    """``li labels add`` to a compiled model: a segment of one new label."""
+
+    name = "labels add"
+
+    def write(self, version: int) -> None:  # noqa: D102
+        example = f"word{version} word{version + 1}"
+        run_li(
+            "labels", "add", self.inputs / "compiled", f"new {version}", "--example", example,
+            "--out", self.target, "--overwrite",
+        )  # fmt: skip
+
+    def load(self) -> None:  # noqa: D102
+        ELIAS.from_pretrained(self.target)
+
+
+class RenameInPlace(AddLabels):
+    """``li labels rename`` of the model at the path itself; all such commands end alike."""
+
+    name = "labels, in place"
+
+    def write(self, version: int) -> None:  # noqa: D102
+        if not self.target.exists():
+            super().write(0)
+        run_li("labels", "rename", self.target, 0, f"version {version}")
 
 
 class Train(Writer):
@@ -180,7 +210,9 @@ class Embed(Writer):
         return [*super().leftovers(), *sorted(inside - known)]
 
 
-WRITERS: list[type[Writer]] = [Train, Overwrite, OverwriteByRenaming, Compile, Embed]
+WRITERS: list[type[Writer]] = [
+    Train, Overwrite, OverwriteByRenaming, Compile, AddLabels, RenameInPlace, Embed
+]  # fmt: skip
 
 
 @dataclass
@@ -221,7 +253,7 @@ def finish(writer: Writer, version: int) -> float:
 
 
 def prepare(inputs: Path) -> None:
-    """Make the data and the two models that the commands work with."""
+    """Make the data and the models that the commands work with."""
     rng = np.random.default_rng(0)
     words = [f"word{number}" for number in range(24)]
     (inputs / "data").mkdir()
@@ -233,6 +265,11 @@ def prepare(inputs: Path) -> None:
     for version in (0, 1):
         out = inputs / "models" / str(version)
         run_li("train-index", "--data", inputs / "data", "--out", out, "--seed", version, *_QUICK)
+    run_li(
+        "train", "--data", inputs / "data", "--out", inputs / "whole", "--records", "yes",
+        "--final-ranker", "linear", "--validation-fraction", 0.3, *_QUICK,
+    )  # fmt: skip
+    run_li("compile", inputs / "whole", "--out", inputs / "compiled", "--quiet", "--threads", 1)
 
 
 def first_runs(writer: Writer) -> float:

@@ -12,6 +12,7 @@ import click
 from learned_index.cli.shared.common import emit_json, json_option
 from learned_index.cli.shared.options import combined
 from learned_index.persistence import path_lock
+from learned_index.persistence.layout import existing_directory
 from learned_index.persistence.names import real_path
 
 version_options = combined(
@@ -39,6 +40,7 @@ def to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
     if out is not None and real_path(out) != real_path(model):
         yield load(model)
         return
+    existing_directory(model, "model")  # before the lock, which makes missing folders
     with path_lock(model):
         yield load(model)
 

@@ -126,8 +126,10 @@ def _features(means_KD: Float64Array, count_K: Any) -> Float64Array:
 
 
 def _unit(rows: Float64Array) -> Float32Array:
-    unit: Float64Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit.astype(np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    unit: Float32Array = rows.astype(np.float32)
+    unit /= np.maximum(lengths, 1e-12).astype(np.float32)[:, None]
+    return unit
 
 
 def _shares(unit_MD: Float32Array, unit_KD: Float32Array) -> sp.csr_matrix:

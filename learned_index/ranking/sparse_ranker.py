@@ -505,7 +505,7 @@ def _started(hard: _HardPoints, start: DualVariables | None) -> Float32Array:
 
 
 def _listed(ids_NK: Int64Array, n_labels: int) -> sp.csr_matrix:
-    """The shortlists as CSR, N x L."""
+    """Shortlists as a matrix N x L, 1 where a label is listed."""
     row, column = np.nonzero(ids_NK >= 0)
     ones = np.ones(len(row), np.int8)
     return sp.csr_matrix((ones, (row, ids_NK[row, column])), shape=(len(ids_NK), n_labels))

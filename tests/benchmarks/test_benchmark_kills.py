@@ -17,6 +17,6 @@ def test_nothing_is_lost_or_left(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = {line[:24].strip(): line[24:].split() for line in done.stdout.splitlines()[1:-1]}
-    assert len(rows) == 6 and rows["all"][:3] == ["25", "25", "0"]
+    assert len(rows) == 8 and rows["all"][:3] == ["25", "25", "0"]
     assert all(row[4] == "0" for row in rows.values())
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -192,3 +192,6 @@ def test_refusals_change_nothing(model: Path, tmp_path: Path) -> None:
     bad.write_text("Cooking\tFood\nCooking\tMeals\n")
     assert "earlier line" in refused("labels", "rename", model, "--file", bad)
     assert files(model) == before
+    missing = tmp_path / "folder" / "typo"
+    assert "is not a directory" in refused("labels", "rename", missing, "Cooking", "Food")
+    assert not missing.parent.exists()

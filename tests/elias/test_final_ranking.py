@@ -159,8 +159,8 @@ def changed(saved: Path, target: Path, **values: object) -> Path:
 
 def test_parts_of_other_models_are_refused(model: ELIAS, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
-    with pytest.raises(ModelFormatError, match="final ranker"):
-        ELIAS.from_pretrained(changed(tmp_path / "m", tmp_path / "a", has_final_ranker=False))
+    with pytest.raises(ModelFormatError, match="ranker"):
+        ELIAS.from_pretrained(changed(tmp_path / "m", tmp_path / "a", has_ranker=False))
     train = train_data()
     fewer = [text.split()[0] for text in train.texts]
     other = ELIAS(

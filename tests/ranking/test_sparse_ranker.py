@@ -152,9 +152,8 @@ def test_threshold_drops_small_weights_only(problem: dict[str, Any]) -> None:
 def test_negatives_are_limited_and_positives_kept(problem: dict[str, Any]) -> None:
     from learned_index.ranking.sparse_ranker import _label_points, _listed
 
-    indptr, points, positive = _label_points(
-        problem["labels"], _listed(problem["shortlist"], L), max_negatives=4, seed=0
-    )
+    listed = _listed(problem["shortlist"], L)
+    indptr, points, positive = _label_points(problem["labels"], listed, max_negatives=4, seed=0)
     truth = problem["labels"].toarray() > 0
     for label in range(L):
         mine = slice(indptr[label], indptr[label + 1])
