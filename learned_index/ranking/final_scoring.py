@@ -8,6 +8,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.kernels.machine.intrinsics import trailing_zeros
+
+AT_ONCE = 3
+"""Questions of a tree that are asked in one pass over the rows."""
+MOST_LEAVES = 32
+"""Of a tree: a bit each."""
+ALL_LEAVES = (1 << MOST_LEAVES) - 1
 P_FLOOR = 1e-8
 """What p counts as at least: also the p of labels that nearest records alone suggest."""
 
@@ -64,26 +71,48 @@ def evidence_rows(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def tree_sums(features_nF, depths, feature, threshold, child, value, bias, out_n):
-    """b + sum of the leaves' values of each row, float64, trees added in their order.
-
-    The trees as :class:`~learned_index.ranking.boosting.Slots`; features are numbers, no NaN.
-    """
-    n = features_nF.shape[0]
-    slots = np.empty(n, np.uint32)
+def _column_sums(
+    columns_Fn, offsets, feature, threshold, kept, leaves, value, bias, masks_n, out_n
+):
+    """See :func:`tree_sums`; a column a row, and ``masks_n`` (uint32) is scratch."""
+    n = columns_Fn.shape[1]
+    everything = np.uint32(ALL_LEAVES)
     for i in range(n):
         out_n[i] = bias[0]
-    for tree in range(depths.shape[0]):
+    for tree in range(leaves.shape[0]):
         for i in range(n):
-            slots[i] = tree
-        for _ in range(depths[tree]):
+            masks_n[i] = everything
+        # AT_ONCE questions a pass: most of its time goes into fetching the masks.
+        for q in range(offsets[tree], offsets[tree + 1], AT_ONCE):
+            column, other, third = (
+                columns_Fn[feature[q]], columns_Fn[feature[q + 1]], columns_Fn[feature[q + 2]]
+            )  # fmt: skip
             for i in range(n):
-                # Unsigned numbers index an array without a test for places from its end.
-                slot = np.uintp(slots[i])
-                value_here = features_nF[np.uintp(i), np.uintp(feature[slot])]
-                slots[i] = np.uint32(child[slot]) + np.uint32(value_here > threshold[slot])
+                masks_n[i] = (
+                    masks_n[i]
+                    & (kept[q] if column[i] > threshold[q] else everything)
+                    & (kept[q + 1] if other[i] > threshold[q + 1] else everything)
+                    & (kept[q + 2] if third[i] > threshold[q + 2] else everything)
+                )
+        first = np.uintp(leaves[tree])
         for i in range(n):
-            out_n[i] += value[np.uintp(slots[i])]
+            # Unsigned numbers index an array without a test for places from its end.
+            out_n[i] += value[first + np.uintp(trailing_zeros(np.uint64(masks_n[i])))]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def tree_sums(features_nF, offsets, feature, threshold, kept, leaves, value, bias, out_n):
+    """b + sum of the leaves' values of each row, float64, trees added in their order.
+
+    The trees as :class:`~learned_index.ranking.boosting.Masks`; features are numbers, no NaN.
+    """
+    n, n_columns = features_nF.shape
+    columns_Fn = np.empty((n_columns, n), np.float32)
+    for i in range(n):
+        for f in range(n_columns):
+            columns_Fn[f, i] = features_nF[i, f]
+    masks_n = np.empty(n, np.uint32)
+    _column_sums(columns_Fn, offsets, feature, threshold, kept, leaves, value, bias, masks_n, out_n)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -96,8 +125,8 @@ def _sigmoid(x):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted,
-    sieve_depths, sieve_feature, sieve_threshold, sieve_child, sieve_value, sieve_bias,
-    depths, feature, threshold, child, value, bias, out_BK,
+    sieve_offsets, sieve_feature, sieve_threshold, sieve_kept, sieve_leaves, sieve_value,
+    sieve_bias, offsets, feature, threshold, kept, leaves, value, bias, out_BK,
 ):  # fmt: skip
     """Scores of rows start..stop in 0 to 1 into ``out_BK``, which must be 0 and stays so at pads.
 
@@ -110,7 +139,7 @@ def score_rows(
     rows_nF = np.empty((n_boosted, n_columns), np.float32)
     sums = np.empty(n_boosted, np.float64)
     for row in range(start, stop):
-        if depths.shape[0] == 0:
+        if leaves.shape[0] == 0:
             for k in range(width):
                 if inside_BK[row, k]:
                     total = 0.0
@@ -119,8 +148,8 @@ def score_rows(
                     out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
             continue
         tree_sums(
-            evidence_BKF[row], sieve_depths, sieve_feature, sieve_threshold, sieve_child,
-            sieve_value, sieve_bias, first,
+            evidence_BKF[row], sieve_offsets, sieve_feature, sieve_threshold, sieve_kept,
+            sieve_leaves, sieve_value, sieve_bias, first,
         )  # fmt: skip
         for k in range(width):
             if inside_BK[row, k]:
@@ -136,7 +165,7 @@ def score_rows(
             n += 1
         if n == 0:
             continue
-        tree_sums(rows_nF[:n], depths, feature, threshold, child, value, bias, sums[:n])
+        tree_sums(rows_nF[:n], offsets, feature, threshold, kept, leaves, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
             out_BK[row, order[place]] = np.float32(_sigmoid(sums[place]))
