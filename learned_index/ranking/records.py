@@ -15,6 +15,7 @@ from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.kernels.machine.parallel import run_queries
+from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -22,12 +23,8 @@ from learned_index.persistence.contents import (
     require_offsets,
     require_range,
 )
-from learned_index.ranking.nearest import (
-    ZERO,
-    count_votes,
-    nearest_by_vectors,
-    nearest_by_words,
-)
+from learned_index.ranking.nearest import ZERO, count_votes, nearest_by_words
+from learned_index.ranking.nearest_vectors import nearest_by_vectors
 from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
@@ -287,7 +284,7 @@ class Records(Saved):
             len(ids),
             lambda start, stop: nearest_by_words(
                 start, stop, *rows, m.term_indptr, m.term_records, m.term_weights, WEIGHT_UNIT,
-                len(self), ids, similarities,
+                *self._sums(), ids, similarities,
             ),
         )  # fmt: skip
         return ids, similarities
@@ -345,11 +342,25 @@ class Records(Saved):
             lambda start, stop: count_votes(
                 start, stop, ids_BK, *rows, m.term_indptr, m.term_records,
                 m.term_weights, WEIGHT_UNIT, *vectors, m.label_indptr, m.label_ids, m.own_indptr,
-                m.own_records, m.own_scales, self._most_labels, allowed, len(self), self.n_labels,
-                added, votes,
+                m.own_records, m.own_scales, self._most_labels, allowed, *self._sums(),
+                *self._counts(), added, votes,
             ),
         )  # fmt: skip
         return Votes(added, votes[:, :, 0], votes[:, :, 1], votes[:, :, 2])
+
+    def _sums(self) -> tuple[Any, Any]:
+        """Scratch of a search by words: sums of the records, and those that have one."""
+        n = len(self)
+        return zeros("records' sums", n, np.float32), zeros("records found", n + 1, np.int32)
+
+    def _counts(self) -> tuple[Any, Any, Any]:
+        """Scratch of a count of votes: those by words and by vectors, and labels that have one."""
+        n = self.n_labels
+        return (
+            zeros("votes by words", n, np.float32),
+            zeros("votes by vectors", n, np.float32),
+            zeros("labels with votes", n, np.bool_),
+        )
 
     def _write(self, folder: Path) -> dict[str, Any]:
         save_arrays(folder / _ARRAYS, self._memory._asdict())

@@ -16,6 +16,7 @@ from learned_index.inputs.matrices import canonical_features, canonical_labels, 
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -24,7 +25,8 @@ from learned_index.persistence.contents import (
     require_range,
 )
 from learned_index.ranking.config import RankerConfig
-from learned_index.ranking.dual_descent import score_rows, train_labels
+from learned_index.ranking.dual_descent import train_labels
+from learned_index.ranking.margins import score_rows
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -270,7 +272,15 @@ class SparseRanker(Saved):
             # A few rows are scored before a second thread has begun.
             split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
             lambda _part, start, stop: score_rows(
-                start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L, out_BK
+                start,
+                stop,
+                *x,
+                ids,
+                *by_term,
+                weights.weight_LD,
+                weights.bias_L,
+                zeros("margins", self.n_labels, np.float32),
+                out_BK,
             ),
         )
         return out_BK

@@ -1,0 +1,84 @@
+"""Margins of shortlisted labels under their linear classifiers (Numba).
+
+Legend: B rows, K shortlisted labels of each, D dense features, L labels, V sparse features.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from learned_index.kernels.machine.dense import dot
+from learned_index.kernels.machine.intrinsics import prefetch
+
+_LINE = 64
+_AHEAD = 2
+"""Labels whose dense weights are asked for before they are read."""
+_CLEARED_AT_ONCE = 8
+"""Numbers that are set to 0 one after another in the time of one anywhere in memory."""
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _ask_for_row(base, label, n_bytes):
+    """Fetch a label's dense weights."""
+    at = base + np.uintp(label) * np.uintp(n_bytes)
+    for byte in range(0, n_bytes, _LINE):
+        prefetch(at + np.uintp(byte))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _add_dense(ids_K, x_D, weight_LD, out_K):
+    """Add the dense part of the margins of one row."""
+    at, n_bytes = np.uintp(weight_LD.ctypes.data), 4 * weight_LD.shape[1]
+    width = ids_K.shape[0]
+    for k in range(min(_AHEAD, width)):
+        if ids_K[k] >= 0:
+            _ask_for_row(at, ids_K[k], n_bytes)
+    for k in range(width):
+        if k + _AHEAD < width and ids_K[k + _AHEAD] >= 0:
+            _ask_for_row(at, ids_K[k + _AHEAD], n_bytes)
+        if ids_K[k] >= 0:
+            out_K[k] += dot(weight_LD[ids_K[k]], x_D)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def score_rows(
+    start, stop, indptr, indices, values, dense_BD, ids_BK,
+    term_indptr, term_labels, term_values, weight_LD, bias_L, margins_L, out_BK,
+):  # fmt: skip
+    """Margins of the labels in ``ids_BK`` (0 at pads) for rows start..stop.
+
+    Costs the sparse weights of the row's terms, those of all labels, which lie in one piece for
+    each term: fewer than the weights of the shortlisted labels, most of whose terms a row has not.
+    ``margins_L``: float32 zeros, which are zeros again in the end.
+    """
+    labels_at, values_at = np.uintp(term_labels.ctypes.data), np.uintp(term_values.ctypes.data)
+    n_labels = bias_L.shape[0]
+    for row in range(start, stop):
+        a, b = indptr[row], indptr[row + 1]
+        # The terms' weights lie anywhere in memory: all are asked for before the first is read.
+        n_weights = np.int64(0)
+        for t in range(a, b):
+            begin = term_indptr[indices[t]]
+            n_weights += term_indptr[indices[t] + 1] - begin
+            prefetch(labels_at + np.uintp(4) * np.uintp(begin))
+            prefetch(values_at + np.uintp(4) * np.uintp(begin))
+        for t in range(a, b):
+            term, x = indices[t], values[t]
+            for s in range(term_indptr[term], term_indptr[term + 1]):
+                margins_L[np.uintp(term_labels[s])] += term_values[s] * x
+        for k in range(ids_BK.shape[1]):
+            label = ids_BK[row, k]
+            out_BK[row, k] = np.float32(0.0)
+            if label >= 0:
+                out_BK[row, k] = margins_L[np.uintp(label)] + bias_L[np.uintp(label)]
+        if _CLEARED_AT_ONCE * n_weights > n_labels:
+            for label in range(n_labels):
+                margins_L[label] = np.float32(0.0)
+            continue
+        for t in range(a, b):
+            term = indices[t]
+            for s in range(term_indptr[term], term_indptr[term + 1]):
+                margins_L[np.uintp(term_labels[s])] = np.float32(0.0)
+    for row in range(start, stop):
+        _add_dense(ids_BK[row], dense_BD[row], weight_LD, out_BK[row])
