@@ -114,7 +114,7 @@ class StudentEncoder(StaticEncoder):
     ) -> None:
         start = time.perf_counter()
         self._choose_words(words)
-        bags_NR = self._bags_of(words, *self._blocks(words))
+        bags_NR = self._bags_of(words, *self._blocks(words)).matrix()
         split = 1 + len(table_PD)
         s_NP, x_NV = bags_NR[:, 1:split], bags_NR[:, split:]
         chosen, taught_nD = self._taught(teacher, texts)

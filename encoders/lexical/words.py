@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.inputs.matrices import SparseRows
 from learned_index.kernels.bags import Pairs, find_words, term_rows
 from learned_index.types import Float32Array, Int64Array
 
@@ -141,7 +142,7 @@ class WordTerms:
             begin, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
         )
 
-    def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> sp.csr_matrix:
+    def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> SparseRows:
         """Weighted terms of each text, B x V: see :func:`~learned_index.kernels.bags.term_rows`."""
         number = self._number
         number_U = np.array([number.get(word, -1) for word in words.distinct], np.int64)

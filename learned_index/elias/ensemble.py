@@ -38,7 +38,7 @@ def merge(results: Sequence[SearchResult], width: int) -> Shortlist:
     """
     if len(results) == 1:
         ids, p = results[0].ids[:, :width], results[0].scores[:, :width]
-        return _padded(ids, np.where(ids == PAD_ID, np.float32(0), p), width)
+        return _padded(ids, np.maximum(p, np.float32(0)), width)  # -inf at pads
     n_models = len(results)
     ids = np.concatenate([result.ids for result in results], axis=1)
     p = np.concatenate([result.scores for result in results], axis=1)

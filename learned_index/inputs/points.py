@@ -65,7 +65,6 @@ def unanswerable_rows(points: Any, vectors: Sequence[Any]) -> npt.NDArray[np.boo
         points: N texts, or CSR N x F.
         vectors: Their vectors N x D, of each encoder.
     """
-    unknown = np.ones(n_rows(points), dtype=bool)
-    for x_ND in vectors:
-        unknown &= ~np.asarray(x_ND).any(axis=1)
-    return blank_rows(points) | unknown
+    silent = blank_rows(points)
+    known = [np.asarray(x_ND).any(axis=1) for x_ND in vectors]
+    return silent | ~(known[0] if len(known) == 1 else np.any(known, axis=0))

@@ -22,10 +22,12 @@ P_FLOOR = 1e-8
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
     start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
-    n_terms, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    present_V, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
 ):  # fmt: skip
-    """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``."""
-    present_V = np.zeros(n_terms, np.bool_)
+    """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``.
+
+    ``present_V``: bool, all False, and so again in the end.
+    """
     five = np.float32(5.0)
     for row in range(start, stop):
         for t in range(indptr[row], indptr[row + 1]):
@@ -82,17 +84,18 @@ def _column_sums(
     for tree in range(leaves.shape[0]):
         for i in range(n):
             masks_n[i] = everything
-        # AT_ONCE questions a pass: most of its time goes into fetching the masks.
+        # AT_ONCE questions a pass: most of its time goes into fetching the masks. What does not
+        # change in it is fetched before, else the masks that it writes could be what it reads.
         for q in range(offsets[tree], offsets[tree + 1], AT_ONCE):
-            column, other, third = (
-                columns_Fn[feature[q]], columns_Fn[feature[q + 1]], columns_Fn[feature[q + 2]]
-            )  # fmt: skip
+            column_1, least_1, kept_1 = columns_Fn[feature[q]], threshold[q], kept[q]
+            column_2, least_2, kept_2 = columns_Fn[feature[q + 1]], threshold[q + 1], kept[q + 1]
+            column_3, least_3, kept_3 = columns_Fn[feature[q + 2]], threshold[q + 2], kept[q + 2]
             for i in range(n):
                 masks_n[i] = (
                     masks_n[i]
-                    & (kept[q] if column[i] > threshold[q] else everything)
-                    & (kept[q + 1] if other[i] > threshold[q + 1] else everything)
-                    & (kept[q + 2] if third[i] > threshold[q + 2] else everything)
+                    & (kept_1 if column_1[i] > least_1 else everything)
+                    & (kept_2 if column_2[i] > least_2 else everything)
+                    & (kept_3 if column_3[i] > least_3 else everything)
                 )
         first = np.uintp(leaves[tree])
         for i in range(n):
@@ -113,6 +116,30 @@ def tree_sums(features_nF, offsets, feature, threshold, kept, leaves, value, bia
             columns_Fn[f, i] = features_nF[i, f]
     masks_n = np.empty(n, np.uint32)
     _column_sums(columns_Fn, offsets, feature, threshold, kept, leaves, value, bias, masks_n, out_n)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def best_first(ids_BK, scores_BK, out_ids_BN, out_scores_BN):
+    """The N best labels of each row, best first; of equal ones the first stays first.
+
+    Returns whether each row had so many (-1 is none); where one had not, the rows end there.
+    """
+    n = out_ids_BN.shape[1]
+    for row in range(ids_BK.shape[0]):
+        ids, scores, found = out_ids_BN[row], out_scores_BN[row], 0
+        for k in range(ids_BK.shape[1]):
+            score = scores_BK[row, k]
+            if ids_BK[row, k] < 0 or (found == n and not score > scores[n - 1]):
+                continue
+            place = min(found, n - 1)
+            while place > 0 and score > scores[place - 1]:
+                ids[place], scores[place] = ids[place - 1], scores[place - 1]
+                place -= 1
+            ids[place], scores[place] = ids_BK[row, k], score
+            found = min(found + 1, n)
+        if found < n:
+            return False
+    return True
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

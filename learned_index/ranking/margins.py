@@ -8,6 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.kernels.engine.logits import is_finite
 from learned_index.kernels.machine.dense import dot
 from learned_index.kernels.machine.intrinsics import prefetch
 
@@ -51,10 +52,18 @@ def score_rows(
     Costs the sparse weights of the row's terms, those of all labels, which lie in one piece for
     each term: fewer than the weights of the shortlisted labels, most of whose terms a row has not.
     ``margins_L``: float32 zeros, which are zeros again in the end.
+
+    Returns -1, or the first row with an id that is none, or dense features that are not finite or
+    beyond what can be computed with (the rows end there).
     """
     labels_at, values_at = np.uintp(term_labels.ctypes.data), np.uintp(term_values.ctypes.data)
     n_labels = bias_L.shape[0]
     for row in range(start, stop):
+        for k in range(ids_BK.shape[1]):
+            if ids_BK[row, k] < -1 or ids_BK[row, k] >= n_labels:
+                return np.int64(row)
+        if not is_finite(dense_BD[row], dense_BD.shape[1]):
+            return np.int64(row)
         a, b = indptr[row], indptr[row + 1]
         # The terms' weights lie anywhere in memory: all are asked for before the first is read.
         n_weights = np.int64(0)
@@ -82,3 +91,4 @@ def score_rows(
                 margins_L[np.uintp(term_labels[s])] = np.float32(0.0)
     for row in range(start, stop):
         _add_dense(ids_BK[row], dense_BD[row], weight_LD, out_BK[row])
+    return np.int64(-1)

@@ -8,7 +8,7 @@ records: the cosine-like product with their mean (Rocchio's classifier, in Salto
 retrieval system", 1971).
 
 Legend: B queries, N records, V terms, T nearest records that are kept, K shortlisted labels, S
-labels that votes add.
+labels that votes add, M = K + S.
 """
 
 from __future__ import annotations
@@ -153,28 +153,34 @@ def _likeness(label, own_indptr, own_records, own_scales, sums):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def count_votes(
-    start, stop, ids_BK, indptr, indices, values, term_indptr, term_records, term_weights,
+    start, stop, ids_BM, width, indptr, indices, values, term_indptr, term_records, term_weights,
     weight_unit, vector_ids_BT, vector_similarities_BT, label_indptr, label_ids, own_indptr,
     own_records, own_scales, most_labels, allowed_L, sums, near, words_L, vectors_L, seen_L,
-    out_ids_BS, votes_BKS3,
+    n_labels, words_BM, vectors_BM, likeness_BM,
 ):  # fmt: skip
     """Votes for the shortlisted labels of rows start..stop, and the labels that votes add.
 
-    ``out_ids_BS`` must be -1: it gets the labels of the nearest records that are not in
-    ``ids_BK``, most votes first, of equal ones the smaller id first. ``votes_BKS3`` (float32, 0)
-    gets the votes by words and by vectors of the K shortlisted and the S added labels, and their
-    likeness: the scaled sum of the inner products with the records that the label owns.
+    The first ``width`` columns of ``ids_BM`` are the K shortlisted labels. The others, -1, get the
+    labels of the nearest records that are not among these, most votes first, of equal ones the
+    smaller id first. ``words_BM``, ``vectors_BM`` and ``likeness_BM`` (float32, 0) get the votes by
+    words and by vectors of both, and their likeness: the scaled sum of the inner products with the
+    records that the label owns.
     ``allowed_L``: bool, which labels may be added; empty: all. Scratch, which must be zeros and
     is so again in the end: ``sums`` and ``near`` as in :func:`nearest_by_words`, two float32 and a
     bool for each label.
+
+    Returns -1, or the first row with an id that is none (the rows end there).
     """
     n_kept = vector_ids_BT.shape[1]
     word_ids, word_similarities = np.empty(n_kept, np.int32), np.empty(n_kept, np.float32)
     room = min(seen_L.shape[0], most_labels * 2 * n_kept)
     touched = np.empty(room, np.int32)
-    added = np.empty(out_ids_BS.shape[1], np.int32)
-    totals = np.empty(out_ids_BS.shape[1], np.float32)
+    n_added = ids_BM.shape[1] - width
+    added, totals = np.empty(n_added, np.int32), np.empty(n_added, np.float32)
     for row in range(start, stop):
+        for k in range(width):
+            if ids_BM[row, k] < -1 or ids_BM[row, k] >= n_labels:
+                return np.int64(row)
         word_ids[:], word_similarities[:] = -1, np.float32(0.0)
         a, b = indptr[row], indptr[row + 1]
         n_near = _sum_words(
@@ -188,12 +194,11 @@ def count_votes(
             vector_ids_BT[row], vector_similarities_BT[row], label_indptr, label_ids, vectors_L,
             touched, n_touched, seen_L,
         )  # fmt: skip
-        width = ids_BK.shape[1]
         for k in range(width):
-            label = ids_BK[row, k]
+            label = ids_BM[row, k]
             if label >= 0:
-                votes_BKS3[row, k, 0], votes_BKS3[row, k, 1] = words_L[label], vectors_L[label]
-                votes_BKS3[row, k, 2] = _likeness(label, own_indptr, own_records, own_scales, sums)
+                words_BM[row, k], vectors_BM[row, k] = words_L[label], vectors_L[label]
+                likeness_BM[row, k] = _likeness(label, own_indptr, own_records, own_scales, sums)
                 seen_L[label] = False  # shortlisted: not to be added
         n = 0
         for j in range(n_touched):
@@ -205,10 +210,10 @@ def count_votes(
         order = by_id[np.argsort(-totals[:n][by_id], kind="mergesort")]
         for place in range(n):
             label = added[order[place]]
-            out_ids_BS[row, place] = label
-            votes_BKS3[row, width + place, 0] = words_L[label]
-            votes_BKS3[row, width + place, 1] = vectors_L[label]
-            votes_BKS3[row, width + place, 2] = _likeness(
+            ids_BM[row, width + place] = label
+            words_BM[row, width + place] = words_L[label]
+            vectors_BM[row, width + place] = vectors_L[label]
+            likeness_BM[row, width + place] = _likeness(
                 label, own_indptr, own_records, own_scales, sums
             )
         for j in range(n_touched):
@@ -217,6 +222,7 @@ def count_votes(
             seen_L[label] = False
         for j in range(n_near):
             sums[near[j]] = np.float32(0.0)
+    return np.int64(-1)
 
 
 @numba.njit(nogil=True, cache=True)

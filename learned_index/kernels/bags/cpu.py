@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import scipy.sparse as sp
 
+from learned_index.inputs.matrices import SparseFeatures, SparseRows, kernel_arrays
 from learned_index.kernels.machine.dense import add_scaled
 from learned_index.kernels.machine.flags import FAST
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
@@ -102,7 +102,7 @@ def _bag_rows(
 
 def bag_rows(
     ids: Int64Array, offsets: Int64Array, first: Block, second: Block, *, most_words: int
-) -> sp.csr_matrix:
+) -> SparseRows:
     """Make the bags of texts.
 
     Args:
@@ -113,7 +113,7 @@ def bag_rows(
         most_words: See there.
 
     Returns:
-        float32 CSR B x V, canonical: column 0 the constant, then the terms of both blocks.
+        Rows of B x V: column 0 the constant, then the terms of both blocks.
     """
     counts_B = np.zeros(len(offsets) - 1, np.int64)
     return _rows_by_parts(
@@ -230,7 +230,7 @@ def term_rows(
     weights: Float32Array,
     *,
     sublinear: bool,
-) -> sp.csr_matrix:
+) -> SparseRows:
     """Weighted terms of texts, single words and pairs of them, each row of length 1 or empty.
 
     Args:
@@ -243,7 +243,7 @@ def term_rows(
         sublinear: A term that occurs c times weighs 1 + log c instead of c.
 
     Returns:
-        float32 CSR B x V, canonical.
+        Rows of B x V.
     """
     counts_B = np.zeros(len(offsets) - 1, np.int64)
     return _rows_by_parts(
@@ -261,7 +261,7 @@ def _rows_by_parts(
     offsets: Int64Array,
     counts_B: Int64Array,
     width: int,
-) -> sp.csr_matrix:
+) -> SparseRows:
     """Let threads make runs of rows, and put them together."""
     n = len(counts_B)
     ranges = split_by_weight(offsets, 4 * current_threads()) if n > 1 else [(0, n)]
@@ -278,9 +278,7 @@ def _rows_by_parts(
     )
     indptr = np.zeros(n + 1, np.int64)
     np.cumsum(counts_B, out=indptr[1:])
-    matrix = sp.csr_matrix((values, columns, indptr), shape=(n, width))
-    matrix.has_canonical_format = True
-    return matrix
+    return SparseRows(indptr, columns, values, width)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
@@ -313,10 +311,11 @@ def sum_rows(
 
 
 def sum_bags(
-    bags_BV: sp.csr_matrix, table_VD: Float32Array, *, normalise: bool, out: Float32Array
+    bags_BV: SparseFeatures, table_VD: Float32Array, *, normalise: bool, out: Float32Array
 ) -> None:
     """Write the sums of the bags' vectors, of length 1 where ``normalise``, into ``out`` B x D.
 
     A row's bits depend neither on the batch nor on the number of threads.
     """
-    sum_rows(bags_BV.indptr, bags_BV.indices, bags_BV.data, table_VD, normalise=normalise, out=out)
+    rows = bags_BV if isinstance(bags_BV, SparseRows) else kernel_arrays(bags_BV)
+    sum_rows(*rows[:3], table_VD, normalise=normalise, out=out)
