@@ -108,10 +108,12 @@ class BagEncoder(nn.Module, EncoderBase):
         self, tokens: SparseFeatures, *, out: Float32Array | None = None
     ) -> Float32Array:
         """Encode what :meth:`tokenize_all` gave, without gradients: N x D float32, into ``out``."""
-        vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
         table = self._table().weight
+        vectors = out
+        if vectors is None:
+            vectors = np.empty((tokens.shape[0], table.shape[1]), np.float32)
         if table.device.type == "cpu":
-            sum_bags(tokens, self._table_array(), normalise=self._normalise == "l2", out=vectors)
+            sum_bags(tokens, table.detach().numpy(), normalise=self._normalise == "l2", out=vectors)
             return vectors
         tokens = tokens.matrix() if isinstance(tokens, SparseRows) else tokens
         with torch.no_grad():

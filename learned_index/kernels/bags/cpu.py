@@ -162,6 +162,20 @@ def merge_runs(numbers, known_offsets, known, new_offsets, new):
     return offsets, values
 
 
+@numba.njit(nogil=True, cache=True)
+def known_only(numbers):
+    """Runs of one value where a number is known and of none where it is -1: offsets, values."""
+    offsets = np.zeros(len(numbers) + 1, np.int64)
+    values = np.empty(len(numbers), np.int64)
+    n = 0
+    for u in range(len(numbers)):
+        if numbers[u] >= 0:
+            values[n] = numbers[u]
+            n += 1
+        offsets[u + 1] = n
+    return offsets, values[:n].copy()
+
+
 class Pairs(NamedTuple):
     """Pairs of neighbouring words that are terms, by their first word.
 
@@ -193,7 +207,7 @@ def _pair_term(first, second, pair_offsets, pair_second, pair_terms):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _term_rows(
-    start, stop, ids, offsets, term_U, number_U, pair_offsets, pair_second, pair_terms, weights,
+    start, stop, ids, offsets, number_U, term_W, pair_offsets, pair_second, pair_terms, weights,
     sublinear, counts_B,
 ):  # fmt: skip
     """Rows start..stop of :func:`term_rows`; their lengths go into ``counts_B``."""
@@ -204,11 +218,10 @@ def _term_rows(
     for row in range(start, stop):
         found, before = 0, -1
         for t in range(offsets[row], offsets[row + 1]):
-            word = ids[t]
-            if term_U[word] >= 0:
-                buffer[found] = term_U[word]
+            number = number_U[ids[t]]
+            if number >= 0 and term_W[number] >= 0:
+                buffer[found] = term_W[number]
                 found += 1
-            number = number_U[word]
             if before >= 0 and number >= 0:
                 term = _pair_term(before, number, pair_offsets, pair_second, pair_terms)
                 if term >= 0:
@@ -224,8 +237,8 @@ def _term_rows(
 def term_rows(
     ids: Int64Array,
     offsets: Int64Array,
-    term_U: Int64Array,
     number_U: Int64Array,
+    term_W: Int64Array,
     pairs: Pairs,
     weights: Float32Array,
     *,
@@ -236,8 +249,8 @@ def term_rows(
     Args:
         ids: int64, T. The texts' words as numbers of distinct words, text after text.
         offsets: int64, B + 1. Where each text's words begin.
-        term_U: int64, U. The term that each distinct word is, or -1.
-        number_U: int64, U. Its number among the words of pairs, or -1.
+        number_U: int64, U. The number of each distinct word among those of the terms, or -1.
+        term_W: int64, W. The term that each of those words is by itself, or -1.
         pairs: Terms that are pairs.
         weights: float32, V. Of the terms.
         sublinear: A term that occurs c times weighs 1 + log c instead of c.
@@ -248,7 +261,7 @@ def term_rows(
     counts_B = np.zeros(len(offsets) - 1, np.int64)
     return _rows_by_parts(
         lambda start, stop: _term_rows(
-            start, stop, ids, offsets, term_U, number_U, *pairs, weights, sublinear, counts_B
+            start, stop, ids, offsets, number_U, term_W, *pairs, weights, sublinear, counts_B
         ),
         offsets,
         counts_B,
