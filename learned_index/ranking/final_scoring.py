@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from learned_index.kernels.machine.intrinsics import trailing_zeros
+from learned_index.kernels.machine.intrinsics import prefetch, trailing_zeros
 
 AT_ONCE = 3
 """Questions of a tree that are asked in one pass over the rows."""
@@ -17,6 +17,20 @@ MOST_LEAVES = 32
 ALL_LEAVES = (1 << MOST_LEAVES) - 1
 P_FLOOR = 1e-8
 """What p counts as at least: also the p of labels that nearest records alone suggest."""
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _ask_for_names(ids_K, counts_L, name_indptr, name_terms_, name_weights):
+    """Fetch what is known of shortlisted labels, which lies anywhere in memory, all at once."""
+    counts_at, offsets_at = np.uintp(counts_L.ctypes.data), np.uintp(name_indptr.ctypes.data)
+    terms_at, weights_at = np.uintp(name_terms_.ctypes.data), np.uintp(name_weights.ctypes.data)
+    for label in ids_K:
+        prefetch(counts_at + np.uintp(8) * np.uintp(max(label, 0)))
+        prefetch(offsets_at + np.uintp(8) * np.uintp(max(label, 0)))
+    for label in ids_K:
+        begin = np.uintp(name_indptr[max(label, 0)])
+        prefetch(terms_at + np.uintp(4) * begin)
+        prefetch(weights_at + np.uintp(4) * begin)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -30,6 +44,7 @@ def evidence_rows(
     """
     five = np.float32(5.0)
     for row in range(start, stop):
+        _ask_for_names(ids_BK[row], counts_L, name_indptr, name_terms_, name_weights)
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = True
         best_p, best_q, best_like = np.float32(P_FLOOR), np.float32(-np.inf), np.float32(0.0)

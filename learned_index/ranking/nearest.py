@@ -127,6 +127,9 @@ def nearest_by_words(
 @numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def _cast(ids_T, similarities_T, label_indptr, label_ids, votes_L, touched, n_touched, seen_L):
     """Add up squared similarities by label, in the order of the records' numbers."""
+    ids_at = np.uintp(label_ids.ctypes.data)
+    for record in ids_T:  # their labels lie anywhere in memory: all are asked for at once
+        prefetch(ids_at + np.uintp(4) * np.uintp(label_indptr[max(record, 0)]))
     for place in np.argsort(ids_T):
         record = ids_T[place]
         if record < 0:
@@ -140,6 +143,18 @@ def _cast(ids_T, similarities_T, label_indptr, label_ids, votes_L, touched, n_to
                 n_touched += 1
             votes_L[label] += vote
     return n_touched
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _ask_for_own(ids_K, own_indptr, own_records, own_scales):
+    """Fetch the records that shortlisted labels own, which lie anywhere in memory, all at once."""
+    offsets_at, scales_at = np.uintp(own_indptr.ctypes.data), np.uintp(own_scales.ctypes.data)
+    records_at = np.uintp(own_records.ctypes.data)
+    for label in ids_K:
+        prefetch(offsets_at + np.uintp(8) * np.uintp(max(label, 0)))
+        prefetch(scales_at + np.uintp(4) * np.uintp(max(label, 0)))
+    for label in ids_K:
+        prefetch(records_at + np.uintp(4) * np.uintp(own_indptr[max(label, 0)]))
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -194,6 +209,7 @@ def count_votes(
             vector_ids_BT[row], vector_similarities_BT[row], label_indptr, label_ids, vectors_L,
             touched, n_touched, seen_L,
         )  # fmt: skip
+        _ask_for_own(ids_BM[row, :width], own_indptr, own_records, own_scales)
         for k in range(width):
             label = ids_BM[row, k]
             if label >= 0:
