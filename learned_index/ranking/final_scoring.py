@@ -158,6 +158,25 @@ def best_first(ids_BK, scores_BK, out_ids_BN, out_scores_BN):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _largest(sums_K, inside_K, places):
+    """Places of the largest sums, no pads, largest first; of equal ones the first is the better.
+
+    Returns how many there are, at most as many as ``places`` has room for.
+    """
+    found, room = 0, places.shape[0]
+    for k in range(sums_K.shape[0]):
+        if not inside_K[k] or (found == room and not sums_K[k] > sums_K[places[room - 1]]):
+            continue
+        place = min(found, room - 1)
+        while place > 0 and sums_K[k] > sums_K[places[place - 1]]:
+            places[place] = places[place - 1]
+            place -= 1
+        places[place] = k
+        found = min(found + 1, room)
+    return found
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _sigmoid(x):
     if x >= 0.0:
         return 1.0 / (1.0 + np.exp(-x))
@@ -177,7 +196,7 @@ def score_rows(
     follow in the order of the sieve.
     """
     width, n_columns = evidence_BKF.shape[1], evidence_BKF.shape[2]
-    first = np.empty(width, np.float64)
+    first, best = np.empty(width, np.float64), np.empty(n_boosted, np.int64)
     rows_nF = np.empty((n_boosted, n_columns), np.float32)
     sums = np.empty(n_boosted, np.float64)
     for row in range(start, stop):
@@ -193,24 +212,19 @@ def score_rows(
             evidence_BKF[row], sieve_offsets, sieve_feature, sieve_threshold, sieve_kept,
             sieve_leaves, sieve_value, sieve_bias, first,
         )  # fmt: skip
-        for k in range(width):
-            if inside_BK[row, k]:
-                out_BK[row, k] = np.float32(_sigmoid(first[k]))
-                first[k] = -first[k]
-            else:
-                first[k] = np.inf  # pads last, of the negated sums
-        order = np.argsort(first, kind="mergesort")
-        n = 0
-        while n < min(n_boosted, width) and inside_BK[row, order[n]]:
-            for f in range(n_columns):
-                rows_nF[n, f] = evidence_BKF[row, order[n], f]
-            n += 1
+        n = _largest(first, inside_BK[row], best)
         if n == 0:
             continue
+        for place in range(n):
+            for f in range(n_columns):
+                rows_nF[place, f] = evidence_BKF[row, best[place], f]
         tree_sums(rows_nF[:n], offsets, feature, threshold, kept, leaves, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
-            out_BK[row, order[place]] = np.float32(_sigmoid(sums[place]))
-            least = min(least, out_BK[row, order[place]])
-        for place in range(n, width):
-            out_BK[row, order[place]] *= least
+            sums[place] = np.float32(_sigmoid(sums[place]))
+            least = min(least, np.float32(sums[place]))
+        for k in range(width):
+            if inside_BK[row, k]:
+                out_BK[row, k] = np.float32(_sigmoid(first[k])) * least
+        for place in range(n):
+            out_BK[row, best[place]] = np.float32(sums[place])

@@ -10,21 +10,12 @@ import numpy as np
 
 from learned_index.kernels.engine.logits import is_finite
 from learned_index.kernels.machine.dense import dot
-from learned_index.kernels.machine.intrinsics import prefetch
+from learned_index.kernels.machine.intrinsics import prefetch, prefetch_row
 
-_LINE = 64
 _AHEAD = 2
 """Labels whose dense weights are asked for before they are read."""
 _CLEARED_AT_ONCE = 8
 """Numbers that are set to 0 one after another in the time of one anywhere in memory."""
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
-def _ask_for_row(base, label, n_bytes):
-    """Fetch a label's dense weights."""
-    at = base + np.uintp(label) * np.uintp(n_bytes)
-    for byte in range(0, n_bytes, _LINE):
-        prefetch(at + np.uintp(byte))
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
@@ -34,10 +25,10 @@ def _add_dense(ids_K, x_D, weight_LD, out_K):
     width = ids_K.shape[0]
     for k in range(min(_AHEAD, width)):
         if ids_K[k] >= 0:
-            _ask_for_row(at, ids_K[k], n_bytes)
+            prefetch_row(at + np.uintp(ids_K[k]) * np.uintp(n_bytes), n_bytes)
     for k in range(width):
         if k + _AHEAD < width and ids_K[k + _AHEAD] >= 0:
-            _ask_for_row(at, ids_K[k + _AHEAD], n_bytes)
+            prefetch_row(at + np.uintp(ids_K[k + _AHEAD]) * np.uintp(n_bytes), n_bytes)
         if ids_K[k] >= 0:
             out_K[k] += dot(weight_LD[ids_K[k]], x_D)
 

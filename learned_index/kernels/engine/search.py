@@ -29,7 +29,6 @@ from learned_index.kernels.engine.logits import (
     group_logits,
     is_finite,
     label_scores,
-    prefetch_row,
     quantise,
     quantise_rest,
     row_logits,
@@ -40,7 +39,7 @@ from learned_index.kernels.engine.logits import (
 from learned_index.kernels.engine.scratch import GROUP, carve
 from learned_index.kernels.engine.steps import NEVER_FOUND, end_walks, walk
 from learned_index.kernels.machine.exponential import softmax
-from learned_index.kernels.machine.intrinsics import as_float32, as_int32, prefetch
+from learned_index.kernels.machine.intrinsics import as_float32, as_int32, prefetch, prefetch_row
 from learned_index.kernels.search.routing import routing_coverage, routing_widths
 from learned_index.kernels.select.cpu import best_rows, rank_best, select_largest
 
