@@ -164,7 +164,8 @@ def _finally_ranked(
     ids, rank = arranged(found.ids, rank, wide, k)
     if score == "probability":
         return ids, _probability(model, Shortlist(ids, rank), None)
-    return ids, np.where(ids == PAD_ID, PAD_SCORE, rank).astype(np.float32)
+    rank[ids == PAD_ID] = PAD_SCORE
+    return ids, rank
 
 
 def arranged(

@@ -42,7 +42,7 @@ def evidence_rows(
 
     ``present_V``: bool, all False, and so again in the end.
     """
-    five = np.float32(5.0)
+    five, log_floor = np.float32(5.0), np.log(np.float32(P_FLOOR))
     for row in range(start, stop):
         _ask_for_names(ids_BK[row], counts_L, name_indptr, name_terms_, name_weights)
         for t in range(indptr[row], indptr[row + 1]):
@@ -52,13 +52,14 @@ def evidence_rows(
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
                 best_like = max(best_like, likeness_BK[row, k])
-        place = 0
+        log_best, place = np.log(best_p), 0
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             if label < 0:
                 continue
             found = p_BK[row, k] > np.float32(0.0)
-            log_p = np.log(max(p_BK[row, k], np.float32(P_FLOOR)))
+            # What most labels have, no votes and no p, needs no logarithm of its own.
+            log_p = np.log(max(p_BK[row, k], np.float32(P_FLOOR))) if found else log_floor
             q = q_BK[row, k]
             # log sigmoid(2q) without overflow on either side.
             log_s = min(np.float32(2.0) * q, np.float32(0.0)) - np.log1p(
@@ -70,15 +71,17 @@ def evidence_rows(
                     match += name_weights[t]
             out_BKF[row, k, 0] = log_p
             out_BKF[row, k, 1] = log_s
-            out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
-            out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
+            if word_votes_BK[row, k] != np.float32(0.0):
+                out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
+            if vector_votes_BK[row, k] != np.float32(0.0):
+                out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
             out_BKF[row, k, 4] = match
             out_BKF[row, k, 5] = likeness_BK[row, k]
             out_BKF[row, k, 6] = np.log1p(np.float32(counts_L[label]))
             out_BKF[row, k, 7] = np.float32(found)
             out_BKF[row, k, 8] = np.float32(place)
             out_BKF[row, k, 9] = np.exp(log_p + log_s)
-            out_BKF[row, k, 10] = log_p - np.log(best_p)
+            out_BKF[row, k, 10] = log_p - log_best
             out_BKF[row, k, 11] = q - best_q
             out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
             if found:

@@ -12,6 +12,8 @@ from learned_index.kernels.engine.logits import is_finite
 from learned_index.kernels.machine.dense import dot
 from learned_index.kernels.machine.intrinsics import prefetch, prefetch_row
 
+WEIGHT = np.dtype([("label", np.int32), ("value", np.float32)])
+"""A weight of a term: side by side, what is read together comes in one line of memory."""
 _AHEAD = 2
 """Labels whose dense weights are asked for before they are read."""
 _CLEARED_AT_ONCE = 8
@@ -36,18 +38,19 @@ def _add_dense(ids_K, x_D, weight_LD, out_K):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, indptr, indices, values, dense_BD, ids_BK,
-    term_indptr, term_labels, term_values, weight_LD, bias_L, margins_L, out_BK,
+    term_indptr, term_weights, weight_LD, bias_L, margins_L, out_BK,
 ):  # fmt: skip
     """Margins of the labels in ``ids_BK`` (0 at pads) for rows start..stop.
 
     Costs the sparse weights of the row's terms, those of all labels, which lie in one piece for
     each term: fewer than the weights of the shortlisted labels, most of whose terms a row has not.
+    ``term_weights``: :data:`WEIGHT`, those of each term in one piece.
     ``margins_L``: float32 zeros, which are zeros again in the end.
 
     Returns -1, or the first row with an id that is none, or dense features that are not finite or
     beyond what can be computed with (the rows end there).
     """
-    labels_at, values_at = np.uintp(term_labels.ctypes.data), np.uintp(term_values.ctypes.data)
+    weights_at = np.uintp(term_weights.ctypes.data)
     n_labels = bias_L.shape[0]
     for row in range(start, stop):
         for k in range(ids_BK.shape[1]):
@@ -61,12 +64,11 @@ def score_rows(
         for t in range(a, b):
             begin = term_indptr[indices[t]]
             n_weights += term_indptr[indices[t] + 1] - begin
-            prefetch(labels_at + np.uintp(4) * np.uintp(begin))
-            prefetch(values_at + np.uintp(4) * np.uintp(begin))
+            prefetch(weights_at + np.uintp(8) * np.uintp(begin))
         for t in range(a, b):
             term, x = indices[t], values[t]
             for s in range(term_indptr[term], term_indptr[term + 1]):
-                margins_L[np.uintp(term_labels[s])] += term_values[s] * x
+                margins_L[np.uintp(term_weights[s].label)] += term_weights[s].value * x
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             out_BK[row, k] = np.float32(0.0)
@@ -79,7 +81,7 @@ def score_rows(
         for t in range(a, b):
             term = indices[t]
             for s in range(term_indptr[term], term_indptr[term + 1]):
-                margins_L[np.uintp(term_labels[s])] = np.float32(0.0)
+                margins_L[np.uintp(term_weights[s].label)] = np.float32(0.0)
     for row in range(start, stop):
         _add_dense(ids_BK[row], dense_BD[row], weight_LD, out_BK[row])
     return np.int64(-1)

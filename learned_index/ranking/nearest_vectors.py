@@ -4,7 +4,8 @@ The int8 codes of the records lie in cells, of which a query scans the nearest (
 Sivic and Zisserman, ICCV 2003; Jégou et al., PAMI 2011). Queries that scan the same cell do so
 together, while its codes are near: a cell is read from memory once for all of them.
 
-Legend: B queries, N records, P bytes of a coded vector, C cells, T nearest records that are kept.
+Legend: B queries, R rows of a range, N records, P bytes of a coded vector, C cells, T nearest
+records that are kept.
 """
 
 from __future__ import annotations
@@ -117,12 +118,12 @@ def _cosines(sums, correction, unit, units, cosines):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def nearest_by_vectors(
     start, stop, x_BD, centroids_CD, cell_offsets, codes_NP, units_N, n_probed,
-    ids_BT, similarities_BT,
+    ids_RT, similarities_RT,
 ):  # fmt: skip
     """The T records of largest cosine with rows start..stop, of the ``n_probed`` nearest cells.
 
-    ``ids_BT`` and ``similarities_BT`` as in :func:`~.nearest.nearest_by_words`; only positive
-    cosines count. A row meets its cells in the order of their numbers, whatever the other rows.
+    ``ids_RT`` and ``similarities_RT``, of these rows alone, as in
+    :func:`~.nearest.nearest_by_words`; only positive cosines count. A row meets its cells in the order of their numbers, whatever the other rows.
     """
     n_rows, width = stop - start, codes_NP.shape[1]
     codes_RP = np.zeros((n_rows, width), np.int8)
@@ -152,6 +153,6 @@ def nearest_by_vectors(
                 r = rows[place + i]
                 _cosines(sums[i], corrections_R[r], units_R[r], units_N[first:last], cosines)
                 counts_R[r] = _offer_all(
-                    first, cosines[: last - first], _TINY, places, counts_R[r], ids_BT[start + r],
-                    similarities_BT[start + r],
+                    first, cosines[: last - first], _TINY, places, counts_R[r], ids_RT[r],
+                    similarities_RT[r],
                 )  # fmt: skip

@@ -28,9 +28,10 @@ from learned_index.persistence.contents import (
     require_offsets,
     require_range,
 )
-from learned_index.ranking.nearest import ZERO, count_votes, nearest_by_words
+from learned_index.ranking.nearest import ZERO, nearest_by_words
 from learned_index.ranking.nearest_vectors import nearest_by_vectors
 from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
+from learned_index.ranking.votes import count_votes
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 N_NEAREST = 30
@@ -305,7 +306,7 @@ class Records(Saved):
             len(ids),
             lambda start, stop: nearest_by_vectors(
                 start, stop, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP, m.units_N,
-                n_probed, ids, similarities,
+                n_probed, ids[start:stop], similarities[start:stop],
             ),
         )  # fmt: skip
         return ids, similarities
@@ -338,17 +339,19 @@ class Records(Saved):
             )
         m = self._memory
         n_rows, width = ids_BK.shape
-        rows, vectors = sparse_rows(sparse_BV)[:3], self.by_vectors(dense_BD)
+        rows, x_BD = sparse_rows(sparse_BV)[:3], np.ascontiguousarray(dense_BD, np.float32)
         ids = np.full((n_rows, width + n_added), PAD_ID, np.int64)
         ids[:, :width] = ids_BK
         votes = np.zeros((3, n_rows, width + n_added), np.float32)
         allowed = _NO_MASK if allowed_L is None else allowed_L
+        n_probed = min(PROBED, len(m.centroids_CD))
         wrong: list[int] = []
 
         def count(start: int, stop: int) -> None:
             row = count_votes(
                 start, stop, ids, width, *rows, m.term_indptr, m.term_records,
-                m.term_weights, WEIGHT_UNIT, *vectors, m.label_indptr, m.label_ids, m.own_indptr,
+                m.term_weights, WEIGHT_UNIT, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP,
+                m.units_N, n_probed, N_NEAREST, m.label_indptr, m.label_ids, m.own_indptr,
                 m.own_records, m.own_scales, self._most_labels, allowed, *self._sums(),
                 *self._counts(), self.n_labels, *votes,
             )  # fmt: skip

@@ -20,7 +20,7 @@ from learned_index.inputs.matrices import (
 )
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors, bad_row, is_plain
-from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
 from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
@@ -31,8 +31,7 @@ from learned_index.persistence.contents import (
 )
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.dual_descent import train_labels
-from learned_index.ranking.margins import score_rows
-from learned_index.system.threads import current_threads
+from learned_index.ranking.margins import WEIGHT, score_rows
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -143,7 +142,7 @@ class SparseRanker(Saved):
         self.dim_ = 0
         self.dual_: DualVariables | None = None
         self._weights: _Weights | None = None
-        self._by_term: tuple[Any, Any, Any] | None = None
+        self._by_term: tuple[Any, Any] | None = None
 
     @property
     def n_labels(self) -> int:
@@ -279,7 +278,7 @@ class SparseRanker(Saved):
         out_BK = np.empty(ids.shape, np.float32)
         wrong: list[int] = []
 
-        def score(_part: int, start: int, stop: int) -> None:
+        def score(start: int, stop: int) -> None:
             row = score_rows(
                 start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L,
                 zeros("margins", self.n_labels, np.float32), out_BK,
@@ -287,8 +286,7 @@ class SparseRanker(Saved):
             if row >= 0:
                 wrong.append(row)
 
-        # A few rows are scored before a second thread has begun.
-        run_ranges(split_evenly(len(ids), 4 * current_threads() if len(ids) > 16 else 1), score)
+        run_queries(len(ids), score, few=16)
         if wrong:
             _checked_ids(ids, len(ids), self.n_labels)
             raise bad_row(x.dense, name="dense features")
@@ -325,10 +323,13 @@ class SparseRanker(Saved):
             shape=(self.n_labels, self.n_features_),
         )
 
-    def _weights_by_term(self) -> tuple[Any, Any, Any]:
-        """The sparse weights turned round, made once: offsets V + 1, labels int32, values."""
+    def _weights_by_term(self) -> tuple[Any, Any]:
+        """The sparse weights turned round, made once: offsets V + 1, labels and values."""
         if self._by_term is None:
-            self._by_term = kernel_arrays(self.sparse_weights().tocsc())
+            indptr, labels, values = kernel_arrays(self.sparse_weights().tocsc())
+            both = np.empty(len(labels), WEIGHT)
+            both["label"], both["value"] = labels, values
+            self._by_term = indptr, both
         return self._by_term
 
     def _points(self, sparse: SparseFeatures, dense: Any, is_dense_plain: bool = False) -> _Points:

@@ -12,7 +12,7 @@ from learned_index.inputs.matrices import SparseFeatures, SparseRows, kernel_arr
 from learned_index.kernels.machine.dense import add_scaled
 from learned_index.kernels.machine.flags import FAST
 from learned_index.kernels.machine.intrinsics import prefetch, prefetch_row
-from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
 from learned_index.system.threads import current_threads
 from learned_index.types import Float32Array, Int64Array
 
@@ -175,6 +175,11 @@ def merge_runs(numbers, known_offsets, known, new_offsets, new):
     """
     U = len(numbers)
     offsets = np.zeros(U + 1, np.int64)
+    offsets_at, known_at = np.uintp(known_offsets.ctypes.data), np.uintp(known.ctypes.data)
+    for number in numbers:  # known runs lie anywhere in memory: all are asked for at once
+        prefetch(offsets_at + np.uintp(8) * np.uintp(max(number, 0)))
+    for number in numbers:
+        prefetch(known_at + np.uintp(8) * np.uintp(known_offsets[max(number, 0)]))
     place = 0
     for u in range(U):
         if numbers[u] >= 0:
@@ -359,11 +364,12 @@ def sum_rows(
     indptr: Any, indices: Any, values: Any, table_VD: Any, *, normalise: bool, out: Float32Array
 ) -> None:
     """:func:`sum_bags` of the arrays of a CSR matrix."""
-    run_ranges(
-        split_evenly(len(out), 4 * current_threads() if len(out) > 16 else 1),
-        lambda _part, start, stop: _sum_bags(
+    run_queries(
+        len(out),
+        lambda start, stop: _sum_bags(
             start, stop, indptr, indices, values, table_VD, normalise, out
         ),
+        few=16,
     )
 
 

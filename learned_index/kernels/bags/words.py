@@ -144,27 +144,44 @@ def _looked_up(codes, offsets, hashes, slots, known_codes, known_offsets, known_
     """See :meth:`WordTable.numbers`."""
     n, mask = len(hashes), np.uint64(len(slots) - 1)
     numbers = np.full(n, -1, np.int64)
-    at = np.uintp(slots.ctypes.data)
-    for u in range(n):  # the slots lie anywhere in memory: all are asked for at once
-        prefetch(at + np.uintp(8) * np.uintp(hashes[u] & mask))
+    # Slots and words lie anywhere in memory: those of all words are asked for, step by step,
+    # before the first is compared.
+    slots_at, offsets_at = np.uintp(slots.ctypes.data), np.uintp(known_offsets.ctypes.data)
+    codes_at, numbers_at = np.uintp(known_codes.ctypes.data), np.uintp(known_numbers.ctypes.data)
     for u in range(n):
-        slot, first, size = hashes[u] & mask, offsets[u], offsets[u + 1] - offsets[u]
+        prefetch(slots_at + np.uintp(8) * np.uintp(hashes[u] & mask))
+    for u in range(n):
+        word = np.uintp(np.uint64(slots[np.int64(hashes[u] & mask)]) & ~_UPPER)
+        prefetch(offsets_at + np.uintp(8) * word)
+        prefetch(numbers_at + np.uintp(8) * word)
+    for u in range(n):
+        held = slots[np.int64(hashes[u] & mask)]
+        if held != -1:
+            word = np.int64(np.uint64(held) & ~_UPPER)
+            prefetch(codes_at + np.uintp(4) * np.uintp(known_offsets[word]))
+    for u in range(n):
+        slot = hashes[u] & mask
         while slots[np.int64(slot)] != -1:
             held = np.uint64(slots[np.int64(slot)])
             slot = (slot + np.uint64(1)) & mask
             if held & _UPPER != hashes[u] & _UPPER:
                 continue
             word = np.int64(held & ~_UPPER)
-            begin = known_offsets[word]
-            if known_offsets[word + 1] - begin != size:
-                continue
-            same = True
-            for i in range(size):
-                same = same and codes[first + i] == known_codes[begin + i]
-            if same:
+            if _is_word(codes, offsets[u], offsets[u + 1], known_codes, known_offsets, word):
                 numbers[u] = known_numbers[word]
                 break
     return numbers
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_word(codes, first, last, known_codes, known_offsets, word):
+    begin = known_offsets[word]
+    if known_offsets[word + 1] - begin != last - first:
+        return False
+    same = True
+    for i in range(last - first):
+        same = same and codes[first + i] == known_codes[begin + i]
+    return same
 
 
 @numba.njit(nogil=True, cache=True)
