@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 from learned_index.errors import InputError, MissingExtraError
 from learned_index.inputs.matrices import SparseRows, sparse_rows
+from learned_index.inputs.vectors import is_plain
 from learned_index.system.extras import missing_extra
 from learned_index.types import Encoder, Float32Array
 
@@ -157,6 +158,8 @@ def dense_vectors(encoder: Encoder, points: Any) -> Float32Array:
         InputError: Its vectors are sparse.
     """
     vectors = encoder.encode(points)
+    if is_plain(vectors, np.float32):
+        return cast("Float32Array", vectors)
     if sp.issparse(vectors):
         raise sparse_vectors(encoder)
     return np.asarray(vectors, dtype=np.float32)

@@ -183,7 +183,7 @@ class StudentEncoder(StaticEncoder):
         known = Block(*known_only(number_U), self._learned(self._idf_V))
         cut, found = self._learned(self._cut), _NO_PIECES
         if len(known.terms) < len(number_U):
-            new = [words.spelling.word(u) for u in np.flatnonzero(number_U < 0)]
+            new = words.spelling.some(np.flatnonzero(number_U < 0))
             found = self._learned(self._pieces).lists(new)
         offsets, terms = merge_runs(number_U, *cut, *found)
         return Block(offsets, terms, self._learned(self._weight_P)), known

@@ -123,7 +123,8 @@ def nearest_by_vectors(
     """The T records of largest cosine with rows start..stop, of the ``n_probed`` nearest cells.
 
     ``ids_RT`` and ``similarities_RT``, of these rows alone, as in
-    :func:`~.nearest.nearest_by_words`; only positive cosines count. A row meets its cells in the order of their numbers, whatever the other rows.
+    :func:`~.nearest.nearest_by_words`; only positive cosines count. A row meets its cells in the
+    order of their numbers, whatever the other rows.
     """
     n_rows, width = stop - start, codes_NP.shape[1]
     codes_RP = np.zeros((n_rows, width), np.int8)

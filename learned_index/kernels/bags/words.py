@@ -56,9 +56,10 @@ class Spelling(NamedTuple):
         text, ends = _text(self.codes), self.offsets.tolist()
         return [text[a:b] for a, b in pairwise(ends)]
 
-    def word(self, number: int) -> str:
-        """One of them."""
-        return _text(self.codes[self.offsets[number] : self.offsets[number + 1]])
+    def some(self, numbers: Int64Array) -> list[str]:
+        """Some of them, a few of many."""
+        begins, ends = self.offsets[numbers].tolist(), self.offsets[numbers + 1].tolist()
+        return [_text(self.codes[a:b]) for a, b in zip(begins, ends, strict=True)]
 
 
 def _codes(text: str) -> Any:
