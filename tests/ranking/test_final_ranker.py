@@ -23,7 +23,7 @@ from learned_index.ranking.evidence import (
     no_names,
 )
 from learned_index.ranking.final_ranker import N_BOOSTED, FinalRanker
-from learned_index.ranking.final_scoring import tree_sums
+from learned_index.ranking.final_scoring import best_first, tree_sums
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 
 B, K, L, V = 120, 80, 200, 30
@@ -304,6 +304,21 @@ def test_hostile_arrays_are_refused(made, ranker, tmp_path, damage) -> None:
     sign(tmp_path / "f")
     with pytest.raises(ModelFormatError):
         FinalRanker.from_pretrained(tmp_path / "f")
+
+
+@pytest.mark.parametrize("n", [1, 7, 30])
+def test_the_best_come_first(n: int) -> None:
+    rng = np.random.default_rng(n)
+    ids = rng.permutation(200)[:160].reshape(4, 40).astype(np.int64)
+    scores = rng.integers(0, 9, (4, 40)).astype(np.float32)  # many are equal
+    ids[:, ::5] = -1
+    found = np.empty((4, n), np.int64), np.empty((4, n), np.float32)
+    assert best_first(ids, scores, *found)
+    order = np.argsort(-np.where(ids < 0, -np.inf, scores), axis=1, kind="stable")[:, :n]
+    np.testing.assert_array_equal(found[0], np.take_along_axis(ids, order, axis=1))
+    np.testing.assert_array_equal(found[1], np.take_along_axis(scores, order, axis=1))
+    ids[2, : 41 - n] = -1
+    assert not best_first(ids, scores, *found)
 
 
 def test_what_cannot_be_learned_from_is_refused(made: dict[str, Any]) -> None:
