@@ -180,7 +180,8 @@ class StudentEncoder(StaticEncoder):
 
     def _blocks(self, words: WordLists) -> tuple[Block, Block]:
         number_U = self._learned(self._word_table).numbers(words.spelling)
-        known = Block(*known_only(number_U), self._learned(self._idf_V))
+        known_offsets, known_words = known_only(number_U)
+        known = Block(known_offsets, known_words, self._learned(self._idf_V))
         cut, found = self._learned(self._cut), _NO_PIECES
         if len(known.terms) < len(number_U):
             new = words.spelling.some(np.flatnonzero(number_U < 0))

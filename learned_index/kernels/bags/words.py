@@ -21,6 +21,8 @@ from learned_index.types import Int64Array
 _OFFSET, _PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
 _FEWEST_SLOTS = 1024
 _UPPER = np.uint64(0xFFFFFFFF00000000)
+_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""A slot that holds no word: -1."""
 
 
 @functools.cache
@@ -152,14 +154,14 @@ def _looked_up(codes, offsets, hashes, slots, known_codes, known_offsets, known_
     for u in range(n):
         prefetch(slots_at + np.uintp(8) * np.uintp(hashes[u] & mask))
     for u in range(n):
-        word = np.uintp(np.uint64(slots[np.int64(hashes[u] & mask)]) & ~_UPPER)
-        prefetch(offsets_at + np.uintp(8) * word)
-        prefetch(numbers_at + np.uintp(8) * word)
+        place = np.uintp(np.uint64(slots[np.int64(hashes[u] & mask)]) & ~_UPPER)
+        prefetch(offsets_at + np.uintp(8) * place)
+        prefetch(numbers_at + np.uintp(8) * place)
     for u in range(n):
-        held = slots[np.int64(hashes[u] & mask)]
-        if held != -1:
-            word = np.int64(np.uint64(held) & ~_UPPER)
-            prefetch(codes_at + np.uintp(4) * np.uintp(known_offsets[word]))
+        held = np.uint64(slots[np.int64(hashes[u] & mask)])
+        if held != _EMPTY:
+            begin = known_offsets[np.int64(held & ~_UPPER)]
+            prefetch(codes_at + np.uintp(4) * np.uintp(begin))
     for u in range(n):
         slot = hashes[u] & mask
         while slots[np.int64(slot)] != -1:
