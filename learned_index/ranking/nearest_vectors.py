@@ -54,7 +54,7 @@ def _encode(x_D, length, codes):
     return largest / (np.float32(127.0) * length)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def _prepared(start, stop, x_BD, centroids_CD, n_probed, codes_RP, units_R, corrections_R):
     """Codes of rows start..stop, and the rows that scan each cell: offsets C + 1, and rows."""
     n_rows, n_cells = stop - start, centroids_CD.shape[0]
@@ -115,7 +115,7 @@ def _cosines(sums, correction, unit, units, cosines):
         cosines[i] = np.float32(sums[i] - correction) * unit * units[i]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 def nearest_by_vectors(
     start, stop, x_BD, centroids_CD, cell_offsets, codes_NP, units_N, n_probed,
     ids_RT, similarities_RT,

@@ -340,16 +340,16 @@ class Records(Saved):
         m = self._memory
         n_rows, width = ids_BK.shape
         rows, x_BD = sparse_rows(sparse_BV)[:3], np.ascontiguousarray(dense_BD, np.float32)
-        ids = np.full((n_rows, width + n_added), PAD_ID, np.int64)
-        ids[:, :width] = ids_BK
-        votes = np.zeros((3, n_rows, width + n_added), np.float32)
+        shape = n_rows, width + n_added
+        ids = np.empty(shape, np.int64)
+        votes = [np.empty(shape, np.float32) for _ in range(3)]
         allowed = _NO_MASK if allowed_L is None else allowed_L
         n_probed = min(PROBED, len(m.centroids_CD))
         wrong: list[int] = []
 
         def count(start: int, stop: int) -> None:
             row = count_votes(
-                start, stop, ids, width, *rows, m.term_indptr, m.term_records,
+                start, stop, ids_BK, ids, *rows, m.term_indptr, m.term_records,
                 m.term_weights, WEIGHT_UNIT, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP,
                 m.units_N, n_probed, N_NEAREST, m.label_indptr, m.label_ids, m.own_indptr,
                 m.own_records, m.own_scales, self._most_labels, allowed, *self._sums(),

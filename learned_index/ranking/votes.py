@@ -62,16 +62,16 @@ def _likeness(label, own_indptr, own_records, own_scales, sums):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def count_votes(
-    start, stop, ids_BM, width, indptr, indices, values, term_indptr, term_records, term_weights,
+    start, stop, ids_BK, ids_BM, indptr, indices, values, term_indptr, term_records, term_weights,
     weight_unit, x_BD, centroids_CD, cell_offsets, codes_NP, units_N, n_probed, n_kept,
     label_indptr, label_ids, own_indptr, own_records, own_scales, most_labels, allowed_L,
     sums, near, words_L, vectors_L, seen_L, n_labels, words_BM, vectors_BM, likeness_BM,
 ):  # fmt: skip
     """Votes for the shortlisted labels of rows start..stop, and the labels that votes add.
 
-    The first ``width`` columns of ``ids_BM`` are the K shortlisted labels. The others, -1, get the
-    labels of the nearest records that are not among these, most votes first, of equal ones the
-    smaller id first. ``words_BM``, ``vectors_BM`` and ``likeness_BM`` (float32, 0) get the votes by
+    ``ids_BM`` gets the K shortlisted labels, and behind them the labels of the nearest records that
+    are not among these, most votes first, of equal ones the smaller id first, and -1 where there
+    are fewer. ``words_BM``, ``vectors_BM`` and ``likeness_BM`` (float32) get the votes by
     words and by vectors of both, and their likeness: the scaled sum of the inner products with the
     records that the label owns.
     ``allowed_L``: bool, which labels may be added; empty: all. Scratch, which must be zeros and
@@ -89,12 +89,16 @@ def count_votes(
     word_ids, word_similarities = np.empty(n_kept, np.int32), np.empty(n_kept, np.float32)
     room = min(seen_L.shape[0], most_labels * 2 * n_kept)
     touched = np.empty(room, np.int32)
-    n_added = ids_BM.shape[1] - width
+    width, n_added = ids_BK.shape[1], ids_BM.shape[1] - ids_BK.shape[1]
     added, totals = np.empty(n_added, np.int32), np.empty(n_added, np.float32)
     for row in range(start, stop):
         for k in range(width):
-            if ids_BM[row, k] < -1 or ids_BM[row, k] >= n_labels:
+            if ids_BK[row, k] < -1 or ids_BK[row, k] >= n_labels:
                 return np.int64(row)
+            ids_BM[row, k] = ids_BK[row, k]
+        ids_BM[row, width:] = -1
+        words_BM[row], vectors_BM[row] = np.float32(0.0), np.float32(0.0)
+        likeness_BM[row] = np.float32(0.0)
         word_ids[:], word_similarities[:] = -1, np.float32(0.0)
         a, b = indptr[row], indptr[row + 1]
         n_near = sum_words(
