@@ -26,7 +26,7 @@ import numpy as np
 from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine.search_engine import SearchEngine
-from learned_index.kernels.engine.logits import prefetch_row
+from learned_index.kernels.machine.intrinsics import prefetch_row
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads

@@ -6,7 +6,7 @@ Legend: U distinct words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class WordPieces:
             for word, found in zip(new, encoded, strict=True):
                 known[word] = [piece for piece in found.ids if piece not in special]
         rows = [known[word] for word in words]
-        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        offsets = np.array([0, *accumulate(map(len, rows))], np.int64)
         return offsets, np.array(list(chain.from_iterable(rows)), np.int64)
 
 

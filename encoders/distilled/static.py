@@ -20,6 +20,7 @@ from learned_index.encoders.lexical.bags import BagEncoder, Gradient
 from learned_index.encoders.lexical.words import WordLists, word_lists
 from learned_index.encoders.registry import parse_encoder
 from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.matrices import SparseRows
 from learned_index.inputs.numbers import MOST_SEED, real_number, whole_number
 from learned_index.kernels.bags import Block, bag_rows
 from learned_index.persistence.digest import bytes_digest
@@ -139,7 +140,7 @@ class StaticEncoder(BagEncoder):
         self, teacher: Any, table_PD: Float32Array, texts: list[str], words: WordLists
     ) -> None:
         """Make the table of the bag from that of the pieces."""
-        bags_NV = self._bags_of(words, *self._blocks(words))
+        bags_NV = self._bags_of(words, *self._blocks(words)).matrix()
         mean_D = mean_of(bags_NV[:, 1:], table_PD)
         self._make_table(torch.from_numpy(np.concatenate([-mean_D[None], table_PD])))
 
@@ -152,11 +153,11 @@ class StaticEncoder(BagEncoder):
 
     # -- texts as weights of rows: a constant, the pieces, and what a subclass adds ----------------
 
-    def _matrix(self, texts: list[str]) -> sp.csr_matrix:
+    def _rows(self, texts: list[str]) -> SparseRows:
         words = word_lists(texts)
         return self._bags_of(words, *self._blocks(words))
 
-    def _bags_of(self, words: WordLists, pieces: Block, more: Block) -> sp.csr_matrix:
+    def _bags_of(self, words: WordLists, pieces: Block, more: Block) -> SparseRows:
         most = self._settings["max_words"]
         return bag_rows(words.ids, words.offsets, pieces, more, most_words=most)
 

@@ -32,7 +32,7 @@ from learned_index.encoders.lexical.tfidf import VOCABULARY_FILE
 from learned_index.encoders.lexical.words import WordLists
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.kernels.bags import Block, merge_runs
+from learned_index.kernels.bags import Block, WordTable, known_only, merge_runs
 from learned_index.persistence import read_json, write_json
 from learned_index.persistence.contents import require_layout, require_offsets, require_range
 from learned_index.persistence.digest import digest
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 TEACHING_TEXTS = 4000
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 _CHECKED_SHARE = 0.1
+_NO_PIECES = np.zeros(1, np.int64), np.zeros(0, np.int64)
 _PROBE = 64
 _LEAST_TEXTS, _MOST_TEXTS = 500, 16_000
 _STEP = 500
@@ -104,6 +105,7 @@ class StudentEncoder(StaticEncoder):
             "max_features": whole_number(max_features, "max_features"),
         }
         self._words: dict[str, int] | None = None
+        self._word_table: WordTable | None = None
         self._idf_V: Float32Array | None = None
         # The pieces of the words, so that a text's known words need not be cut again.
         self._cut: tuple[Int64Array, Int64Array] | None = None
@@ -114,7 +116,7 @@ class StudentEncoder(StaticEncoder):
     ) -> None:
         start = time.perf_counter()
         self._choose_words(words)
-        bags_NR = self._bags_of(words, *self._blocks(words))
+        bags_NR = self._bags_of(words, *self._blocks(words)).matrix()
         split = 1 + len(table_PD)
         s_NP, x_NV = bags_NR[:, 1:split], bags_NR[:, split:]
         chosen, taught_nD = self._taught(teacher, texts)
@@ -159,6 +161,7 @@ class StudentEncoder(StaticEncoder):
             order = np.argsort(-texts_U[known], kind="stable")[: self._settings["max_features"]]
             known = np.sort(known[order])
         self._words = {words.distinct[u]: number for number, u in enumerate(known)}
+        self._word_table = WordTable(self._words)
         self._cut = self._learned(self._pieces).lists(list(self._words))
         self._idf_V = idf_of_counts(texts_U[known], n_points=len(words.offsets) - 1)
 
@@ -176,15 +179,15 @@ class StudentEncoder(StaticEncoder):
         return chosen, normalise_rows(vectors)
 
     def _blocks(self, words: WordLists) -> tuple[Block, Block]:
-        known = self._learned(self._words)
-        number_U = np.array([known.get(word, -1) for word in words.distinct], np.int64)
-        inside = number_U >= 0
-        new = [words.distinct[u] for u in np.flatnonzero(~inside)]
-        cut, found = self._learned(self._cut), self._learned(self._pieces).lists(new)
+        number_U = self._learned(self._word_table).numbers(words.spelling)
+        known_offsets, known_words = known_only(number_U)
+        known = Block(known_offsets, known_words, self._learned(self._idf_V))
+        cut, found = self._learned(self._cut), _NO_PIECES
+        if len(known.terms) < len(number_U):
+            new = words.spelling.some(np.flatnonzero(number_U < 0))
+            found = self._learned(self._pieces).lists(new)
         offsets, terms = merge_runs(number_U, *cut, *found)
-        pieces = Block(offsets, terms, self._learned(self._weight_P))
-        offsets = np.concatenate([[0], np.cumsum(inside)]).astype(np.int64)
-        return pieces, Block(offsets, number_U[inside], self._learned(self._idf_V))
+        return Block(offsets, terms, self._learned(self._weight_P)), known
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -204,6 +207,7 @@ class StudentEncoder(StaticEncoder):
                 f"{directory}: vocabulary and idf do not fit together; save the encoder again"
             )
         self._words = {str(word): number for number, word in enumerate(listed)}
+        self._word_table = WordTable(self._words)
         super()._restore(directory, arrays)
         n_words, n_pieces = len(listed), self._learned(self._pieces).n_pieces
         offsets, pieces = arrays["word_offsets"], arrays["word_pieces"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_index.encoders.base import EncoderBase, check_choice, check_texts
+from learned_index.inputs.matrices import SparseFeatures, SparseRows
 from learned_index.kernels.bags import sum_bags
 from learned_index.kernels.bags.gradient import summed
 from learned_index.types import Float32Array, Int64Array
@@ -64,8 +65,8 @@ class BagEncoder(nn.Module, EncoderBase):
         self.bag: nn.EmbeddingBag | None = None
 
     @abstractmethod
-    def _matrix(self, texts: list[str]) -> sp.csr_matrix:
-        """Weights of the rows of the table: B x V CSR, canonical."""
+    def _rows(self, texts: list[str]) -> SparseRows:
+        """Weights of the rows of the table, B x V."""
 
     def _table(self) -> nn.EmbeddingBag:
         return self._learned(self.bag)
@@ -97,21 +98,24 @@ class BagEncoder(nn.Module, EncoderBase):
     def tokenize_all(self, texts: Sequence[str]) -> sp.csr_matrix:
         """Weights of the terms of N texts, N x V CSR: for :meth:`collate`, made once."""
         self._table()
-        return self._matrix(check_texts(texts))
+        return self._rows(check_texts(texts)).matrix()
 
     def collate(self, tokens: sp.csr_matrix, rows: Int64Array) -> Bags:
         """What :meth:`forward` takes for some rows of what :meth:`tokenize_all` gave."""
         return self._bags(tokens[rows])
 
     def encode_tokens(
-        self, tokens: sp.csr_matrix, *, out: Float32Array | None = None
+        self, tokens: SparseFeatures, *, out: Float32Array | None = None
     ) -> Float32Array:
         """Encode what :meth:`tokenize_all` gave, without gradients: N x D float32, into ``out``."""
-        vectors = np.empty((tokens.shape[0], self.dim), np.float32) if out is None else out
         table = self._table().weight
+        vectors = out
+        if vectors is None:
+            vectors = np.empty((tokens.shape[0], table.shape[1]), np.float32)
         if table.device.type == "cpu":
-            sum_bags(tokens, self._table_array(), normalise=self._normalise == "l2", out=vectors)
+            sum_bags(tokens, table.detach().numpy(), normalise=self._normalise == "l2", out=vectors)
             return vectors
+        tokens = tokens.matrix() if isinstance(tokens, SparseRows) else tokens
         with torch.no_grad():
             for start in range(0, len(vectors), CHUNK_ROWS):
                 bags = self._bags(tokens[start : start + CHUNK_ROWS])
@@ -144,4 +148,4 @@ class BagEncoder(nn.Module, EncoderBase):
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return B x D float32, without gradients."""
-        return self.encode_tokens(self.tokenize_all(texts))
+        return self.encode_tokens(self._rows(check_texts(texts)))

@@ -19,6 +19,7 @@ from learned_index.encoders.lexical.lsa import truncated_svd
 from learned_index.encoders.lexical.tfidf import TfidfEncoder, WordOptions, scale_to_length_1
 from learned_index.encoders.lexical.words import WORDS
 from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.matrices import SparseRows, sparse_rows
 from learned_index.inputs.numbers import whole_number
 from learned_index.system.extras import require
 from learned_index.types import Float32Array
@@ -110,7 +111,7 @@ class BagOfWordsEncoder(BagEncoder):
         else:
             # Texts may give fewer singular vectors than dimensions; the other columns stay zero.
             table_VD = torch.zeros(n_rows, self.dim)
-            matrix = self._matrix(checked)
+            matrix = self._rows(checked).matrix()
             if matrix.nnz:
                 rank = min(self.dim, *matrix.shape)
                 vectors_VR = truncated_svd(matrix, rank, seed=seed, n_iter=4)
@@ -121,10 +122,13 @@ class BagOfWordsEncoder(BagEncoder):
     def _n_rows(self) -> int:
         return int(self._settings["n_buckets"]) if self._is_hashed else self._tfidf.dim
 
-    def _matrix(self, texts: list[str]) -> sp.csr_matrix:
-        """Weights of the terms, B x V CSR with rows of length 1 or empty."""
-        if not self._is_hashed:
-            return self._tfidf.encode(texts)
+    def _rows(self, texts: list[str]) -> SparseRows:
+        """Weights of the terms, B x V, rows of length 1 or empty."""
+        if self._is_hashed:
+            return sparse_rows(self._hashed(texts))
+        return self._tfidf.encode_rows(texts)
+
+    def _hashed(self, texts: list[str]) -> sp.csr_matrix:
         if self._hasher is None:
             self._hasher = require("sklearn.feature_extraction.text").HashingVectorizer(
                 n_features=self._settings["n_buckets"],

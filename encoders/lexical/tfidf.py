@@ -14,6 +14,7 @@ from learned_index.encoders.base import EncoderBase, check_texts, digest_arrays
 from learned_index.encoders.lexical.feature_rows import idf_of_counts
 from learned_index.encoders.lexical.words import WORDS, WordTerms, choose_terms, word_lists
 from learned_index.errors import InputError, ModelFormatError
+from learned_index.inputs.matrices import SparseRows, sparse_rows
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence import read_json, write_json
 from learned_index.persistence.digest import digest
@@ -215,11 +216,18 @@ class TfidfEncoder(EncoderBase):
 
     def encode(self, texts: Sequence[str]) -> sp.csr_matrix:
         """Return B x V float32 CSR, rows of length 1 or empty."""
+        return self.encode_rows(texts).matrix()
+
+    def encode_rows(self, texts: Sequence[str]) -> SparseRows:
+        """What :meth:`encode` gives, as the ranking takes it: no matrix is made and checked."""
         checked, parts = check_texts(texts), self._learned(self._parts)
         if not checked:
-            return sp.csr_matrix((0, self.dim), dtype=np.float32)
+            return sparse_rows(sp.csr_matrix((0, self.dim), dtype=np.float32))
+        if len(parts) == 1 and isinstance(parts[0], WordTerms):
+            words, sublinear = word_lists(checked), self.terms.sublinear_tf
+            return parts[0].rows(words, self._idf[0], sublinear=sublinear)
         blocks = [
-            part.rows(word_lists(checked), idf, sublinear=self.terms.sublinear_tf)
+            part.rows(word_lists(checked), idf, sublinear=self.terms.sublinear_tf).matrix()
             if isinstance(part, WordTerms)
             else sp.csr_matrix(part.transform(checked), dtype=np.float32)
             for part, idf in zip(parts, self._idf, strict=True)
@@ -230,7 +238,7 @@ class TfidfEncoder(EncoderBase):
             scale_to_length_1(matrix)
         matrix.sort_indices()
         matrix.sum_duplicates()
-        return matrix
+        return sparse_rows(matrix)
 
     def _config(self) -> dict[str, Any]:
         return asdict(self.terms)

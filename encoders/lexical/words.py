@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.kernels.bags import Pairs, find_words, term_rows
+from learned_index.inputs.matrices import SparseRows
+from learned_index.kernels.bags import Pairs, Spelling, WordTable, find_words, term_rows
+from learned_index.system.lazy import lazy_property
 from learned_index.types import Float32Array, Int64Array
 
 WORDS = r"(?u)\b\w+\b"
@@ -23,18 +25,24 @@ _CHARACTERS_AT_ONCE = 1 << 23
 _NO_WORDS = np.empty(0, np.int64)
 
 
-class WordLists(NamedTuple):
+class WordLists:
     """The words of texts, in order.
 
-    Attributes:
-        distinct: The U distinct words, in the order in which they first occur.
-        ids: int64, T. For each word its place in ``distinct``, text after text.
+    Args:
+        spelling: The U distinct words, in the order in which they first occur.
+        ids: int64, T. For each word its place among them, text after text.
         offsets: int64, B + 1. Where each text's words begin.
     """
 
-    distinct: list[str]
-    ids: Int64Array
-    offsets: Int64Array
+    def __init__(self, spelling: Spelling, ids: Int64Array, offsets: Int64Array) -> None:
+        self.spelling = spelling
+        self.ids = ids
+        self.offsets = offsets
+
+    @lazy_property
+    def distinct(self) -> list[str]:
+        """The U distinct words as strings, which a query needs of few."""
+        return self.spelling.words()
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> WordLists:
@@ -47,20 +55,20 @@ class WordLists(NamedTuple):
         if len(texts) == 1:  # a query waits for every microsecond
             alone, words, _ = find_words(texts[0].lower())
             return cls(words, alone, np.array([0, len(alone)], np.int64))
+        chunks = list(_chunks(texts))
+        if len(chunks) == 1:
+            found, words, ends = _words_of(texts)
+            return cls(words, found, np.concatenate([np.zeros(1, np.int64), ends]))
         numbers: dict[str, int] = {}
-        ids, ends = [_NO_WORDS], [_NO_WORDS]
+        ids, offsets = [_NO_WORDS], [np.zeros(1, np.int64)]
         n_words = 0
-        for start, stop in _chunks(texts):
-            lowered = [text.lower() for text in texts[start:stop]]
-            # A word ends where its text does; a line break is no letter that case depends on.
-            found, distinct, begins = find_words("\n".join(lowered))
-            number_U = [numbers.setdefault(word, len(numbers)) for word in distinct]
+        for start, stop in chunks:
+            found, words, ends = _words_of(texts[start:stop])
+            number_U = [numbers.setdefault(word, len(numbers)) for word in words.words()]
             ids.append(np.array(number_U, np.int64)[found])
-            text_ends = np.cumsum([len(text) + 1 for text in lowered])
-            ends.append(n_words + np.searchsorted(begins, text_ends))
+            offsets.append(n_words + ends)
             n_words += len(found)
-        offsets = np.concatenate([np.zeros(1, np.int64), *ends])
-        return cls(list(numbers), np.concatenate(ids), offsets)
+        return cls(Spelling.of(list(numbers)), np.concatenate(ids), np.concatenate(offsets))
 
     @property
     def text_of_word(self) -> Int64Array:
@@ -70,6 +78,15 @@ class WordLists(NamedTuple):
     def in_texts(self) -> Int64Array:
         """In how many texts each distinct word stands: int64, U."""
         return texts_of_terms(self.ids, self.text_of_word, len(self.distinct))
+
+
+def _words_of(texts: Sequence[str]) -> tuple[Int64Array, Spelling, Int64Array]:
+    """Numbers of the words, the distinct ones, and where each text's words end."""
+    lowered = [text.lower() for text in texts]
+    # A word ends where its text does; a line break is no letter that case depends on.
+    found, words, begins = find_words("\n".join(lowered))
+    text_ends = np.cumsum([len(text) + 1 for text in lowered])
+    return found, words, np.searchsorted(begins, text_ends).astype(np.int64)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -130,9 +147,8 @@ class WordTerms:
                 pairs.append((one, numbers.setdefault(second, len(numbers)), column))
             else:
                 singles.append((one, column))
-        self._number = numbers
-        # One more at the end, for words that are unknown: their number is -1.
-        self._columns: Int64Array = np.full(len(numbers) + 1, -1, np.int64)
+        self._table = WordTable(numbers)
+        self._columns: Int64Array = np.full(len(numbers), -1, np.int64)
         for number, column in singles:
             self._columns[number] = column
         table = np.array(sorted(pairs), np.int64).reshape(-1, 3)
@@ -141,15 +157,13 @@ class WordTerms:
             begin, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
         )
 
-    def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> sp.csr_matrix:
+    def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> SparseRows:
         """Weighted terms of each text, B x V: see :func:`~learned_index.kernels.bags.term_rows`."""
-        number = self._number
-        number_U = np.array([number.get(word, -1) for word in words.distinct], np.int64)
         return term_rows(
             words.ids,
             words.offsets,
-            self._columns[number_U],
-            number_U,
+            self._table.numbers(words.spelling),
+            self._columns,
             self._pairs,
             weights_V,
             sublinear=sublinear,

@@ -37,8 +37,11 @@ def merge(results: Sequence[SearchResult], width: int) -> Shortlist:
         width: Columns of the answer; fewer labels are followed by padding, more are cut.
     """
     if len(results) == 1:
-        ids, p = results[0].ids[:, :width], results[0].scores[:, :width]
-        return _padded(ids, np.where(ids == PAD_ID, np.float32(0), p), width)
+        ids, p = results[0]
+        p = np.maximum(p, np.float32(0))  # -inf at pads
+        if ids.shape[1] == width:
+            return Shortlist(ids, p)
+        return _padded(ids[:, :width], p[:, :width], width)
     n_models = len(results)
     ids = np.concatenate([result.ids for result in results], axis=1)
     p = np.concatenate([result.scores for result in results], axis=1)

@@ -16,6 +16,7 @@ from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.parts import EliasParts
 from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
+from learned_index.inputs.matrices import SparseFeatures
 from learned_index.ranking.evidence import Listed, NameTerms, evidence, name_terms, no_names
 from learned_index.ranking.records import Records
 from learned_index.types import Float32Array
@@ -31,7 +32,7 @@ _SPLIT_ITERATIONS = 6
 def listed(
     model: EliasParts,
     head: Shortlist,
-    sparse_BV: sp.csr_matrix,
+    sparse_BV: SparseFeatures,
     x_BD: Any,
     *,
     allowed_L: npt.NDArray[np.bool_] | None = None,
@@ -54,14 +55,14 @@ def listed(
         zero = np.zeros(ids.shape, np.float32)
         return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), zero, zero, zero)
     votes = model.records_.votes(sparse_BV, x_BD, ids, n_added=N_ADDED, allowed_L=allowed_L)
-    ids = np.concatenate([ids, votes.added], axis=1)
-    p = np.concatenate([p, np.zeros(votes.added.shape, np.float32)], axis=1)
-    q = model.ranker_.score(sparse_BV, x_BD, ids)
-    return Listed(ids, p, q, votes.words, votes.vectors, votes.likeness)
+    p = np.zeros(votes.ids.shape, np.float32)
+    p[:, : ids.shape[1]] = head.p
+    q = model.ranker_.score(sparse_BV, x_BD, votes.ids)
+    return Listed(votes.ids, p, q, votes.words, votes.vectors, votes.likeness)
 
 
 def evidence_of(
-    model: EliasParts, found: Listed, sparse_BV: sp.csr_matrix, names: NameTerms
+    model: EliasParts, found: Listed, sparse_BV: SparseFeatures, names: NameTerms
 ) -> Float32Array:
     """Evidence of listed labels, float32 B x (K + S) x F."""
     assert model.label_counts is not None

@@ -513,13 +513,10 @@ class ELIAS(EliasParts, Saved):
         return explain_labels(self, points, wanted)
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
+        name = self.vocabulary.name
         return [
-            [
-                (self.vocabulary.name(int(label)), float(score))
-                for label, score in zip(ids, scores, strict=True)
-                if label != PAD_ID
-            ]
-            for ids, scores in zip(result.ids, result.scores, strict=True)
+            [(name(label), score) for label, score in zip(*row, strict=True) if label != PAD_ID]
+            for row in zip(result.ids.tolist(), result.scores.tolist(), strict=True)
         ]
 
     def search(

@@ -157,5 +157,8 @@ class EliasParts:
             member.search(vectors[min(number, len(vectors) - 1)], max(each, width), **options)
             for number, member in enumerate(self.members)
         ]
-        head = merge([SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results], size)
-        return head, head if width <= size else merge(results, max(each, width))
+        if width <= size:
+            head = merge(results, size)
+            return head, head
+        best = [SearchResult(r.ids[:, :each], r.scores[:, :each]) for r in results]
+        return merge(best, size), merge(results, max(each, width))

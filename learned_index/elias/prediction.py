@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
 
 from learned_index.data.naming import ids_of
 from learned_index.elias.ensemble import Shortlist, followed_by
 from learned_index.elias.final_ranking import evidence_of, listed
 from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points, take
+from learned_index.encoding import sparse_features
 from learned_index.errors import InputError
 from learned_index.inputs.filters import search_by_filter
 from learned_index.inputs.labels import wanted_labels
+from learned_index.inputs.matrices import SparseFeatures, SparseRows, sparse_rows
 from learned_index.inputs.numbers import check_result_size, whole_number
 from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.ranking.final_scoring import best_first
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
 Score = Literal["ranking", "probability", "index"]
@@ -30,7 +32,7 @@ def predict_points(
     k: int,
     *,
     vectors: Any | None,
-    sparse: sp.csr_matrix | None,
+    sparse: SparseFeatures | None,
     score: Score,
     options: SearchOptions | None = None,
 ) -> SearchResult:
@@ -49,7 +51,7 @@ def predict_points(
     all_vectors = _given_vectors(model, texts, vectors)
     if model.ranker_ is not None and score != "index" and sparse is None and rows:
         assert model.features is not None
-        sparse = model.features.encode(texts)
+        sparse = sparse_features(model.features, texts)
     each = search_by_filter(
         given.get("allow"), given.get("deny"), rows, k,
         lambda some, allow, deny: predict_points(
@@ -57,7 +59,7 @@ def predict_points(
             take(texts, some),
             k,
             vectors=[x[some] for x in all_vectors],
-            sparse=None if sparse is None else sparse[some],
+            sparse=None if sparse is None else sparse_rows(sparse).matrix()[some],
             score=score,
             options=SearchOptions(**{**given, "allow": allow, "deny": deny}),
         ),
@@ -68,20 +70,25 @@ def predict_points(
         return each
     given["allow"] = ids_of(given.get("allow"), model.vocabulary)
     given["deny"] = ids_of(given.get("deny"), model.vocabulary)
-    ids = np.full((rows, k), PAD_ID, dtype=np.int64)
-    scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
-    for start in range(0, rows, _CHUNK_ROWS):
-        part = slice(start, min(start + _CHUNK_ROWS, rows))
-        ids[part], scores[part] = _predict_rows(
-            model,
-            [x[part] for x in all_vectors],
-            None if sparse is None else sparse[part],
-            k,
-            score,
-            given,
-        )
+    features = None if sparse is None else sparse_rows(sparse)
+    if 0 < rows <= _CHUNK_ROWS:
+        ids, scores = _predict_rows(model, all_vectors, features, k, score, given)
+    else:
+        ids = np.full((rows, k), PAD_ID, dtype=np.int64)
+        scores = np.full((rows, k), PAD_SCORE, dtype=np.float32)
+        for start in range(0, rows, _CHUNK_ROWS):
+            stop = min(start + _CHUNK_ROWS, rows)
+            ids[start:stop], scores[start:stop] = _predict_rows(
+                model,
+                [x[start:stop] for x in all_vectors],
+                None if features is None else features.part(start, stop),
+                k,
+                score,
+                given,
+            )
     silent = unanswerable_rows(texts, all_vectors)
-    ids[silent], scores[silent] = PAD_ID, PAD_SCORE
+    if silent.any():
+        ids[silent], scores[silent] = PAD_ID, PAD_SCORE
     return SearchResult(ids, scores)
 
 
@@ -105,7 +112,7 @@ def _given_vectors(model: EliasParts, texts: Points, vectors: Any | None) -> lis
 def _predict_rows(
     model: EliasParts,
     vectors: list[Any],
-    sparse: sp.csr_matrix | None,
+    sparse: SparseRows | None,
     k: int,
     score: Score,
     options: SearchOptions,
@@ -140,7 +147,7 @@ def _finally_ranked(
     model: EliasParts,
     head: Shortlist,
     wide: Shortlist,
-    sparse: sp.csr_matrix,
+    sparse: SparseRows,
     x_BD: Any,
     k: int,
     score: Score,
@@ -157,7 +164,8 @@ def _finally_ranked(
     ids, rank = arranged(found.ids, rank, wide, k)
     if score == "probability":
         return ids, _probability(model, Shortlist(ids, rank), None)
-    return ids, np.where(ids == PAD_ID, PAD_SCORE, rank).astype(np.float32)
+    rank[ids == PAD_ID] = PAD_SCORE
+    return ids, rank
 
 
 def arranged(
@@ -174,10 +182,11 @@ def arranged(
     Returns:
         B x k each, padded with -1 and 0; scores do not increase.
     """
+    shape = len(ids), k
+    best_ids, best_rank = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    if best_first(ids, rank, best_ids, best_rank):  # nothing needs to follow
+        return best_ids, best_rank
     order = np.argsort(-np.where(ids == PAD_ID, PAD_SCORE, rank), axis=1, kind="stable")
-    if (ids != PAD_ID).sum(axis=1).min(initial=k) >= k:  # nothing needs to follow
-        order = order[:, :k]
-        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
     ids, rank = np.take_along_axis(ids, order, axis=1), np.take_along_axis(rank, order, axis=1)
     tail = followed_by(ids, wide, k)
     least = np.where(ids == PAD_ID, np.float32(1), rank).min(axis=1, keepdims=True)
@@ -189,7 +198,7 @@ def arranged(
 
 
 def _margins(
-    model: EliasParts, sparse: sp.csr_matrix | None, x_BD: Any, ids: Int64Array, score: Score
+    model: EliasParts, sparse: SparseRows | None, x_BD: Any, ids: Int64Array, score: Score
 ) -> Float32Array | None:
     """Margins q of the ranker; None where the order is that of the index."""
     if model.ranker_ is None or score == "index":

@@ -65,7 +65,7 @@ def unanswerable_rows(points: Any, vectors: Sequence[Any]) -> npt.NDArray[np.boo
         points: N texts, or CSR N x F.
         vectors: Their vectors N x D, of each encoder.
     """
-    unknown = np.ones(n_rows(points), dtype=bool)
-    for x_ND in vectors:
+    unknown: npt.NDArray[np.bool_] = np.logical_not(np.asarray(vectors[0]).any(axis=1))
+    for x_ND in vectors[1:]:
         unknown &= ~np.asarray(x_ND).any(axis=1)
-    return blank_rows(points) | unknown
+    return unknown if sp.issparse(points) else unknown | blank_rows(points)

@@ -26,6 +26,16 @@ def is_sparse_tensor(values: Any) -> bool:
     return is_tensor(values) and str(values.layout) != "torch.strided"
 
 
+def is_plain(values: Any, dtype: Any) -> bool:
+    """Whether it is a matrix that compiled code takes as it is: of this type, in C order."""
+    return (
+        type(values) is np.ndarray
+        and values.dtype == dtype
+        and values.ndim == 2
+        and values.flags.c_contiguous
+    )
+
+
 def as_array(values: Any, *, name: str) -> Any:
     """An array from an array, tensor, data frame or nested lists; arrays are not copied.
 

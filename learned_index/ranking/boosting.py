@@ -13,6 +13,7 @@ import numpy as np
 
 from learned_index.errors import InputError
 from learned_index.persistence.contents import require_layout, require_range
+from learned_index.ranking.final_scoring import ALL_LEAVES, AT_ONCE, MOST_LEAVES
 from learned_index.system.threads import limit_threads
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
@@ -148,57 +149,88 @@ def check_trees(arrays: Arrays, n_features: int) -> None:
     children = [arrays[name][inner] for name in ("left", "right")]
     if any((child <= inner).any() or (child >= n).any() for child in children):
         raise InputError("the boosted trees are broken: a child does not follow its parent")
+    leaves = np.ones(n, np.int64)
+    for node in inner[::-1]:  # children come after their parent
+        pair = leaves[arrays["left"][node]] + leaves[arrays["right"][node]]
+        leaves[node] = min(pair, MOST_LEAVES + 1)
+    if n_trees and leaves[arrays["roots"]].max() > MOST_LEAVES:
+        raise InputError(
+            f"a boosted tree has more than {MOST_LEAVES} leaves, expected {TREES.n_leaves} or "
+            "fewer; train the model again"
+        )
 
 
-class Slots(NamedTuple):
-    """Trees as the kernel walks them: the two children of a node lie side by side.
+class Masks(NamedTuple):
+    """Trees as the kernel asks them: all questions of a tree at once, none after another.
 
-    A leaf is its own child, so that all rows take as many steps, none of which depends on another
-    row's: the processor takes many at once.
+    The leaves of a tree are numbered from left to right, and each is a bit. A question that is
+    answered "above the threshold" strikes out the leaves on its left; the lowest bit that is left
+    in the end is the leaf that the row reaches (QuickScorer, Lucchese et al., SIGIR 2015). No
+    question waits for another's answer, so the processor asks a question of many rows at once.
 
     Attributes:
-        depths: int32, one a tree, whose root is the slot of its number: steps to the lowest leaf.
-        feature: int32, one a slot.
+        offsets: int32, trees + 1. Where each tree's questions begin; their number is a multiple of
+            :data:`AT_ONCE`.
+        feature: int32, one a question.
         threshold: float32, the largest that is not above the tree's own: float32 values compare
-            alike. Infinity at leaves.
-        child: int32. The left one, where the feature is at most the threshold; the right one is
-            the next slot.
-        value: float64. Of leaves.
+            alike. Infinity where a question only fills up the number.
+        kept: uint32, the leaves that are left where the feature is above the threshold.
+        leaves: int32, trees. Where the values of each tree's leaves begin.
+        value: float64.
         bias: float64, 1.
     """
 
-    depths: Any
+    offsets: Any
     feature: Any
     threshold: Any
-    child: Any
+    kept: Any
+    leaves: Any
     value: Any
     bias: Any
 
 
-def tree_slots(arrays: Arrays) -> Slots:
+def tree_masks(arrays: Arrays) -> Masks:
     """Lay trees out for the kernel; see :func:`fit_trees` for the arrays."""
-    roots, left, right = (arrays[name].astype(np.int64) for name in ("roots", "left", "right"))
-    inner = np.flatnonzero(left >= 0)
-    children = np.stack([left[inner], right[inner]], axis=1).ravel()
-    node = np.concatenate([roots, children])  # of each slot
-    rank = np.zeros(len(left), np.int64)
-    rank[inner] = np.arange(len(inner))
-    is_leaf = left[node] < 0
-    own = np.arange(len(node))
-    child = np.where(is_leaf, own, len(roots) + 2 * rank[node])
-    exact = arrays["threshold"][node]
+    exact = arrays["threshold"]
     with np.errstate(over="ignore"):
         threshold = exact.astype(np.float32)
     below = np.nextafter(threshold, np.float32(-np.inf))
     threshold = np.where(threshold.astype(np.float64) > exact, below, threshold)
-    height = np.zeros(len(left), np.int64)
-    for parent in inner[::-1]:  # children come after their parent
-        height[parent] = 1 + max(height[left[parent]], height[right[parent]])
-    return Slots(
-        height[roots].astype(np.int32),
-        arrays["feature"][node].astype(np.int32),
-        np.where(is_leaf, np.float32(np.inf), threshold).astype(np.float32),
-        child.astype(np.int32),
-        np.where(is_leaf, arrays["value"][node], 0.0),
+    offsets, leaves = [0], []
+    questions: list[tuple[int, Any, int]] = []
+    values: list[float] = []
+    for root in arrays["roots"].tolist():
+        leaves.append(len(values))
+        found, reached = _questions(arrays["left"], arrays["right"], root)
+        questions += [(arrays["feature"][node], threshold[node], kept) for node, kept in found]
+        questions += [(0, np.inf, ALL_LEAVES)] * (-len(found) % AT_ONCE)
+        values += arrays["value"][reached].tolist()
+        offsets.append(len(questions))
+    feature, thresholds, kept = zip(*questions, strict=True) if questions else ((), (), ())
+    return Masks(
+        np.array(offsets, np.int32),
+        np.array(feature, np.int32),
+        np.array(thresholds, np.float32),
+        np.array(kept, np.uint32),
+        np.array(leaves, np.int32),
+        np.array(values, np.float64),
         arrays["bias"],
     )
+
+
+def _questions(left: Any, right: Any, root: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """The inner nodes of a tree with the leaves that each keeps, and the leaves from the left."""
+    found: list[tuple[int, int]] = []
+    leaves: list[int] = []
+
+    def walk(node: int) -> int:
+        """Number the leaves below a node; returns their bits."""
+        if left[node] < 0:
+            leaves.append(node)
+            return 1 << (len(leaves) - 1)
+        bits = walk(int(left[node]))
+        found.append((node, ALL_LEAVES & ~bits))
+        return bits | walk(int(right[node]))
+
+    walk(root)
+    return found, leaves

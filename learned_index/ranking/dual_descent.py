@@ -188,35 +188,6 @@ def train_labels(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def score_rows(
-    start, stop, indptr, indices, values, dense_BD, ids_BK,
-    term_indptr, term_labels, term_values, weight_LD, bias_L, out_BK,
-):  # fmt: skip
-    """Margins of the labels in ``ids_BK`` (0 at pads) for rows start..stop.
-
-    Costs the sparse weights of the row's terms, those of all labels, which lie in one piece for
-    each term: fewer than the weights of the shortlisted labels, most of whose terms a row has not.
-    """
-    margins_L = np.zeros(bias_L.shape[0], np.float32)
-    for row in range(start, stop):
-        a, b = indptr[row], indptr[row + 1]
-        for t in range(a, b):
-            term, x = indices[t], values[t]
-            for s in range(term_indptr[term], term_indptr[term + 1]):
-                margins_L[np.uintp(term_labels[s])] += term_values[s] * x
-        for k in range(ids_BK.shape[1]):
-            label = ids_BK[row, k]
-            if label < 0:
-                out_BK[row, k] = np.float32(0.0)
-                continue
-            out_BK[row, k] = margins_L[label] + bias_L[label] + dot(weight_LD[label], dense_BD[row])
-        for t in range(a, b):
-            term = indices[t]
-            for s in range(term_indptr[term], term_indptr[term + 1]):
-                margins_L[np.uintp(term_labels[s])] = np.float32(0.0)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
 def train_one_vs_all(
     start, stop, label_indptr, label_points, indptr, indices, values, dense_ND, norms_N, costs,
     max_iterations, tolerance, seed, threshold, sum_V, sum_D, negative, weight_LD, bias_L,

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.inputs.matrices import kernel_arrays
+from learned_index.inputs.matrices import SparseFeatures, sparse_rows
 from learned_index.kernels.machine.parallel import run_queries
+from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence.contents import require_layout, require_offsets, require_range
 from learned_index.ranking.final_scoring import evidence_rows
 from learned_index.types import Float32Array, Int64Array
@@ -95,7 +96,7 @@ def no_names(n_labels: int) -> NameTerms:
 
 def evidence(
     listed: Listed,
-    sparse_BV: sp.csr_matrix,
+    sparse_BV: SparseFeatures,
     label_counts_L: Int64Array,
     names: NameTerms,
 ) -> Float32Array:
@@ -103,7 +104,7 @@ def evidence(
 
     Args:
         listed: The shortlisted labels.
-        sparse_BV: CSR float32, sparse features of the points.
+        sparse_BV: Sparse features of the points.
         label_counts_L: int64, training points of each label.
         names: Terms of the labels' names.
 
@@ -112,13 +113,14 @@ def evidence(
     """
     out = np.zeros((*listed.ids.shape, len(EVIDENCE)), np.float32)
     counts_L = np.asarray(label_counts_L, np.int64)
-    indptr, indices, _ = kernel_arrays(sparse_BV)
+    indptr, indices, _, n_terms = sparse_rows(sparse_BV)
     run_queries(
         len(out),
         lambda start, stop: evidence_rows(
-            start, stop, *listed, indptr, indices, sparse_BV.shape[1], counts_L, *names, out
+            start, stop, *listed, indptr, indices, zeros("terms of a text", n_terms, np.bool_),
+            counts_L, *names, out,
         ),
-    )
+    )  # fmt: skip
     return out
 
 

@@ -20,7 +20,7 @@ from learned_index.ranking.boosting import (
     check_trees,
     fit_trees,
     path_parts,
-    tree_slots,
+    tree_masks,
 )
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
@@ -62,7 +62,7 @@ class _Model(NamedTuple):
     @classmethod
     def of(cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays) -> Self:
         """Prepare the trees for the kernel."""
-        arguments = (*tree_slots(sieve), *tree_slots(trees))
+        arguments = (*tree_masks(sieve), *tree_masks(trees))
         return cls(weights, logistic, sieve, trees, arguments)
 
 
@@ -292,7 +292,7 @@ def _fit_boosted(
 def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
     """Sums of the sieve, float64 in the shape of ``inside``; minus infinity at pads."""
     sums = np.empty(int(inside.sum()), np.float64)
-    tree_sums(evidence[inside], *tree_slots(sieve), sums)
+    tree_sums(evidence[inside], *tree_masks(sieve), sums)
     sifted = np.full(inside.shape, -np.inf)
     sifted[inside] = sums
     return sifted

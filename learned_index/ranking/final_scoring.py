@@ -8,19 +8,43 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.kernels.machine.intrinsics import prefetch, trailing_zeros
+
+AT_ONCE = 3
+"""Questions of a tree that are asked in one pass over the rows."""
+MOST_LEAVES = 32
+"""Of a tree: a bit each."""
+ALL_LEAVES = (1 << MOST_LEAVES) - 1
 P_FLOOR = 1e-8
 """What p counts as at least: also the p of labels that nearest records alone suggest."""
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _ask_for_names(ids_K, counts_L, name_indptr, name_terms_, name_weights):
+    """Fetch what is known of shortlisted labels, which lies anywhere in memory, all at once."""
+    counts_at, offsets_at = np.uintp(counts_L.ctypes.data), np.uintp(name_indptr.ctypes.data)
+    terms_at, weights_at = np.uintp(name_terms_.ctypes.data), np.uintp(name_weights.ctypes.data)
+    for label in ids_K:
+        prefetch(counts_at + np.uintp(8) * np.uintp(max(label, 0)))
+        prefetch(offsets_at + np.uintp(8) * np.uintp(max(label, 0)))
+    for label in ids_K:
+        begin = np.uintp(name_indptr[max(label, 0)])
+        prefetch(terms_at + np.uintp(4) * begin)
+        prefetch(weights_at + np.uintp(4) * begin)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
     start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
-    n_terms, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    present_V, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
 ):  # fmt: skip
-    """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``."""
-    present_V = np.zeros(n_terms, np.bool_)
-    five = np.float32(5.0)
+    """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``.
+
+    ``present_V``: bool, all False, and so again in the end.
+    """
+    five, log_floor = np.float32(5.0), np.log(np.float32(P_FLOOR))
     for row in range(start, stop):
+        _ask_for_names(ids_BK[row], counts_L, name_indptr, name_terms_, name_weights)
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = True
         best_p, best_q, best_like = np.float32(P_FLOOR), np.float32(-np.inf), np.float32(0.0)
@@ -28,13 +52,14 @@ def evidence_rows(
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
                 best_like = max(best_like, likeness_BK[row, k])
-        place = 0
+        log_best, place = np.log(best_p), 0
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             if label < 0:
                 continue
             found = p_BK[row, k] > np.float32(0.0)
-            log_p = np.log(max(p_BK[row, k], np.float32(P_FLOOR)))
+            # What most labels have, no votes and no p, needs no logarithm of its own.
+            log_p = np.log(max(p_BK[row, k], np.float32(P_FLOOR))) if found else log_floor
             q = q_BK[row, k]
             # log sigmoid(2q) without overflow on either side.
             log_s = min(np.float32(2.0) * q, np.float32(0.0)) - np.log1p(
@@ -46,15 +71,17 @@ def evidence_rows(
                     match += name_weights[t]
             out_BKF[row, k, 0] = log_p
             out_BKF[row, k, 1] = log_s
-            out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
-            out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
+            if word_votes_BK[row, k] != np.float32(0.0):
+                out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
+            if vector_votes_BK[row, k] != np.float32(0.0):
+                out_BKF[row, k, 3] = np.log1p(five * vector_votes_BK[row, k])
             out_BKF[row, k, 4] = match
             out_BKF[row, k, 5] = likeness_BK[row, k]
             out_BKF[row, k, 6] = np.log1p(np.float32(counts_L[label]))
             out_BKF[row, k, 7] = np.float32(found)
             out_BKF[row, k, 8] = np.float32(place)
             out_BKF[row, k, 9] = np.exp(log_p + log_s)
-            out_BKF[row, k, 10] = log_p - np.log(best_p)
+            out_BKF[row, k, 10] = log_p - log_best
             out_BKF[row, k, 11] = q - best_q
             out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
             if found:
@@ -64,26 +91,92 @@ def evidence_rows(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def tree_sums(features_nF, depths, feature, threshold, child, value, bias, out_n):
-    """b + sum of the leaves' values of each row, float64, trees added in their order.
-
-    The trees as :class:`~learned_index.ranking.boosting.Slots`; features are numbers, no NaN.
-    """
-    n = features_nF.shape[0]
-    slots = np.empty(n, np.uint32)
+def _column_sums(
+    columns_Fn, offsets, feature, threshold, kept, leaves, value, bias, masks_n, out_n
+):
+    """See :func:`tree_sums`; a column a row, and ``masks_n`` (uint32) is scratch."""
+    n = columns_Fn.shape[1]
+    everything = np.uint32(ALL_LEAVES)
     for i in range(n):
         out_n[i] = bias[0]
-    for tree in range(depths.shape[0]):
+    for tree in range(leaves.shape[0]):
         for i in range(n):
-            slots[i] = tree
-        for _ in range(depths[tree]):
+            masks_n[i] = everything
+        # AT_ONCE questions a pass: most of its time goes into fetching the masks. What does not
+        # change in it is fetched before, else the masks that it writes could be what it reads.
+        for q in range(offsets[tree], offsets[tree + 1], AT_ONCE):
+            column_1, least_1, kept_1 = columns_Fn[feature[q]], threshold[q], kept[q]
+            column_2, least_2, kept_2 = columns_Fn[feature[q + 1]], threshold[q + 1], kept[q + 1]
+            column_3, least_3, kept_3 = columns_Fn[feature[q + 2]], threshold[q + 2], kept[q + 2]
             for i in range(n):
-                # Unsigned numbers index an array without a test for places from its end.
-                slot = np.uintp(slots[i])
-                value_here = features_nF[np.uintp(i), np.uintp(feature[slot])]
-                slots[i] = np.uint32(child[slot]) + np.uint32(value_here > threshold[slot])
+                masks_n[i] = (
+                    masks_n[i]
+                    & (kept_1 if column_1[i] > least_1 else everything)
+                    & (kept_2 if column_2[i] > least_2 else everything)
+                    & (kept_3 if column_3[i] > least_3 else everything)
+                )
+        first = np.uintp(leaves[tree])
         for i in range(n):
-            out_n[i] += value[np.uintp(slots[i])]
+            # Unsigned numbers index an array without a test for places from its end.
+            out_n[i] += value[first + np.uintp(trailing_zeros(np.uint64(masks_n[i])))]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def tree_sums(features_nF, offsets, feature, threshold, kept, leaves, value, bias, out_n):
+    """b + sum of the leaves' values of each row, float64, trees added in their order.
+
+    The trees as :class:`~learned_index.ranking.boosting.Masks`; features are numbers, no NaN.
+    """
+    n, n_columns = features_nF.shape
+    columns_Fn = np.empty((n_columns, n), np.float32)
+    for i in range(n):
+        for f in range(n_columns):
+            columns_Fn[f, i] = features_nF[i, f]
+    masks_n = np.empty(n, np.uint32)
+    _column_sums(columns_Fn, offsets, feature, threshold, kept, leaves, value, bias, masks_n, out_n)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def best_first(ids_BK, scores_BK, out_ids_BN, out_scores_BN):
+    """The N best labels of each row, best first; of equal ones the first stays first.
+
+    Returns whether each row had so many (-1 is none); where one had not, the rows end there.
+    """
+    n = out_ids_BN.shape[1]
+    for row in range(ids_BK.shape[0]):
+        ids, scores, found = out_ids_BN[row], out_scores_BN[row], 0
+        for k in range(ids_BK.shape[1]):
+            score = scores_BK[row, k]
+            if ids_BK[row, k] < 0 or (found == n and not score > scores[n - 1]):
+                continue
+            place = min(found, n - 1)
+            while place > 0 and score > scores[place - 1]:
+                ids[place], scores[place] = ids[place - 1], scores[place - 1]
+                place -= 1
+            ids[place], scores[place] = ids_BK[row, k], score
+            found = min(found + 1, n)
+        if found < n:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _largest(sums_K, inside_K, places):
+    """Places of the largest sums, no pads, largest first; of equal ones the first is the better.
+
+    Returns how many there are, at most as many as ``places`` has room for.
+    """
+    found, room = 0, places.shape[0]
+    for k in range(sums_K.shape[0]):
+        if not inside_K[k] or (found == room and not sums_K[k] > sums_K[places[room - 1]]):
+            continue
+        place = min(found, room - 1)
+        while place > 0 and sums_K[k] > sums_K[places[place - 1]]:
+            places[place] = places[place - 1]
+            place -= 1
+        places[place] = k
+        found = min(found + 1, room)
+    return found
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -96,8 +189,8 @@ def _sigmoid(x):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
     start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted,
-    sieve_depths, sieve_feature, sieve_threshold, sieve_child, sieve_value, sieve_bias,
-    depths, feature, threshold, child, value, bias, out_BK,
+    sieve_offsets, sieve_feature, sieve_threshold, sieve_kept, sieve_leaves, sieve_value,
+    sieve_bias, offsets, feature, threshold, kept, leaves, value, bias, out_BK,
 ):  # fmt: skip
     """Scores of rows start..stop in 0 to 1 into ``out_BK``, which must be 0 and stays so at pads.
 
@@ -106,11 +199,11 @@ def score_rows(
     follow in the order of the sieve.
     """
     width, n_columns = evidence_BKF.shape[1], evidence_BKF.shape[2]
-    first = np.empty(width, np.float64)
+    first, best = np.empty(width, np.float64), np.empty(n_boosted, np.int64)
     rows_nF = np.empty((n_boosted, n_columns), np.float32)
     sums = np.empty(n_boosted, np.float64)
     for row in range(start, stop):
-        if depths.shape[0] == 0:
+        if leaves.shape[0] == 0:
             for k in range(width):
                 if inside_BK[row, k]:
                     total = 0.0
@@ -119,27 +212,22 @@ def score_rows(
                     out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
             continue
         tree_sums(
-            evidence_BKF[row], sieve_depths, sieve_feature, sieve_threshold, sieve_child,
-            sieve_value, sieve_bias, first,
+            evidence_BKF[row], sieve_offsets, sieve_feature, sieve_threshold, sieve_kept,
+            sieve_leaves, sieve_value, sieve_bias, first,
         )  # fmt: skip
-        for k in range(width):
-            if inside_BK[row, k]:
-                out_BK[row, k] = np.float32(_sigmoid(first[k]))
-                first[k] = -first[k]
-            else:
-                first[k] = np.inf  # pads last, of the negated sums
-        order = np.argsort(first, kind="mergesort")
-        n = 0
-        while n < min(n_boosted, width) and inside_BK[row, order[n]]:
-            for f in range(n_columns):
-                rows_nF[n, f] = evidence_BKF[row, order[n], f]
-            n += 1
+        n = _largest(first, inside_BK[row], best)
         if n == 0:
             continue
-        tree_sums(rows_nF[:n], depths, feature, threshold, child, value, bias, sums[:n])
+        for place in range(n):
+            for f in range(n_columns):
+                rows_nF[place, f] = evidence_BKF[row, best[place], f]
+        tree_sums(rows_nF[:n], offsets, feature, threshold, kept, leaves, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
-            out_BK[row, order[place]] = np.float32(_sigmoid(sums[place]))
-            least = min(least, out_BK[row, order[place]])
-        for place in range(n, width):
-            out_BK[row, order[place]] *= least
+            sums[place] = np.float32(_sigmoid(sums[place]))
+            least = min(least, np.float32(sums[place]))
+        for k in range(width):
+            if inside_BK[row, k]:
+                out_BK[row, k] = np.float32(_sigmoid(first[k])) * least
+        for place in range(n):
+            out_BK[row, best[place]] = np.float32(sums[place])

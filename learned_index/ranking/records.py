@@ -10,11 +10,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
-from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
+from learned_index.inputs.matrices import (
+    SparseFeatures,
+    canonical_features,
+    canonical_labels,
+    sparse_rows,
+)
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.kernels.machine.parallel import run_queries
+from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -22,13 +28,10 @@ from learned_index.persistence.contents import (
     require_offsets,
     require_range,
 )
-from learned_index.ranking.nearest import (
-    ZERO,
-    count_votes,
-    nearest_by_vectors,
-    nearest_by_words,
-)
+from learned_index.ranking.nearest import ZERO, nearest_by_words
+from learned_index.ranking.nearest_vectors import nearest_by_vectors
 from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
+from learned_index.ranking.votes import count_votes
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 N_NEAREST = 30
@@ -76,6 +79,7 @@ class Votes(NamedTuple):
     """Votes of the nearest records.
 
     Attributes:
+        ids: int64, B x (K + S). The shortlisted labels, and the added ones behind them.
         added: int64, B x S. Labels of nearest records that were not shortlisted, most votes
             first, padded with -1.
         words: float32, B x (K + S). Votes of the nearest by words for the shortlisted and the
@@ -85,6 +89,7 @@ class Votes(NamedTuple):
             label's own records (at most 64 of them, drawn evenly), which is scaled to length 1.
     """
 
+    ids: Int64Array
     added: Int64Array
     words: Float32Array
     vectors: Float32Array
@@ -279,15 +284,15 @@ class Records(Saved):
         found = m.label_ids[m.label_indptr[record] : m.label_indptr[record + 1]]
         return np.asarray(found, np.int64)
 
-    def by_words(self, sparse_BV: sp.csr_matrix) -> tuple[npt.NDArray[np.int32], Float32Array]:
+    def by_words(self, sparse_BV: SparseFeatures) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
         m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])
-        rows = kernel_arrays(sparse_BV)
+        rows = sparse_rows(sparse_BV)[:3]
         run_queries(
             len(ids),
             lambda start, stop: nearest_by_words(
                 start, stop, *rows, m.term_indptr, m.term_records, m.term_weights, WEIGHT_UNIT,
-                len(self), ids, similarities,
+                *self._sums(), ids, similarities,
             ),
         )  # fmt: skip
         return ids, similarities
@@ -301,14 +306,14 @@ class Records(Saved):
             len(ids),
             lambda start, stop: nearest_by_vectors(
                 start, stop, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP, m.units_N,
-                n_probed, ids, similarities,
+                n_probed, ids[start:stop], similarities[start:stop],
             ),
         )  # fmt: skip
         return ids, similarities
 
     def votes(
         self,
-        sparse_BV: sp.csr_matrix,
+        sparse_BV: SparseFeatures,
         dense_BD: Any,
         ids_BK: Int64Array,
         *,
@@ -318,7 +323,7 @@ class Records(Saved):
         """Votes of the nearest records for shortlisted labels, and for labels they add.
 
         Args:
-            sparse_BV: CSR float32, B x V.
+            sparse_BV: B x V.
             dense_BD: B x D.
             ids_BK: int64 label ids, -1 at pads; each row without duplicates.
             n_added: S, labels added at most.
@@ -332,24 +337,45 @@ class Records(Saved):
                 f"got {sparse_BV.shape[1]} sparse and {np.shape(dense_BD)[1]} dense features, the "
                 f"records have {self.n_terms} and {self.dim}; use the same encoders"
             )
-        if ids_BK.size and (ids_BK.min() < -1 or ids_BK.max() >= self.n_labels):
-            raise InputError(f"shortlisted ids must lie in -1 to {self.n_labels - 1}")
         m = self._memory
         n_rows, width = ids_BK.shape
-        rows, vectors = kernel_arrays(sparse_BV), self.by_vectors(dense_BD)
-        added = np.full((n_rows, n_added), PAD_ID, np.int64)
-        votes = np.zeros((n_rows, width + n_added, 3), np.float32)
+        rows, x_BD = sparse_rows(sparse_BV)[:3], np.ascontiguousarray(dense_BD, np.float32)
+        shape = n_rows, width + n_added
+        ids = np.empty(shape, np.int64)
+        votes = [np.empty(shape, np.float32) for _ in range(3)]
         allowed = _NO_MASK if allowed_L is None else allowed_L
-        run_queries(
-            n_rows,
-            lambda start, stop: count_votes(
-                start, stop, ids_BK, *rows, m.term_indptr, m.term_records,
-                m.term_weights, WEIGHT_UNIT, *vectors, m.label_indptr, m.label_ids, m.own_indptr,
-                m.own_records, m.own_scales, self._most_labels, allowed, len(self), self.n_labels,
-                added, votes,
-            ),
-        )  # fmt: skip
-        return Votes(added, votes[:, :, 0], votes[:, :, 1], votes[:, :, 2])
+        n_probed = min(PROBED, len(m.centroids_CD))
+        wrong: list[int] = []
+
+        def count(start: int, stop: int) -> None:
+            row = count_votes(
+                start, stop, ids_BK, ids, *rows, m.term_indptr, m.term_records,
+                m.term_weights, WEIGHT_UNIT, x_BD, m.centroids_CD, m.cell_offsets, m.codes_NP,
+                m.units_N, n_probed, N_NEAREST, m.label_indptr, m.label_ids, m.own_indptr,
+                m.own_records, m.own_scales, self._most_labels, allowed, *self._sums(),
+                *self._counts(), self.n_labels, *votes,
+            )  # fmt: skip
+            if row >= 0:
+                wrong.append(row)
+
+        run_queries(n_rows, count)
+        if wrong:
+            raise InputError(f"shortlisted ids must lie in -1 to {self.n_labels - 1}")
+        return Votes(ids, ids[:, width:], *votes)
+
+    def _sums(self) -> tuple[Any, Any]:
+        """Scratch of a search by words: sums of the records, and those that have one."""
+        n = len(self)
+        return zeros("records' sums", n, np.float32), zeros("records found", n + 1, np.int32)
+
+    def _counts(self) -> tuple[Any, Any, Any]:
+        """Scratch of a count of votes: those by words and by vectors, and labels that have one."""
+        n = self.n_labels
+        return (
+            zeros("votes by words", n, np.float32),
+            zeros("votes by vectors", n, np.float32),
+            zeros("labels with votes", n, np.bool_),
+        )
 
     def _write(self, folder: Path) -> dict[str, Any]:
         save_arrays(folder / _ARRAYS, self._memory._asdict())

@@ -12,10 +12,16 @@ import scipy.sparse as sp
 import torch
 
 from learned_index.errors import InputError, NotFittedError
-from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
+from learned_index.inputs.matrices import (
+    SparseFeatures,
+    canonical_labels,
+    kernel_arrays,
+    sparse_rows,
+)
 from learned_index.inputs.numbers import whole_number
-from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors
-from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors, bad_row, is_plain
+from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
+from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -24,7 +30,8 @@ from learned_index.persistence.contents import (
     require_range,
 )
 from learned_index.ranking.config import RankerConfig
-from learned_index.ranking.dual_descent import score_rows, train_labels
+from learned_index.ranking.dual_descent import train_labels
+from learned_index.ranking.margins import WEIGHT, score_rows
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -135,7 +142,7 @@ class SparseRanker(Saved):
         self.dim_ = 0
         self.dual_: DualVariables | None = None
         self._weights: _Weights | None = None
-        self._by_term: tuple[Any, Any, Any] | None = None
+        self._by_term: tuple[Any, Any] | None = None
 
     @property
     def n_labels(self) -> int:
@@ -183,7 +190,7 @@ class SparseRanker(Saved):
         Raises:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
-        x = self._checked(sparse_NV, dense_ND)
+        x = self._points(sparse_NV, dense_ND)
         n_points = len(x.dense)
         labels_NL = canonical_labels(labels_NL)
         if labels_NL.shape[0] != n_points:
@@ -308,12 +315,12 @@ class SparseRanker(Saved):
         return twin
 
     def score(
-        self, sparse_BV: sp.csr_matrix, dense_BD: DenseMatrix, ids_BK: Int64Array
+        self, sparse_BV: SparseFeatures, dense_BD: DenseMatrix, ids_BK: Int64Array
     ) -> Float32Array:
         """Margins ``q`` of shortlisted labels.
 
         Args:
-            sparse_BV: CSR float32, B x V.
+            sparse_BV: B x V.
             dense_BD: B x D.
             ids_BK: int64 label ids, -1 at pads.
 
@@ -324,22 +331,32 @@ class SparseRanker(Saved):
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
         weights = self._fitted()
-        x = self._checked(sparse_BV, dense_BD)
+        # What compiled code takes as it is, as nearly always, is looked at by the kernel alone.
+        x = self._points(sparse_BV, dense_BD, is_plain(dense_BD, np.float32))
         if sparse_BV.shape[1] != self.n_features_ or x.dense.shape[1] != self.dim_:
             raise InputError(
                 f"got {sparse_BV.shape[1]} sparse and {x.dense.shape[1]} dense features, the "
                 f"ranker was trained on {self.n_features_} and {self.dim_}; use the same encoders"
             )
-        ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
+        ids: Any = ids_BK
+        if not (is_plain(ids, np.int64) and len(ids) == len(x.dense)):
+            ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
         by_term = self._weights_by_term()
         out_BK = np.empty(ids.shape, np.float32)
-        run_ranges(
-            # A few rows are scored before a second thread has begun.
-            split_evenly(len(ids), 4 * torch.get_num_threads() if len(ids) > 16 else 1),
-            lambda _part, start, stop: score_rows(
-                start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L, out_BK
-            ),
-        )
+        wrong: list[int] = []
+
+        def score(start: int, stop: int) -> None:
+            row = score_rows(
+                start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L,
+                zeros("margins", self.n_labels, np.float32), out_BK,
+            )  # fmt: skip
+            if row >= 0:
+                wrong.append(row)
+
+        run_queries(len(ids), score, few=16)
+        if wrong:
+            _checked_ids(ids, len(ids), self.n_labels)
+            raise bad_row(x.dense, name="dense features")
         return out_BK
 
     def explain(self, sparse_1V: sp.csr_matrix, dense_1D: Any, label: int) -> MarginParts:
@@ -351,7 +368,7 @@ class SparseRanker(Saved):
             label: Its id.
         """
         weights = self._fitted()
-        x = self._checked(sparse_1V, dense_1D)
+        x = self._points(sparse_1V, dense_1D)
         a, b = weights.label_indptr[label], weights.label_indptr[label + 1]
         features, values = weights.features[a:b], weights.values[a:b]
         _, ours, theirs = np.intersect1d(features, x.indices, return_indices=True)
@@ -373,15 +390,20 @@ class SparseRanker(Saved):
             shape=(self.n_labels, self.n_features_),
         )
 
-    def _weights_by_term(self) -> tuple[Any, Any, Any]:
-        """The sparse weights turned round, made once: offsets V + 1, labels int32, values."""
+    def _weights_by_term(self) -> tuple[Any, Any]:
+        """The sparse weights turned round, made once: offsets V + 1, labels and values."""
         if self._by_term is None:
-            self._by_term = kernel_arrays(self.sparse_weights().tocsc())
+            indptr, labels, values = kernel_arrays(self.sparse_weights().tocsc())
+            both = np.empty(len(labels), WEIGHT)
+            both["label"], both["value"] = labels, values
+            self._by_term = indptr, both
         return self._by_term
 
-    def _checked(self, sparse: Any, dense: Any) -> _Points:
-        matrix = canonical_features(sparse, what="the sparse features", copy=False)
-        rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
+    def _points(self, sparse: SparseFeatures, dense: Any, is_dense_plain: bool = False) -> _Points:
+        """Features as the kernels take them; dense ones that are plain are not looked at."""
+        matrix, rows = sparse_rows(sparse), dense
+        if not is_dense_plain:
+            rows = as_float32_rows(as_vectors(dense, name="dense features"), name="dense features")
         if rows.shape[0] != matrix.shape[0]:
             raise InputError(
                 f"dense features have shape {rows.shape}, expected {matrix.shape[0]} rows, as "
@@ -389,7 +411,7 @@ class SparseRanker(Saved):
             )
         if self.config.dense_scale != 1.0:
             rows = rows * np.float32(self.config.dense_scale)
-        return _Points(*kernel_arrays(matrix), rows)
+        return _Points(*matrix[:3], rows)
 
     def _require_complete(self) -> None:
         self._fitted()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -16,6 +17,7 @@ from learned_index.kernels.machine import byte_dots, exponential, intrinsics
 from learned_index.kernels.machine.dense import rows_dot
 from learned_index.kernels.machine.exponential import fast_log
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.scratch import zeros
 
 
 @numba.njit
@@ -205,3 +207,14 @@ def test_what_an_engine_needs_is_imported_without_torch_and_counts_threads():
         check=True, text=True, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert done.stdout.split() == ["5", *["4"] * 5, "True"]
+
+
+def test_scratch_is_kept_for_each_thread_and_purpose() -> None:
+    first = zeros("a test", 10, np.float32)
+    assert first.dtype == np.float32 and len(first) >= 10 and not first.any()
+    assert zeros("a test", 5, np.float32) is first
+    assert zeros("another test", 5, np.float32) is not first
+    assert len(zeros("a test", 5000, np.float32)) >= 5000
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(zeros, "a test", 5000, np.float32).result()
+    assert theirs is not zeros("a test", 5000, np.float32)

@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
 from learned_index.ranking import final_ranker as module
-from learned_index.ranking.boosting import exported, fit_trees, tree_slots
+from learned_index.ranking.boosting import exported, fit_trees, tree_masks
 from learned_index.ranking.evidence import (
     EVIDENCE,
     N_LINEAR,
@@ -23,7 +23,7 @@ from learned_index.ranking.evidence import (
     no_names,
 )
 from learned_index.ranking.final_ranker import N_BOOSTED, FinalRanker
-from learned_index.ranking.final_scoring import tree_sums
+from learned_index.ranking.final_scoring import best_first, tree_sums
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 
 B, K, L, V = 120, 80, 200, 30
@@ -147,7 +147,7 @@ def test_the_logistic_score_is_a_probability() -> None:
 
 def sums_of(arrays: Any, rows: Any) -> Any:
     out = np.empty(len(rows))
-    tree_sums(rows, *tree_slots(arrays), out)
+    tree_sums(rows, *tree_masks(arrays), out)
     return out
 
 
@@ -157,6 +157,26 @@ def test_exported_trees_are_those_of_scikit_learn(made: dict[str, Any]) -> None:
     np.testing.assert_allclose(
         sigmoid(sums_of(exported(fitted), rows)), fitted.predict_proba(rows)[:, 1], atol=1e-6
     )
+
+
+def test_trees_are_asked_as_a_plain_walk_asks_them(made: dict[str, Any]) -> None:
+    rows, relevant = made["rows"].reshape(-1, len(EVIDENCE)), made["relevant"].ravel()
+    arrays = fit_trees(rows, relevant, n_rising=0)
+    rows = rows[:200].copy()
+    # On a threshold, and on its neighbours: float32 values on either side of float64 numbers.
+    feature, threshold = arrays["feature"], arrays["threshold"]
+    for row, node in enumerate(np.flatnonzero(arrays["left"] >= 0)[:150].tolist()):
+        near = np.float32(threshold[node])
+        rows[row, feature[node]] = np.nextafter(near, np.float32([-np.inf, near, np.inf])[row % 3])
+    expected = np.full(len(rows), arrays["bias"][0])
+    for root in arrays["roots"]:
+        for i, row in enumerate(rows):
+            node = root
+            while arrays["left"][node] >= 0:
+                left = np.float64(row[feature[node]]) <= threshold[node]
+                node = arrays["left" if left else "right"][node]
+            expected[i] += arrays["value"][node]
+    assert sums_of(arrays, rows).tobytes() == expected.tobytes()
 
 
 def test_trees_rise_with_what_speaks_for_a_label(made: dict[str, Any]) -> None:
@@ -257,6 +277,12 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "a root below": ("roots", lambda a: a - 1),
     "a feature beyond": ("feature", lambda a: a + len(EVIDENCE)),
     "NaN": ("threshold", lambda a: a * np.nan),
+    "many leaves": (
+        "left",
+        lambda a: np.where(np.arange(len(a)) < len(a) - 2, np.arange(1, 1 + len(a)), -1).astype(
+            np.int32
+        ),
+    ),
     "no trees": ("roots", lambda a: a[:0]),
     "infinite weight": ("weights", lambda a: a * np.inf),
     "few weights": ("weights", lambda a: a[:3]),
@@ -278,6 +304,21 @@ def test_hostile_arrays_are_refused(made, ranker, tmp_path, damage) -> None:
     sign(tmp_path / "f")
     with pytest.raises(ModelFormatError):
         FinalRanker.from_pretrained(tmp_path / "f")
+
+
+@pytest.mark.parametrize("n", [1, 7, 30])
+def test_the_best_come_first(n: int) -> None:
+    rng = np.random.default_rng(n)
+    ids = rng.permutation(200)[:160].reshape(4, 40).astype(np.int64)
+    scores = rng.integers(0, 9, (4, 40)).astype(np.float32)  # many are equal
+    ids[:, ::5] = -1
+    found = np.empty((4, n), np.int64), np.empty((4, n), np.float32)
+    assert best_first(ids, scores, *found)
+    order = np.argsort(-np.where(ids < 0, -np.inf, scores), axis=1, kind="stable")[:, :n]
+    np.testing.assert_array_equal(found[0], np.take_along_axis(ids, order, axis=1))
+    np.testing.assert_array_equal(found[1], np.take_along_axis(scores, order, axis=1))
+    ids[2, : 41 - n] = -1
+    assert not best_first(ids, scores, *found)
 
 
 def test_what_cannot_be_learned_from_is_refused(made: dict[str, Any]) -> None:

@@ -99,6 +99,23 @@ def test_nearest_by_vectors_are_those_of_a_plain_search(data, records, monkeypat
         np.testing.assert_allclose(similarities[row], exact[row][ids[row]], atol=0.01)
 
 
+def test_answers_do_not_depend_on_who_else_asks(data, records) -> None:
+    """Queries that scan a cell together: an odd and an even number of them, cells of any size."""
+    shortlist = np.tile(np.arange(9), (25, 1))
+    together = records.votes(data["asked"], data["asked_vectors"], shortlist, n_added=7)
+    ids, similarities = records.by_vectors(data["asked_vectors"])
+    for row in range(25):
+        one = slice(row, row + 1)
+        alone = records.by_vectors(data["asked_vectors"][one])
+        assert alone[0].tobytes() == ids[one].tobytes()
+        assert alone[1].tobytes() == similarities[one].tobytes()
+        votes = records.votes(
+            data["asked"][one], data["asked_vectors"][one], shortlist[one], n_added=7
+        )
+        for mine, theirs in zip(votes, together, strict=True):
+            assert mine.tobytes() == theirs[one].tobytes()
+
+
 def test_only_the_nearest_cells_are_searched(data, records, monkeypatch) -> None:
     monkeypatch.setattr(module, "PROBED", 3)
     cell_of_record = data["cells"][order_of(data)]

@@ -12,7 +12,26 @@ x = Σ_t b_t E_t, scaled to length 1.
 Legend: B texts, T words of all B texts, U distinct words, V rows of the table, D dimension.
 """
 
-from learned_index.kernels.bags.cpu import Block, Pairs, bag_rows, merge_runs, sum_bags, term_rows
-from learned_index.kernels.bags.words import find_words
+from learned_index.kernels.bags.cpu import (
+    Block,
+    Pairs,
+    bag_rows,
+    known_only,
+    merge_runs,
+    sum_bags,
+    term_rows,
+)
+from learned_index.kernels.bags.words import Spelling, WordTable, find_words
 
-__all__ = ["Block", "Pairs", "bag_rows", "find_words", "merge_runs", "sum_bags", "term_rows"]
+__all__ = [
+    "Block",
+    "Pairs",
+    "Spelling",
+    "WordTable",
+    "bag_rows",
+    "find_words",
+    "known_only",
+    "merge_runs",
+    "sum_bags",
+    "term_rows",
+]

@@ -19,7 +19,7 @@ from learned_index.kernels.machine.intrinsics import (
     as_uint16,
     float_of_bits,
     half_to_float,
-    prefetch,
+    prefetch_row,
 )
 
 AHEAD = 12
@@ -262,12 +262,6 @@ def whole_logits(
     for i in range(n):
         _, row_scale, bias = _sketch_tail(sketch_base + np.uintp(labels[i]) * sketch_step, tail)
         z[i] = z[i] * (scale * row_scale) + bias
-
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def prefetch_row(address, n_bytes):
-    for line in range(0, n_bytes, 64):
-        prefetch(np.uintp(address + np.uintp(line)))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)

@@ -31,7 +31,6 @@ from learned_index.kernels.engine.logits import (
     dot_float32,
     is_finite,
     label_scores,
-    prefetch_row,
     quantise,
     quantise_rest,
     row_logits,
@@ -42,7 +41,7 @@ from learned_index.kernels.engine.logits import (
 from learned_index.kernels.engine.routing import NO_BUDGET, route, score_clusters_of_group
 from learned_index.kernels.engine.scratch import GROUP, carve
 from learned_index.kernels.engine.steps import NEVER_FOUND, end_walks, walk
-from learned_index.kernels.machine.intrinsics import as_float32, as_int32, prefetch
+from learned_index.kernels.machine.intrinsics import as_float32, as_int32, prefetch, prefetch_row
 from learned_index.kernels.select.cpu import rank_best, select_largest
 
 GROWTH = 4

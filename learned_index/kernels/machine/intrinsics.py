@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -50,6 +52,13 @@ def prefetch(_: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def prefetch_row(address, n_bytes):
+    """Ask for all cache lines of a row at an address."""
+    for line in range(0, n_bytes, 64):
+        prefetch(np.uintp(address + np.uintp(line)))
 
 
 @intrinsic
