@@ -235,7 +235,7 @@ class SparseRanker(Saved):
             hard_NM: CSR, the new labels that each is hard for.
         """
         old, twin, more = self._fitted(), copy(self), SparseRanker(self.config)
-        x = self._checked(sparse_NV, dense_ND)
+        x = self._points(sparse_NV, dense_ND)
         more._train(x, canonical_labels(labels_NM), hard_NM, int(sparse_NV.shape[1]))
         new = more._fitted()
         indptr = np.concatenate([old.label_indptr, old.label_indptr[-1] + new.label_indptr[1:]])
@@ -269,7 +269,7 @@ class SparseRanker(Saved):
             InputError: As :meth:`fit`.
         """
         old, twin = self._fitted(), copy(self)
-        x, labels_NL = self._checked(sparse_NV, dense_ND), canonical_labels(labels_NL)
+        x, labels_NL = self._points(sparse_NV, dense_ND), canonical_labels(labels_NL)
         ids = _checked_ids(shortlist_NK, len(x.dense), self.n_labels)
         negatives = np.empty(0, np.int64) if also is None else np.intersect1d(also, ids)
         touched_U = np.union1d(labels_NL.indices, negatives).astype(np.int64)
