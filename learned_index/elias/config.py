@@ -36,6 +36,12 @@ class EliasConfig(Config):
         "probabilities from held-out points: tree (the paper's), isotonic, logistic; auto takes "
         "the one with the lowest held-out log-loss, and none where too few points can be held out",
     )
+    label_text: Literal["auto", "on", "off"] = parameter(
+        "auto",
+        "texts of the labels (labels.txt) take part in training: labels without a training point "
+        "are answered by their text; off: only as evidence of the final ranker; on: refuse labels "
+        "without texts; auto: on where labels have texts",
+    )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
     rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")
     ranker_shortlist: int = parameter(

@@ -16,6 +16,7 @@ from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import default_features, fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
+from learned_index.elias.unseen_labels import learn_unseen_labels
 from learned_index.elias.validation import ENOUGH_TO_LEARN, validate
 from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
@@ -86,6 +87,9 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     if data.held is not None:
         validate(model, data.held, steps)
         _refit(model, data, steps)
+    if model.config.label_text != "off":
+        with steps.step("unseen labels"):
+            model.report_["n_labels_by_text"] = learn_unseen_labels(model)
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists
@@ -106,7 +110,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     labels_NL, names = named_label_matrix(texts, request.labels, request.vocabulary)
     held = held_out(model, request, labels_NL, names)
     trains_encoder = is_trained(model.encoder, model.config.train_encoder)
-    check_request(model, request, labels_NL, held, trains_encoder=trains_encoder)
+    check_request(model, request, labels_NL, names, held, trains_encoder=trains_encoder)
     steps.open(lambda: request_key(model, request, labels_NL))
     rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
     kept_NL = without_labels(labels_NL, rows)

@@ -1,0 +1,105 @@
+"""What the texts of labels bring: labels that no training point has are answered by them.
+
+    python -m benchmarks.label_texts --data DIR --preset fast --out results/label-texts.json
+
+A share of the labels that carry a text is hidden: no training point has them. A model is trained
+without label texts (``--label-text off``) and measured on the test split; then the hidden labels
+are learned from their texts, as the end of a fit with ``--label-text auto`` does, and the same is
+measured again. The model is kept beside ``--out``, and not trained again.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index import ELIAS
+from learned_index.cli.shared.common import (
+    note,
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+from learned_index.data import Dataset, open_dataset
+from learned_index.elias.presets import PRESETS, model_configs
+from learned_index.elias.unseen_labels import learn_unseen_labels
+from learned_index.evaluation.evaluate import evaluate
+from learned_index.persistence import write_json
+from learned_index.system.environment import describe_environment
+
+SHOWN = ("P@1", "P@5", "PSP@1", "PSP@5", "R@100")
+
+
+def hidden_labels(train: Dataset, share: float, *, seed: int) -> Any:
+    """Draw labels that have a text and a training point."""
+    named = np.array([bool(text) for text in train.vocabulary.texts])
+    able = np.flatnonzero(named & (train.labels.getnnz(axis=0) > 0))
+    size = round(share * len(able))
+    return np.sort(np.random.default_rng(seed).choice(able, size, replace=False))
+
+
+def trained(train: Dataset, hidden: Any, preset: str) -> ELIAS:
+    """Train a model on the labels that are not hidden; all keep their ids."""
+    configs = model_configs(preset, n_labels=train.labels.shape[1], model={"label_text": "off"})
+    shown = np.ones(train.labels.shape[1], np.float32)
+    shown[hidden] = 0
+    labels_NL = sp.csr_matrix(train.labels @ sp.diags(shown))
+    labels_NL.eliminate_zeros()
+    rows = np.flatnonzero(np.diff(labels_NL.indptr))
+    model = ELIAS(
+        PRESETS[preset]["encoder"], configs.index, training=configs.training,
+        ranker=configs.ranker, config=configs.model,
+    )  # fmt: skip
+    texts = [train.texts[row] for row in rows]
+    return model.fit(texts, labels_NL[rows], vocabulary=train.vocabulary)
+
+
+def told(model: ELIAS, test: Dataset) -> dict[str, Any]:
+    """Metrics of all labels, and the recall of seen, few-shot and unseen ones apart."""
+    values = evaluate(model, test)
+    return {name: values[name] for name in SHOWN} | values["by_training_points"]
+
+
+@click.command()
+@click.option("--data", required=True, help="Data folder of texts, with label texts.")
+@click.option("--preset", default="fast", show_default=True)
+@click.option("--hidden", default=0.1, show_default=True, help="Share of the labels to hide.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file.")
+@threads_option
+@quiet_option
+def main(
+    data: str, preset: str, hidden: float, seed: int, out: Path, threads: int | None, quiet: bool
+) -> None:
+    """Measure labels that only their texts tell of."""
+    use_threads(threads)
+    folder = open_dataset(data)
+    train, test = folder.read("train"), folder.read("test")
+    kept = out.with_suffix(".model")
+    if kept.exists():
+        model = ELIAS.from_pretrained(kept)
+    else:
+        model = trained(train, hidden_labels(train, hidden, seed=seed), preset)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(kept)
+    rows = {"off": told(model, test)}
+    begin = time.perf_counter()
+    n_learned = learn_unseen_labels(model)
+    seconds = time.perf_counter() - begin
+    rows["by text"] = told(model, test)
+    for name, values in rows.items():
+        note(f"{name}: {values}", quiet=quiet)
+    write_json(
+        out,
+        {"data": data, "preset": preset, "n_learned": n_learned, "seconds": seconds, "rows": rows}
+        | {"environment": describe_environment()},
+    )
+
+
+if __name__ == "__main__":
+    main()
