@@ -15,7 +15,7 @@ P_FLOOR = 1e-8
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
     start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
-    n_terms, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    n_terms, counts_L, name_indptr, name_terms_, name_weights, name_scores, out_BKF,
 ):  # fmt: skip
     """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``."""
     present_V = np.zeros(n_terms, np.bool_)
@@ -28,7 +28,7 @@ def evidence_rows(
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
                 best_like = max(best_like, likeness_BK[row, k])
-        place = 0
+        place, best_name = 0, np.float32(0.0)
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             if label < 0:
@@ -40,10 +40,12 @@ def evidence_rows(
             log_s = min(np.float32(2.0) * q, np.float32(0.0)) - np.log1p(
                 np.exp(-abs(np.float32(2.0) * q))
             )
-            match = np.float32(0.0)
+            match, score = np.float32(0.0), np.float32(0.0)
             for t in range(name_indptr[label], name_indptr[label + 1]):
                 if present_V[name_terms_[t]]:
                     match += name_weights[t]
+                    score += name_scores[t]
+            best_name = max(best_name, score)
             out_BKF[row, k, 0] = log_p
             out_BKF[row, k, 1] = log_s
             out_BKF[row, k, 2] = np.log1p(five * word_votes_BK[row, k])
@@ -57,8 +59,12 @@ def evidence_rows(
             out_BKF[row, k, 10] = log_p - np.log(best_p)
             out_BKF[row, k, 11] = q - best_q
             out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
+            out_BKF[row, k, 13] = score
             if found:
                 place += 1
+        for k in range(ids_BK.shape[1]):
+            if ids_BK[row, k] >= 0:
+                out_BKF[row, k, 14] = out_BKF[row, k, 13] - best_name
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = False
 

@@ -25,7 +25,7 @@ ZERO = 128
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
-def _offer(record, similarity, n, ids, similarities):
+def offer(record, similarity, n, ids, similarities):
     """Put a record into the T best, a heap whose root is the worst; returns how many it holds.
 
     Of equally similar records the one with the smaller number is the better.
@@ -94,7 +94,7 @@ def _sum_words(
         record = touched[j]
         similarity = sums[record]
         if similarity >= least:
-            n = _offer(record, similarity, n, ids_T, similarities_T)
+            n = offer(record, similarity, n, ids_T, similarities_T)
             if n == ids_T.shape[0]:
                 least = similarities_T[0]
     return n_touched
@@ -127,7 +127,7 @@ def _probed_cells(x_D, centroids_CD, n_probed, cells, scores):
     """The cells nearest to a query, in the order of a heap; returns their number."""
     n = 0
     for cell in range(centroids_CD.shape[0]):
-        n = _offer(cell, dot(centroids_CD[cell], x_D), n, cells[:n_probed], scores[:n_probed])
+        n = offer(cell, dot(centroids_CD[cell], x_D), n, cells[:n_probed], scores[:n_probed])
     return n
 
 
@@ -185,7 +185,7 @@ def nearest_by_vectors(
                 for i in range(n_rows):
                     similarity = np.float32(sums[i] - correction) * unit * units_N[record + i]
                     if similarity > np.float32(0.0) and similarity >= least:
-                        n = _offer(record + i, similarity, n, ids_T, similarities_T)
+                        n = offer(record + i, similarity, n, ids_T, similarities_T)
                         if n == ids_T.shape[0]:
                             least = similarities_T[0]
                 record += n_rows
@@ -266,7 +266,7 @@ def count_votes(
         for j in range(n_touched):
             label = touched[j]
             if seen_L[label] and (allowed_L.shape[0] == 0 or allowed_L[label]):
-                n = _offer(label, words_L[label] + vectors_L[label], n, added, totals)
+                n = offer(label, words_L[label] + vectors_L[label], n, added, totals)
         # Sorted by id first, and then stably by votes.
         by_id = np.argsort(added[:n])
         order = by_id[np.argsort(-totals[:n][by_id], kind="mergesort")]
