@@ -12,11 +12,16 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.final_ranking import remembered
+from learned_index.elias.label_texts import (
+    LabelPoints,
+    label_points,
+    learn_unseen_labels,
+    reads_label_texts,
+)
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import default_features, fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
 from learned_index.elias.steps import Steps
-from learned_index.elias.unseen_labels import learn_unseen_labels
 from learned_index.elias.validation import ENOUGH_TO_LEARN, validate
 from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
@@ -46,6 +51,7 @@ class _Data:
         vectors: N x D of each encoder; of encoders that are trained, known after the training.
         sparse_NV: tf-idf of all points, where the model has a use for it.
         shortlist_NK: Labels that the index found for points that the ranker has learned from.
+        label_points: Texts of the labels as points, where they take part.
     """
 
     texts: Any
@@ -57,6 +63,7 @@ class _Data:
     vectors: list[Any] | None
     sparse_NV: sp.csr_matrix | None = None
     shortlist_NK: Int64Array | None = None
+    label_points: LabelPoints | None = None
 
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
@@ -87,9 +94,9 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     if data.held is not None:
         validate(model, data.held, steps)
         _refit(model, data, steps)
-    if model.config.label_text != "off":
+    if data.label_points is not None:
         with steps.step("unseen labels"):
-            model.report_["n_labels_by_text"] = learn_unseen_labels(model)
+            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.label_points)
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists
@@ -278,7 +285,11 @@ def _records(
         return None
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("records"):
-        return remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
+        records = remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
+        if records is not None and reads_label_texts(model):
+            data.label_points = data.label_points or label_points(model)
+            records = data.label_points.join(records, labels_NL)
+        return records
 
 
 def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:

@@ -16,6 +16,7 @@ from saving_cases import sign
 from learned_index import IndexConfig
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.final_ranking import N_ADDED, N_NAMED, evidence_of, listed
+from learned_index.elias.label_texts import label_points
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder, LSAEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
@@ -115,10 +116,12 @@ def test_the_index_alone_is_asked_without_the_final_ranker(model: ELIAS) -> None
 def test_held_out_points_are_given_back(model: ELIAS) -> None:
     train = train_data()
     assert model.report_["n_held_out"] == 120 and model.n_points == N_POINTS
-    assert len(model.records_) == N_POINTS == model.report_["records"]["n_records"]
+    named = len(label_points(model).labels_M)  # their texts are records too
+    assert named > 10
+    assert len(model.records_) == N_POINTS + named == model.report_["records"]["n_records"]
     assert model.label_counts.sum() == train.labels.nnz
     kept = finally_ranked("trees", refit="no")
-    assert kept.n_points == len(kept.records_) == N_POINTS - 120
+    assert kept.n_points == len(kept.records_) - named == N_POINTS - 120
     # The final ranker and the figures are from before.
     assert kept.report_["validation"] == model.report_["validation"]
     assert kept.report_["final_ranker"] == model.report_["final_ranker"]
@@ -130,7 +133,8 @@ def test_points_to_validate_on_stay_outside() -> None:
     train = train_data()
     held = train.subset(np.arange(120))
     given = fitted(final_ranker="linear", fit={"validation": (held.texts, held.labels)})
-    assert given.n_points == len(given.records_) == N_POINTS
+    named = len(label_points(given).labels_M)
+    assert given.n_points == len(given.records_) - named == N_POINTS
 
 
 def test_the_report_names_the_evidence(model: ELIAS) -> None:

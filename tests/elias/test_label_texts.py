@@ -1,7 +1,8 @@
-"""Labels without a training point: answered from their texts, under their own ids."""
+"""Texts of labels: as records, and for labels without a training point."""
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from cli_cases import files
 from elias_cases import new_model, queries, train_data
 
 from learned_index import ELIAS, LabelVocabulary
+from learned_index.elias.label_texts import label_points
 from learned_index.errors import InputError
 from learned_index.index.taken_labels import with_labels_taken
 
@@ -19,8 +21,8 @@ UNSEEN = [4, 17, 31]
 
 
 @cache
-def fitted(label_text: str) -> ELIAS:
-    """A model of the 30 labels of the data and three more between them."""
+def labelled() -> tuple[sp.csr_matrix, LabelVocabulary]:
+    """The 30 labels of the data and three more between them."""
     train = train_data()
     seen = [label for label in range(33) if label not in UNSEEN]
     keys, texts = [""] * 33, [""] * 33
@@ -30,8 +32,39 @@ def fitted(label_text: str) -> ELIAS:
         keys[label], texts[label] = f"unseen-{label}", text
     y = train.labels.tocoo()
     labels = sp.csr_matrix((y.data, (y.row, np.array(seen)[y.col])), (y.shape[0], 33))
+    return labels, LabelVocabulary(keys, texts)
+
+
+@cache
+def fitted(label_text: str) -> ELIAS:
+    labels, vocabulary = labelled()
     model = new_model(validation_fraction=0.4, final_ranker="trees", label_text=label_text)
-    return model.fit(train.texts, labels, vocabulary=LabelVocabulary(keys, texts))
+    return model.fit(train_data().texts, labels, vocabulary=vocabulary)
+
+
+def test_texts_of_labels_with_points_are_records() -> None:
+    labels, vocabulary = labelled()
+    off, model = fitted("off"), fitted("on")
+    named = [  # others' texts are of unknown words
+        n for n in range(33) if n not in UNSEEN and off.encode([vocabulary.texts[n]])[0].any()
+    ]
+    assert 10 < len(named) < 30
+    assert len(off.records_) == 300 and len(model.records_) == 300 + len(named) + 2
+    assert model.report_["records"]["n_records"] == len(model.records_)
+    counts = off.records_.counts()
+    counts[[*named, *UNSEEN[:2]]] += 1
+    np.testing.assert_array_equal(model.records_.counts(), counts)
+    assert model.label_counts.sum() == labels.nnz  # texts are no training points
+    points = label_points(off)
+    assert points.labels_M.tolist() == sorted([*named, *UNSEEN[:2]])
+    terms = points.sparse_MV.toarray()
+    for row, label in enumerate(points.labels_M):
+        np.testing.assert_array_equal(
+            terms[row], off.features.encode([vocabulary.texts[label]]).toarray()[0]
+        )
+    few = sp.csr_matrix(np.eye(33, dtype=np.float32)[[named[0], named[3]]])
+    assert len(points.join(off.records_, few)) == 302
+    assert points.join(off.records_, few[:0]) is off.records_
 
 
 def test_labels_without_a_point_are_found_by_their_texts() -> None:
@@ -47,7 +80,8 @@ def test_labels_without_a_point_are_found_by_their_texts() -> None:
 
 def test_they_are_what_add_labels_makes_of_their_names() -> None:
     """The oracle: the same names join the model that was trained without them."""
-    model, off = fitted("on"), fitted("off")
+    model, off = fitted("on"), copy.copy(fitted("off"))
+    off.records_ = label_points(off).join(off.records_, labelled()[0])
     grown = off.add_labels({"a": [], "b": []}, texts={"a": "sort rain bread", "b": "piano"})
     source = np.arange(33)
     source[UNSEEN[:2]] = [33, 34]
