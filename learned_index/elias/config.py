@@ -39,9 +39,9 @@ class EliasConfig(Config):
     label_text: Literal["auto", "on", "off"] = parameter(
         "auto",
         "texts of the labels (labels.txt) take part in training: labels whose names a text has "
-        "join its shortlist, their texts are remembered as records, and labels without a training "
-        "point are answered by their texts; off: names are evidence of the final ranker only; on: "
-        "refuse labels without texts; auto: on where labels have texts",
+        "join its shortlist, their texts are records and points of the ranker, and labels without "
+        "a training point are answered by their texts; off: names are evidence of the final "
+        "ranker only; on: refuse labels without texts; auto: on where labels have texts",
     )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
     rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")

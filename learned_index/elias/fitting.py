@@ -52,6 +52,7 @@ class _Data:
         sparse_NV: tf-idf of all points, where the model has a use for it.
         shortlist_NK: Labels that the index found for points that the ranker has learned from.
         label_points: Texts of the labels as points, where they take part.
+        label_shortlist_MK: Labels that the index found for these.
     """
 
     texts: Any
@@ -64,6 +65,7 @@ class _Data:
     sparse_NV: sp.csr_matrix | None = None
     shortlist_NK: Int64Array | None = None
     label_points: LabelPoints | None = None
+    label_shortlist_MK: Int64Array | None = None
 
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
@@ -82,6 +84,9 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
             _encode_held_out(model, data)
     if not is_first_process():
         return  # all processes hold the same members; the rest is made once
+    if model.config.ranker != "none" and reads_label_texts(model):
+        with steps.step("label texts"):
+            data.label_points = label_points(model)
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.final_ranker_ = None
@@ -258,8 +263,11 @@ def _new_ranker(
     start: DualVariables | None = None,
 ) -> SparseRanker:
     assert data.sparse_NV is not None and data.vectors is not None
+    sparse, x, labels = data.sparse_NV, data.vectors[0], labels_NL
     with steps.step("shortlists"):
-        shortlist_NK = _training_shortlists(model, data, labels_NL, steps)
+        shortlist = _training_shortlists(model, data, labels_NL, steps)
+        if data.label_points is not None:
+            sparse, x, labels, shortlist = _with_label_points(model, data, labels_NL, steps)
 
     def tell(done: int, total: int) -> None:
         steps.tell("ranker", done, total)
@@ -267,8 +275,7 @@ def _new_ranker(
 
     with steps.step("ranker"):
         ranker = SparseRanker(model.ranker_config)
-        x_ND = data.vectors[0]
-        ranker.fit(data.sparse_NV, x_ND, labels_NL, shortlist_NK, start=start, progress=tell)
+        ranker.fit(sparse, x, labels, shortlist, start=start, progress=tell)
     return ranker
 
 
@@ -286,8 +293,7 @@ def _records(
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("records"):
         records = remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
-        if records is not None and reads_label_texts(model):
-            data.label_points = data.label_points or label_points(model)
+        if records is not None and data.label_points is not None:
             records = data.label_points.join(records, labels_NL)
         return records
 
@@ -322,15 +328,48 @@ def _training_shortlists(
     What was found before is kept in ``data`` and not searched again.
     """
     assert data.vectors is not None
-    width = model.config.ranker_shortlist
     if data.shortlist_NK is None:
-        data.shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
+        data.shortlist_NK = _no_shortlists(model, labels_NL.shape[0])
     missing = (np.diff(labels_NL.indptr) > 0) & (data.shortlist_NK[:, 0] == PAD_ID)
-    missing_rows = np.flatnonzero(missing)
-    for start in range(0, len(missing_rows), _CHUNK_ROWS):
-        steps.stop_if_asked()
-        rows = missing_rows[start : start + _CHUNK_ROWS]
-        _, wide = model.shortlist([x[rows] for x in data.vectors], width)
-        data.shortlist_NK[rows] = wide.ids[:, :width]
-        steps.tell("shortlists", start + len(rows), len(missing_rows))
+    _fill_shortlists(model, data.vectors, np.flatnonzero(missing), data.shortlist_NK, steps)
     return data.shortlist_NK
+
+
+def _with_label_points(
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+) -> tuple[sp.csr_matrix, Any, sp.csr_matrix, Int64Array]:
+    """Features, vectors, labels and shortlists of the points and, behind them, of label texts.
+
+    Texts of labels without a point teach nothing, but have their rows: so the dual variables of one
+    training belong to the same rows in the next.
+    """
+    points = data.label_points
+    assert points is not None and data.vectors is not None and data.shortlist_NK is not None
+    rows = points.taught(labels_NL)
+    if data.label_shortlist_MK is None:
+        data.label_shortlist_MK = _no_shortlists(model, len(points.labels_M))
+    missing = rows[data.label_shortlist_MK[rows, 0] == PAD_ID]
+    _fill_shortlists(model, points.vectors, missing, data.label_shortlist_MK, steps)
+    return (
+        sp.vstack([data.sparse_NV, points.sparse_MV], format="csr"),
+        np.concatenate([np.asarray(data.vectors[0], np.float32), points.vectors[0]]),
+        sp.vstack([labels_NL, points.owned_by(rows, labels_NL.shape[1])], format="csr"),
+        np.concatenate([data.shortlist_NK, data.label_shortlist_MK]),
+    )
+
+
+def _no_shortlists(model: EliasParts, n_points: int) -> Int64Array:
+    return np.full((n_points, model.config.ranker_shortlist), PAD_ID, np.int64)
+
+
+def _fill_shortlists(
+    model: EliasParts, vectors: list[Any], rows: Int64Array, out: Int64Array, steps: Steps
+) -> None:
+    """Search some points and write what is found into their rows."""
+    width = out.shape[1]
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        steps.stop_if_asked()
+        part = rows[start : start + _CHUNK_ROWS]
+        _, wide = model.shortlist([x[part] for x in vectors], width)
+        out[part] = wide.ids[:, :width]
+        steps.tell("shortlists", start + len(part), len(rows))

@@ -15,7 +15,6 @@ from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
 from learned_index.index.taken_labels import with_labels_taken
-from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.points import unanswerable_rows
 from learned_index.ranking.records import Records
 from learned_index.types import Float32Array, Int64Array
@@ -29,12 +28,22 @@ class LabelPoints(NamedTuple):
     Attributes:
         labels_M: int64 ids, ascending.
         sparse_MV: CSR, sparse features of their texts.
-        x_MD: Vectors of their texts, from the first encoder.
+        vectors: M x D of each encoder.
     """
 
     labels_M: Int64Array
     sparse_MV: sp.csr_matrix
-    x_MD: Float32Array
+    vectors: list[Float32Array]
+
+    def taught(self, labels_NL: sp.csr_matrix) -> Int64Array:
+        """Rows of the labels that one of the points has."""
+        count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+        return np.flatnonzero(count_L[self.labels_M])
+
+    def owned_by(self, rows: Int64Array, n_labels: int) -> sp.csr_matrix:
+        """The label of each of these rows; other rows have none."""
+        labels = (np.ones(len(rows), np.float32), (rows, self.labels_M[rows]))
+        return sp.csr_matrix(labels, shape=(len(self.labels_M), n_labels))
 
     def join(self, records: Records, labels_NL: sp.csr_matrix) -> Records:
         """The records, and the text of every label that one of the points has.
@@ -43,13 +52,11 @@ class LabelPoints(NamedTuple):
             records: Of the points.
             labels_NL: CSR, the labels of the points.
         """
-        n_labels = labels_NL.shape[1]
-        count_L = np.bincount(labels_NL.indices, minlength=n_labels)
-        rows = np.flatnonzero(count_L[self.labels_M])
+        rows = self.taught(labels_NL)
         if not len(rows):
             return records
-        owned = labels_from_lists(self.labels_M[rows, None].tolist(), n_labels)
-        return records.with_records(self.sparse_MV[rows], self.x_MD[rows], owned)
+        owned = self.owned_by(rows, labels_NL.shape[1])[rows]
+        return records.with_records(self.sparse_MV[rows], self.vectors[0][rows], owned)
 
 
 def reads_label_texts(model: EliasParts) -> bool:
@@ -65,7 +72,8 @@ def label_points(model: EliasParts) -> LabelPoints:
     texts = [model.vocabulary.texts[n] for n in labels.tolist()]
     vectors = model.encode(texts)
     known = np.flatnonzero(~unanswerable_rows(texts, vectors))
-    return LabelPoints(labels[known], model.features.encode(texts)[known], vectors[0][known])
+    sparse = model.features.encode(texts)[known]
+    return LabelPoints(labels[known], sparse, [x[known] for x in vectors])
 
 
 def learn_unseen_labels(model: EliasParts, points: LabelPoints) -> int:

@@ -12,9 +12,11 @@ from cli_cases import files
 from elias_cases import new_model, queries, train_data
 
 from learned_index import ELIAS, LabelVocabulary
+from learned_index.data.holdout import without_labels
 from learned_index.elias.label_texts import label_points
 from learned_index.errors import InputError
 from learned_index.index.taken_labels import with_labels_taken
+from learned_index.ranking.sparse_ranker import SparseRanker
 
 UNSEEN = [4, 17, 31]
 """Ids of labels that no point has; the text of the last one is of unknown words."""
@@ -62,9 +64,38 @@ def test_texts_of_labels_with_points_are_records() -> None:
         np.testing.assert_array_equal(
             terms[row], off.features.encode([vocabulary.texts[label]]).toarray()[0]
         )
+    np.testing.assert_array_equal(
+        points.vectors[0][1], off.encode([vocabulary.texts[points.labels_M[1]]])[0][0]
+    )
     few = sp.csr_matrix(np.eye(33, dtype=np.float32)[[named[0], named[3]]])
     assert len(points.join(off.records_, few)) == 302
     assert points.join(off.records_, few[:0]) is off.records_
+
+
+def test_texts_of_labels_are_points_of_the_sparse_ranker() -> None:
+    """The oracle: the ranker trained on the points and the texts, put together by hand."""
+    labels, vocabulary = labelled()
+    texts = train_data().texts
+    model = new_model(validation_fraction=0.4, final_ranker="trees", refit="no")
+    model.fit(texts, labels, vocabulary=vocabulary)
+    points = label_points(model)
+    seen = np.flatnonzero(~np.isin(points.labels_M, UNSEEN))
+    kept = without_labels(labels, model.held_out_rows(labels)).tolil()
+    names = points.labels_M[seen]
+    kept = sp.vstack([kept.tocsr(), sp.csr_matrix(np.eye(33, dtype=np.float32)[names])], "csr")
+    x = np.concatenate([model.encode(texts)[0], points.vectors[0][seen]])
+    # The index as it was trained, without the labels that were learned afterwards.
+    index = fitted("off").index
+    shortlist = index.search(x, 100).ids
+    shortlist[np.diff(kept.indptr) == 0] = -1
+    sparse = sp.vstack([model.features.encode(texts), points.sparse_MV[seen]], "csr")
+    ranker = SparseRanker(model.ranker_config).fit(sparse, x, kept, shortlist)
+    sparse, x = model.features.encode(queries()), model.encode(queries())[0]
+    ids = np.tile(np.setdiff1d(np.arange(33), UNSEEN), (len(x), 1))
+    found, expected = (each.score(sparse, x, ids) for each in (model.ranker_, ranker))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    without = fitted("off").ranker_.score(sparse, x, ids)
+    assert np.abs(without - expected).max() > 1e-2
 
 
 def test_labels_without_a_point_are_found_by_their_texts() -> None:
@@ -90,8 +121,9 @@ def test_they_are_what_add_labels_makes_of_their_names() -> None:
         np.testing.assert_array_equal(ours, theirs[source])
     sparse, x = model.features.encode(queries()), model.encode(queries())[0]
     ids = np.tile(np.arange(33), (len(x), 1))
+    new = np.tile(UNSEEN[:2], (len(x), 1))
     np.testing.assert_array_equal(
-        model.ranker_.score(sparse, x, ids), grown.ranker_.score(sparse, x, source[ids])
+        model.ranker_.score(sparse, x, new), grown.ranker_.score(sparse, x, source[new])
     )
     ours, theirs = (
         edges(m.index.graph, 35) for m in (model, grown.remove_labels(["unseen-4", "unseen-17"]))
