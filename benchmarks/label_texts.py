@@ -20,7 +20,6 @@ import scipy.sparse as sp
 
 from learned_index import ELIAS
 from learned_index.cli.shared.common import (
-    note,
     quiet_option,
     threads_option,
     use_threads,
@@ -76,6 +75,18 @@ def told(model: ELIAS, test: Dataset) -> dict[str, Any]:
     return {name: values[name] for name in SHOWN} | values["by_training_points"]
 
 
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = [*SHOWN, *(f"{band} R@{k}" for band in ("unseen", "seen") for k in (10, 100))]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for name, values in rows.items():
+        cells = [values[metric] for metric in SHOWN]
+        for band in ("unseen", "seen"):
+            cells += [values.get(band, {}).get(f"R@{k}", 0.0) for k in (10, 100)]
+        lines.append(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--data", required=True, help="Data folder of texts, with label texts.")
 @click.option("--preset", default="fast", show_default=True)
@@ -102,8 +113,8 @@ def main(
     rows = {"off": told(model, test)}
     model = with_texts(model, train, chosen)
     rows["auto"] = told(model, test)
-    for name, values in rows.items():
-        note(f"{name}: {values}", quiet=quiet)
+    if not quiet:
+        click.echo(table(rows))
     write_json(
         out,
         {"data": data, "preset": preset, "n_hidden": len(chosen), "seed": seed}
