@@ -219,7 +219,10 @@ def _print_report(report: ValidationReport) -> None:
         f"[bold]{escape(report.path)}[/bold]  format: {report.format or 'unknown'}", soft_wrap=True
     )
     if report.n_labels is not None:
-        output.print(f"{report.n_labels:,} labels, {report.labels_without_text:,} without a text")
+        output.print(
+            f"{report.n_labels:,} labels, {report.labels_with_text:,} with a text, "
+            f"{report.labels_without_text:,} without one"
+        )
     if report.splits:
         table = Table()
         table.add_column("", no_wrap=True)

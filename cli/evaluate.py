@@ -55,7 +55,9 @@ def evaluate(
 
     All metrics are in percent: precision P, nDCG, propensity-scored precision PSP at 1, 3, 5 and
     recall R at 10, 20, 100. A point without labels counts as a miss in all but R. Labels of the
-    split that the model was never trained on count as misses; their number is n_unseen_labels.
+    split that the model was never trained on stay in the truth; their number is n_unseen_labels.
+    Recall is also told apart for labels with more than three training points (seen), with one to
+    three (few-shot) and with none (unseen), in percent of the (point, label) pairs.
     Data and model may number their labels differently: they are matched by key.
 
     Of a calibrated model also: the expected calibration error in percent and the Brier score of the

@@ -13,6 +13,8 @@ from learned_index.cli.shared.sources import evaluate_shown, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
+from learned_index.evaluation.training_points import TRAINING_BANDS
+from learned_index.metrics import RECALL_CUTOFFS
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import cpu_model, instruction_sets, versions
 from learned_index.system.memory import peak_rss_mb
@@ -118,6 +120,8 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
             f"{found['calibration_error']:.2f} % (before {found['calibration_error_before']:.2f} %)"
         )
     for title, values in summary["metrics"].items():
+        if "by_training_points" in values:
+            print_training_points(values["by_training_points"], what=f"{title}: ")
         if "calibration" in values:
             print_calibration(values["calibration"], what=f"{title}: ")
     click.echo(f"report: {report}")
@@ -134,8 +138,28 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
     output_console().print(table)
+    if "by_training_points" in values:
+        print_training_points(values["by_training_points"])
     if "calibration" in values:
         print_calibration(values["calibration"])
+
+
+def print_training_points(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
+    """Print the recall of labels by how often they were trained, one row for each band."""
+    names = ", ".join(f"{name} {low} or more" for name, low in TRAINING_BANDS[:-1])
+    table = Table(
+        title=f"{what}recall of labels by training points: {names}, {TRAINING_BANDS[-1][0]} none",
+        title_justify="left",
+        box=None,
+    )
+    recalls = [f"R@{k}" for k in RECALL_CUTOFFS]
+    table.add_column("")
+    for column in ("labels", "pairs", *recalls):
+        table.add_column(column, justify="right")
+    for band, values in bands.items():
+        counts = (f"{values[name]}" for name in ("n_labels", "n_pairs"))
+        table.add_row(band, *counts, *(f"{values[name]:.2f}" for name in recalls))
+    output_console().print(table)
 
 
 def print_calibration(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:

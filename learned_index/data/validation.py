@@ -85,6 +85,7 @@ class ValidationReport:
         path: The folder.
         format: Its format, or None if that is unknown.
         n_labels: Size of the vocabulary, or None if it could not be read.
+        labels_with_text: Labels that have a text beside their key, which takes part in training.
         labels_without_text: Labels that have a key only.
         splits: One report for each split that could be read.
         errors: What makes the data unusable.
@@ -94,6 +95,7 @@ class ValidationReport:
     path: str
     format: str | None = None
     n_labels: int | None = None
+    labels_with_text: int | None = None
     labels_without_text: int | None = None
     splits: list[SplitReport] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -153,6 +155,7 @@ def validate(path: Path | str) -> ValidationReport:
         path=str(path),
         format=folder.format,
         n_labels=len(vocabulary),
+        labels_with_text=sum(bool(text) for text in vocabulary.texts),
         labels_without_text=sum(not text for text in vocabulary.texts),
         splits=reports,
         errors=errors,

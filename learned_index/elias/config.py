@@ -42,6 +42,13 @@ class EliasConfig(Config):
         "probabilities from held-out points: tree (the paper's), isotonic, logistic; auto takes "
         "the one with the lowest held-out log-loss, and none where too few points can be held out",
     )
+    label_text: Literal["auto", "on", "off"] = parameter(
+        "auto",
+        "texts of the labels (labels.txt) take part in training: labels whose names a text has "
+        "join its shortlist, their texts are records and points of the ranker, and labels without "
+        "a training point are answered by their texts; off: names are evidence of the final "
+        "ranker only; on: refuse labels without texts; auto: on where labels have texts",
+    )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
     rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")
     ranker_shortlist: int = parameter(

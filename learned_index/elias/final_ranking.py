@@ -18,11 +18,15 @@ from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
 from learned_index.inputs.matrices import SparseFeatures
 from learned_index.ranking.evidence import Listed, NameTerms, evidence, name_terms, no_names
+from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.name_search import search_names
 from learned_index.ranking.records import Records
 from learned_index.types import Float32Array
 
 N_ADDED = 50
 """Labels of nearest records that join a shortlist at most."""
+N_NAMED = 20
+"""Labels whose names a text has that join it at most."""
 MOST_RECORDS = 300_000
 """Up to so many points are remembered by default: the search by words takes time in proportion."""
 _SPLIT_ITERATIONS = 6
@@ -35,6 +39,7 @@ def listed(
     sparse_BV: SparseFeatures,
     x_BD: Any,
     *,
+    names: FinalRanker,
     allowed_L: npt.NDArray[np.bool_] | None = None,
 ) -> Listed:
     """The labels that a final ranker orders, and what is known of them.
@@ -44,37 +49,53 @@ def listed(
         head: B x K, the shortlist of the index.
         sparse_BV: Sparse features of the points.
         x_BD: Their vectors, from the first encoder.
-        allowed_L: Which labels records may add; None: all.
+        names: The final ranker, fitted or not: it holds the names.
+        allowed_L: Which labels records and names may add; None: all.
 
     Returns:
-        B x (K + S): the shortlist, and behind it labels of nearest records, with p = 0.
+        B x (K + S): the shortlist, and behind it labels of nearest records and those whose names
+        the points have, with p = 0.
     """
     assert model.ranker_ is not None
-    ids, p = head.ids, head.p
-    if model.records_ is None:
-        zero = np.zeros(ids.shape, np.float32)
-        return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), zero, zero, zero)
-    votes = model.records_.votes(sparse_BV, x_BD, ids, n_added=N_ADDED, allowed_L=allowed_L)
-    p = np.zeros(votes.ids.shape, np.float32)
-    p[:, : ids.shape[1]] = head.p
-    q = model.ranker_.score(sparse_BV, x_BD, votes.ids)
-    return Listed(votes.ids, p, q, votes.words, votes.vectors, votes.likeness)
+    ids = head.ids
+    lists = names.name_lists(sparse_BV.shape[1])
+    if lists is not None:
+        named = search_names(
+            lists, sparse_BV, ids, n_labels=model.n_labels, n_added=names.n_named,
+            allowed_L=allowed_L,
+        )  # fmt: skip
+        ids = np.concatenate([ids, named], axis=1)
+    votes: Any = np.zeros((3, *ids.shape), np.float32)
+    if model.records_ is not None:
+        found = model.records_.votes(sparse_BV, x_BD, ids, n_added=N_ADDED, allowed_L=allowed_L)
+        ids, votes = found.ids, (found.words, found.vectors, found.likeness)
+    p = np.zeros(ids.shape, np.float32)
+    p[:, : head.p.shape[1]] = head.p
+    return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), *votes)
 
 
 def evidence_of(
-    model: EliasParts, found: Listed, sparse_BV: SparseFeatures, names: NameTerms
+    model: EliasParts, found: Listed, sparse_BV: SparseFeatures, names: FinalRanker
 ) -> Float32Array:
-    """Evidence of listed labels, float32 B x (K + S) x F."""
+    """Evidence of listed labels, float32 B x (K + S) x F; ``names`` as in :func:`listed`."""
     assert model.label_counts is not None
-    return evidence(found, sparse_BV, model.label_counts, names)
+    lists = names.name_lists(sparse_BV.shape[1])
+    scores = None if lists is None else lists.scores
+    return evidence(found, sparse_BV, model.label_counts, names.names, scores)
 
 
 def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
-    """Terms of the labels' names as the sparse features have them; none where points have none."""
+    """Terms of the labels' names as the sparse features have them; none where points have none.
+
+    Labels that were removed have no names: nothing finds them.
+    """
     n_labels = len(model.vocabulary)
     if not are_texts or model.features is None:
         return no_names(n_labels)
-    return name_terms(model.features.encode(model.vocabulary.names(range(n_labels))))
+    names = model.vocabulary.names(range(n_labels))
+    for gone in model.removed_labels:
+        names[gone] = ""
+    return name_terms(model.features.encode(names))
 
 
 def remembered(

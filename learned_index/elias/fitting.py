@@ -12,6 +12,12 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.final_ranking import remembered
+from learned_index.elias.label_texts import (
+    LabelPoints,
+    label_points,
+    learn_unseen_labels,
+    reads_label_texts,
+)
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import default_features, fit_encoder, is_trained, take
 from learned_index.elias.request import HeldOut, Request, check_request, held_out, request_key
@@ -45,6 +51,8 @@ class _Data:
         vectors: N x D of each encoder; of encoders that are trained, known after the training.
         sparse_NV: tf-idf of all points, where the model has a use for it.
         shortlist_NK: Labels that the index found for points that the ranker has learned from.
+        label_points: Texts of the labels as points, where they take part.
+        label_shortlist_MK: Labels that the index found for these.
     """
 
     texts: Any
@@ -56,6 +64,8 @@ class _Data:
     vectors: list[Any] | None
     sparse_NV: sp.csr_matrix | None = None
     shortlist_NK: Int64Array | None = None
+    label_points: LabelPoints | None = None
+    label_shortlist_MK: Int64Array | None = None
 
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
@@ -74,6 +84,9 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
             _encode_held_out(model, data)
     if not is_first_process():
         return  # all processes hold the same members; the rest is made once
+    if model.config.ranker != "none" and reads_label_texts(model):
+        with steps.step("label texts"):
+            data.label_points = label_points(model)
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.final_ranker_ = None
@@ -88,6 +101,9 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         _refit(model, data, steps)
     if model.records_ is None and model.config.records == "yes":
         model.records_ = _records(model, data, data.labels_NL, steps, serves="changes of labels")
+    if data.label_points is not None:
+        with steps.step("unseen labels"):
+            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.label_points)
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists
@@ -108,7 +124,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     labels_NL, names = named_label_matrix(texts, request.labels, request.vocabulary)
     held = held_out(model, request, labels_NL, names)
     trains_encoder = is_trained(model.encoder, model.config.train_encoder)
-    check_request(model, request, labels_NL, held, trains_encoder=trains_encoder)
+    check_request(model, request, labels_NL, names, held, trains_encoder=trains_encoder)
     steps.open(lambda: request_key(model, request, labels_NL))
     rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
     kept_NL = without_labels(labels_NL, rows)
@@ -249,8 +265,11 @@ def _new_ranker(
     start: DualVariables | None = None,
 ) -> SparseRanker:
     assert data.sparse_NV is not None and data.vectors is not None
+    sparse, x, labels = data.sparse_NV, data.vectors[0], labels_NL
     with steps.step("shortlists"):
-        shortlist_NK = _training_shortlists(model, data, labels_NL, steps)
+        shortlist = _training_shortlists(model, data, labels_NL, steps)
+        if data.label_points is not None:
+            sparse, x, labels, shortlist = _with_label_points(model, data, labels_NL, steps)
 
     def tell(done: int, total: int) -> None:
         steps.tell("ranker", done, total)
@@ -258,8 +277,7 @@ def _new_ranker(
 
     with steps.step("ranker"):
         ranker = SparseRanker(model.ranker_config)
-        x_ND = data.vectors[0]
-        ranker.fit(data.sparse_NV, x_ND, labels_NL, shortlist_NK, start=start, progress=tell)
+        ranker.fit(sparse, x, labels, shortlist, start=start, progress=tell)
     return ranker
 
 
@@ -282,7 +300,10 @@ def _records(
         return None
     assert data.sparse_NV is not None and data.vectors is not None
     with steps.step("records"):
-        return remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
+        records = remembered(model, data.sparse_NV, data.vectors[0], labels_NL)
+        if records is not None and data.label_points is not None:
+            records = data.label_points.join(records, labels_NL)
+        return records
 
 
 def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:
@@ -315,15 +336,48 @@ def _training_shortlists(
     What was found before is kept in ``data`` and not searched again.
     """
     assert data.vectors is not None
-    width = model.config.ranker_shortlist
     if data.shortlist_NK is None:
-        data.shortlist_NK = np.full((labels_NL.shape[0], width), PAD_ID, np.int64)
+        data.shortlist_NK = _no_shortlists(model, labels_NL.shape[0])
     missing = (np.diff(labels_NL.indptr) > 0) & (data.shortlist_NK[:, 0] == PAD_ID)
-    missing_rows = np.flatnonzero(missing)
-    for start in range(0, len(missing_rows), _CHUNK_ROWS):
-        steps.stop_if_asked()
-        rows = missing_rows[start : start + _CHUNK_ROWS]
-        _, wide = model.shortlist([x[rows] for x in data.vectors], width)
-        data.shortlist_NK[rows] = wide.ids[:, :width]
-        steps.tell("shortlists", start + len(rows), len(missing_rows))
+    _fill_shortlists(model, data.vectors, np.flatnonzero(missing), data.shortlist_NK, steps)
     return data.shortlist_NK
+
+
+def _with_label_points(
+    model: EliasParts, data: _Data, labels_NL: sp.csr_matrix, steps: Steps
+) -> tuple[sp.csr_matrix, Any, sp.csr_matrix, Int64Array]:
+    """Features, vectors, labels and shortlists of the points and, behind them, of label texts.
+
+    Texts of labels without a point teach nothing, but have their rows: so the dual variables of one
+    training belong to the same rows in the next.
+    """
+    points = data.label_points
+    assert points is not None and data.vectors is not None and data.shortlist_NK is not None
+    rows = points.taught(labels_NL)
+    if data.label_shortlist_MK is None:
+        data.label_shortlist_MK = _no_shortlists(model, len(points.labels_M))
+    missing = rows[data.label_shortlist_MK[rows, 0] == PAD_ID]
+    _fill_shortlists(model, points.vectors, missing, data.label_shortlist_MK, steps)
+    return (
+        sp.vstack([data.sparse_NV, points.sparse_MV], format="csr"),
+        np.concatenate([np.asarray(data.vectors[0], np.float32), points.vectors[0]]),
+        sp.vstack([labels_NL, points.owned_by(rows, labels_NL.shape[1])], format="csr"),
+        np.concatenate([data.shortlist_NK, data.label_shortlist_MK]),
+    )
+
+
+def _no_shortlists(model: EliasParts, n_points: int) -> Int64Array:
+    return np.full((n_points, model.config.ranker_shortlist), PAD_ID, np.int64)
+
+
+def _fill_shortlists(
+    model: EliasParts, vectors: list[Any], rows: Int64Array, out: Int64Array, steps: Steps
+) -> None:
+    """Search some points and write what is found into their rows."""
+    width = out.shape[1]
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        steps.stop_if_asked()
+        part = rows[start : start + _CHUNK_ROWS]
+        _, wide = model.shortlist([x[part] for x in vectors], width)
+        out[part] = wide.ids[:, :width]
+        steps.tell("shortlists", start + len(part), len(rows))

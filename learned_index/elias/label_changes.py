@@ -16,6 +16,7 @@ from learned_index.errors import InputError
 from learned_index.inputs.labels import label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.inputs.numbers import shown
+from learned_index.ranking.evidence import without_names
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
 
@@ -30,7 +31,16 @@ def remove_labels(model: AnyModel, labels: Any) -> AnyModel:
     if model.records_ is not None:
         twin.records_ = model.records_.without_labels(removed_L)
     twin.removed_labels = model.removed_labels.union(np.flatnonzero(removed_L).tolist())
+    _forget_names(twin)
     return twin
+
+
+def _forget_names(twin: EliasParts) -> None:
+    """Take the names of removed labels from the final ranker, which finds labels by them."""
+    ranker = twin.final_ranker_
+    if ranker is not None:
+        gone_L = np.isin(np.arange(len(twin.vocabulary)), list(twin.removed_labels))
+        twin.final_ranker_ = ranker.with_names(without_names(ranker.names, gone_L))
 
 
 def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str]) -> AnyModel:
@@ -81,6 +91,7 @@ def merge_labels(model: AnyModel, targets: Mapping[str, str] | Mapping[int, int]
         sums_L = np.bincount(target_L, weights=model.label_counts, minlength=model.n_labels)
         twin.label_counts = np.maximum(sums_L.astype(np.int64) - both_L, 0)
     twin.removed_labels = model.removed_labels.union(ids)
+    _forget_names(twin)
     return twin
 
 

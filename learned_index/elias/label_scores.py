@@ -125,7 +125,7 @@ def _mean_p(model: EliasParts, vectors: list[Any], ids_BM: Int64Array) -> Float3
 def _listed(model: EliasParts, head: Shortlist, sparse: Any, x_BD: Any) -> Listed:
     """The labels with the evidence that the model's parts have; without sparse features only p."""
     if sparse is not None and model.final_ranker_ is not None:
-        return listed(model, head, sparse, x_BD)
+        return listed(model, head, sparse, x_BD, names=model.final_ranker_)
     zero = np.zeros(head.ids.shape, np.float32)
     if sparse is None or model.ranker_ is None:
         return Listed(head.ids, head.p, zero, zero, zero, zero)
@@ -135,9 +135,7 @@ def _listed(model: EliasParts, head: Shortlist, sparse: Any, x_BD: Any) -> Liste
 def pair_evidence(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:
     """Evidence of the shortlists of pairs, float32 n x (K + 1) x F; the model ranks finally."""
     assert model.final_ranker_ is not None and texts.sparse_BV is not None
-    return evidence_of(
-        model, pairs.listed, texts.sparse_BV[pairs.rows_n], model.final_ranker_.names
-    )
+    return evidence_of(model, pairs.listed, texts.sparse_BV[pairs.rows_n], model.final_ranker_)
 
 
 def shortlist_scores(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:

@@ -158,9 +158,10 @@ def _finally_ranked(
     allow, deny = options.get("allow"), options.get("deny")
     is_filtered = allow is not None or deny is not None
     allowed_L = wanted_labels(allow, deny, model.n_labels) if is_filtered else None
-    found = listed(model, head, sparse, x_BD, allowed_L=allowed_L)
-    evidence_BKF = evidence_of(model, found, sparse, model.final_ranker_.names)
-    rank = model.final_ranker_.score(evidence_BKF, found.ids)
+    ranker = model.final_ranker_
+    found = listed(model, head, sparse, x_BD, names=ranker, allowed_L=allowed_L)
+    evidence_BKF = evidence_of(model, found, sparse, ranker)
+    rank = ranker.score(evidence_BKF, found.ids)
     ids, rank = arranged(found.ids, rank, wide, k)
     if score == "probability":
         return ids, _probability(model, Shortlist(ids, rank), None)

@@ -113,6 +113,7 @@ def check_request(
     model: EliasParts,
     request: Request,
     labels_NL: sp.csr_matrix,
+    names: LabelVocabulary,
     held: HeldOut | None,
     *,
     trains_encoder: bool,
@@ -123,13 +124,14 @@ def check_request(
         model: Its configuration is what is asked for, too.
         request: What the fit was called with.
         labels_NL: Labels of the training points.
+        names: Names of the labels.
         held: Points to validate on.
         trains_encoder: Whether the encoder is trained along.
 
     Raises:
         InputError: Says which two wishes exclude each other.
     """
-    embeddings, n_labels = request.embeddings, labels_NL.shape[1]
+    texts, embeddings, n_labels = request.texts, request.embeddings, labels_NL.shape[1]
     if embeddings is not None and trains_encoder:
         raise InputError(
             "got embeddings, but the encoder is trained and its vectors change; leave them out, "
@@ -146,6 +148,9 @@ def check_request(
             "got a fitted index and an encoder to train: its vectors would no longer fit the "
             "index; set train_encoder to 'no', or give an IndexConfig"
         )
+    if model.config.label_text == "on" and (sp.issparse(texts) or not any(names.texts)):
+        what = "the points are rows of features" if sp.issparse(texts) else "no label has one"
+        raise InputError(f"label_text is 'on', but {what}; give a vocabulary with texts, or 'auto'")
     if held is None:
         _check_without_held_out(model)
 

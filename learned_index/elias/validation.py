@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.final_ranking import evidence_of, listed, names_of
+from learned_index.elias.final_ranking import N_NAMED, evidence_of, listed, names_of
+from learned_index.elias.label_texts import reads_label_texts
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
@@ -76,11 +77,12 @@ def _final_ranker(model: EliasParts, held: HeldOut) -> _OutOfFold | None:
     assert held.sparse is not None
     head, _ = model.shortlist(held.vectors, model.config.rerank_size)
     names = names_of(model, are_texts=not sp.issparse(held.texts))
-    found = listed(model, head, held.sparse, held.vectors[0])
+    n_named = N_NAMED if reads_label_texts(model) else 0
+    ranker = FinalRanker(wanted, names=names, n_named=n_named)
+    found = listed(model, head, held.sparse, held.vectors[0], names=ranker)
     relevant = hit_matrix(found.ids, held.labels)
-    ranker = FinalRanker(wanted, names=names)
     try:
-        scores = ranker.fit(evidence_of(model, found, held.sparse, names), found.ids, relevant)
+        scores = ranker.fit(evidence_of(model, found, held.sparse, ranker), found.ids, relevant)
     except InputError as error:
         if wanted != "auto":
             raise

@@ -13,6 +13,7 @@ from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError
 from learned_index.evaluation.probabilities import probability_quality
+from learned_index.evaluation.training_points import recall_by_training_points
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
 from learned_index.metrics import evaluate as metrics_of
@@ -85,8 +86,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """All metrics of a model on one split, in percent.
 
-    Labels that the model was never trained on stay in the truth: each is a miss that no answer
-    can reach. Propensities come from the model's training counts.
+    Labels that the model was never trained on stay in the truth: each is a miss, unless the model
+    answers it from its text. Propensities come from the model's training counts.
 
     Args:
         model: The model.
@@ -98,8 +99,11 @@ def evaluate(
 
     Returns:
         The metrics, ``n_points``, and ``n_unseen_labels``: labels of these points that the
-        model was never trained on. Of a calibrated model asked for its ranking also
-        ``calibration``: how good the probabilities of the best labels are, see
+        model was never trained on. Of a model that knows its counts also ``by_training_points``:
+        recall of seen, few-shot and unseen labels apart, see
+        :func:`~learned_index.evaluation.training_points.recall_by_training_points`. Of a
+        calibrated model asked for its ranking also ``calibration``: how good the probabilities of
+        the best labels are, see
         :func:`~learned_index.evaluation.probabilities.probability_quality`.
 
     Raises:
@@ -122,6 +126,8 @@ def evaluate(
     values["n_points"] = dataset.n_points
     used = np.unique(truth.indices)
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
+    if counts.any():
+        values["by_training_points"] = recall_by_training_points(result, truth, counts)
     if calibrated:
         values["calibration"] = probability_quality(result, truth, counts)
     return values

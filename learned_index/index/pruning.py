@@ -109,18 +109,37 @@ def with_merged_labels(graph: ClusterLabelGraph, target_L: Int64Array) -> Cluste
     return merged
 
 
+def with_labels_renumbered(
+    graph: ClusterLabelGraph, target: Int64Array, n_labels: int
+) -> ClusterLabelGraph:
+    """A graph of its own whose edges lead to the labels' new ids.
+
+    Args:
+        graph: Left as it is.
+        target: int64. The new id of each label of the graph, -1 for those that go.
+        n_labels: How many labels there are then.
+    """
+    labels_CM, weights_CM = graph.arrays()
+    target_CM = np.where(labels_CM >= 0, target[np.maximum(labels_CM, 0)], -1).astype(np.int32)
+    taken = _with_edges(graph, target_CM, weights_CM, target_CM >= 0, n_labels=n_labels)
+    taken.pruning = graph.pruning
+    return taken
+
+
 def _with_edges(
     graph: ClusterLabelGraph,
     labels_CM: npt.NDArray[np.int32],
     weights_CM: Float32Array,
     kept: _Mask,
+    *,
+    n_labels: int | None = None,
 ) -> ClusterLabelGraph:
     width = max(1, int(kept.sum(axis=1).max(initial=0)))
     packed_labels, packed_weights = _packed(labels_CM, weights_CM, kept, width=width)
     fixed = graph.edge_logits_CM is None and graph.edge_weights_CM is None
     fewer = ClusterLabelGraph(
         torch.from_numpy(packed_labels),
-        graph.n_labels,
+        graph.n_labels if n_labels is None else n_labels,
         edge_weights_CM=None if fixed else torch.from_numpy(packed_weights),
         scale=graph.scale,
     )

@@ -31,12 +31,16 @@ EVIDENCE = (
     "p_gap",
     "q_gap",
     "likeness_gap",
+    "name_score",
+    "name_gap",
 )
 """The columns: log p of the index; log sigmoid(2 q) of the sparse ranker; log(1 + 5 votes) of the
 nearest records by words and by vectors; share of the words of the label's name that the text has,
 weighted by idf; likeness of the label's records by words; log(1 + training points of the label); 1
 where the index found the label; its place in the order of p; p sigmoid(2 q); log p, q and the
-likeness less the largest of the point."""
+likeness less the largest of the point; BM25 of the label's name, and that less the largest."""
+N_BEFORE_NAMES = 13
+"""Models saved before names were searched know the columns in front of these two."""
 N_LINEAR = 8
 """The first columns are those of the log-linear model; the others are functions of these."""
 N_RISING = 6
@@ -94,11 +98,25 @@ def no_names(n_labels: int) -> NameTerms:
     )
 
 
+def without_names(names: NameTerms, gone_L: Any) -> NameTerms:
+    """The same names, but none of some labels.
+
+    Args:
+        names: Left as they are.
+        gone_L: bool, the labels that lose theirs.
+    """
+    lengths = np.where(gone_L, 0, np.diff(names.indptr))
+    kept = ~np.repeat(np.asarray(gone_L), np.diff(names.indptr))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return NameTerms(indptr, names.terms[kept], names.weights[kept])
+
+
 def evidence(
     listed: Listed,
     sparse_BV: SparseFeatures,
     label_counts_L: Int64Array,
     names: NameTerms,
+    name_scores: Float32Array | None = None,
 ) -> Float32Array:
     """The rows of all pairs.
 
@@ -107,6 +125,8 @@ def evidence(
         sparse_BV: Sparse features of the points.
         label_counts_L: int64, training points of each label.
         names: Terms of the labels' names.
+        name_scores: float32, BM25 of each of these terms, see
+            :class:`~learned_index.ranking.name_search.NameLists`; None: 0, names are not searched.
 
     Returns:
         float32 B x K x F in the order of :data:`EVIDENCE`; 0 at pads.
@@ -114,11 +134,13 @@ def evidence(
     out = np.zeros((*listed.ids.shape, len(EVIDENCE)), np.float32)
     counts_L = np.asarray(label_counts_L, np.int64)
     indptr, indices, _, n_terms = sparse_rows(sparse_BV)
+    if name_scores is None:
+        name_scores = np.zeros(len(names.terms), np.float32)
     run_queries(
         len(out),
         lambda start, stop: evidence_rows(
             start, stop, *listed, indptr, indices, zeros("terms of a text", n_terms, np.bool_),
-            counts_L, *names, out,
+            counts_L, *names, name_scores, out,
         ),
     )  # fmt: skip
     return out

@@ -23,15 +23,25 @@ from learned_index.ranking.boosting import (
     tree_masks,
 )
 from learned_index.ranking.combination import Combination
-from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING, NameTerms, check_names
+from learned_index.ranking.evidence import (
+    EVIDENCE,
+    N_BEFORE_NAMES,
+    N_LINEAR,
+    N_RISING,
+    NameTerms,
+    check_names,
+)
 from learned_index.ranking.final_scoring import score_rows, tree_sums
 from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
+from learned_index.ranking.name_search import NameLists, name_lists
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "linear", "trees"]
 N_BOOSTED = 60
 """Labels of a shortlist, best first by the sieve, that the trees order."""
+MOST_NAMED = 1000
+"""Labels that names may add to a shortlist."""
 _DRAWN_SHARE = 0.3
 _ARRAYS = "final_ranker.safetensors"
 _NO_TREES: Arrays = {
@@ -94,6 +104,8 @@ class FinalRanker(Saved):
             P@1 + P@5 in four folds, the simplest of those within a standard error. The fixed
             formula :class:`~learned_index.ranking.combination.Combination` is among them.
         names: Terms of the labels' names, which the evidence is made of and which are saved here.
+        n_named: Labels that names add to a shortlist at most; 0: names are not searched, and their
+            scores are 0.
         seed: Seed of the folds.
 
     Attributes:
@@ -105,13 +117,20 @@ class FinalRanker(Saved):
     kind: ClassVar[str] = "final-ranker"
 
     def __init__(
-        self, method: FinalRankerMethod = "auto", *, names: NameTerms, seed: int = 0
+        self,
+        method: FinalRankerMethod = "auto",
+        *,
+        names: NameTerms,
+        n_named: int = 0,
+        seed: int = 0,
     ) -> None:
         if method not in ("auto", "linear", "trees"):
             raise InputError(f"method is {method!r}, expected auto, linear or trees")
         self.method = method
         self.names = names
+        self.n_named = n_named
         self.seed = seed
+        self._lists: NameLists | None = None
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
         self._model: _Model | None = None
@@ -130,6 +149,16 @@ class FinalRanker(Saved):
                 "the final ranker is not fitted; call fit(...) or from_pretrained(...) first"
             )
         return self._model
+
+    def name_lists(self, n_terms: int) -> NameLists | None:
+        """The names by term, made once; None where they are not searched.
+
+        Args:
+            n_terms: V, sparse features.
+        """
+        if self.n_named and self._lists is None:
+            self._lists = name_lists(self.names.indptr, self.names.terms, n_terms)
+        return self._lists
 
     def fit(self, evidence_BKF: Float32Array, ids_BK: Int64Array, relevant_BK: Any) -> Float32Array:
         """Learn from points that neither the index, the ranker nor the records have seen.
@@ -182,7 +211,7 @@ class FinalRanker(Saved):
             names: Of as many labels, in terms of the same features.
         """
         twin = copy(self)
-        twin.names = names
+        twin.names, twin._lists = names, None
         return twin
 
     def explain(self, evidence_KF: Float32Array, ids_K: Int64Array, column: int) -> ScoreParts:
@@ -218,17 +247,20 @@ class FinalRanker(Saved):
         arrays |= {f"sieve_{name}": array for name, array in model.sieve.items()}
         save_arrays(folder / _ARRAYS, arrays | model.trees)
         config = {"method": self.method, "seed": self.seed, "evidence": list(EVIDENCE)}
+        config["n_named"] = self.n_named
         return {**config, "chosen": self.method_, "report": self.report_}
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
         arrays, config = load_arrays(manifest.file(_ARRAYS)), manifest.config
-        if config["evidence"] != list(EVIDENCE):
+        known = [list(EVIDENCE), list(EVIDENCE[:N_BEFORE_NAMES])]
+        if config["evidence"] not in known:
             raise InputError("its evidence is not what this version gathers; train the model again")
         names = NameTerms(*(arrays[f"name_{field}"] for field in NameTerms._fields))
         check_names(names, len(names.indptr) - 1, 1 << 31)
         seed = whole_number(config["seed"], "seed", low=0)
-        ranker = cls(config["method"], names=names, seed=seed)
+        n_named = whole_number(config.get("n_named", 0), "n_named", low=0, high=MOST_NAMED)
+        ranker = cls(config["method"], names=names, n_named=n_named, seed=seed)
         if config["chosen"] not in ("linear", "trees"):
             raise InputError(f"its method is {config['chosen']!r:.60}, expected linear or trees")
         ranker.method_ = config["chosen"]
@@ -236,7 +268,7 @@ class FinalRanker(Saved):
         trees = {name: arrays[name] for name in _NO_TREES}
         sieve = {name: arrays[f"sieve_{name}"] for name in _NO_TREES}
         for each in (sieve, trees):
-            check_trees(each, len(EVIDENCE))
+            check_trees(each, len(config["evidence"]))
             if (len(each["roots"]) > 0) != (ranker.method_ == "trees"):
                 raise InputError("its trees do not belong to its method")
         require_layout(

@@ -36,7 +36,7 @@ def _ask_for_names(ids_K, counts_L, name_indptr, name_terms_, name_weights):
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
     start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
-    present_V, counts_L, name_indptr, name_terms_, name_weights, out_BKF,
+    present_V, counts_L, name_indptr, name_terms_, name_weights, name_scores, out_BKF,
 ):  # fmt: skip
     """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``.
 
@@ -52,7 +52,7 @@ def evidence_rows(
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
                 best_like = max(best_like, likeness_BK[row, k])
-        log_best, place = np.log(best_p), 0
+        log_best, place, best_name = np.log(best_p), 0, np.float32(0.0)
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
             if label < 0:
@@ -65,10 +65,12 @@ def evidence_rows(
             log_s = min(np.float32(2.0) * q, np.float32(0.0)) - np.log1p(
                 np.exp(-abs(np.float32(2.0) * q))
             )
-            match = np.float32(0.0)
+            match, score = np.float32(0.0), np.float32(0.0)
             for t in range(name_indptr[label], name_indptr[label + 1]):
                 if present_V[name_terms_[t]]:
                     match += name_weights[t]
+                    score += name_scores[t]
+            best_name = max(best_name, score)
             out_BKF[row, k, 0] = log_p
             out_BKF[row, k, 1] = log_s
             if word_votes_BK[row, k] != np.float32(0.0):
@@ -84,8 +86,12 @@ def evidence_rows(
             out_BKF[row, k, 10] = log_p - log_best
             out_BKF[row, k, 11] = q - best_q
             out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
+            out_BKF[row, k, 13] = score
             if found:
                 place += 1
+        for k in range(ids_BK.shape[1]):
+            if ids_BK[row, k] >= 0:
+                out_BKF[row, k, 14] = out_BKF[row, k, 13] - best_name
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = False
 

@@ -179,14 +179,15 @@ class Records(Saved):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._memory)
 
-    def with_merged_labels(self, target_L: Int64Array) -> Self:
+    def with_merged_labels(self, target_L: Int64Array, *, n_labels: int | None = None) -> Self:
         """The same records with other labels in the place of some.
 
         Args:
             target_L: For each label the one that takes its place: itself, as a rule.
+            n_labels: Of how many labels they are then; None: of as many.
         """
-        m = self._memory
-        labels = canonical_labels(self._label_matrix(target_L[m.label_ids], self.n_labels))
+        m, n_labels = self._memory, self.n_labels if n_labels is None else n_labels
+        labels = canonical_labels(self._label_matrix(target_L[m.label_ids], n_labels))
         lists = m.term_indptr, m.term_records, m.term_weights
         own_indptr, own_records, own_scales = owned(labels, *lists)
         return type(self)(
@@ -197,7 +198,7 @@ class Records(Saved):
                 own_records=own_records,
                 own_scales=own_scales,
             ),
-            self.n_labels,
+            n_labels,
         )
 
     def counts(self) -> Int64Array:

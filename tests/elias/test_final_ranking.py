@@ -15,7 +15,8 @@ from saving_cases import sign
 
 from learned_index import IndexConfig
 from learned_index.elias.config import EliasConfig
-from learned_index.elias.final_ranking import N_ADDED, evidence_of, listed
+from learned_index.elias.final_ranking import N_ADDED, N_NAMED, evidence_of, listed
+from learned_index.elias.label_texts import label_points
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder, LSAEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
@@ -32,10 +33,9 @@ def ranked(model: ELIAS, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Oracle: shortlist, candidates, evidence and score, sorted row by row."""
     x, sparse = model.encoder.encode(texts), model.features.encode(texts)
     head, _ = model.shortlist([x], model.config.rerank_size)
-    found = listed(model, head, sparse, x)
-    scores = model.final_ranker_.score(
-        evidence_of(model, found, sparse, model.final_ranker_.names), found.ids
-    )
+    final = model.final_ranker_
+    found = listed(model, head, sparse, x, names=final)
+    scores = final.score(evidence_of(model, found, sparse, final), found.ids)
     return found.ids, scores
 
 
@@ -52,14 +52,46 @@ def test_the_ranking_is_that_of_its_parts(model: ELIAS) -> None:
 def test_nearest_records_add_labels_that_the_index_does_not_list() -> None:
     model = finally_ranked("linear", rerank_size=3)
     ids, _ = ranked(model, queries())
-    assert ids.shape == (40, 3 + N_ADDED)
+    assert ids.shape == (40, 3 + N_NAMED + N_ADDED)
     index = model.search(queries(), 3, score="index").ids
     assert (ids[:, :3] == index).all() and (ids[:, 3:] >= 0).any(axis=1).all()
     for row in ids:
         assert len(set(row[row >= 0].tolist())) == (row >= 0).sum()
     without = finally_ranked("linear", records="no")
     assert without.records_ is None and without.report_["records"] is None
-    assert ranked(without, queries())[0].shape == (40, 12)
+    assert ranked(without, queries())[0].shape == (40, 12 + N_NAMED)
+    neither = finally_ranked("linear", records="no", label_text="off")
+    assert neither.final_ranker_.n_named == 0
+    assert ranked(neither, queries())[0].shape == (40, 12)
+
+
+def test_labels_whose_names_stand_in_the_text_join_the_shortlist() -> None:
+    model = finally_ranked("linear", records="no", rerank_size=3)
+    ids, _ = ranked(model, queries())
+    terms = model.features.encode(model.vocabulary.names(range(30))) > 0
+    shared = (model.features.encode(queries()) > 0).astype(float) @ terms.T.astype(float)
+    for row in range(40):
+        with_name = set(np.flatnonzero(shared[[row]].toarray()[0]).tolist())
+        named = set(ids[row, 3:][ids[row, 3:] >= 0].tolist())
+        assert named <= with_name - set(ids[row, :3].tolist())
+        assert len(named) == min(N_NAMED, len(with_name - set(ids[row, :3].tolist())))
+    assert any((ids[:, 3:] >= 0).any(axis=1))
+
+
+def test_removed_and_merged_labels_are_not_found_by_their_names() -> None:
+    model = finally_ranked("linear", records="no", rerank_size=3)
+    ids = np.unique(ranked(model, queries())[0][:, 3:])
+    gone = ids[ids >= 0][:6]
+    kept = int(np.setdiff1d(np.arange(30), gone)[0])
+    removed = model.remove_labels(gone)
+    key = model.vocabulary.keys[kept]
+    for changed in (
+        removed,
+        model.merge_labels(dict.fromkeys(gone.tolist(), kept)),
+        removed.rename_labels({key: "another"}),
+    ):
+        assert not np.isin(changed.search(queries(), 30).ids, gone).any()
+        assert not np.isin(ranked(changed, queries())[0], gone).any()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -84,10 +116,12 @@ def test_the_index_alone_is_asked_without_the_final_ranker(model: ELIAS) -> None
 def test_held_out_points_are_given_back(model: ELIAS) -> None:
     train = train_data()
     assert model.report_["n_held_out"] == 120 and model.n_points == N_POINTS
-    assert len(model.records_) == N_POINTS == model.report_["records"]["n_records"]
+    named = len(label_points(model).labels_M)  # their texts are records too
+    assert named > 10
+    assert len(model.records_) == N_POINTS + named == model.report_["records"]["n_records"]
     assert model.label_counts.sum() == train.labels.nnz
     kept = finally_ranked("trees", refit="no")
-    assert kept.n_points == len(kept.records_) == N_POINTS - 120
+    assert kept.n_points == len(kept.records_) - named == N_POINTS - 120
     # The final ranker and the figures are from before.
     assert kept.report_["validation"] == model.report_["validation"]
     assert kept.report_["final_ranker"] == model.report_["final_ranker"]
@@ -99,7 +133,8 @@ def test_points_to_validate_on_stay_outside() -> None:
     train = train_data()
     held = train.subset(np.arange(120))
     given = fitted(final_ranker="linear", fit={"validation": (held.texts, held.labels)})
-    assert given.n_points == len(given.records_) == N_POINTS
+    named = len(label_points(given).labels_M)
+    assert given.n_points == len(given.records_) - named == N_POINTS
 
 
 def test_the_report_names_the_evidence(model: ELIAS) -> None:

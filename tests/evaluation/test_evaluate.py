@@ -58,11 +58,34 @@ def test_labels_that_were_never_trained_are_misses(model: ELIAS) -> None:
     assert values["R@100"] == pytest.approx(before["R@100"] * 2 / 3)
 
 
+def test_recall_is_told_apart_by_training_points(model: ELIAS) -> None:
+    counts = model.label_counts.copy()
+    counts[[0, 3]], counts[[1, 4]], counts[[2, 5]] = 3, 1, 0
+    told = ELIAS.from_parts(
+        model.encoder, model.index, model.vocabulary, label_counts=counts, n_points=300
+    )
+    values = evaluate(told, TEST)["by_training_points"]
+    found = model.search(TEST.texts, 100).ids
+    for name, inside in (
+        ("seen", counts > 3),
+        ("few-shot", (counts > 0) & (counts <= 3)),
+        ("unseen", counts == 0),
+    ):
+        pairs = [(n, m) for n in range(40) for m in TEST.labels[n].indices if inside[m]]
+        assert values[name]["n_pairs"] == len(pairs) > 0
+        assert values[name]["n_labels"] == len({m for _, m in pairs})
+        for k in (10, 20, 100):
+            hits = sum(m in found[n, :k] for n, m in pairs)
+            assert values[name][f"R@{k}"] == pytest.approx(100 * hits / len(pairs))
+    assert list(evaluate(model, TEST)["by_training_points"]) == ["seen"]
+
+
 def test_a_model_without_counts_weighs_all_labels_alike(model: ELIAS) -> None:
     parts = ELIAS.from_parts(model.encoder, model.index, model.vocabulary)
     values, before = evaluate(parts, TEST), evaluate(model, TEST)
     assert values["P@5"] == before["P@5"]
     assert values["PSP@1"] == pytest.approx(values["P@1"])
+    assert "by_training_points" not in values
     assert before["PSP@1"] != pytest.approx(before["P@1"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from learned_index.ranking import final_ranker as module
 from learned_index.ranking.boosting import exported, fit_trees, tree_masks
 from learned_index.ranking.evidence import (
     EVIDENCE,
+    N_BEFORE_NAMES,
     N_LINEAR,
     Listed,
     evidence,
@@ -51,11 +53,13 @@ def made() -> dict[str, Any]:
     names = name_terms(sp.random(L, V, 0.1, "csr", np.float32, rng))
     counts = rng.integers(0, 50, L)
     listed = Listed(ids, p, q, *votes)
-    rows = evidence(listed, sparse, counts, names)
+    scores = rng.uniform(0.1, 5, len(names.terms)).astype(np.float32)
+    rows = evidence(listed, sparse, counts, names, scores)
     return {
         "listed": listed,
         "sparse": sparse,
         "names": names,
+        "name_scores": scores,
         "counts": counts,
         "rows": rows,
         "relevant": relevant,
@@ -66,14 +70,16 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
     ids, p, q, words, vectors, likeness = made["listed"]
     names, inside = made["names"], ids >= 0
     log_p = np.log(np.maximum(p.astype(np.float64), 1e-8))
-    weights = np.zeros((L, V))
+    weights, scored = np.zeros((L, V)), np.zeros((L, V))
     for label in range(L):
         span = slice(names.indptr[label], names.indptr[label + 1])
         weights[label, names.terms[span]] = names.weights[span]
+        scored[label, names.terms[span]] = made["name_scores"][span]
         if span.stop > span.start:
             assert weights[label].sum() == pytest.approx(1, abs=1e-5)
     present = made["sparse"].toarray() != 0
     found = p > 0
+    name_score = np.where(inside, np.einsum("bv,bkv->bk", present, scored[ids]), 0)
     expected = {
         "log_p": log_p,
         "log_sigmoid_q": np.log(sigmoid(2 * q)),
@@ -88,6 +94,8 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
         "p_gap": log_p - log_p.max(axis=1, keepdims=True),
         "q_gap": q - np.where(inside, q, -np.inf).max(axis=1, keepdims=True),
         "likeness_gap": likeness - likeness.max(axis=1, keepdims=True),
+        "name_score": name_score,
+        "name_gap": name_score - name_score.max(axis=1, keepdims=True),
     }
     assert tuple(expected) == EVIDENCE
     for column, name in enumerate(EVIDENCE):
@@ -95,6 +103,8 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
             made["rows"][:, :, column], np.where(inside, expected[name], 0), rtol=1e-4, atol=1e-5,
             err_msg=name,
         )  # fmt: skip
+    unsearched = evidence(made["listed"], made["sparse"], made["counts"], names)
+    assert not unsearched[:, :, EVIDENCE.index("name_score") :].any()
 
 
 def test_evidence_of_extreme_numbers_is_finite() -> None:
@@ -267,6 +277,36 @@ def test_a_saved_final_ranker_scores_the_same(made, ranker, tmp_path) -> None:
     assert again.score(made["rows"], ids).tobytes() == ranker.score(made["rows"], ids).tobytes()
     for mine, theirs in zip(again.names, ranker.names, strict=True):
         assert mine.tobytes() == theirs.tobytes()
+
+
+def test_rankers_from_before_names_were_searched_answer_as_they_did(made, tmp_path) -> None:
+    rows, ids = made["rows"], made["listed"].ids
+    ranker = FinalRanker("trees", names=made["names"])
+    ranker.fit(rows[:, :, :N_BEFORE_NAMES], ids, made["relevant"])
+    ranker.save_pretrained(tmp_path / "f")
+    path = tmp_path / "f" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["evidence"] = list(EVIDENCE[:N_BEFORE_NAMES])
+    del manifest["config"]["n_named"]
+    path.write_text(json.dumps(manifest))
+    old = FinalRanker.from_pretrained(tmp_path / "f")
+    assert old.n_named == 0 and old.name_lists(V) is None
+    expected = ranker.score(rows[:, :, :N_BEFORE_NAMES], ids)
+    assert old.score(rows, ids).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("change", [{"n_named": -1}, {"n_named": 10**9}, {"evidence": ["log_p"]}])
+def test_a_hostile_manifest_is_refused(made, tmp_path, change) -> None:
+    ranker = FinalRanker("linear", names=made["names"], n_named=20)
+    ranker.fit(made["rows"], made["listed"].ids, made["relevant"]).tobytes()
+    ranker.save_pretrained(tmp_path / "f")
+    assert FinalRanker.from_pretrained(tmp_path / "f").n_named == 20
+    path = tmp_path / "f" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"].update(change)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelFormatError):
+        FinalRanker.from_pretrained(tmp_path / "f")
 
 
 DAMAGES: dict[str, tuple[str, Any]] = {

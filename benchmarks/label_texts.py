@@ -1,0 +1,127 @@
+"""What the texts of labels bring: recall of labels that no training point has, and of all others.
+
+    python -m benchmarks.label_texts --data DIR --preset fast --out results/label-texts.json
+
+A share of the labels that carry a text is hidden: no training point has them. A model is trained
+without label texts (``--label-text off``) and measured on the test split. On the same encoder and
+index everything behind them is trained again with label texts (``auto``), and measured. The first
+model is kept beside ``--out``, and not trained again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index import ELIAS
+from learned_index.cli.shared.common import (
+    quiet_option,
+    threads_option,
+    use_threads,
+)
+from learned_index.data import Dataset, open_dataset
+from learned_index.elias.presets import PRESETS, model_configs
+from learned_index.evaluation.evaluate import evaluate
+from learned_index.persistence import write_json
+from learned_index.system.environment import describe_environment
+
+SHOWN = ("P@1", "P@5", "PSP@1", "PSP@5", "R@100")
+
+
+def hidden_labels(train: Dataset, share: float, *, seed: int) -> Any:
+    """Draw labels that have a text and a training point."""
+    named = np.array([bool(text) for text in train.vocabulary.texts])
+    able = np.flatnonzero(named & (train.labels.getnnz(axis=0) > 0))
+    size = round(share * len(able))
+    return np.sort(np.random.default_rng(seed).choice(able, size, replace=False))
+
+
+def shown_points(train: Dataset, hidden: Any) -> tuple[list[str], sp.csr_matrix]:
+    """Texts and labels of the points that have a label which is not hidden; ids stay."""
+    shown = np.ones(train.labels.shape[1], np.float32)
+    shown[hidden] = 0
+    labels_NL = sp.csr_matrix(train.labels @ sp.diags(shown))
+    labels_NL.eliminate_zeros()
+    rows = np.flatnonzero(np.diff(labels_NL.indptr))
+    assert train.texts is not None
+    return [train.texts[row] for row in rows], labels_NL[rows].astype(np.float32)
+
+
+def trained(train: Dataset, hidden: Any, preset: str) -> ELIAS:
+    """A model without label texts."""
+    configs = model_configs(preset, n_labels=train.labels.shape[1], model={"label_text": "off"})
+    model = ELIAS(
+        PRESETS[preset]["encoder"], configs.index, training=configs.training,
+        ranker=configs.ranker, config=configs.model,
+    )  # fmt: skip
+    return model.fit(*shown_points(train, hidden), vocabulary=train.vocabulary)
+
+
+def with_texts(model: ELIAS, train: Dataset, hidden: Any) -> ELIAS:
+    """The same encoder and index; ranker, records and final ranker trained with label texts."""
+    config = replace(model.config, label_text="auto", train_encoder="no")
+    again = ELIAS(model.encoder, model.index, ranker=model.ranker_config, config=config)
+    return again.fit(*shown_points(train, hidden), vocabulary=train.vocabulary)
+
+
+def told(model: ELIAS, test: Dataset) -> dict[str, Any]:
+    """Metrics of all labels, and the recall of seen, few-shot and unseen ones apart."""
+    values = evaluate(model, test)
+    return {name: values[name] for name in SHOWN} | values["by_training_points"]
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = [*SHOWN, *(f"{band} R@{k}" for band in ("unseen", "seen") for k in (10, 100))]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for name, values in rows.items():
+        cells = [values[metric] for metric in SHOWN]
+        for band in ("unseen", "seen"):
+            cells += [values.get(band, {}).get(f"R@{k}", 0.0) for k in (10, 100)]
+        lines.append(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--data", required=True, help="Data folder of texts, with label texts.")
+@click.option("--preset", default="fast", show_default=True)
+@click.option("--hidden", default=0.1, show_default=True, help="Share of the labels to hide.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file.")
+@threads_option
+@quiet_option
+def main(
+    data: str, preset: str, hidden: float, seed: int, out: Path, threads: int | None, quiet: bool
+) -> None:
+    """Measure labels that only their texts tell of."""
+    use_threads(threads)
+    folder = open_dataset(data)
+    train, test = folder.read("train"), folder.read("test")
+    chosen = hidden_labels(train, hidden, seed=seed)
+    kept = out.with_suffix(".model")
+    if kept.exists():
+        model = ELIAS.from_pretrained(kept)
+    else:
+        model = trained(train, chosen, preset)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(kept)
+    rows = {"off": told(model, test)}
+    model = with_texts(model, train, chosen)
+    rows["auto"] = told(model, test)
+    if not quiet:
+        click.echo(table(rows))
+    write_json(
+        out,
+        {"data": data, "preset": preset, "n_hidden": len(chosen), "seed": seed}
+        | {"n_learned": model.report_["n_labels_by_text"], "rows": rows}
+        | {"environment": describe_environment()},
+    )
+
+
+if __name__ == "__main__":
+    main()

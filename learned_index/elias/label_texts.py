@@ -1,0 +1,114 @@
+"""Texts of labels in a training: as records of their labels, and in the place of training points.
+
+Legend: L labels, M of them of which something is asked, D dimension, V sparse features.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from learned_index.elias.new_labels import add_labels
+from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import reads_rows
+from learned_index.index.taken_labels import with_labels_taken
+from learned_index.inputs.points import unanswerable_rows
+from learned_index.ranking.records import Records
+from learned_index.types import Float32Array, Int64Array
+
+logger = logging.getLogger(__name__)
+
+
+class LabelPoints(NamedTuple):
+    """Labels whose texts say something to the model, M of them, as points.
+
+    Attributes:
+        labels_M: int64 ids, ascending.
+        sparse_MV: CSR, sparse features of their texts.
+        vectors: M x D of each encoder.
+    """
+
+    labels_M: Int64Array
+    sparse_MV: sp.csr_matrix
+    vectors: list[Float32Array]
+
+    def taught(self, labels_NL: sp.csr_matrix) -> Int64Array:
+        """Rows of the labels that one of the points has."""
+        count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+        return np.flatnonzero(count_L[self.labels_M])
+
+    def owned_by(self, rows: Int64Array, n_labels: int) -> sp.csr_matrix:
+        """The label of each of these rows; other rows have none."""
+        labels = (np.ones(len(rows), np.float32), (rows, self.labels_M[rows]))
+        return sp.csr_matrix(labels, shape=(len(self.labels_M), n_labels))
+
+    def join(self, records: Records, labels_NL: sp.csr_matrix) -> Records:
+        """The records, and the text of every label that one of the points has.
+
+        Args:
+            records: Of the points.
+            labels_NL: CSR, the labels of the points.
+        """
+        rows = self.taught(labels_NL)
+        if not len(rows):
+            return records
+        owned = self.owned_by(rows, labels_NL.shape[1])[rows]
+        return records.with_records(self.sparse_MV[rows], self.vectors[0][rows], owned)
+
+
+def reads_label_texts(model: EliasParts) -> bool:
+    """Whether texts of the labels take part in what follows the index."""
+    on = model.config.label_text != "off" and any(model.vocabulary.texts)
+    return on and not reads_rows(model.features)
+
+
+def label_points(model: EliasParts) -> LabelPoints:
+    """Encode the texts of all labels that have one."""
+    assert model.features is not None
+    labels = np.array([n for n, text in enumerate(model.vocabulary.texts) if text.strip()], int)
+    texts = [model.vocabulary.texts[n] for n in labels.tolist()]
+    vectors = model.encode(texts)
+    known = np.flatnonzero(~unanswerable_rows(texts, vectors))
+    sparse = model.features.encode(texts)[known]
+    return LabelPoints(labels[known], sparse, [x[known] for x in vectors])
+
+
+def learn_unseen_labels(model: EliasParts, points: LabelPoints) -> int:
+    """Give labels without a training point what ``ELIAS.add_labels`` makes of their texts.
+
+    In place, at the end of a fit. They keep their ids, and counts of 0: a text is no training
+    point. Where the model remembers no records, which new labels are learned beside, they stay as
+    the training left them.
+
+    Args:
+        model: Fitted.
+        points: The texts of its labels.
+
+    Returns:
+        How many they are.
+    """
+    if model.records_ is None or model.ranker_ is None or model.has_own_encoders:
+        return 0
+    assert model.label_counts is not None
+    labels_M = points.labels_M[model.label_counts[points.labels_M] == 0]
+    n_labels, n_new = len(model.vocabulary), len(labels_M)
+    if not n_new:
+        return 0
+    texts = [model.vocabulary.texts[label] for label in labels_M]
+    # Keys for the time being, longer than any that is taken.
+    longest = max(len(key) for key in model.vocabulary.keys)
+    keys = [f"{'0' * longest}-{number}" for number in range(n_new)]
+    grown = add_labels(model, {key: [] for key in keys}, dict(zip(keys, texts, strict=True)))
+    source_L, target = np.arange(n_labels), np.arange(n_labels + n_new)
+    source_L[labels_M], target[n_labels:] = target[n_labels:], labels_M
+    assert grown.records_ is not None and grown.ranker_ is not None
+    model.members = [with_labels_taken(member, source_L) for member in grown.trained_members()]
+    model.records_ = grown.records_.with_merged_labels(target, n_labels=n_labels)
+    ones = np.ones(n_labels, np.float32)
+    taken = sp.csr_matrix((ones, (np.arange(n_labels), source_L)), (n_labels, len(target)))
+    model.ranker_ = grown.ranker_.with_merged_labels(taken)
+    logger.info("%d labels without a training point are learned from their texts", n_new)
+    return n_new

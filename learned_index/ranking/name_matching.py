@@ -1,0 +1,53 @@
+"""Scores of names by the terms of texts, term by term through inverted lists (Numba).
+
+Legend: B texts, V terms, L labels, K shortlisted labels, S labels that names add.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from learned_index.ranking.nearest import offer
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def best_names(
+    start, stop, ids_BK, indptr, indices, term_indptr, term_labels, term_weights,
+    allowed_L, sums, touched, out_BS,
+):  # fmt: skip
+    """Labels of the best names for rows start..stop of a CSR matrix, but those in ``ids_BK``.
+
+    ``out_BS`` must be -1. ``allowed_L`` may be empty: all. Scratch for each label: ``sums``
+    (float32), zeros and so again in the end, and ``touched`` (int32).
+    """
+    size = out_BS.shape[1]
+    best, totals = np.empty(size, np.int32), np.empty(size, np.float32)
+    for row in range(start, stop):
+        n_touched = 0
+        for t in range(indptr[row], indptr[row + 1]):
+            term = indices[t]
+            for j in range(term_indptr[term], term_indptr[term + 1]):
+                label = term_labels[j]
+                if sums[label] == np.float32(0.0):
+                    touched[n_touched] = label
+                    n_touched += 1
+                sums[label] += term_weights[j]
+        for k in range(ids_BK.shape[1]):
+            if ids_BK[row, k] >= 0:
+                sums[ids_BK[row, k]] = np.float32(0.0)  # shortlisted: not to be added
+        n, least = 0, np.float32(0.0)
+        for j in range(n_touched):
+            label = touched[j]
+            better = sums[label] > np.float32(0.0) and sums[label] >= least
+            if better and (allowed_L.shape[0] == 0 or allowed_L[label]):
+                n = offer(label, sums[label], n, best, totals)
+                if n == size:
+                    least = totals[0]
+        # Sorted by id first, and then stably by score.
+        by_id = np.argsort(best[:n])
+        order = by_id[np.argsort(-totals[:n][by_id], kind="mergesort")]
+        for place in range(n):
+            out_BS[row, place] = best[order[place]]
+        for j in range(n_touched):
+            sums[touched[j]] = np.float32(0.0)

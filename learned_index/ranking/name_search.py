@@ -1,0 +1,106 @@
+"""Labels whose names stand in a text: BM25 over names, in inverted lists.
+
+A text asks for its terms, each once; a label is a document that is its name. The score is
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (Foundations and
+Trends in Information Retrieval 2009, equation 3.15), with the idf that stays above 0.
+
+Legend: B texts, V terms, L labels, K shortlisted labels, S labels that names add.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from learned_index.inputs.matrices import SparseFeatures, sparse_rows
+from learned_index.kernels.machine.parallel import run_queries
+from learned_index.kernels.machine.scratch import zeros
+from learned_index.ranking.name_matching import best_names
+from learned_index.types import PAD_ID, Int64Array
+
+K1 = 1.2
+"""How much a second term of a name counts beside the first: the customary value."""
+LENGTH_WEIGHT = 0.75
+"""b: how much longer names count for less, likewise."""
+
+
+class NameLists(NamedTuple):
+    """Names by term.
+
+    Attributes:
+        term_indptr: int64, V + 1. Where the list of each term begins.
+        term_labels: int32, the labels whose name has it, ascending.
+        term_weights: float32, what it adds to the score of each.
+        scores: float32, the same weights in the order of the labels' terms.
+    """
+
+    term_indptr: Any
+    term_labels: Any
+    term_weights: Any
+    scores: Any
+
+
+def name_lists(indptr: Int64Array, terms: Any, n_terms: int) -> NameLists:
+    """Turn names round: from terms to the labels that have them.
+
+    With n of the N names having term t, and a name of length d (terms; a on average), t adds
+    ln(1 + (N - n + 1/2) / (n + 1/2)) (k + 1) / (1 + k (1 - b + b d / a)).
+
+    Args:
+        indptr: int64, L + 1. Where the terms of each label's name begin.
+        terms: int32, ascending within a label.
+        n_terms: V.
+    """
+    n_labels, length_L = len(indptr) - 1, np.diff(indptr)
+    n_named = int((length_L > 0).sum())
+    labels = np.repeat(np.arange(n_labels), length_L)
+    count_V = np.bincount(terms, minlength=n_terms)
+    idf_V = np.log1p((n_named - count_V + 0.5) / (count_V + 0.5))
+    relative_L = length_L / max(1.0, len(terms) / max(1, n_named))
+    share_L = (K1 + 1) / (1 + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * relative_L))
+    scores = (idf_V[terms] * share_L[labels]).astype(np.float32)
+    order = np.argsort(terms, kind="stable")  # labels stay ascending
+    return NameLists(
+        np.concatenate([[0], np.cumsum(count_V)]).astype(np.int64),
+        labels[order].astype(np.int32),
+        scores[order],
+        scores,
+    )
+
+
+def search_names(
+    lists: NameLists,
+    sparse_BV: SparseFeatures,
+    ids_BK: Int64Array,
+    *,
+    n_labels: int,
+    n_added: int,
+    allowed_L: npt.NDArray[np.bool_] | None = None,
+) -> Int64Array:
+    """Find the labels with the best names that are not shortlisted.
+
+    Args:
+        lists: The names.
+        sparse_BV: Sparse features of the texts.
+        ids_BK: int64 label ids, -1 at pads.
+        n_labels: L.
+        n_added: S, labels added at most.
+        allowed_L: Which labels may be added; None: all.
+
+    Returns:
+        int64, B x S, best first, of equal ones the smaller id first; padded with -1.
+    """
+    indptr, indices = sparse_rows(sparse_BV)[:2]
+    added = np.full((len(ids_BK), n_added), PAD_ID, np.int64)
+    allowed = np.empty(0, np.bool_) if allowed_L is None else allowed_L
+    run_queries(
+        len(ids_BK),
+        lambda start, stop: best_names(
+            start, stop, ids_BK, indptr, indices, *lists[:3], allowed,
+            zeros("sums of names", n_labels, np.float32),
+            zeros("labels with names", n_labels, np.int32), added,
+        ),
+    )  # fmt: skip
+    return added

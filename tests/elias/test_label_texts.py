@@ -1,0 +1,185 @@
+"""Texts of labels: as records, and for labels without a training point."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from cli_cases import files
+from elias_cases import new_model, queries, train_data
+
+from learned_index import ELIAS, LabelVocabulary
+from learned_index.data.holdout import without_labels
+from learned_index.elias.label_texts import label_points
+from learned_index.errors import InputError
+from learned_index.index.taken_labels import with_labels_taken
+from learned_index.ranking.sparse_ranker import SparseRanker
+
+UNSEEN = [4, 17, 31]
+"""Ids of labels that no point has; the text of the last one is of unknown words."""
+
+
+@cache
+def labelled() -> tuple[sp.csr_matrix, LabelVocabulary]:
+    """The 30 labels of the data and three more between them."""
+    train = train_data()
+    seen = [label for label in range(33) if label not in UNSEEN]
+    keys, texts = [""] * 33, [""] * 33
+    for old, label in enumerate(seen):
+        keys[label], texts[label] = train.vocabulary.keys[old], train.vocabulary.texts[old]
+    for label, text in zip(UNSEEN, ["sort rain bread", "piano", "xyzzy plugh"], strict=True):
+        keys[label], texts[label] = f"unseen-{label}", text
+    y = train.labels.tocoo()
+    labels = sp.csr_matrix((y.data, (y.row, np.array(seen)[y.col])), (y.shape[0], 33))
+    return labels, LabelVocabulary(keys, texts)
+
+
+@cache
+def fitted(label_text: str) -> ELIAS:
+    labels, vocabulary = labelled()
+    model = new_model(validation_fraction=0.4, final_ranker="trees", label_text=label_text)
+    return model.fit(train_data().texts, labels, vocabulary=vocabulary)
+
+
+def test_texts_of_labels_with_points_are_records() -> None:
+    labels, vocabulary = labelled()
+    off, model = fitted("off"), fitted("on")
+    named = [  # others' texts are of unknown words
+        n for n in range(33) if n not in UNSEEN and off.encode([vocabulary.texts[n]])[0].any()
+    ]
+    assert 10 < len(named) < 30
+    assert len(off.records_) == 300 and len(model.records_) == 300 + len(named) + 2
+    assert model.report_["records"]["n_records"] == len(model.records_)
+    counts = off.records_.counts()
+    counts[[*named, *UNSEEN[:2]]] += 1
+    np.testing.assert_array_equal(model.records_.counts(), counts)
+    assert model.label_counts.sum() == labels.nnz  # texts are no training points
+    points = label_points(off)
+    assert points.labels_M.tolist() == sorted([*named, *UNSEEN[:2]])
+    terms = points.sparse_MV.toarray()
+    for row, label in enumerate(points.labels_M):
+        np.testing.assert_array_equal(
+            terms[row], off.features.encode([vocabulary.texts[label]]).toarray()[0]
+        )
+    np.testing.assert_array_equal(
+        points.vectors[0][1], off.encode([vocabulary.texts[points.labels_M[1]]])[0][0]
+    )
+    few = sp.csr_matrix(np.eye(33, dtype=np.float32)[[named[0], named[3]]])
+    assert len(points.join(off.records_, few)) == 302
+    assert points.join(off.records_, few[:0]) is off.records_
+
+
+def test_texts_of_labels_are_points_of_the_sparse_ranker() -> None:
+    """The oracle: the ranker trained on the points and the texts, put together by hand."""
+    labels, vocabulary = labelled()
+    texts = train_data().texts
+    model = new_model(validation_fraction=0.4, final_ranker="trees", refit="no")
+    model.fit(texts, labels, vocabulary=vocabulary)
+    points = label_points(model)
+    seen = np.flatnonzero(~np.isin(points.labels_M, UNSEEN))
+    kept = without_labels(labels, model.held_out_rows(labels)).tolil()
+    names = points.labels_M[seen]
+    kept = sp.vstack([kept.tocsr(), sp.csr_matrix(np.eye(33, dtype=np.float32)[names])], "csr")
+    x = np.concatenate([model.encode(texts)[0], points.vectors[0][seen]])
+    # The index as it was trained, without the labels that were learned afterwards.
+    index = fitted("off").index
+    shortlist = index.search(x, 100).ids
+    shortlist[np.diff(kept.indptr) == 0] = -1
+    sparse = sp.vstack([model.features.encode(texts), points.sparse_MV[seen]], "csr")
+    ranker = SparseRanker(model.ranker_config).fit(sparse, x, kept, shortlist)
+    sparse, x = model.features.encode(queries()), model.encode(queries())[0]
+    ids = np.tile(np.setdiff1d(np.arange(33), UNSEEN), (len(x), 1))
+    found, expected = (each.score(sparse, x, ids) for each in (model.ranker_, ranker))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    without = fitted("off").ranker_.score(sparse, x, ids)
+    assert np.abs(without - expected).max() > 1e-2
+
+
+def test_labels_without_a_point_are_found_by_their_texts() -> None:
+    model = fitted("auto")
+    assert model.label_counts[UNSEEN].tolist() == [0, 0, 0]
+    assert model.report_["n_labels_by_text"] == 2 and model.n_labels == 33
+    assert model.predict(["sort rain bread rain sort"], 1)[0][0][0] == "sort rain bread"
+    assert "piano" in dict(model.predict(["piano"], 5)[0])
+    off = fitted("off")
+    assert "sort rain bread" not in dict(off.predict(["sort rain bread rain sort"], 5)[0])
+    assert "n_labels_by_text" not in off.report_
+
+
+def test_they_are_what_add_labels_makes_of_their_names() -> None:
+    """The oracle: the same names join the model that was trained without them."""
+    model, off = fitted("on"), copy.copy(fitted("off"))
+    off.records_ = label_points(off).join(off.records_, labelled()[0])
+    grown = off.add_labels({"a": [], "b": []}, texts={"a": "sort rain bread", "b": "piano"})
+    source = np.arange(33)
+    source[UNSEEN[:2]] = [33, 34]
+    for name in ("label_weight_LD", "label_bias_L", "cluster_of_label_L"):
+        ours, theirs = (getattr(m.index, name).detach().numpy() for m in (model, grown))
+        np.testing.assert_array_equal(ours, theirs[source])
+    sparse, x = model.features.encode(queries()), model.encode(queries())[0]
+    ids = np.tile(np.arange(33), (len(x), 1))
+    new = np.tile(UNSEEN[:2], (len(x), 1))
+    np.testing.assert_array_equal(
+        model.ranker_.score(sparse, x, new), grown.ranker_.score(sparse, x, source[new])
+    )
+    ours, theirs = (
+        edges(m.index.graph, 35) for m in (model, grown.remove_labels(["unseen-4", "unseen-17"]))
+    )
+    np.testing.assert_array_equal(ours[:, :33], theirs[:, source])
+    assert len(model.records_) == len(grown.records_) == len(off.records_) + 2
+    named = [m.records_.points()[2].toarray() for m in (model, grown)]
+    np.testing.assert_array_equal(named[0], named[1][:, source])
+    votes = [
+        m.records_.votes(sparse, x, ids_of, n_added=0)
+        for m, ids_of in ((model, ids), (grown, source[ids]))
+    ]
+    for ours, theirs in zip(*votes, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def edges(graph, n_labels: int) -> np.ndarray:
+    labels, weights = graph.arrays()
+    dense = np.zeros((len(labels), n_labels), np.float32)
+    rows, columns = np.nonzero(labels >= 0)
+    dense[rows, labels[rows, columns]] = weights[rows, columns]
+    return dense
+
+
+def test_they_are_saved_and_compiled(tmp_path) -> None:
+    model = fitted("auto")
+    model.save_pretrained(tmp_path / "m")
+    again = ELIAS.from_pretrained(tmp_path / "m")
+    expected, found = (m.search([*queries(), "piano"], 9) for m in (model, again))
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    again.save_pretrained(tmp_path / "n")
+    assert files(tmp_path / "m") == files(tmp_path / "n")
+    assert "piano" in dict(again.to_engine().predict(["piano"], 5)[0])
+
+
+def test_labels_of_an_index_are_renumbered_and_left_out() -> None:
+    index = fitted("off").index
+    x = fitted("off").encode(queries())[0]
+    source = np.random.default_rng(0).permutation(33)[:20]
+    taken = with_labels_taken(index, source)
+    assert taken.n_labels == 20 and index.n_labels == 33
+    others = index.remove_labels(np.setdiff1d(np.arange(33), source))
+    expected, found = others.search(x, 20), taken.search(x, 20)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    ids = np.where(found.ids >= 0, source[np.maximum(found.ids, 0)], -1)
+    # Of equal scores the smaller id is first, and ids are other ones.
+    for row in range(len(ids)):
+        assert sorted(ids[row]) == sorted(expected.ids[row])
+
+
+def test_texts_that_are_not_there_are_refused() -> None:
+    train = train_data()
+    model = new_model(label_text="on")
+    with pytest.raises(InputError, match="no label has one"):
+        model.fit(train.texts, train.labels)
+    with pytest.raises(InputError, match="rows of features"):
+        model.fit(sp.csr_matrix(np.eye(300)), train.labels, vocabulary=train.vocabulary)
+    with pytest.raises(InputError, match="label_text"):
+        new_model(label_text="some")
