@@ -107,8 +107,6 @@ def learn_unseen_labels(model: EliasParts, points: LabelPoints) -> int:
     assert grown.records_ is not None and grown.ranker_ is not None
     model.members = [with_labels_taken(member, source_L) for member in grown.trained_members()]
     model.records_ = grown.records_.with_merged_labels(target, n_labels=n_labels)
-    ones = np.ones(n_labels, np.float32)
-    taken = sp.csr_matrix((ones, (np.arange(n_labels), source_L)), (n_labels, len(target)))
-    model.ranker_ = grown.ranker_.with_merged_labels(taken)
+    model.ranker_ = grown.ranker_.with_labels_taken(source_L)
     logger.info("%d labels without a training point are learned from their texts", n_new)
     return n_new

@@ -21,6 +21,7 @@ from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.index.taken_labels import with_labels_taken
 from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.points import unanswerable_rows
@@ -157,15 +158,12 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
     n_old, n_labels = model.n_labels, len(new.vocabulary)
     remembered = None if model.records_ is None else model.records_.points()
     members: Sequence[LearnedGraphIndex] = model.trained_members()
-    if n_labels > n_old:
-        if remembered is None or model.has_own_encoders:
-            raise InputError(
-                f"{n_labels - n_old} labels are new, and new labels are learned beside the "
-                "remembered training records, of which this model has none; train it with "
-                "--records yes, a ranker and one encoder"
-            )
-        rows, counts_M, _ = _examples(new, n_old)
-        members = longer_members(model, remembered, new.vectors[0][rows], counts_M)
+    joining = _joining(model, new, remembered)
+    if joining is not None:
+        members = longer_members(
+            model, remembered, new.vectors[0][joining.rows_n], joining.counts_M
+        )
+        members = [with_labels_taken(member, joining.source_L) for member in members]
     twin.vocabulary = new.vocabulary
     counts_L = np.zeros(n_labels, np.int64)
     if model.label_counts is not None:
@@ -181,7 +179,7 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
         for number, member in enumerate(members)
     ]
     if model.ranker_ is not None:
-        _learn_ranking(model, twin, new, remembered, correction=correction)
+        _learn_ranking(model, twin, new, remembered, joining, correction=correction)
     if model.label_counts is not None:
         added_L = np.bincount(new.labels_NL.indices, minlength=n_labels)
         twin.label_counts = counts_L + added_L.astype(np.int64)
@@ -189,14 +187,58 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
     return twin
 
 
-def _examples(new: _New, n_old: int) -> tuple[Int64Array, Int64Array, sp.csr_matrix]:
-    """Points that have the new labels, label by label, how many each has, and whose they are."""
-    n_new = len(new.vocabulary) - n_old
-    rows, numbers = new.labels_NL[:, n_old:].nonzero()
+class _Joining(NamedTuple):
+    """Labels that the model has to learn from nothing: new ones, and those it never had a point of.
+
+    Attributes:
+        rows_n: int64, the points that have them, label by label.
+        counts_M: int64, how many each has; the new ones first.
+        owned_nM: CSR, the one label of each row.
+        source_L: int64, for each label to be the one of a model that has these M more at its end.
+    """
+
+    rows_n: Int64Array
+    counts_M: Int64Array
+    owned_nM: sp.csr_matrix
+    source_L: Int64Array
+
+
+def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
+    """The labels that join; None where there are none.
+
+    Raises:
+        InputError: Labels are new, and the model has nothing to learn them beside.
+    """
+    n_old, n_labels = model.n_labels, len(new.vocabulary)
+    can_learn = remembered is not None and not model.has_own_encoders
+    if n_labels > n_old and not can_learn:
+        raise InputError(
+            f"{n_labels - n_old} labels are new, and new labels are learned beside the "
+            "remembered training records, of which this model has none; train it with "
+            "--records yes, a ranker and one encoder"
+        )
+    never = np.empty(0, np.int64)
+    if can_learn:
+        known_L = np.bincount(remembered[2].indices, minlength=n_old) > 0
+        if model.label_counts is not None:
+            known_L |= model.label_counts > 0
+        asked = np.unique(new.labels_NL.indices)
+        asked = asked[asked < n_old]
+        never = asked[~known_L[asked]].astype(np.int64)
+    columns = np.concatenate([np.arange(n_old, n_labels), never])
+    if not len(columns):
+        return None
+    rows, numbers = new.labels_NL[:, columns].nonzero()
     order = np.argsort(numbers, kind="stable")
     rows, numbers = rows[order], numbers[order]
-    owned_nM = labels_from_lists(numbers[:, None].tolist(), n_new)
-    return rows, np.bincount(numbers, minlength=n_new), owned_nM
+    source_L = np.arange(n_labels)
+    source_L[never] = n_labels + np.arange(len(never))
+    return _Joining(
+        rows,
+        np.bincount(numbers, minlength=len(columns)),
+        labels_from_lists(numbers[:, None].tolist(), len(columns)),
+        source_L,
+    )
 
 
 def _kept(
@@ -216,15 +258,22 @@ def _kept(
 
 
 def _learn_ranking(
-    model: EliasParts, twin: EliasParts, new: _New, remembered: Any, *, correction: bool
+    model: EliasParts,
+    twin: EliasParts,
+    new: _New,
+    remembered: Any,
+    joining: _Joining | None,
+    *,
+    correction: bool,
 ) -> None:
     """Ranker, records and names of the model to be."""
     assert model.ranker_ is not None and new.sparse_NV is not None
     x_ND, n_old = new.vectors[0], model.n_labels
     ranker = model.ranker_
-    if len(new.vocabulary) > n_old:
-        rows, _, owned_nM = _examples(new, n_old)
+    if joining is not None:
+        rows, _, owned_nM, source_L = joining
         ranker = longer_ranker(model, remembered, new.sparse_NV[rows], x_ND[rows], owned_nM)
+        ranker = ranker.with_labels_taken(source_L)
     width = model.config.ranker_shortlist
     twin.ranker_ = None  # searched as one index would be, as in the training
     _, wide = twin.shortlist(new.vectors, width)

@@ -296,6 +296,12 @@ class SparseRanker(Saved):
         twin._weights, twin._by_term, twin.dual_ = _Weights(*spliced, weight_LD, bias_L), None, None
         return twin
 
+    def with_labels_taken(self, source_L: Int64Array) -> Self:
+        """A ranker whose label ``l`` is label ``source_L[l]`` of this one; others are left out."""
+        taken = (np.ones(len(source_L), np.float32), (np.arange(len(source_L)), source_L))
+        shape = (len(source_L), self.n_labels)
+        return self.with_merged_labels(sp.csr_matrix(taken, shape=shape))
+
     def with_merged_labels(self, shares_LL: sp.csr_matrix) -> Self:
         """A ranker whose classifiers are weighted means of this one's.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from conftest import tiny_dataset
-from elias_cases import finally_ranked, fitted, queries, train_data
+from elias_cases import finally_ranked, fitted, new_model, queries, train_data
 
 from learned_index import ELIAS
 from learned_index.data import LabelVocabulary
@@ -171,3 +171,17 @@ def test_records_are_remembered_on_request_without_a_final_ranker(tmp_path) -> N
     assert mine > others
     why = learned.explain(STRANGE[0], "mixed")[0]
     assert why.records is not None
+
+
+def test_a_label_that_never_had_a_point_is_learned_like_a_new_one() -> None:
+    """Its id was there, but nothing was known of it."""
+    train = train_data()
+    names = list(train.vocabulary.keys)
+    wider = sp.hstack([train.labels, sp.csr_matrix((train.n_points, 1))], format="csr")
+    fit = {"validation_fraction": 0.4, "final_ranker": "trees", "label_text": "off"}
+    dead = new_model(**fit).fit(train.texts, wider, vocabulary=[*names, "mixed"])
+    assert "mixed" not in [name for name, _ in dead.predict([STRANGE[0]], 3)[0]]
+    learned = dead.update(STRANGE, [["mixed"]] * 3)
+    assert learned.n_labels == dead.n_labels
+    assert [name for name, _ in learned.predict([STRANGE[0]], 1)[0]] == ["mixed"]
+    assert learned.label_counts[-1] == 3
