@@ -117,7 +117,7 @@ def test_models_of_other_parts_learn_too(config) -> None:
 
 
 def test_a_sample_of_the_records_is_kept_on_request() -> None:
-    small = finally_ranked("trees", keep_sample=50)
+    small = finally_ranked("trees", keep_sample=50, label_text="off")
     assert len(small.records_) == 50
     assert len(small.update(STRANGE, [[0], [1], [2]]).records_) == 53
 

@@ -136,7 +136,8 @@ def test_they_are_what_add_labels_makes_of_their_names() -> None:
         m.records_.votes(sparse, x, ids_of, n_added=0)
         for m, ids_of in ((model, ids), (grown, source[ids]))
     ]
-    for ours, theirs in zip(*votes, strict=True):
+    for kind in ("words", "vectors", "likeness"):
+        ours, theirs = (getattr(found, kind) for found in votes)
         np.testing.assert_array_equal(ours, theirs)
 
 
