@@ -47,7 +47,8 @@ class EliasConfig(Config):
         "texts of the labels (labels.txt) take part in training: labels whose names a text has "
         "join its shortlist, their texts are records and points of the ranker, and labels without "
         "a training point are answered by their texts; off: names are evidence of the final "
-        "ranker only; on: refuse labels without texts; auto: on where labels have texts",
+        "ranker only; on: always, and labels without texts are refused; auto: where a fifth of "
+        "the labels' texts share a term with their points (and labels without points in any case)",
     )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
     rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")

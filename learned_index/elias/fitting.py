@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.final_ranking import remembered
 from learned_index.elias.label_texts import (
+    LEAST_SHARED,
     LabelPoints,
     label_points,
     learn_unseen_labels,
@@ -34,6 +36,8 @@ from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 
+logger = logging.getLogger(__name__)
+
 _CHUNK_ROWS = 4096
 
 
@@ -51,7 +55,9 @@ class _Data:
         vectors: N x D of each encoder; of encoders that are trained, known after the training.
         sparse_NV: tf-idf of all points, where the model has a use for it.
         shortlist_NK: Labels that the index found for points that the ranker has learned from.
-        label_points: Texts of the labels as points, where they take part.
+        all_label_points: Texts of the labels as points, where the model reads them at all.
+        shared_terms: Part of the points' labels whose texts share a term with the point.
+        label_points: The same points where they take part in the ranking.
         label_shortlist_MK: Labels that the index found for these.
     """
 
@@ -64,6 +70,8 @@ class _Data:
     vectors: list[Any] | None
     sparse_NV: sp.csr_matrix | None = None
     shortlist_NK: Int64Array | None = None
+    all_label_points: LabelPoints | None = None
+    shared_terms: float = 0.0
     label_points: LabelPoints | None = None
     label_shortlist_MK: Int64Array | None = None
 
@@ -86,7 +94,8 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         return  # all processes hold the same members; the rest is made once
     if model.config.ranker != "none" and reads_label_texts(model):
         with steps.step("label texts"):
-            data.label_points = label_points(model)
+            data.all_label_points = label_points(model)
+        _choose_label_texts(model, data)
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.final_ranker_ = None
@@ -97,13 +106,14 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         "seconds": steps.seconds,
     }
     if data.held is not None:
-        validate(model, data.held, steps)
+        validate(model, data.held, steps, reads_names=data.label_points is not None)
         _refit(model, data, steps)
     if model.records_ is None and model.config.records == "yes":
         model.records_ = _records(model, data, data.labels_NL, steps, serves="changes of labels")
-    if data.label_points is not None:
+    if data.all_label_points is not None:
+        model.report_["label_texts_share_terms"] = data.shared_terms
         with steps.step("unseen labels"):
-            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.label_points)
+            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.all_label_points)
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists
@@ -116,6 +126,22 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         else {"n_records": len(model.records_), "bytes": model.records_.nbytes}
     )
     model.report_["calibration"] = None if calibrator is None else calibrator.report_
+
+
+def _choose_label_texts(model: EliasParts, data: _Data) -> None:
+    """Let label texts take part in the ranking, where they speak the language of the points."""
+    points = data.all_label_points
+    assert points is not None and data.sparse_NV is not None
+    data.shared_terms = points.shared(data.sparse_NV, data.labels_NL)
+    if model.config.label_text == "on" or data.shared_terms >= LEAST_SHARED:
+        data.label_points = points
+        return
+    logger.info(
+        "label texts do not take part in the ranking: %.0f %% of the labels' texts share a term "
+        "with their points, less than %.0f %%; label_text 'on' lets them",
+        100 * data.shared_terms,
+        100 * LEAST_SHARED,
+    )
 
 
 def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:

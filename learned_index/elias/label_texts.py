@@ -21,6 +21,13 @@ from learned_index.types import Float32Array, Int64Array
 
 logger = logging.getLogger(__name__)
 
+_PAIRS = 20_000
+
+
+LEAST_SHARED = 0.2
+"""Part of the points' labels whose texts must share a term with the point: below it, as where texts
+and names are in different languages, names cost the first places more than they bring."""
+
 
 class LabelPoints(NamedTuple):
     """Labels whose texts say something to the model, M of them, as points.
@@ -39,6 +46,24 @@ class LabelPoints(NamedTuple):
         """Rows of the labels that one of the points has."""
         count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
         return np.flatnonzero(count_L[self.labels_M])
+
+    def shared(self, sparse_NV: sp.csr_matrix, labels_NL: sp.csr_matrix) -> float:
+        """Part of the (point, label) pairs with a label text in which both have a term, 0 to 1.
+
+        Args:
+            sparse_NV: Sparse features of the points.
+            labels_NL: CSR, their labels.
+        """
+        points, labels = labels_NL.nonzero()
+        row_L = np.full(labels_NL.shape[1], -1, np.int64)
+        row_L[self.labels_M] = np.arange(len(self.labels_M))
+        named = np.flatnonzero(row_L[labels] >= 0)
+        if not len(named):
+            return 0.0
+        # Some thousand pairs, evenly drawn, tell it to a percent.
+        named = named[:: max(1, len(named) // _PAIRS)]
+        theirs = sparse_NV[points[named]].multiply(self.sparse_MV[row_L[labels[named]]])
+        return float((theirs.getnnz(axis=1) > 0).mean())
 
     def owned_by(self, rows: Int64Array, n_labels: int) -> sp.csr_matrix:
         """The label of each of these rows; other rows have none."""

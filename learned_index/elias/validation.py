@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.elias.final_ranking import N_NAMED, evidence_of, listed, names_of
-from learned_index.elias.label_texts import reads_label_texts
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
@@ -28,12 +27,15 @@ ENOUGH_TO_LEARN = 100
 _RANKINGS: dict[str, Score] = {"without_ranker": "index", "with_ranker": "ranking"}
 
 
-def validate(model: EliasParts, held: HeldOut, steps: Steps) -> None:
-    """Calibrate on the held-out points and measure on them, with and without the ranker."""
+def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: bool) -> None:
+    """Calibrate on the held-out points and measure on them, with and without the ranker.
+
+    ``reads_names``: names of labels are searched for candidates of the final ranker.
+    """
     assert held.vectors is not None and model.label_counts is not None
     out_of_fold = None
     with steps.step("calibration"):
-        out_of_fold = _final_ranker(model, held)
+        out_of_fold = _final_ranker(model, held, reads_names=reads_names)
         _calibrate(model, held, out_of_fold)
     with steps.step("validation"):
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
@@ -67,7 +69,7 @@ def _answers(
     )
 
 
-def _final_ranker(model: EliasParts, held: HeldOut) -> _OutOfFold | None:
+def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> _OutOfFold | None:
     """Learn the final ranker on the held-out points; None where the fixed formula ranks."""
     wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
     assert held.vectors is not None
@@ -77,7 +79,7 @@ def _final_ranker(model: EliasParts, held: HeldOut) -> _OutOfFold | None:
     assert held.sparse is not None
     head, _ = model.shortlist(held.vectors, model.config.rerank_size)
     names = names_of(model, are_texts=not sp.issparse(held.texts))
-    n_named = N_NAMED if reads_label_texts(model) else 0
+    n_named = N_NAMED if reads_names else 0
     ranker = FinalRanker(wanted, names=names, n_named=n_named)
     found = listed(model, head, held.sparse, held.vectors[0], names=ranker)
     relevant = hit_matrix(found.ids, held.labels)

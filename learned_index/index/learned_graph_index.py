@@ -338,7 +338,7 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         """An index that has learned from new points, without a new training.
 
         Edges are added where the new points ask for them, and the label classifiers take a few
-        steps (docs/method.md, equation 22). Clusters and projection are shared with this index,
+        steps (docs/method.md, equation 23). Clusters and projection are shared with this index,
         which answers as before. As after :meth:`prune`, edges are no longer trained by
         :meth:`forward`.
 

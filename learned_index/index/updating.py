@@ -59,7 +59,7 @@ def with_new_points(
 ) -> AnyIndex:
     """An index that has learned from points; router, projection and regions are shared with it.
 
-    (22) Edges become what the training began with (equation 13), where that is more than they are:
+    (23) Edges become what the training began with (equation 13), where that is more than they are:
     with v_cl the sum of the cluster scores that the new points of label l give cluster c, V_c that
     of all labels and points (of the old ones estimated from those kept), and beta of the graph::
 
@@ -134,7 +134,7 @@ def _projected(index: IndexNetwork, x_ND: Float32Array) -> torch.Tensor:
 def _visited(
     index: IndexNetwork, new: Labelled, kept: Labelled | None, counts_L: Int64Array
 ) -> sp.csr_matrix:
-    """The edges of equation 22: CSR float32, C x L."""
+    """The edges of equation 23: CSR float32, C x L."""
     visits_LC = (new.labels_NL.T @ _visits(index, new)).tocsr()
     visits_LC.sum_duplicates()
     all_C = np.asarray(visits_LC.sum(axis=0)).ravel()

@@ -13,7 +13,7 @@ from elias_cases import new_model, queries, train_data
 
 from learned_index import ELIAS, LabelVocabulary
 from learned_index.data.holdout import without_labels
-from learned_index.elias.label_texts import label_points
+from learned_index.elias.label_texts import LEAST_SHARED, label_points
 from learned_index.errors import InputError
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.ranking.sparse_ranker import SparseRanker
@@ -184,3 +184,34 @@ def test_texts_that_are_not_there_are_refused() -> None:
         model.fit(sp.csr_matrix(np.eye(300)), train.labels, vocabulary=train.vocabulary)
     with pytest.raises(InputError, match="label_text"):
         new_model(label_text="some")
+
+
+def test_texts_in_another_language_stay_out_of_the_ranking_unless_asked_for() -> None:
+    labels, vocabulary = labelled()
+    german = [text if n in UNSEEN else f"wort{n} rain" for n, text in enumerate(vocabulary.texts)]
+    german[0] = "zzzz"
+    names = LabelVocabulary(vocabulary.keys, german)
+
+    def trained(label_text: str) -> ELIAS:
+        model = new_model(validation_fraction=0.4, final_ranker="trees", label_text=label_text)
+        return model.fit(train_data().texts, labels, vocabulary=names)
+
+    auto, on, same = trained("auto"), trained("on"), fitted("auto")
+    share = auto.report_["label_texts_share_terms"]
+    assert 0 < share < LEAST_SHARED <= same.report_["label_texts_share_terms"] <= 1
+    assert auto.final_ranker_.n_named == 0 < on.final_ranker_.n_named == same.final_ranker_.n_named
+    assert len(auto.records_) == 300 + 2 < len(on.records_)
+    assert auto.report_["n_labels_by_text"] == on.report_["n_labels_by_text"] == 2
+
+
+def test_shared_terms_are_counted_pair_by_pair() -> None:
+    model, (labels, _) = fitted("auto"), labelled()
+    points, sparse = label_points(model), model.features.encode(train_data().texts)
+    pairs = [
+        (row, n)
+        for row in range(labels.shape[0])
+        for n, label in enumerate(points.labels_M)
+        if labels[row, label]
+    ]
+    shared = [bool(set(sparse[a].indices) & set(points.sparse_MV[b].indices)) for a, b in pairs]
+    assert points.shared(sparse, labels) == pytest.approx(np.mean(shared))

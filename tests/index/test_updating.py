@@ -27,7 +27,7 @@ def edge_weights(index: LearnedGraphIndex):
 
 
 @pytest.mark.parametrize("routing", ["flat", "all"])
-def test_edges_are_those_of_equation_22(routing: str) -> None:
+def test_edges_are_those_of_equation_23(routing: str) -> None:
     index, _, _ = small_index(routing=routing)
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(30, 6)).astype(np.float32), rng.random((30, 24)) < 0.1
