@@ -46,7 +46,7 @@ def of_used_labels(part: Dataset) -> tuple[sp.csr_matrix, LabelVocabulary]:
 
 def timed_training(part: Dataset, preset: str, path: Path) -> tuple[ELIAS, dict[str, float]]:
     """Train on all points, or take the model that was trained before; and what it took."""
-    times = path.with_suffix(".times.json")
+    times = path.with_name(f"{path.name}.times.json")
     if not times.exists():
         wall, cpu = time.perf_counter(), time.process_time()
         model = trained(part, *of_used_labels(part), preset)
@@ -98,7 +98,7 @@ def main(
         order = np.random.default_rng(0).permutation(order)
     parts = [np.sort(part) for part in np.array_split(order, batches)]
     anew = range(1, batches + 1) if retrain == "all" else [int(n) for n in retrain.split(",")]
-    kept = f"{out.stem}.{preset}-{batches}"
+    kept = f"{out.stem}-{preset}-{batches}"
     model, spent = timed_training(train.subset(parts[0]), preset, out.with_name(f"{kept}-1"))
     rows: list[dict[str, Any]] = [
         {"batch": 1, "updated": measured(model, asked), "trained": measured(model, asked),
