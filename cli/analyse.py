@@ -19,8 +19,8 @@ from learned_index.cli.shared.options import (
     model_option,
     split_option,
 )
-from learned_index.data.naming import renumbered
 from learned_index.errors import InputError
+from learned_index.evaluation.truth import truth_of
 from learned_index.persistence import atomic_file, write_csv, write_json
 
 RECALL_AT = 100
@@ -86,7 +86,7 @@ def analyse(
     indexes = model.trained_members()
     dataset = sources.resolve_data(data, quiet=quiet).read(split)
     require_points(dataset)
-    truth = renumbered(model.vocabulary, dataset)
+    truth = truth_of(model, dataset)
     vectors = sources.model_vectors(model, dataset, cache=cache, quiet=quiet)
     with progress_bar("searching", quiet=quiet) as bar:
         result = search_points(

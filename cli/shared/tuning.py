@@ -7,9 +7,9 @@ from typing import Any
 from learned_index.cli.shared.common import progress_bar
 from learned_index.cli.shared.sources import model_vectors, resolve_data
 from learned_index.data.dataset import SplitName
-from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.errors import InputError
+from learned_index.evaluation.truth import truth_of
 
 
 def tune_on(
@@ -46,7 +46,7 @@ def tune_on(
             "the members of this model have encoders of their own; set --beam-width and "
             "--shortlist-size instead of tuning"
         )
-    truth = renumbered(model.vocabulary, dataset)
+    truth = truth_of(model, dataset)
     engines = model.engines()
     with progress_bar("tuning", quiet=quiet):
         tuning = engines[0].tune(vectors, truth[:, : engines[0].n_labels], recall=recall, k=k)

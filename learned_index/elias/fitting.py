@@ -158,7 +158,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     model.n_points = len(learned)
     model.label_counts = _counts(kept_NL)
     model.vocabulary = names
-    model.removed_labels = frozenset()
+    model.removed_labels, model.merged_labels = frozenset(), {}
     vectors = None if request.embeddings is None else [request.embeddings]
     return _Data(texts, kept_NL, labels_NL, learned, held, trains_encoder, vectors)
 

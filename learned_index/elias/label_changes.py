@@ -91,6 +91,8 @@ def merge_labels(model: AnyModel, targets: Mapping[str, str] | Mapping[int, int]
         sums_L = np.bincount(target_L, weights=model.label_counts, minlength=model.n_labels)
         twin.label_counts = np.maximum(sums_L.astype(np.int64) - both_L, 0)
     twin.removed_labels = model.removed_labels.union(ids)
+    earlier = {gone: ids.get(kept, kept) for gone, kept in model.merged_labels.items()}
+    twin.merged_labels = earlier | ids
     _forget_names(twin)
     return twin
 

@@ -88,6 +88,8 @@ class ELIAS(EliasParts, Saved):
         vocabulary: Names of the labels.
         label_counts: int64, L. Training points of each label.
         removed_labels: Ids that :meth:`remove_labels` took away.
+        merged_labels: Ids that :meth:`merge_labels` took away, and what they became: labels of data
+            to measure on, or to update with, are read so.
         n_points: Training points; those that were held out among them where they were given back.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
             with and without ranker, calibration. A loaded model keeps all but the seconds.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
+import scipy.sparse as sp
+
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.ensemble import Shortlist, merge
@@ -14,6 +17,7 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.matrices import canonical_labels
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.config import RankerConfig
@@ -74,6 +78,7 @@ class EliasParts:
         self.label_counts: Int64Array | None = None
         self.n_points = 0
         self.removed_labels: frozenset[int] = frozenset()
+        self.merged_labels: dict[int, int] = {}
         self.report_: dict[str, Any] = {}
 
     @property
@@ -86,6 +91,23 @@ class EliasParts:
     def n_labels(self) -> int:
         """Number of labels L."""
         return self.index.n_labels
+
+    def merged(self, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
+        """Labels of points, those that became one with others under the ids of these.
+
+        Args:
+            labels_NL: Canonical CSR of ones; columns beyond the model's labels stay.
+        """
+        if not self.merged_labels:
+            return labels_NL
+        target_L = np.arange(labels_NL.shape[1])
+        target_L[list(self.merged_labels)] = list(self.merged_labels.values())
+        return canonical_labels(
+            sp.csr_matrix(
+                (labels_NL.data, target_L[labels_NL.indices], labels_NL.indptr),
+                shape=labels_NL.shape,
+            )
+        )
 
     @property
     def has_own_encoders(self) -> bool:

@@ -64,6 +64,7 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         "model": model.config.to_dict(),
         "n_points": int(model.n_points),
         "removed_labels": sorted(model.removed_labels),
+        "merged_labels": [list(pair) for pair in sorted(model.merged_labels.items())],
         "n_members": len(model.members),
         "encoders": [encoder.kind for encoder in model.encoders],
         "features": None if features is None else features.kind,
@@ -140,6 +141,12 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
     model.removed_labels = frozenset(
         whole_number(label, "removed_labels", low=0, high=last) for label in removed
     )
+    model.merged_labels = {
+        whole_number(gone, "merged_labels", low=0, high=last): whole_number(
+            kept, "merged_labels", low=0, high=last
+        )
+        for gone, kept in config.get("merged_labels", [])
+    }
     model.report_ = dict(config["report"])
     check_parts(model)
 

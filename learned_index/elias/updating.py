@@ -86,6 +86,7 @@ def _named(
     else:
         labels_NL, _ = named_label_matrix(texts, labels, given)
         labels_NL, names = _renumbered(labels_NL, given, known)
+    labels_NL = model.merged(labels_NL)
     present = np.unique(labels_NL.indices)
     if not len(present):
         raise InputError("no point has a label, so there is nothing to learn")

@@ -16,12 +16,12 @@ from learned_index.comparison.features import WORDS, PointFeatures, as_features
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.folder import DataFolder
-from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import require_points, training_counts
+from learned_index.evaluation.truth import truth_of
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
@@ -95,11 +95,11 @@ def comparison_data(
         # The index that all others are compared with is the first member's.
         for encoder in (model.encoders if "model" in kinds else model.encoders[:1])
     )
-    truth = renumbered(model.vocabulary, test)
+    truth = truth_of(model, test)
     trained_on: dict[str, Any] = {}
     if kinds & {"points", *WITH_TRAINING_VECTORS}:
         train = folder.read("train")
-        trained_on["labels_NL"] = renumbered(model.vocabulary, train)
+        trained_on["labels_NL"] = truth_of(model, train)
         wanted = {spec.point_features for spec in specs if spec.inputs == "points"}
         dense = any(each is not None and each.kind != "words" for each in wanted)
         if dense or kinds & set(WITH_TRAINING_VECTORS):

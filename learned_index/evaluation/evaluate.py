@@ -8,12 +8,12 @@ from typing import Any, TypedDict, cast
 import numpy as np
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError
 from learned_index.evaluation.probabilities import probability_quality
 from learned_index.evaluation.training_points import recall_by_training_points
+from learned_index.evaluation.truth import truth_of
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
 from learned_index.metrics import evaluate as metrics_of
@@ -110,7 +110,7 @@ def evaluate(
         InputError: The split has no points, or the two share no label.
     """
     require_points(dataset)
-    truth = renumbered(model.vocabulary, dataset)
+    truth = truth_of(model, dataset)
     asked = cast(Query, dict(query or {}))
     calibrated = model.calibrator_ is not None and asked.get("score", "ranking") == "ranking"
     if calibrated:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from learned_index.data.dataset import Dataset
-from learned_index.data.naming import renumbered
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import BATCH, require_points
+from learned_index.evaluation.truth import truth_of
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.metrics import hit_matrix
 
@@ -116,7 +116,7 @@ def suggest_missing(
     limit = None if limit is None else whole_number(limit, "limit")
     k = min(whole_number(k, "k"), model.n_labels)
     require_points(dataset)
-    truth = renumbered(model.vocabulary, dataset)
+    truth = truth_of(model, dataset)
     n = dataset.n_points
     if vectors is not None and len(vectors) != n:
         raise InputError(f"got {len(vectors)} vectors for {n} points; expected as many")

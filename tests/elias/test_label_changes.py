@@ -1,12 +1,16 @@
 """Labels that go, or are called otherwise: at once, exactly, and for good."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import tiny_dataset
 from elias_cases import finally_ranked, fitted, new_model, queries, train_data, without_ranker
 
 from learned_index import ELIAS, LearnedGraphIndex, SearchEngine
 from learned_index.errors import InputError
+from learned_index.evaluation.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +263,25 @@ def test_new_names_are_evidence(models):
 def test_changes_that_cannot_be_are_refused(models, change, said):
     with pytest.raises(Exception, match=said):
         change(models["trees"])
+
+
+def test_data_that_name_a_merged_label_are_read_as_naming_the_one_that_stays(models, tmp_path):
+    """Measured on data of old keys as on data in which they were changed; so are updates."""
+    model, old = models["trees"], tiny_dataset("test", 60, seed=2)
+    a, b, c = (int(n) for n in np.argsort(-model.label_counts, kind="stable")[:3])
+    twice = model.merge_labels({a: b}).merge_labels({b: c})
+    assert twice.merged_labels == {a: c, b: c}
+    twice.save_pretrained(tmp_path / "model")
+    merged = ELIAS.from_pretrained(tmp_path / "model")
+    assert merged.merged_labels == twice.merged_labels
+    assert model.merged_labels == {} and model.remove_labels([a]).merged_labels == {}
+    dense = old.labels.toarray()
+    dense[:, c] = dense[:, [a, b, c]].max(axis=1)
+    dense[:, [a, b]] = 0
+    changed = replace(old, labels=sp.csr_matrix(dense))
+    names = ("P@1", "P@5", "R@10", "PSP@5", "n_unseen_labels")
+    ours, theirs = (evaluate(merged, data) for data in (old, changed))
+    assert [ours[name] for name in names] == [theirs[name] for name in names]
+    before = merged.label_counts[c]
+    learned = merged.update(["bread sort rain", "rain"], [[a, c], [b]])
+    assert learned.label_counts[c] == before + 2
