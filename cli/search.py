@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,6 +77,61 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
             fail(file, number, f"the model has no label {line!r:.80}")
         ids += by_name.get(line, [])
     return ids
+
+
+class QueryFilters:
+    """A file with a filter for each query, read as far as queries have come.
+
+    Args:
+        file: A line for each query: nothing, or ``{"allow": [...], "deny": [...]}``, either of
+            which may be missing; keys or names of labels.
+        vocabulary: The labels.
+    """
+
+    def __init__(self, file: Path, vocabulary: LabelVocabulary) -> None:
+        self._file, self._vocabulary = file, vocabulary
+        self._lines = enumerate(iter_lines(file), start=1)
+
+    def take(self, n_queries: int) -> dict[str, Any]:
+        """Filters of the next queries, as arguments of a search.
+
+        Raises:
+            DataFormatError: The file ends before, a line that is no filter, or names no label.
+        """
+        rows = [self._read(*line) for line in islice(self._lines, n_queries)]
+        if len(rows) < n_queries:
+            raise InputError(
+                f"{self._file} has fewer lines than there are queries; give a line for each, empty "
+                "where a query has no filter"
+            )
+        return {
+            name: [row.get(name) for row in rows]
+            for name in ("allow", "deny")
+            if any(name in row for row in rows)
+        }
+
+    def end(self) -> None:
+        """Refuse lines that no query has asked for."""
+        number, line = next(self._lines, (0, ""))
+        if line.strip():
+            fail(self._file, number, "there are more filters than queries; give a line for each")
+
+    def _read(self, number: int, line: str) -> dict[str, list[int]]:
+        if not line.strip():
+            return {}
+        expected = 'expected {"allow": [labels], "deny": [labels]}, or an empty line'
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            fail(self._file, number, f"no JSON ({error}); {expected}")
+        right = isinstance(row, dict) and set(row) <= {"allow", "deny"}
+        names = [*row.values()] if right else []
+        if not right or not all(isinstance(each, list) for each in names):
+            fail(self._file, number, f"no filter; {expected}")
+        try:
+            return {name: self._vocabulary.ids(labels).tolist() for name, labels in row.items()}
+        except InputError as error:
+            fail(self._file, number, str(error))
 
 
 def _answers(
@@ -185,6 +241,11 @@ def reasons(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
     help="File with labels not to find, a key or name a line.",
 )
 @click.option(
+    "--filters",
+    type=click.Path(path_type=Path),
+    help='File with a line for each query: {"allow": [...], "deny": [...]}, or nothing.',
+)
+@click.option(
     "--explain",
     is_flag=True,
     help="Tell why: parts of the score, clusters, words, nearest training points.",
@@ -200,6 +261,7 @@ def search(
     score: str,
     allow: Path | None,
     deny: Path | None,
+    filters: Path | None,
     explain: bool,
     threads: int | None,
     as_json: bool,
@@ -227,13 +289,19 @@ def search(
     for name, file in (("allow", allow), ("deny", deny)):
         if file is not None:
             arguments[name] = read_labels(file, loaded.vocabulary)
+    each = None if filters is None else QueryFilters(filters, loaded.vocabulary)
+    if each is not None and (allow is not None or deny is not None):
+        raise InputError("--filters is for each query, --allow and --deny are for all; give one")
     if not texts and sys.stdin.isatty():
         note("one query a line; end with Ctrl-D")
     for lines in [list(texts)] if texts else read_queries(sys.stdin.buffer):
-        answers = _answers(loaded, lines, k, arguments, explain=explain)
-        if allow is None and deny is None:
+        own = {} if each is None else each.take(len(lines))
+        answers = _answers(loaded, lines, k, {**arguments, **own}, explain=explain)
+        if allow is None and deny is None and each is None:
             _tell_unknown(answers)
         if as_json and texts:
+            if each is not None:
+                each.end()
             emit_json(answers)
             return
         for answer in answers:
@@ -242,3 +310,5 @@ def search(
             else:
                 _print_answer(answer)
         sys.stdout.flush()  # whoever sent one line waits for its answer
+    if each is not None:
+        each.end()

@@ -256,3 +256,48 @@ def test_errors_that_nobody_expected_name_the_way_to_the_traceback(
     assert "Traceback" not in result.output
     monkeypatch.setenv("LI_TRACEBACK", "1")
     assert isinstance(li("search", text_model, "x").exception, RuntimeError)
+
+
+def test_each_query_has_its_own_filter(text_model: Path, tmp_path: Path) -> None:
+    file, queries = tmp_path / "filters.jsonl", ["bread oven", "rain wind", "sort list"]
+    file.write_text('{"deny": ["Cooking"]}\n\n{"allow": ["Weather", "Cooking"], "deny": []}\n')
+    lines = "".join(f"{query}\n" for query in queries)
+    found = [
+        json.loads(line)
+        for line in ok("search", text_model, "--json", "--filters", file, stdin=lines).splitlines()
+    ]
+    model = ELIAS.from_pretrained(text_model)
+    deny, allow = [["Cooking"], None, None], [None, None, ["Weather", "Cooking"]]
+    expected = model.search(queries, 10, allow=allow, deny=deny)
+    for answer, ids in zip(found, expected.ids, strict=True):
+        keys = [model.vocabulary.keys[label] for label in ids if label >= 0]
+        assert [each["key"] for each in answer["results"]] == keys
+    assert "Cooking" not in [each["label"] for each in found[0]["results"]]
+    as_arguments = json.loads(ok("search", text_model, *queries, "--json", "--filters", file))
+    assert as_arguments == found
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n", "fewer lines"),
+        ("\n\n{}\n", "more filters than queries"),
+        ('{"alow": []}\n\n', "filters:1: no filter"),
+        ("\n[3]\n", "filters:2: no filter"),
+        ("{\n\n", "filters:1: no JSON"),
+        ('{"deny": ["Cookin"]}\n\n', "Cookin"),
+    ],
+)
+def test_filters_that_do_not_fit_are_refused(
+    text_model: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "filters"
+    file.write_text(content)
+    assert message in refused("search", text_model, "bread", "rain", "--json", "--filters", file)
+
+
+def test_filters_for_each_query_exclude_those_for_all(text_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "filters"
+    file.write_text("\n")
+    told = refused("search", text_model, "bread", "--filters", file, "--deny", file)
+    assert "give one" in told
