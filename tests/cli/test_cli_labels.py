@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_cases import files, ok, refused, started
+from cli_cases import KILLED, files, ok, refused, started
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -134,21 +134,6 @@ def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
             assert process.returncode == 0, error
     assert set(keys) <= set(ELIAS.from_pretrained(model).vocabulary.keys)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-KILLED = """
-import os, signal
-from pathlib import Path
-from learned_index.cli import main
-from learned_index.persistence import atomic
-whole = getattr(atomic, {name!r})
-def killed(path, *others):
-    if {part} or path.parent == Path({parent!r}):  # of a part, or of the whole model
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(path, *others)
-setattr(atomic, {name!r}, killed)
-main({arguments!r}, standalone_mode=False)
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from cli_cases import files, ok, refused
+from cli_cases import KILLED, files, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -75,6 +78,26 @@ def test_a_compiled_model_is_refused_and_stays(model: Path, week: Path, tmp_path
     before = files(fast)
     assert "compiled" in refused("update", fast, "--data", week)
     assert files(fast) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("_fsync_tree", True), ("_fsync_tree", False), ("exchange", False), ("_remove", False)],
+)
+def test_a_killed_update_leaves_the_old_model_or_the_new_one(
+    model: Path, week: Path, tmp_path: Path, name: str, part: bool
+) -> None:
+    before = ELIAS.from_pretrained(model)
+    arguments = ["update", str(model), "--data", str(week)]
+    code = KILLED.format(name=name, arguments=arguments, part=part, parent=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    is_new = name == "_remove"  # of the old one, which is when the new one has taken its place
+    assert ELIAS.from_pretrained(model).n_points == before.n_points + (2 if is_new else 0)
+    ok("update", model, "--data", week)
+    assert ELIAS.from_pretrained(model).n_points == before.n_points + (4 if is_new else 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "week"]
 
 
 def test_changes_at_the_same_time_take_turns(model: Path, week: Path) -> None:
