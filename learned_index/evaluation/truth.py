@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset
 from learned_index.data.naming import renumbered
-from learned_index.elias.model import ELIAS
+
+if TYPE_CHECKING:
+    from learned_index.elias.model import ELIAS
 
 
 def truth_of(model: ELIAS, dataset: Dataset) -> sp.csr_matrix:

@@ -81,10 +81,7 @@ def test_a_compiled_model_is_refused_and_stays(model: Path, week: Path, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [("_fsync_tree", True), ("_fsync_tree", False), ("exchange", False), ("_remove", False)],
-)
+@pytest.mark.parametrize(("name", "part"), [("exchange", False), ("_remove", False)])
 def test_a_killed_update_leaves_the_old_model_or_the_new_one(
     model: Path, week: Path, tmp_path: Path, name: str, part: bool
 ) -> None:
