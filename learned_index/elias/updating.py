@@ -21,6 +21,7 @@ from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.index.pruning import without_labels
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.labels import labels_from_lists
@@ -164,7 +165,7 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
         members = longer_members(
             model, remembered, new.vectors[0][joining.rows_n], joining.counts_M
         )
-        members = [with_labels_taken(member, joining.source_L) for member in members]
+        members = [_without_edges(member, joining) for member in members]
     twin.vocabulary = new.vocabulary
     counts_L = np.zeros(n_labels, np.int64)
     if model.label_counts is not None:
@@ -196,12 +197,26 @@ class _Joining(NamedTuple):
         counts_M: int64, how many each has; the new ones first.
         owned_nM: CSR, the one label of each row.
         source_L: int64, for each label to be the one of a model that has these M more at its end.
+        n_new: How many of them are new; the others were there, without a point.
     """
 
     rows_n: Int64Array
     counts_M: Int64Array
     owned_nM: sp.csr_matrix
     source_L: Int64Array
+    n_new: int
+
+
+def _without_edges(index: LearnedGraphIndex, joining: _Joining) -> LearnedGraphIndex:
+    """An index of the labels to be, in which no edge leads to those that join.
+
+    Theirs come from equation 23, as those of all others. With edges of weight 1, as (21) makes them
+    for a few labels, a thousand that join together would fill the shortlists.
+    """
+    taken = with_labels_taken(index, joining.source_L)
+    joined_L = joining.source_L != np.arange(len(joining.source_L))
+    joined_L[len(joining.source_L) - joining.n_new :] = True
+    return taken.clone(graph=without_labels(taken.graph, joined_L))
 
 
 def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
@@ -239,6 +254,7 @@ def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
         np.bincount(numbers, minlength=len(columns)),
         labels_from_lists(numbers[:, None].tolist(), len(columns)),
         source_L,
+        n_labels - n_old,
     )
 
 
@@ -272,7 +288,7 @@ def _learn_ranking(
     x_ND, n_old = new.vectors[0], model.n_labels
     ranker = model.ranker_
     if joining is not None:
-        rows, _, owned_nM, source_L = joining
+        rows, _, owned_nM, source_L, _ = joining
         ranker = longer_ranker(model, remembered, new.sparse_NV[rows], x_ND[rows], owned_nM)
         ranker = ranker.with_labels_taken(source_L)
     width = model.config.ranker_shortlist
