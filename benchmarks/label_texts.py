@@ -18,6 +18,7 @@ import click
 import numpy as np
 import scipy.sparse as sp
 
+from benchmarks.new_labels import trained
 from learned_index import ELIAS
 from learned_index.cli.shared.common import (
     quiet_option,
@@ -25,7 +26,6 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.data import Dataset, open_dataset
-from learned_index.elias.presets import PRESETS, model_configs
 from learned_index.evaluation.evaluate import evaluate
 from learned_index.persistence import write_json
 from learned_index.system.environment import describe_environment
@@ -41,32 +41,24 @@ def hidden_labels(train: Dataset, share: float, *, seed: int) -> Any:
     return np.sort(np.random.default_rng(seed).choice(able, size, replace=False))
 
 
-def shown_points(train: Dataset, hidden: Any) -> tuple[list[str], sp.csr_matrix]:
-    """Texts and labels of the points that have a label which is not hidden; ids stay."""
+def shown_labels(train: Dataset, hidden: Any) -> sp.csr_matrix:
+    """The labels of the points without the hidden ones; ids stay."""
     shown = np.ones(train.labels.shape[1], np.float32)
     shown[hidden] = 0
     labels_NL = sp.csr_matrix(train.labels @ sp.diags(shown))
     labels_NL.eliminate_zeros()
-    rows = np.flatnonzero(np.diff(labels_NL.indptr))
-    assert train.texts is not None
-    return [train.texts[row] for row in rows], labels_NL[rows].astype(np.float32)
-
-
-def trained(train: Dataset, hidden: Any, preset: str) -> ELIAS:
-    """A model without label texts."""
-    configs = model_configs(preset, n_labels=train.labels.shape[1], model={"label_text": "off"})
-    model = ELIAS(
-        PRESETS[preset]["encoder"], configs.index, training=configs.training,
-        ranker=configs.ranker, config=configs.model,
-    )  # fmt: skip
-    return model.fit(*shown_points(train, hidden), vocabulary=train.vocabulary)
+    return labels_NL.astype(np.float32)
 
 
 def with_texts(model: ELIAS, train: Dataset, hidden: Any) -> ELIAS:
     """The same encoder and index; ranker, records and final ranker trained with label texts."""
     config = replace(model.config, label_text="auto", train_encoder="no")
     again = ELIAS(model.encoder, model.index, ranker=model.ranker_config, config=config)
-    return again.fit(*shown_points(train, hidden), vocabulary=train.vocabulary)
+    labels_NL = shown_labels(train, hidden)
+    rows = np.flatnonzero(np.diff(labels_NL.indptr))
+    return again.fit(
+        [train.texts[row] for row in rows], labels_NL[rows], vocabulary=train.vocabulary
+    )
 
 
 def told(model: ELIAS, test: Dataset) -> dict[str, Any]:
@@ -107,7 +99,8 @@ def main(
     if kept.exists():
         model = ELIAS.from_pretrained(kept)
     else:
-        model = trained(train, chosen, preset)
+        labels_NL = shown_labels(train, chosen)
+        model = trained(train, labels_NL, train.vocabulary, preset, label_text="off")
         kept.parent.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(kept)
     rows = {"off": told(model, test)}

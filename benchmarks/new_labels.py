@@ -46,15 +46,17 @@ def hidden_labels(train: Dataset, test: Dataset, n: int, *, seed: int) -> Any:
     return np.sort(np.random.default_rng(seed).choice(fit, min(n, len(fit)), replace=False))
 
 
-def trained(train: Dataset, labels_NL: sp.csr_matrix, names: LabelVocabulary, preset: str) -> ELIAS:
-    """Train a model on the points that have one of the labels."""
-    configs = model_configs(preset, n_labels=labels_NL.shape[1])
-    model = ELIAS(
+def trained(
+    train: Dataset, labels_NL: sp.csr_matrix, names: LabelVocabulary, preset: str, **model: Any
+) -> ELIAS:
+    """Train a model on the points that have one of the labels; ``model``: what differs in it."""
+    configs = model_configs(preset, n_labels=labels_NL.shape[1], model=model)
+    made = ELIAS(
         PRESETS[preset]["encoder"], configs.index, training=configs.training,
         ranker=configs.ranker, config=configs.model,
     )  # fmt: skip
     rows = np.flatnonzero(np.diff(labels_NL.indptr))
-    return model.fit([train.texts[row] for row in rows], labels_NL[rows], vocabulary=names)
+    return made.fit([train.texts[row] for row in rows], labels_NL[rows], vocabulary=names)
 
 
 def recalls(model: ELIAS, test: Dataset, hidden: Any) -> dict[str, float]:
@@ -120,7 +122,7 @@ def main(
     test = test.subset(np.arange(int(points == "odd"), test.n_points, 2))
     shown = np.setdiff1d(np.arange(len(train.vocabulary)), hidden)
     names = train.vocabulary
-    kept = LabelVocabulary([names.keys[n] for n in shown], [names.texts[n] for n in shown])
+    kept = names.subset(shown)
     whole = (
         trained(train, train.labels, names, preset)
         if model is None

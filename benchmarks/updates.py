@@ -39,9 +39,8 @@ PLOTTED = ("P@1", "R@100")
 
 def of_used_labels(part: Dataset) -> tuple[sp.csr_matrix, LabelVocabulary]:
     """The labels that some point has: what was not seen yet is not known."""
-    used, names = np.unique(part.labels.indices), part.vocabulary
-    kept = LabelVocabulary([names.keys[n] for n in used], [names.texts[n] for n in used])
-    return part.labels[:, used].tocsr(), kept
+    used = np.unique(part.labels.indices)
+    return part.labels[:, used].tocsr(), part.vocabulary.subset(used)
 
 
 def timed_training(part: Dataset, preset: str, path: Path) -> tuple[ELIAS, dict[str, float]]:

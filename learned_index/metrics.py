@@ -20,7 +20,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
-from learned_index.inputs.labels import as_label_matrix
+from learned_index.inputs.labels import as_label_matrix, points_per_label
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.types import PAD_ID, Float32Array, Int64Array, SearchResult
 
@@ -62,7 +62,7 @@ def label_propensities(
         InputError: There is no training point, or a constant is not positive.
     """
     labels_NL = canonical_truth(labels_NL)
-    counts_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    counts_L = points_per_label(labels_NL)
     return propensities_from_counts(counts_L, n_points=labels_NL.shape[0], a=a, b=b)
 
 

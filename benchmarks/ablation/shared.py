@@ -27,6 +27,7 @@ from learned_index.encoding import dense_vectors, encoder_class
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import blank_rows
 from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.persistence import atomic_directory, remove_directory
@@ -130,8 +131,7 @@ class SharedTraining:
     @cached_property
     def label_counts(self) -> Int64Array:
         """Training points of each label, int64 L."""
-        labels = self.kept_labels
-        return np.bincount(labels.indices, minlength=labels.shape[1]).astype(np.int64)
+        return points_per_label(self.kept_labels)
 
     @cached_property
     def _propensities(self) -> Any:

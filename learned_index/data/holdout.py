@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import DataFolder, open_dataset, write_dataset
 from learned_index.errors import InputError
+from learned_index.inputs.labels import points_per_label
 
 _HELD_OUT_FRACTION = 0.01
 _HELD_OUT_LIMIT = 500
@@ -108,7 +109,7 @@ def holdout_rows(labels_NL: sp.csr_matrix, size: int, *, seed: int) -> npt.NDArr
     Returns:
         int64, sorted. Points without labels are never chosen.
     """
-    counts = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    counts = points_per_label(labels_NL)
     chosen: list[int] = []
     for row in np.random.default_rng(seed).permutation(labels_NL.shape[0]):
         if len(chosen) >= size:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from learned_index.data.dataset import Dataset
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
-from learned_index.inputs.labels import as_label_matrix
+from learned_index.inputs.labels import as_label_matrix, relabelled
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import n_rows
 from learned_index.inputs.vectors import is_tensor
@@ -158,9 +158,4 @@ def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
             "the model and the data have no label in common; was it trained on other data? "
             f"(model: {list(model.keys[:1])} ..., data: {list(dataset.vocabulary.keys[:1])} ...)"
         )
-    matrix = sp.csr_matrix(
-        (dataset.labels.data, joint[dataset.labels.indices], dataset.labels.indptr),
-        shape=(dataset.n_points, size),
-    )
-    matrix.sort_indices()
-    return matrix
+    return relabelled(dataset.labels, joint, size)

@@ -185,6 +185,21 @@ class LabelVocabulary:
             changed[label] = text
         return LabelVocabulary(self._keys, changed)
 
+    def subset(self, label_ids: Iterable[int] | Int64Array) -> LabelVocabulary:
+        """A vocabulary of some labels, numbered in the order given."""
+        ids = [int(label) for label in label_ids]
+        return LabelVocabulary([self._keys[n] for n in ids], [self._texts[n] for n in ids])
+
+    def extended(self, more: LabelVocabulary) -> LabelVocabulary:
+        """A vocabulary with more labels behind these.
+
+        Raises:
+            InputError: A key of them is taken.
+        """
+        if not len(more):
+            return self
+        return LabelVocabulary((*self._keys, *more.keys), (*self._texts, *more.texts))
+
     def names(self, label_ids: Iterable[int] | Int64Array) -> list[str]:
         """Return the display names of ids; the padding id -1 gives an empty string."""
         return ["" if i == PAD_ID else self.name(int(i)) for i in label_ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +29,7 @@ from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.records import Records
@@ -108,8 +109,6 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     if data.held is not None:
         validate(model, data.held, steps, reads_names=data.label_points is not None)
         _refit(model, data, steps)
-    if model.records_ is None and model.config.records == "yes":
-        model.records_ = _records(model, data, data.labels_NL, steps, serves="changes of labels")
     if data.all_label_points is not None:
         model.report_["label_texts_share_terms"] = data.shared_terms
         with steps.step("unseen labels"):
@@ -156,7 +155,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     kept_NL = without_labels(labels_NL, rows)
     learned = np.setdiff1d(np.arange(n_rows(texts)), rows)
     model.n_points = len(learned)
-    model.label_counts = _counts(kept_NL)
+    model.label_counts = points_per_label(kept_NL)
     model.vocabulary = names
     model.removed_labels, model.merged_labels = frozenset(), {}
     vectors = None if request.embeddings is None else [request.embeddings]
@@ -315,13 +314,11 @@ def _records(
     data: _Data,
     labels_NL: sp.csr_matrix,
     steps: Steps,
-    *,
-    serves: Literal["final ranker", "changes of labels"] = "final ranker",
 ) -> Records | None:
     """Remember the points, where a final ranker is to be learned or they are wanted anyway."""
     wanted = model.config.final_ranker
     too_few = data.held is None or (wanted == "auto" and n_rows(data.held.texts) < ENOUGH_TO_LEARN)
-    no_use = serves == "final ranker" and (wanted == "fixed" or too_few)
+    no_use = model.config.records != "yes" and (wanted == "fixed" or too_few)
     if model.ranker_ is None or no_use:
         return None
     assert data.sparse_NV is not None and data.vectors is not None
@@ -347,11 +344,7 @@ def _refit(model: EliasParts, data: _Data, steps: Steps) -> None:
     if model.records_ is not None:
         model.records_ = _records(model, data, labels_NL, steps)
     model.n_points = labels_NL.shape[0]
-    model.label_counts = _counts(labels_NL)
-
-
-def _counts(labels_NL: sp.csr_matrix) -> Int64Array:
-    return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
+    model.label_counts = points_per_label(labels_NL)
 
 
 def _training_shortlists(

@@ -11,22 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.new_labels import add_labels
+from learned_index.elias.new_labels import longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
 from learned_index.index.taken_labels import with_labels_taken
+from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import unanswerable_rows
 from learned_index.ranking.records import Records
 from learned_index.types import Float32Array, Int64Array
 
 logger = logging.getLogger(__name__)
 
-_PAIRS = 20_000
-
-
 LEAST_SHARED = 0.2
 """Part of the points' labels whose texts must share a term with the point: below it, as where texts
 and names are in different languages, names cost the first places more than they bring."""
+_PAIRS = 20_000
 
 
 class LabelPoints(NamedTuple):
@@ -44,8 +43,7 @@ class LabelPoints(NamedTuple):
 
     def taught(self, labels_NL: sp.csr_matrix) -> Int64Array:
         """Rows of the labels that one of the points has."""
-        count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
-        return np.flatnonzero(count_L[self.labels_M])
+        return np.flatnonzero(points_per_label(labels_NL)[self.labels_M])
 
     def shared(self, sparse_NV: sp.csr_matrix, labels_NL: sp.csr_matrix) -> float:
         """Part of the (point, label) pairs with a label text in which both have a term, 0 to 1.
@@ -77,10 +75,13 @@ class LabelPoints(NamedTuple):
             records: Of the points.
             labels_NL: CSR, the labels of the points.
         """
-        rows = self.taught(labels_NL)
+        return self.join_rows(records, self.taught(labels_NL))
+
+    def join_rows(self, records: Records, rows: Int64Array) -> Records:
+        """The records, and some of these texts."""
         if not len(rows):
             return records
-        owned = self.owned_by(rows, labels_NL.shape[1])[rows]
+        owned = self.owned_by(rows, records.n_labels)[rows]
         return records.with_records(self.sparse_MV[rows], self.vectors[0][rows], owned)
 
 
@@ -118,20 +119,21 @@ def learn_unseen_labels(model: EliasParts, points: LabelPoints) -> int:
     if model.records_ is None or model.ranker_ is None or model.has_own_encoders:
         return 0
     assert model.label_counts is not None
-    labels_M = points.labels_M[model.label_counts[points.labels_M] == 0]
+    rows = np.flatnonzero(model.label_counts[points.labels_M] == 0)
+    labels_M = points.labels_M[rows]
     n_labels, n_new = len(model.vocabulary), len(labels_M)
     if not n_new:
         return 0
-    texts = [model.vocabulary.texts[label] for label in labels_M]
-    # Keys for the time being, longer than any that is taken.
-    longest = max(len(key) for key in model.vocabulary.keys)
-    keys = [f"{'0' * longest}-{number}" for number in range(n_new)]
-    grown = add_labels(model, {key: [] for key in keys}, dict(zip(keys, texts, strict=True)))
-    source_L, target = np.arange(n_labels), np.arange(n_labels + n_new)
-    source_L[labels_M], target[n_labels:] = target[n_labels:], labels_M
-    assert grown.records_ is not None and grown.ranker_ is not None
-    model.members = [with_labels_taken(member, source_L) for member in grown.trained_members()]
-    model.records_ = grown.records_.with_merged_labels(target, n_labels=n_labels)
-    model.ranker_ = grown.ranker_.with_labels_taken(source_L)
+    x_MD, sparse_MV = points.vectors[0][rows], points.sparse_MV[rows]
+    remembered, one_each = model.records_.points(), np.ones(n_new, np.int64)
+    source_L = np.arange(n_labels)
+    source_L[labels_M] = n_labels + np.arange(n_new)
+    grown = longer_members(model, remembered, x_MD, one_each)
+    model.members = [with_labels_taken(member, source_L) for member in grown]
+    ranker = longer_ranker(
+        model, remembered, sparse_MV, x_MD, sp.identity(n_new, np.float32, format="csr")
+    )
+    model.ranker_ = ranker.with_labels_taken(source_L)
+    model.records_ = points.join_rows(model.records_, rows)
     logger.info("%d labels without a training point are learned from their texts", n_new)
     return n_new

@@ -31,7 +31,7 @@ from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.request import Request, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
 from learned_index.elias.steps import Steps
-from learned_index.elias.updating import learn, update_model
+from learned_index.elias.updating import update_model
 from learned_index.encoding import AnyEncoder, as_encoder
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
@@ -341,7 +341,7 @@ class ELIAS(EliasParts, Saved):
             >>> model = model.learn("green tea leaves", ["tea"])  # doctest: +SKIP
         """
         given = [labels] if isinstance(labels, str) else list(labels)
-        return learn(self, one_point(text), [given])
+        return update_model(self, one_point(text), [given], correction=True)
 
     # -- training -------------------------------------------------------------------------------
 

@@ -41,9 +41,8 @@ def add_labels(
     keys, examples, owner_n, counts_M = _examples(
         labels, texts or {}, frozenset(model.vocabulary.keys)
     )
-    vocabulary = LabelVocabulary(
-        (*model.vocabulary.keys, *keys),
-        (*model.vocabulary.texts, *((texts or {}).get(key, "") for key in keys)),
+    vocabulary = model.vocabulary.extended(
+        LabelVocabulary(keys, [(texts or {}).get(key, "") for key in keys])
     )
     vectors = model.encode(examples)
     unknown = unanswerable_rows(examples, vectors)

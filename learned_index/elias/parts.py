@@ -17,6 +17,7 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.inputs.labels import relabelled
 from learned_index.inputs.matrices import canonical_labels
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
@@ -102,12 +103,7 @@ class EliasParts:
             return labels_NL
         target_L = np.arange(labels_NL.shape[1])
         target_L[list(self.merged_labels)] = list(self.merged_labels.values())
-        return canonical_labels(
-            sp.csr_matrix(
-                (labels_NL.data, target_L[labels_NL.indices], labels_NL.indptr),
-                shape=labels_NL.shape,
-            )
-        )
+        return canonical_labels(relabelled(labels_NL, target_L, labels_NL.shape[1]))
 
     @property
     def has_own_encoders(self) -> bool:

@@ -12,19 +12,20 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.data.naming import as_vocabulary, named_label_matrix
+from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.label_changes import require_present
 from learned_index.elias.new_labels import longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
+from learned_index.elias.prediction import predict_points
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.pruning import without_labels
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.index.updating import Labelled, with_new_points
-from learned_index.inputs.labels import labels_from_lists
+from learned_index.inputs.labels import labels_from_lists, points_per_label, relabelled
 from learned_index.inputs.points import unanswerable_rows
 from learned_index.types import Int64Array
 
@@ -57,20 +58,12 @@ class _New(NamedTuple):
 
 
 def update_model(
-    model: AnyModel, texts: Points, labels: Any, *, vocabulary: Any = None, seed: int = 0
+    model: AnyModel, texts: Points, labels: Any, *, vocabulary: Any = None, correction: bool = False
 ) -> AnyModel:
-    """See :meth:`ELIAS.update`."""
+    """See :meth:`ELIAS.update`; of a ``correction`` :meth:`ELIAS.learn`."""
     model.trained_members()  # an engine cannot learn: its error says so
     labels_NL, names = _named(model, texts, labels, vocabulary)
-    new = _readable(model, texts, labels_NL, names)
-    return _updated(model, new, seed=seed, correction=False)
-
-
-def learn(model: AnyModel, texts: Points, labels: Any) -> AnyModel:
-    """See :meth:`ELIAS.learn`."""
-    model.trained_members()
-    labels_NL, names = _named(model, texts, labels, None)
-    return _updated(model, _readable(model, texts, labels_NL, names), seed=0, correction=True)
+    return _updated(model, _readable(model, texts, labels_NL, names), correction=correction)
 
 
 def _named(
@@ -79,10 +72,7 @@ def _named(
     """Labels under the model's numbers, new ones behind; and the names of all."""
     known, given = model.vocabulary, as_vocabulary(vocabulary)
     if given is None:
-        strangers, names = _strangers(labels, known), known
-        if strangers:
-            texts_of = (*known.texts, *("" for _ in strangers))
-            names = LabelVocabulary((*known.keys, *strangers), texts_of)
+        names = known.extended(LabelVocabulary(_strangers(labels, known)))
         labels_NL, _ = named_label_matrix(texts, labels, names)
     else:
         labels_NL, _ = named_label_matrix(texts, labels, given)
@@ -110,24 +100,12 @@ def _renumbered(
     labels_NL: sp.csr_matrix, given: LabelVocabulary, known: LabelVocabulary
 ) -> tuple[sp.csr_matrix, LabelVocabulary]:
     """Labels of another vocabulary by key; those that no point has do not join."""
-    id_of_key = {key: number for number, key in enumerate(known.keys)}
     used = np.unique(labels_NL.indices)
-    new = [int(label) for label in used if given.keys[label] not in id_of_key]
-    names = known
-    if new:
-        names = LabelVocabulary(
-            (*known.keys, *(given.keys[label] for label in new)),
-            (*known.texts, *(given.texts[label] for label in new)),
-        )
-    id_of_key |= {given.keys[label]: len(known) + number for number, label in enumerate(new)}
+    joint, _ = joint_ids(given.subset(used), known)
+    names = known.extended(given.subset(used[joint >= len(known)]))
     number_L = np.zeros(len(given), np.int64)
-    number_L[used] = [id_of_key[given.keys[label]] for label in used]
-    moved = sp.csr_matrix(
-        (labels_NL.data, number_L[labels_NL.indices], labels_NL.indptr),
-        shape=(labels_NL.shape[0], len(names)),
-    )
-    moved.sort_indices()
-    return moved, names
+    number_L[used] = joint
+    return relabelled(labels_NL, number_L, len(names)), names
 
 
 def _readable(
@@ -155,13 +133,14 @@ def _readable(
     return _New(texts, labels_NL[kept], names, [x[kept] for x in vectors], sparse_NV)
 
 
-def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyModel:
+def _updated(model: AnyModel, new: _New, *, correction: bool) -> AnyModel:
     twin = copy.copy(model)
     n_old, n_labels = model.n_labels, len(new.vocabulary)
-    remembered = None if model.records_ is None else model.records_.points()
     members: Sequence[LearnedGraphIndex] = model.trained_members()
-    joining = _joining(model, new, remembered)
+    joining, remembered = _joining(model, new), None
     if joining is not None:
+        assert model.records_ is not None
+        remembered = model.records_.points()
         members = longer_members(
             model, remembered, new.vectors[0][joining.rows_n], joining.counts_M
         )
@@ -174,17 +153,15 @@ def _updated(model: AnyModel, new: _New, *, seed: int, correction: bool) -> AnyM
         with_new_points(
             member,
             Labelled(new.vectors[min(number, len(new.vectors) - 1)], new.labels_NL),
-            _kept(model, remembered, len(new.vectors[0]), n_labels, member, seed),
+            _kept(model, len(new.vectors[0]), n_labels, member),
             counts_L=counts_L,
-            seed=seed,
         )
         for number, member in enumerate(members)
     ]
     if model.ranker_ is not None:
         _learn_ranking(model, twin, new, remembered, joining, correction=correction)
     if model.label_counts is not None:
-        added_L = np.bincount(new.labels_NL.indices, minlength=n_labels)
-        twin.label_counts = counts_L + added_L.astype(np.int64)
+        twin.label_counts = counts_L + points_per_label(new.labels_NL)
     twin.n_points = model.n_points + new.labels_NL.shape[0]
     return twin
 
@@ -219,14 +196,14 @@ def _without_edges(index: LearnedGraphIndex, joining: _Joining) -> LearnedGraphI
     return taken.clone(graph=without_labels(taken.graph, joined_L))
 
 
-def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
+def _joining(model: EliasParts, new: _New) -> _Joining | None:
     """The labels that join; None where there are none.
 
     Raises:
         InputError: Labels are new, and the model has nothing to learn them beside.
     """
     n_old, n_labels = model.n_labels, len(new.vocabulary)
-    can_learn = remembered is not None and not model.has_own_encoders
+    can_learn = model.records_ is not None and not model.has_own_encoders
     if n_labels > n_old and not can_learn:
         raise InputError(
             f"{n_labels - n_old} labels are new, and new labels are learned beside the "
@@ -234,8 +211,8 @@ def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
             "--records yes, a ranker and one encoder"
         )
     never = np.empty(0, np.int64)
-    if can_learn:
-        known_L = np.bincount(remembered[2].indices, minlength=n_old) > 0
+    if can_learn and model.records_ is not None:
+        known_L = model.records_.counts() > 0
         if model.label_counts is not None:
             known_L |= model.label_counts > 0
         asked = np.unique(new.labels_NL.indices)
@@ -258,20 +235,19 @@ def _joining(model: EliasParts, new: _New, remembered: Any) -> _Joining | None:
     )
 
 
-def _kept(
-    model: EliasParts, remembered: Any, n_new: int, n_labels: int, member: Any, seed: int
-) -> Labelled | None:
+def _kept(model: EliasParts, n_new: int, n_labels: int, member: Any) -> Labelled | None:
     """A sample of the remembered points, drawn evenly."""
-    if remembered is None or model.has_own_encoders:
+    records = model.records_
+    if records is None or model.has_own_encoders:
         return None  # records hold the vectors of one encoder
-    _, unit_ND, labels_NL = remembered
-    size = min(len(unit_ND), max(KEPT_PER_NEW * n_new, LEAST_KEPT))
-    rows = np.sort(np.random.default_rng(seed).choice(len(unit_ND), size, replace=False))
-    rows = rows[np.diff(labels_NL.indptr)[rows] > 0]  # their labels may have been removed
-    labels = labels_NL[rows]
-    labels.resize(len(rows), n_labels)
+    size = min(len(records), max(KEPT_PER_NEW * n_new, LEAST_KEPT))
+    rows = np.sort(np.random.default_rng(0).choice(len(records), size, replace=False))
+    labels = records.labels()[rows]
+    kept = np.flatnonzero(np.diff(labels.indptr))  # the labels of others may have been removed
+    labels = labels[kept]
+    labels.resize(len(kept), n_labels)
     # Records are remembered at length 1, the index expects vectors as long as its own.
-    return Labelled(unit_ND[rows] / float(member.input_scale), labels)
+    return Labelled(records.vectors(rows[kept]) / float(member.input_scale), labels)
 
 
 def _learn_ranking(
@@ -296,7 +272,10 @@ def _learn_ranking(
     _, wide = twin.shortlist(new.vectors, width)
     wrong: Int64Array | None = None
     if correction:
-        before = model.search(new.texts, min(N_WRONG, n_old))  # type: ignore[attr-defined]
+        before = predict_points(
+            model, new.texts, min(N_WRONG, n_old), vectors=new.vectors, sparse=new.sparse_NV,
+            score="ranking",
+        )  # fmt: skip
         wrong = np.setdiff1d(before.ids[before.ids >= 0], new.labels_NL.indices)
     twin.ranker_ = ranker.with_points(
         new.sparse_NV, x_ND, new.labels_NL, wide.ids[:, :width], also=wrong

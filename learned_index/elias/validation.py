@@ -36,6 +36,8 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: boo
     out_of_fold = None
     with steps.step("calibration"):
         out_of_fold = _final_ranker(model, held, reads_names=reads_names)
+        if out_of_fold is None and model.config.records != "yes":
+            model.records_ = None  # they would serve nothing
         _calibrate(model, held, out_of_fold)
     with steps.step("validation"):
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
@@ -74,7 +76,6 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> _Ou
     wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
     assert held.vectors is not None
     if model.ranker_ is None or wanted == "fixed" or (wanted == "auto" and not enough):
-        model.records_ = None
         return None
     assert held.sparse is not None
     head, _ = model.shortlist(held.vectors, model.config.rerank_size)
@@ -89,11 +90,9 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> _Ou
         if wanted != "auto":
             raise
         logger.warning("no final ranker: %s", error)
-        model.records_ = None
         return None
     model.report_["final_ranker"] = ranker.report_
     if ranker.method_ == "fixed":
-        model.records_ = None
         return None
     model.final_ranker_ = ranker
     return _OutOfFold(found.ids, scores, relevant)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.inputs.labels import points_per_label
+from learned_index.inputs.matrices import largest_first
 from learned_index.types import Float32Array, Int64Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -83,7 +85,7 @@ def known_means(
     Raises:
         InputError: None has.
     """
-    count_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
+    count_L = points_per_label(labels_NL)
     labels_K = np.flatnonzero(count_L)
     if not len(labels_K):
         raise InputError("no known point has a label, so nothing tells what classifiers are")
@@ -187,9 +189,7 @@ def new_edges(
     )
     visits = sp.csr_matrix(examples.owned_Mn @ beams)
     visits.sort_indices()
-    label = np.repeat(np.arange(visits.shape[0]), np.diff(visits.indptr))
-    order = np.lexsort((visits.indices, -visits.data, label))
-    place = np.arange(len(order)) - visits.indptr[label]  # within the label, strongest first
+    label, order, place = largest_first(visits)
     most_M = np.maximum.reduceat(visits.data, visits.indptr[:-1])
     weights = visits.data[order] / np.maximum(most_M, _LEAST_WEIGHT)[label]
     weights[place == 0] = 1.0  # also where every score rounds to 0: a label hangs from a cluster

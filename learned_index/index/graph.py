@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from learned_index.errors import InputError
+from learned_index.inputs.matrices import largest_first
 from learned_index.kernels.edges import edge_strengths, edge_weights, strongest_clusters
 from learned_index.types import Float32Array, Int64Array
 
@@ -180,10 +181,7 @@ class ClusterLabelGraph(nn.Module):
         """
         by_label = counts_CL.tocsc()
         n_clusters, n_labels = counts_CL.shape
-        labels_T = np.repeat(np.arange(n_labels), np.diff(by_label.indptr))
-        # Within each label the largest counts first, of equal ones the smaller cluster.
-        order_T = np.lexsort((by_label.indices, -by_label.data, labels_T))
-        place_T = np.arange(len(order_T)) - by_label.indptr[:-1][labels_T]
+        labels_T, order_T, place_T = largest_first(by_label)
         kept_T = (place_T < clusters_per_label) & (by_label.data[order_T] > 0)
         labels, clusters = labels_T[kept_T], by_label.indices[order_T][kept_T]
         orphans = np.setdiff1d(np.arange(n_labels), labels)

@@ -48,7 +48,7 @@ def with_new_labels(index: AnyIndex, examples: NewLabels, known: KnownPoints) ->
     made_MO = new_classifiers(
         Known(means_KD, counts_K, of_known.astype(np.float64)), index.project(vectors_nD), of_labels
     )
-    edges_MC = new_edges(*_beams(index, vectors_nD), of_labels, index.n_clusters)
+    edges_MC = new_edges(*beams(index, vectors_nD), of_labels, index.n_clusters)
     twin = copy.copy(index)
     device = index.label_bias_L.device
     made = torch.tensor(made_MO, dtype=torch.float32, device=device)
@@ -61,8 +61,8 @@ def with_new_labels(index: AnyIndex, examples: NewLabels, known: KnownPoints) ->
 
 
 @torch.no_grad()
-def _beams(index: IndexNetwork, vectors_nD: Float32Array) -> tuple[Any, Any]:
-    """Numbers and scores of the clusters that each example visits."""
+def beams(index: IndexNetwork, vectors_nD: Float32Array) -> tuple[Any, Any]:
+    """Numbers (-1 at pads) and scores of the clusters that each vector visits, n x W."""
     clusters, scores = [], []
     for start in range(0, len(vectors_nD), _BATCH):
         block = torch.tensor(vectors_nD[start : start + _BATCH], device=index.label_bias_L.device)

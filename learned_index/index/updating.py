@@ -17,6 +17,9 @@ from torch import nn
 from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork
+from learned_index.index.new_labels import beams
+from learned_index.inputs.labels import points_per_label
+from learned_index.inputs.matrices import largest_first
 from learned_index.inputs.positives import padded_positives
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.losses import both_losses
@@ -55,7 +58,6 @@ def with_new_points(
     counts_L: Int64Array | None = None,
     epochs: int = EPOCHS,
     rate: float = RATE,
-    seed: int = 0,
 ) -> AnyIndex:
     """An index that has learned from points; router, projection and regions are shared with it.
 
@@ -77,17 +79,18 @@ def with_new_points(
         counts_L: int64, m_l; None: as many as in ``kept``.
         epochs: Passes over the points.
         rate: Of a step, in units of one point's gradient.
-        seed: Of the order of the points.
     """
     twin = copy.copy(index)
     for name in ("label_weight_LD", "label_bias_L"):
         setattr(twin, name, nn.Parameter(getattr(index, name).detach().clone()))
     if counts_L is None:
-        counts_L = np.zeros(index.n_labels, np.int64) if kept is None else _counts(kept.labels_NL)
+        counts_L = (
+            np.zeros(index.n_labels, np.int64) if kept is None else points_per_label(kept.labels_NL)
+        )
     twin.graph = _raised(index.graph, _visited(index, new, kept, counts_L))
     twin.parameters_changed()
     points = new if kept is None else _joined(new, kept)
-    order = np.random.default_rng(seed)
+    order = np.random.default_rng(0)
     gradients = RowGradients(*twin.label_weight_LD.shape, device=twin.label_bias_L.device)
     for _ in range(epochs):
         rows = order.permutation(len(points.vectors_ND))
@@ -105,7 +108,9 @@ def _step(
     rate: float,
 ) -> None:
     with torch.no_grad():
-        x_BD = _projected(index, points.vectors_ND[rows])
+        x_BD = index.projected(
+            torch.tensor(points.vectors_ND[rows], device=index.label_bias_L.device)
+        )
         scores_BW, clusters_BW = index.beam(x_BD, index.config.beam_width)
         walk = walk_edges(
             clusters_BW,
@@ -126,11 +131,6 @@ def _step(
         index.label_bias_L[labels_U] -= rate * len(rows) * bias_U
 
 
-def _projected(index: IndexNetwork, x_ND: Float32Array) -> torch.Tensor:
-    x = torch.tensor(np.asarray(x_ND, np.float32), device=index.label_bias_L.device)
-    return index.projected(x)
-
-
 def _visited(
     index: IndexNetwork, new: Labelled, kept: Labelled | None, counts_L: Int64Array
 ) -> sp.csr_matrix:
@@ -141,26 +141,18 @@ def _visited(
     known = all_C if kept is None else kept.labels_NL.sum(axis=1).A1 @ _visits(index, kept)
     n_known = new.labels_NL.nnz if kept is None else kept.labels_NL.nnz
     all_C = all_C + known * (counts_L.sum() / max(1, n_known))
-    labels_E = np.repeat(np.arange(visits_LC.shape[0]), np.diff(visits_LC.indptr))
-    # Within each label the largest sums first; of these the first few stay.
-    order_E = np.lexsort((-visits_LC.data, labels_E))
-    kept_E = order_E[np.arange(len(order_E)) - visits_LC.indptr[labels_E] < MOST_EDGES]
-    labels, clusters = labels_E[kept_E], visits_LC.indices[kept_E]
+    labels_E, order_E, place_E = largest_first(visits_LC)
+    kept_E = order_E[place_E < MOST_EDGES]
+    labels, clusters = labels_E[place_E < MOST_EDGES], visits_LC.indices[kept_E]
     share = visits_LC.data[kept_E] / np.maximum(all_C[clusters], _LEAST_WEIGHT)
     weights = np.minimum(1.0, index.graph.scale * share).astype(np.float32)
     shape = (index.n_clusters, len(counts_L))
     return sp.csr_matrix((weights, (clusters, labels)), shape=shape)
 
 
-@torch.no_grad()
 def _visits(index: IndexNetwork, points: Labelled) -> sp.csr_matrix:
     """Scores of the clusters that each point explores: CSR float32, N x C."""
-    rows = []
-    for start in range(0, len(points.vectors_ND), _BATCH):
-        x_BD = _projected(index, points.vectors_ND[start : start + _BATCH])
-        scores_BW, clusters_BW = index.beam(x_BD, index.config.beam_width)
-        rows.append(as_csr(clusters_BW.cpu().numpy(), scores_BW.cpu().numpy(), index.n_clusters))
-    return sp.vstack(rows, format="csr")
+    return as_csr(*beams(index, np.asarray(points.vectors_ND, np.float32)), index.n_clusters)
 
 
 def _csr(graph: ClusterLabelGraph) -> sp.csr_matrix:
@@ -188,10 +180,6 @@ def _raised(graph: ClusterLabelGraph, edges_CL: sp.csr_matrix) -> ClusterLabelGr
     )
     raised.pruning = graph.pruning
     return raised.to(graph.edge_labels_CM.device)
-
-
-def _counts(labels_NL: sp.csr_matrix) -> Int64Array:
-    return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
 
 
 def _joined(new: Labelled, kept: Labelled) -> Labelled:

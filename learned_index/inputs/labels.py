@@ -82,6 +82,27 @@ def as_label_matrix(
     return matrix
 
 
+def points_per_label(labels_NL: sp.csr_matrix) -> npt.NDArray[np.int64]:
+    """Points of each label, int64 L; no point has a label twice."""
+    return np.bincount(labels_NL.indices, minlength=labels_NL.shape[1]).astype(np.int64)
+
+
+def relabelled(
+    labels_NL: sp.csr_matrix, target_L: npt.NDArray[np.int64], n_labels: int
+) -> sp.csr_matrix:
+    """The same labels under other ids, in ascending order.
+
+    Args:
+        labels_NL: CSR.
+        target_L: int64, the new id of each label.
+        n_labels: Of how many labels they are then.
+    """
+    moved = (labels_NL.data, target_L[labels_NL.indices], labels_NL.indptr)
+    matrix = sp.csr_matrix(moved, shape=(labels_NL.shape[0], n_labels))
+    matrix.sort_indices()
+    return matrix
+
+
 def labels_from_lists(rows: Iterable[Any], n_labels: int) -> sp.csr_matrix:
     """The same from lists of ids below ``n_labels``, which may be a generator.
 

@@ -135,6 +135,18 @@ def canonical_labels(matrix: Any, *, what: str = "the label matrix") -> sp.csr_m
     return result
 
 
+def largest_first(matrix: sp.csr_matrix) -> tuple[Any, Any, Any]:
+    """The entries of a compressed matrix by row, there the largest first; of equals the first.
+
+    Returns:
+        Of each in this order: its row (of a CSC, its column), where it stands in ``matrix.data``,
+        and its place in the row, 0 being the largest.
+    """
+    row = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, row))
+    return row, order, np.arange(len(order)) - matrix.indptr[row]
+
+
 def kernel_arrays(matrix: Any) -> tuple[Any, Any, Any]:
     """A compressed matrix as compiled code takes it, without copies where it is so already.
 

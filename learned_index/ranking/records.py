@@ -179,15 +179,14 @@ class Records(Saved):
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self._memory)
 
-    def with_merged_labels(self, target_L: Int64Array, *, n_labels: int | None = None) -> Self:
+    def with_merged_labels(self, target_L: Int64Array) -> Self:
         """The same records with other labels in the place of some.
 
         Args:
             target_L: For each label the one that takes its place: itself, as a rule.
-            n_labels: Of how many labels they are then; None: of as many.
         """
-        m, n_labels = self._memory, self.n_labels if n_labels is None else n_labels
-        labels = canonical_labels(self._label_matrix(target_L[m.label_ids], n_labels))
+        m = self._memory
+        labels = canonical_labels(self._label_matrix(target_L[m.label_ids], self.n_labels))
         lists = m.term_indptr, m.term_records, m.term_weights
         own_indptr, own_records, own_scales = owned(labels, *lists)
         return type(self)(
@@ -198,7 +197,7 @@ class Records(Saved):
                 own_records=own_records,
                 own_scales=own_scales,
             ),
-            n_labels,
+            self.n_labels,
         )
 
     def counts(self) -> Int64Array:
@@ -264,13 +263,26 @@ class Records(Saved):
 
     def points(self) -> tuple[sp.csr_matrix, Float32Array, sp.csr_matrix]:
         """What is remembered of the records: heaviest terms N x V, unit vectors N x D, labels."""
+        return self._terms(), self.vectors(slice(None)), self.labels()
+
+    def vectors(self, rows: slice | Int64Array) -> Float32Array:
+        """Unit vectors of some records by their numbers, float32 n x D."""
+        m = self._memory
+        codes = m.codes_NP[rows, : self.dim].astype(np.float32)
+        unit: Float32Array = (codes - ZERO) * m.units_N[rows, None]
+        return unit
+
+    def labels(self) -> sp.csr_matrix:
+        """Labels of the records, CSR float32 N x L."""
+        return self._label_matrix(self._memory.label_ids, self.n_labels)
+
+    def _terms(self) -> sp.csr_matrix:
         m = self._memory
         weights = m.term_weights.astype(np.float32) * WEIGHT_UNIT
         by_term = sp.csr_matrix(
             (weights, m.term_records, m.term_indptr), shape=(self.n_terms, len(self))
         )
-        vectors = (m.codes_NP[:, : self.dim].astype(np.float32) - ZERO) * m.units_N[:, None]
-        return by_term.T.tocsr(), vectors, self._label_matrix(m.label_ids, self.n_labels)
+        return by_term.T.tocsr()
 
     def _label_matrix(self, label_ids: Any, n_labels: int) -> sp.csr_matrix:
         """The records' labels as CSR float32, N x L, under other ids."""
