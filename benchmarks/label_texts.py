@@ -3,7 +3,7 @@
     python -m benchmarks.label_texts --data DIR --preset fast --out results/label-texts.json
 
 A share of the labels that carry a text is hidden: no training point has them. A model is trained
-without label texts (``--label-text off``) and measured on the test split. On the same encoder and
+without label texts (``--label-text off``) and measured on another split. On the same encoder and
 index everything behind them is trained again with label texts (``auto``), and measured. The first
 model is kept beside ``--out``, and not trained again.
 """
@@ -18,7 +18,7 @@ import click
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.new_labels import trained
+from benchmarks.new_labels import others, trained
 from learned_index import ELIAS
 from learned_index.cli.shared.common import (
     quiet_option,
@@ -61,20 +61,28 @@ def with_texts(model: ELIAS, train: Dataset, hidden: Any) -> ELIAS:
     )
 
 
-def told(model: ELIAS, test: Dataset) -> dict[str, Any]:
-    """Metrics of all labels, and the recall of seen, few-shot and unseen ones apart."""
-    values = evaluate(model, test)
-    return {name: values[name] for name in SHOWN} | values["by_training_points"]
+def told(model: ELIAS, points: Dataset, hidden: Any) -> dict[str, Any]:
+    """Metrics of all labels, the recall of seen, few-shot and unseen ones apart, and P of others.
+
+    The others are all labels but the hidden ones, on the points that have no hidden one.
+    """
+    values = evaluate(model, points)
+    shown = np.setdiff1d(np.arange(model.n_labels), hidden)
+    return (
+        {name: values[name] for name in SHOWN}
+        | {"others": others(model, points, shown)}
+        | values["by_training_points"]
+    )
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    columns = [*SHOWN, *(f"{band} R@{k}" for band in ("unseen", "seen") for k in (10, 100))]
+    parts = [("others", "P@1"), *((b, f"R@{k}") for b in ("unseen", "seen") for k in (10, 100))]
+    columns = [*SHOWN, *(" ".join(part) for part in parts)]
     lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
     for name, values in rows.items():
         cells = [values[metric] for metric in SHOWN]
-        for band in ("unseen", "seen"):
-            cells += [values.get(band, {}).get(f"R@{k}", 0.0) for k in (10, 100)]
+        cells += [values.get(part, {}).get(metric, 0.0) for part, metric in parts]
         lines.append(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
     return "\n".join(lines)
 
@@ -84,16 +92,24 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 @click.option("--preset", default="fast", show_default=True)
 @click.option("--hidden", default=0.1, show_default=True, help="Share of the labels to hide.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file.")
 @threads_option
 @quiet_option
 def main(
-    data: str, preset: str, hidden: float, seed: int, out: Path, threads: int | None, quiet: bool
+    data: str,
+    preset: str,
+    hidden: float,
+    seed: int,
+    split: str,
+    out: Path,
+    threads: int | None,
+    quiet: bool,
 ) -> None:
     """Measure labels that only their texts tell of."""
     use_threads(threads)
     folder = open_dataset(data)
-    train, test = folder.read("train"), folder.read("test")
+    train, points = folder.read("train"), folder.read(split)
     chosen = hidden_labels(train, hidden, seed=seed)
     kept = out.with_suffix(".model")
     if kept.exists():
@@ -103,14 +119,14 @@ def main(
         model = trained(train, labels_NL, train.vocabulary, preset, label_text="off")
         kept.parent.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(kept)
-    rows = {"off": told(model, test)}
+    rows = {"off": told(model, points, chosen)}
     model = with_texts(model, train, chosen)
-    rows["auto"] = told(model, test)
+    rows["auto"] = told(model, points, chosen)
     if not quiet:
         click.echo(table(rows))
     write_json(
         out,
-        {"data": data, "preset": preset, "n_hidden": len(chosen), "seed": seed}
+        {"data": data, "preset": preset, "split": split, "n_hidden": len(chosen), "seed": seed}
         | {"n_learned": model.report_["n_labels_by_text"], "rows": rows}
         | {"environment": describe_environment()},
     )
