@@ -21,11 +21,11 @@ from learned_index.cli.shared.compare_tables import comparison_table, operating_
 from learned_index.cli.shared.options import (
     cache_option,
     config_options,
-    data_option,
     given_values,
     model_option,
     split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.comparison import Comparison, ComparisonSettings, MethodSpec, write_comparison
 from learned_index.comparison import compare as run
 from learned_index.comparison.report import comparison_parts
@@ -92,7 +92,7 @@ class MethodsOption(click.Option):
 @cache_option
 @standard_options
 def compare(
-    data: str,
+    data: DataSource,
     model_path: Path,
     out: Path,
     baselines: tuple[str, ...],
@@ -164,7 +164,7 @@ def compare(
             progress=lambda done, total, text="": bar.update(completed=done, info=text),
         )
     result.environment.update(
-        data=data, split=split, model=str(model_path), encode_ms=encode_ms, training=costs
+        data=str(data), split=split, model=str(model_path), encode_ms=encode_ms, training=costs
     )
     write_comparison(result, out)
     if as_json:

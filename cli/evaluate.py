@@ -14,11 +14,11 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.options import (
-    data_option,
     knob_options,
     model_argument,
     split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 
 
 @click.command(epilog="Example: li evaluate model --data my-data --split test --json")
@@ -41,7 +41,7 @@ from learned_index.cli.shared.options import (
 @standard_options
 def evaluate(
     model: Path,
-    data: str,
+    data: DataSource,
     split: Any,
     vectors: Path | None,
     beam_width: int | None,

@@ -49,7 +49,6 @@ out_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace a saved model that is there."
 )
-data_option = click.option("--data", required=True, help="Data folder, or api-docs.")
 cache_option = click.option(
     "--cache",
     help="Directory of encoded texts, used again for the same texts and encoder; off keeps "

@@ -7,7 +7,8 @@ from typing import Any
 import scipy.sparse as sp
 
 from learned_index.cli.shared.common import console, progress_bar
-from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
+from learned_index.cli.shared.tables import DataSource, open_source
+from learned_index.data import DataFolder, Dataset, build_api_docs
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import parts_of
 from learned_index.encoders import cached_encode
@@ -19,19 +20,20 @@ from learned_index.types import Encoder
 API_DOCS = "api-docs"
 
 
-def resolve_data(data: str, *, quiet: bool = False) -> DataFolder:
+def resolve_data(data: DataSource | str, *, quiet: bool = False) -> DataFolder:
     """Open what ``--data`` names.
 
     Args:
-        data: A folder, or ``api-docs``: the default data set, built into the user's cache when it
-            is not there (write ``./api-docs`` for a folder of that name).
+        data: A folder; a table; or ``api-docs``: the default data set, built into the user's
+            cache when it is not there (write ``./api-docs`` for a folder of that name).
         quiet: Show no progress.
 
     Raises:
         DataFormatError: No such folder, or none in a known format.
     """
-    if data != API_DOCS:
-        return open_dataset(data)
+    source = data if isinstance(data, DataSource) else DataSource(data)
+    if source.name != API_DOCS:
+        return open_source(source, quiet=quiet)
     if quiet or not console.is_terminal:
         return build_api_docs()
     with console.status("reading the documentation of the installed packages"):

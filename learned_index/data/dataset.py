@@ -136,17 +136,21 @@ def hold_out(
     Raises:
         InputError: One of the two parts would be empty.
     """
+    # Points keep their order.
+    return dataset.parted(random_rows(dataset.n_points, size, seed=seed), split=split)
+
+
+def random_rows(n_points: int, size: float, *, seed: int) -> npt.NDArray[np.int64]:
+    """The rows that :func:`hold_out` holds out of so many points: int64, sorted."""
     fraction = isinstance(size, float) and not size.is_integer()
     if fraction and not 0 < size < 1:
         raise InputError(
             f"size {size} is neither a fraction in (0, 1) nor a whole number of points"
         )
-    count = round(dataset.n_points * size) if fraction else int(size)
-    if not 0 < count < dataset.n_points:
+    count = round(n_points * size) if fraction else int(size)
+    if not 0 < count < n_points:
         raise InputError(
-            f"holding out {count} of {dataset.n_points} points leaves one part empty; "
-            "choose another size"
+            f"holding out {count} of {n_points} points leaves one part empty; choose another size"
         )
-    chosen = np.random.default_rng(seed).permutation(dataset.n_points)[:count]
-    # Points keep their order.
-    return dataset.parted(np.sort(chosen), split=split)
+    chosen: npt.NDArray[np.int64] = np.random.default_rng(seed).permutation(n_points)[:count]
+    return np.sort(chosen)

@@ -124,7 +124,8 @@ def open_dataset(path: Path | str) -> DataFolder:
             raise DataFormatError(f"{path} does not exist; expected a data folder")
         if not path.is_dir():
             raise DataFormatError(
-                f"{path} is a file; expected a data folder, give the folder it is in"
+                f"{path} is a file; expected a data folder (give the folder it is in), or a table "
+                "called .csv, .tsv, .parquet, .jsonl or .json"
             )
         names = sorted(entry.name for entry in path.iterdir())
     found = {

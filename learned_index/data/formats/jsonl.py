@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,7 +36,7 @@ class _Record(NamedTuple):
     id: str | None
 
 
-class _Whole(str):
+class Whole(str):
     """A whole number as it stands in the file, of any length."""
 
     __slots__ = ()
@@ -102,9 +102,7 @@ class JsonlFormat(Format):
                     if label[0] not in texts:
                         _check_label(label, record.line)
                     texts[label[0]] = texts.get(label[0]) or label[1]
-        # Numbers in the order of their size, by their lengths: they may be too long to read.
-        digits = all(name.isdecimal() for name in texts)
-        names = sorted(texts, key=lambda name: (len(name) if digits else 0, name))
+        names = sorted_names(texts)
         return LabelVocabulary(names, [texts[name] for name in names])
 
     def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
@@ -116,10 +114,22 @@ class JsonlFormat(Format):
                 zip(points, iter_rows(dataset.labels), strict=True)
             ):
                 check_characters(text, row)
-                record: dict[str, Any] = {} if dataset.ids is None else {"id": dataset.ids[row]}
-                record["text"] = text
-                record["labels"] = [names[i] for i in labels.tolist()]
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                point_id = None if dataset.ids is None else dataset.ids[row]
+                file.write(json_line(text, [names[i] for i in labels.tolist()], point_id))
+
+
+def json_line(text: str, labels: list[str], point_id: str | None) -> str:
+    """One point as a line of a file in this format."""
+    record: dict[str, Any] = {} if point_id is None else {"id": point_id}
+    return json.dumps(record | {"text": text, "labels": labels}, ensure_ascii=False) + "\n"
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Names of labels in the alphabet's order, or in that of their size where all are numbers."""
+    found = list(names)
+    # By their lengths: they may be too long to read.
+    digits = all(name.isdecimal() for name in found)
+    return sorted(found, key=lambda name: (len(name) if digits else 0, name))
 
 
 def _label_id(label: tuple[str, str] | int, vocabulary: LabelVocabulary) -> int:
@@ -143,7 +153,7 @@ def _check_label(label: tuple[str, str], line: Line) -> None:
 def _described_labels(path: Path) -> LabelVocabulary:
     """Read one label a line, ``{"uid": ..., "title": ...}``."""
     labels: dict[str, str] = {}
-    for line, value in _objects(path):
+    for line, value in iter_objects(path):
         key = _name(value.get("uid"), '"uid"', line)
         title = _string(value.get("title", ""), '"title"', line)
         label = (key, " ".join(title.split()))
@@ -157,15 +167,17 @@ def _described_labels(path: Path) -> LabelVocabulary:
 
 
 def _records(path: Path) -> Iterator[_Record]:
-    for line, value in _objects(path):
+    for line, value in iter_objects(path):
         text = value.get("text")
         if "text" not in value and "title" in value:
             text, content = value["title"], value.get("content")
             content = _string("" if content is None else content, '"content"', line)
             if content and type(text) is str:
                 text = f"{text} {content}" if text else content
+        if text is None:
+            line.fail(f'"text" is missing; {_keys(value)}')
         text = _string(text, '"text"', line)
-        point_id = value.get("id", value.get("uid"))
+        point_id = next((value[f] for f in ("id", "uid", "document_id") if f in value), None)
         if point_id is not None:
             point_id = _name(point_id, '"id"', line)
         yield _Record(line, text, _labels(value, line), point_id)
@@ -177,11 +189,13 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
     labels = value.get(field)
     if field == "label" and not isinstance(labels, list):
         labels = [labels]
+    if labels is None and field == "labels":
+        line.fail(f'"labels" is missing; {_keys(value)}')
     if not isinstance(labels, list):
         line.fail(f'"{field}" is {_shown(labels)}, expected a list of label names')
     if field == "target_ind":
         # Of 19 digits and more are no lines of a file, and they may not fit 64 bits.
-        if not all(type(row) is _Whole and row.isdecimal() and len(row) < 19 for row in labels):
+        if not all(type(row) is Whole and row.isdecimal() and len(row) < 19 for row in labels):
             line.fail(f'"{field}" has {_shown(labels)}, expected numbers of labels from 0')
         return [int(row) for row in labels]
     what = f'a label of "{field}"'
@@ -194,6 +208,16 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
             text = _string(text, what, line)
         found.append((_name(label, what, line), " ".join(text.split())))
     return found
+
+
+def _keys(value: dict[str, Any]) -> str:
+    """The keys that a record has, and how others than the usual ones are read."""
+    keys = ", ".join(json.dumps(key, ensure_ascii=True)[:40] for key in list(value)[:12])
+    return (
+        f'the object has {f"the keys {keys}" if value else "no keys"}; expected "text" (or '
+        '"title" and "content") and "labels" (or "label", "subjects", "target_ind"); files with '
+        "other keys are read as tables (li data import FILE --text KEY --labels KEY)"
+    )
 
 
 def _string(value: Any, what: str, line: Line) -> str:
@@ -219,7 +243,7 @@ def _check_pairs(text: str, what: str, line: Line) -> None:
         line.fail(f"{what} holds half a surrogate pair, which is not a character")
 
 
-def _objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
+def iter_objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
     """Yield the objects of a file with their lines; blank lines are left out."""
     for line in iter_raw_lines(path):
         if not line.raw.strip():
@@ -228,17 +252,22 @@ def _objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
         try:
             value = _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
+            if line.number == 1 and text.lstrip().startswith("["):
+                line.fail(_ARRAY)
             line.fail(f"not a JSON value ({error}); expected one object a line")
         if not isinstance(value, dict):
+            if line.number == 1 and isinstance(value, list):
+                line.fail(_ARRAY)
             line.fail(f"{_shown(value)}, expected an object with text and labels")
         yield line, value
 
 
-_DECODER = json.JSONDecoder(parse_int=_Whole, object_pairs_hook=unique_keys)
+_ARRAY = "the file is one array of JSON, expected one object a line (jq -c '.[]' makes lines of it)"
+_DECODER = json.JSONDecoder(parse_int=Whole, object_pairs_hook=unique_keys)
 
 
 def _shown(value: Any) -> str:
-    if value is None or isinstance(value, _Whole):
+    if value is None or isinstance(value, Whole):
         return "missing" if value is None else value[:60]
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"

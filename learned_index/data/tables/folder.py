@@ -1,0 +1,134 @@
+"""A table as a data folder: its points in memory, split as the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
+from learned_index.data.folder import DataFolder
+from learned_index.data.formats.jsonl import sorted_names
+from learned_index.data.formats.matrices import GrowingRows
+from learned_index.data.label_texts import named_by_text, read_label_texts, with_texts
+from learned_index.data.tables.files import Table, open_table
+from learned_index.data.tables.options import TableOptions
+from learned_index.data.tables.points import TableReport, read_points
+from learned_index.data.tables.roles import Roles, choose_roles, head
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.errors import InputError
+from learned_index.inputs.labels import relabelled
+from learned_index.system.progress import Progress
+
+
+class LabelNames:
+    """Labels that come one after the other with the rows of a table; they get numbers.
+
+    Attributes:
+        numbers: The number of each key, in the order in which they come.
+        texts: Texts that came with them.
+        file: Labels of a file of texts, or None.
+    """
+
+    def __init__(self, options: TableOptions) -> None:
+        self.numbers: dict[str, int] = {}
+        self.texts: dict[str, str] = {}
+        self.file: LabelVocabulary | None = None
+        if options.vocabulary is not None:
+            self.file = read_label_texts(options.vocabulary, language=options.language)
+
+    def keys(self, labels: list[tuple[str, str]]) -> list[str]:
+        """The keys of a point's labels."""
+        found = []
+        for name, text in labels:
+            key = name if self.file is None else named_by_text(self.file, name)
+            self.numbers.setdefault(key, len(self.numbers))
+            if text and not self.texts.get(key):
+                self.texts[key] = text
+            found.append(key)
+        return list(dict.fromkeys(found))
+
+    def vocabulary(self, report: TableReport) -> LabelVocabulary:
+        """All labels: those of the file of texts first, the others sorted."""
+        vocabulary, unknown = with_texts(sorted_names(self.numbers), self.texts, self.file)
+        report.labels_without_text = unknown
+        made: LabelVocabulary = vocabulary
+        return made
+
+
+def table_of(path: Path | str, options: TableOptions) -> tuple[Table, Roles, dict[str, list[Any]]]:
+    """Open a table, find its columns, and return its first values by column too.
+
+    Raises:
+        DataFormatError: No such file, or none in the format of its ending.
+        InputError: Columns that are not there, or that can be meant in two ways.
+    """
+    table = open_table(path, columns=options.columns, encoding=options.encoding)
+    sample = head(table)
+    return table, choose_roles(table, options, sample), sample
+
+
+def check_share(report: TableReport, options: TableOptions, path: Path) -> None:
+    """Refuse to draw test points from a table that says which they are."""
+    if options.test_share is not None and report.kept["test"]:
+        raise InputError(
+            f"{path} has {report.kept['test']} test points by its column {options.split!r}; leave "
+            "out --test-share, or the column"
+        )
+
+
+class TableFolder(DataFolder):
+    """A table that was read whole.
+
+    Attributes:
+        report: What became of its rows.
+        roles: Its columns.
+    """
+
+    def __init__(self, path: Path, options: TableOptions, progress: Progress | None = None) -> None:
+        table, self.roles, _ = table_of(path, options)
+        self.report = TableReport()
+        names = LabelNames(options)
+        texts: dict[str, list[str]] = {split: [] for split in SPLITS}
+        ids: dict[str, list[str]] = {split: [] for split in SPLITS}
+        rows = {split: GrowingRows() for split in SPLITS}
+        for point in read_points(table, self.roles, self.report, progress):
+            texts[point.split].append(point.text)
+            if point.id is not None:
+                ids[point.split].append(point.id)
+            rows[point.split].add(names.numbers[key] for key in names.keys(point.labels))
+        check_share(self.report, options, path)
+        self._labels = names.vocabulary(self.report)
+        order = self._labels.ids(names.numbers)
+        self._parts: dict[SplitName, Dataset] = {}
+        for split in SPLITS:
+            if texts[split]:
+                labels = rows[split].matrix(len(names.numbers))
+                self._parts[split] = Dataset(
+                    split=split,
+                    labels=relabelled(labels, order, len(self._labels)),
+                    vocabulary=self._labels,
+                    texts=texts[split],
+                    ids=ids[split] or None,
+                )
+        if options.test_share is not None:
+            whole = self._parts.get("train")
+            if whole is None:
+                raise InputError(f"{path} has no training points to draw test points from")
+            train, test = hold_out(whole, options.test_share, seed=options.seed, split="test")
+            self._parts |= {"train": train, "test": test}
+        super().__init__(path, "jsonl", tuple(s for s in SPLITS if s in self._parts))
+
+    @property
+    def vocabulary(self) -> LabelVocabulary:  # type: ignore[override]
+        """The labels' names."""
+        return self._labels
+
+    def read(self, split: SplitName) -> Dataset:
+        """Return one split."""
+        self._check(split)
+        return self._parts[split]
+
+    def iter_texts(self, split: SplitName) -> Iterator[str]:
+        """Iterate over the texts of one split."""
+        return iter(self.read(split).texts or ())
