@@ -23,6 +23,7 @@ from learned_index.cli.shared.options import (
     config_options,
     given_values,
     model_option,
+    propensity_option,
     split_option,
 )
 from learned_index.cli.shared.tables import DataSource, data_option
@@ -89,6 +90,7 @@ class MethodsOption(click.Option):
     type=click.IntRange(min=1),
     help="Measure on this many points, drawn at random with a fixed seed.  [default: all]",
 )
+@propensity_option
 @cache_option
 @standard_options
 def compare(
@@ -99,6 +101,7 @@ def compare(
     interpreters: tuple[str, ...],
     split: SplitName,
     max_queries: int | None,
+    propensity: tuple[float, float],
     cache: str | None,
     threads: int | None,
     quiet: bool,
@@ -145,6 +148,7 @@ def compare(
         encode=partial(sources.encode_split, cache=cache, quiet=quiet),
         word_features=partial(_word_features, quiet=quiet),
         max_queries=max_queries,
+        propensity=propensity,
     )
     encode_ms = None
     if values.model_queries is not None:

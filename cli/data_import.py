@@ -51,7 +51,8 @@ def import_table(
     label, and rows with another number of columns than the header, are left out and counted.
     All rows are training points, unless a column or --test-share says otherwise.
 
-    Example: li data import articles.csv --text title,abstract --labels tags --separator '|' --dry-run
+    Example: li data import articles.csv --text title,abstract --labels tags --separator '|'
+    --dry-run; then --out my-data in the place of --dry-run
     """
     from learned_index.data import import_table as run
 
@@ -78,9 +79,8 @@ def import_table(
 
 def _show_result(report: TableReport, n_labels: int, path: Path) -> None:
     kept = ", ".join(f"{report.kept[s]:,} {s}" for s in ("train", "dev", "test") if report.kept[s])
-    click.echo(
-        f"{path}: {report.rows:,} rows, {report.kept.total():,} points ({kept}), {n_labels:,} labels"
-    )
+    points = f"{report.kept.total():,} points ({kept})"
+    click.echo(f"{path}: {report.rows:,} rows, {points}, {n_labels:,} labels")
 
 
 def _preview(path: Path, options: TableOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from learned_index.cli.shared.common import console, progress_bar
 from learned_index.cli.shared.tables import DataSource, open_source
 from learned_index.data import DataFolder, Dataset, build_api_docs
+from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import parts_of
 from learned_index.encoders import cached_encode
@@ -145,10 +146,18 @@ def evaluate_shown(
     vectors: Any | None = None,
     cache: str | None = None,
     query: Query | None = None,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
     if vectors is None and dataset.n_points:
         vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
     with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
-        return evaluate(model, dataset, vectors=vectors, query=query, progress=bar.count)
+        return evaluate(
+            model,
+            dataset,
+            vectors=vectors,
+            query=query,
+            propensity=propensity,
+            progress=bar.count,
+        )

@@ -29,6 +29,8 @@ class Dataset:
         texts: N texts, or None.
         features: Canonical CSR float32, N x F, or None. Texts or features are there, or both.
         ids: N names of the points, or None.
+        filtered: CSR N x L of pairs that count neither as answers nor as truth (a point that is
+            its own label), or None. None of them is in ``labels``.
 
     Raises:
         InputError: Neither texts nor features, or lengths that differ.
@@ -40,6 +42,7 @@ class Dataset:
     texts: Sequence[str] | None = None
     features: sp.csr_matrix | None = None
     ids: Sequence[str] | None = None
+    filtered: sp.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -58,6 +61,7 @@ class Dataset:
             ("texts", None if self.texts is None else len(self.texts)),
             ("feature rows", None if self.features is None else self.features.shape[0]),
             ("ids", None if self.ids is None else len(self.ids)),
+            ("rows of pairs", None if self.filtered is None else self.filtered.shape[0]),
         ):
             if count is not None and count != n_points:
                 raise InputError(f"{count} {what} but {n_points} rows of labels; give one for each")
@@ -106,6 +110,7 @@ class Dataset:
             texts=take(self.texts),
             features=None if self.features is None else self.features[rows],
             ids=take(self.ids),
+            filtered=None if self.filtered is None else self.filtered[rows],
         )
 
     def parted(

@@ -146,8 +146,15 @@ def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array
     return np.array(joint, dtype=np.int64), len(id_of_key)
 
 
-def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
+def renumbered(
+    model: LabelVocabulary, dataset: Dataset, pairs_NL: sp.csr_matrix | None = None
+) -> sp.csr_matrix:
     """Labels of a split under the model's numbers; labels it does not know come behind.
+
+    Args:
+        model: The model's labels.
+        dataset: The split.
+        pairs_NL: Other pairs than its labels, CSR N x L of the split's labels.
 
     Raises:
         InputError: The two share no label.
@@ -158,4 +165,4 @@ def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
             "the model and the data have no label in common; was it trained on other data? "
             f"(model: {list(model.keys[:1])} ..., data: {list(dataset.vocabulary.keys[:1])} ...)"
         )
-    return relabelled(dataset.labels, joint, size)
+    return relabelled(dataset.labels if pairs_NL is None else pairs_NL, joint, size)

@@ -20,7 +20,6 @@ from learned_index.data.formats.matrices import GrowingRows, iter_rows
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.files import unique_keys
-from learned_index.persistence.foreign import file_exists
 
 _LABEL_FILE = "lbl.json.gz"
 _LONGEST_NAME = 10_000
@@ -85,14 +84,26 @@ class JsonlFormat(Format):
         """Stream the texts of one split."""
         return (record.text for record in _records(self._path(folder, split)))
 
+    def is_download(self, folder: Path) -> bool:
+        """Whether a file is called ``trn.json.gz``, or the like."""
+        paths = [self._path(folder, split) for split in self.find_splits(folder)]
+        return any(path.name.removesuffix(".gz").endswith(".json") for path in paths)
+
+    def vocabulary_files(self, folder: Path) -> list[Path]:
+        """The files that name the labels."""
+        described = label_file(folder)
+        return super().vocabulary_files(folder) or ([] if described is None else [described])
+
     def _find(self, folder: Path, split: SplitName) -> Path | None:
-        names = (f"{split}.jsonl", f"{split}.jsonl.gz", f"{SHORT_NAMES[split]}.json.gz")
+        short = SHORT_NAMES[split]
+        names = (f"{split}.jsonl", f"{split}.jsonl.gz", f"{short}.json.gz", f"{short}.json")
         return only_file(folder, names)
 
     def _unlisted_labels(self, folder: Path) -> LabelVocabulary:
         """Read ``lbl.json.gz``, or collect the names of all splits, sorted."""
-        if file_exists(folder / _LABEL_FILE):
-            return _described_labels(folder / _LABEL_FILE)
+        described = label_file(folder)
+        if described is not None:
+            return described_labels(described)
         texts: dict[str, str] = {}
         for split in self.find_splits(folder):
             for record in _records(self._path(folder, split)):
@@ -150,7 +161,12 @@ def _check_label(label: tuple[str, str], line: Line) -> None:
         line.fail(str(error))
 
 
-def _described_labels(path: Path) -> LabelVocabulary:
+def label_file(folder: Path) -> Path | None:
+    """The file that describes the labels of a download; None where there is none."""
+    return only_file(folder, (_LABEL_FILE, _LABEL_FILE.removesuffix(".gz")))
+
+
+def described_labels(path: Path) -> LabelVocabulary:
     """Read one label a line, ``{"uid": ..., "title": ...}``."""
     labels: dict[str, str] = {}
     for line, value in iter_objects(path):
@@ -175,7 +191,7 @@ def _records(path: Path) -> Iterator[_Record]:
             if content and type(text) is str:
                 text = f"{text} {content}" if text else content
         if text is None:
-            line.fail(f'"text" is missing; {_keys(value)}')
+            line.fail(f'"text" is missing, expected a string: {_keys(value)}')
         text = _string(text, '"text"', line)
         point_id = next((value[f] for f in ("id", "uid", "document_id") if f in value), None)
         if point_id is not None:
@@ -190,14 +206,15 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
     if field == "label" and not isinstance(labels, list):
         labels = [labels]
     if labels is None and field == "labels":
-        line.fail(f'"labels" is missing; {_keys(value)}')
+        line.fail(f'"labels" is missing, expected a list of label names: {_keys(value)}')
     if not isinstance(labels, list):
         line.fail(f'"{field}" is {_shown(labels)}, expected a list of label names')
     if field == "target_ind":
         # Of 19 digits and more are no lines of a file, and they may not fit 64 bits.
         if not all(type(row) is Whole and row.isdecimal() and len(row) < 19 for row in labels):
             line.fail(f'"{field}" has {_shown(labels)}, expected numbers of labels from 0')
-        return [int(row) for row in labels]
+        relevant = _relevances(value, len(labels), line)
+        return [int(row) for row, kept in zip(labels, relevant, strict=True) if kept]
     what = f'a label of "{field}"'
     found: list[tuple[str, str] | int] = []
     for label in labels:
@@ -208,6 +225,22 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
             text = _string(text, what, line)
         found.append((_name(label, what, line), " ".join(text.split())))
     return found
+
+
+def _relevances(value: dict[str, Any], count: int, line: Line) -> list[bool]:
+    """Which of the labels of a download are labels: those whose ``target_rel`` is not 0."""
+    given = value.get("target_rel")
+    if given is None:
+        return [True] * count
+    if not isinstance(given, list) or len(given) != count:
+        line.fail(f'"target_rel" is {_shown(given)}, expected a number for each of "target_ind"')
+    try:
+        numbers = [float(number) for number in given]
+    except (TypeError, ValueError):
+        numbers = [-1.0]
+    if not all(0 <= number < float("inf") for number in numbers):
+        line.fail('"target_rel" holds something else than numbers from 0')
+    return [number > 0 for number in numbers]
 
 
 def _keys(value: dict[str, Any]) -> str:
@@ -252,17 +285,17 @@ def iter_objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
         try:
             value = _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
-            if line.number == 1 and text.lstrip().startswith("["):
-                line.fail(_ARRAY)
+            is_array = isinstance(error, ValueError) and text.lstrip().startswith("[")
+            if line.number == 1 and is_array:
+                line.fail(f"the file is one JSON array; {_ARRAY}")
             line.fail(f"not a JSON value ({error}); expected one object a line")
         if not isinstance(value, dict):
-            if line.number == 1 and isinstance(value, list):
-                line.fail(_ARRAY)
-            line.fail(f"{_shown(value)}, expected an object with text and labels")
+            hint = f"; {_ARRAY}" if line.number == 1 and isinstance(value, list) else ""
+            line.fail(f"{_shown(value)}, expected an object with text and labels{hint}")
         yield line, value
 
 
-_ARRAY = "the file is one array of JSON, expected one object a line (jq -c '.[]' makes lines of it)"
+_ARRAY = "one object a line is expected (jq -c '.[]' makes lines of an array)"
 _DECODER = json.JSONDecoder(parse_int=Whole, object_pairs_hook=unique_keys)
 
 
