@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.data.vocabulary import LabelVocabulary
@@ -21,9 +20,8 @@ _GRAPHS = {
     ".xml": "xml",
     ".nt": "nt",
     ".n3": "n3",
-    ".jsonld": "json-ld",
 }
-"""Endings of SKOS files, and what rdflib calls their notation."""
+"""Endings of SKOS files, and what rdflib calls them. Not JSON-LD, which may fetch other files."""
 _KEYS, _TEXTS = ("uri", "key", "id", "label_id"), ("label", "text", "name", "title")
 
 
@@ -33,7 +31,7 @@ def read_label_texts(path: Path | str, *, language: str | None = None) -> LabelV
     ``.tsv`` and ``.txt``: ``KEY<TAB>TEXT`` a line, as ``labels.txt``; keys in angle brackets lose
     them, further columns are ignored (Annif's vocabulary). ``.csv``: a header with ``uri`` (or
     ``key``, ``id``) and ``label_en``, ``label_fr`` (or ``label``, ``text``, ``name``). ``.ttl``,
-    ``.rdf``, ``.xml``, ``.nt``, ``.n3``, ``.jsonld``: the preferred labels of SKOS concepts.
+    ``.rdf``, ``.xml``, ``.nt``, ``.n3``: the preferred labels of SKOS concepts.
 
     Args:
         path: The file.
@@ -134,7 +132,7 @@ def _skos(path: Path, notation: str, language: str | None) -> Iterator[tuple[str
     graph = rdflib.Graph()
     with open_file(path) as file:
         try:
-            graph.parse(file=file, format=notation)
+            graph.parse(data=file.read(), format=notation)
         except Exception as error:  # rdflib's parsers raise what they like
             raise DataFormatError(
                 f"{path} cannot be read as {notation} ({' '.join(str(error).split())[:120]})"
@@ -165,7 +163,9 @@ def named_by_text(labels: LabelVocabulary, name: str) -> str:
     return name
 
 
-def with_texts(names: list[str], given: dict[str, str], texts: LabelVocabulary | None) -> Any:
+def with_texts(
+    names: list[str], given: dict[str, str], texts: LabelVocabulary | None
+) -> tuple[LabelVocabulary, int | None]:
     """A vocabulary of all labels of a file of texts, and of names that it does not hold behind.
 
     Args:

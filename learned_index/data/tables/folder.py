@@ -52,8 +52,7 @@ class LabelNames:
         """All labels: those of the file of texts first, the others sorted."""
         vocabulary, unknown = with_texts(sorted_names(self.numbers), self.texts, self.file)
         report.labels_without_text = unknown
-        made: LabelVocabulary = vocabulary
-        return made
+        return vocabulary
 
 
 def table_of(path: Path | str, options: TableOptions) -> tuple[Table, Roles, dict[str, list[Any]]]:
