@@ -139,7 +139,7 @@ class CsvTable(Table):
 
     def _first_line(self, path: Path) -> str:
         with open_file(path) as raw, _unpacked(path, raw) as file, reading(path):
-            line = file.readline(2**20).removeprefix(UTF8_MARK)
+            line: bytes = file.readline(2**20).removeprefix(UTF8_MARK)
         try:
             return line.decode(self._encoding).rstrip("\r\n")
         except LookupError:

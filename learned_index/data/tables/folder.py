@@ -119,7 +119,7 @@ class TableFolder(DataFolder):
         super().__init__(path, "jsonl", tuple(s for s in SPLITS if s in self._parts))
 
     @property
-    def vocabulary(self) -> LabelVocabulary:  # type: ignore[override]
+    def vocabulary(self) -> LabelVocabulary:
         """The labels' names."""
         return self._labels
 

@@ -23,7 +23,7 @@ _SPLIT_NAMES: dict[str, SplitName] = {
     **dict.fromkeys(("trn", "training"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "development"), "dev"),
     **dict.fromkeys(("tst", "testing", "eval"), "test"),
-}  # type: ignore[assignment]
+}
 
 
 class Point(NamedTuple):
