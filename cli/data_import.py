@@ -51,6 +51,8 @@ def import_table(
     label, and rows with another number of columns than the header, are left out and counted.
     All rows are training points, unless a column or --test-share says otherwise.
 
+    A file called test.csv holds test points; TABLE may be a folder with train.csv, test.csv.
+
     Example: li data import articles.csv --text title,abstract --labels tags --separator '|'
     --dry-run; then --out my-data in the place of --dry-run
     """
@@ -85,18 +87,20 @@ def _show_result(report: TableReport, n_labels: int, path: Path) -> None:
 
 def _preview(path: Path, options: TableOptions) -> dict[str, Any]:
     """What a table holds, from its first rows."""
-    from learned_index.data.tables.folder import LabelNames, table_of
+    from learned_index.data.tables.folder import LabelNames
     from learned_index.data.tables.points import TableReport, read_points
     from learned_index.data.tables.roles import first_rows
+    from learned_index.data.tables.sources import open_tables
 
-    table, roles, sample = table_of(path, options)
+    tables, roles, sample = open_tables(path, options)
+    table, split = tables[0]
     names, report = LabelNames(options), TableReport()
-    points = list(read_points(first_rows(table, sample), roles, report))
+    points = list(read_points(first_rows(table, sample), roles, report, split=split))
     for point in points:
         names.keys(point.labels)
     vocabulary = names.vocabulary(report)
     return {
-        "table": str(path),
+        "table": str(table.path),
         "kind": table.told,
         "rows": max(map(len, sample.values()), default=0),
         "columns": [

@@ -16,6 +16,7 @@ from learned_index.data.formats.npz import NpzFormat
 from learned_index.data.formats.repository import RepositoryFormat
 from learned_index.data.formats.text import TextFormat
 from learned_index.data.formats.xmc import XmcFormat
+from learned_index.data.tables.files import is_table
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.atomic import atomic_directory
@@ -76,13 +77,18 @@ class DataFolder:
         return FORMATS[self.format].holds_texts(self.path)
 
     @property
+    def layout(self) -> str:
+        """Where its splits are, for errors."""
+        return FORMATS[self.format].layout
+
+    @property
     def written_format(self) -> FormatName:
         """A format in which the points can be written: this one, unless it is only read."""
         if FORMATS[self.format].is_written:
             return self.format
         return "jsonl" if self.has_texts else "npz"
 
-    @cached_property
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files that are read."""
         handler = FORMATS[self.format]
@@ -127,8 +133,7 @@ class DataFolder:
     def _check(self, split: SplitName) -> None:
         if split not in self.splits:
             raise InputError(
-                f"{self.path} has no {split} split; it has {', '.join(self.splits)} "
-                f"({FORMATS[self.format].layout})"
+                f"{self.path} has no {split} split; it has {', '.join(self.splits)} ({self.layout})"
             )
 
     def __repr__(self) -> str:
@@ -153,6 +158,10 @@ def open_dataset(path: Path | str) -> DataFolder:
             recover(path)
         if not path.exists():
             raise DataFormatError(f"{path} does not exist; expected a data folder")
+        if path.is_file() and is_table(path):
+            raise DataFormatError(
+                f"{path} is a table, expected a data folder; li data import makes one of it"
+            )
         if not path.is_dir():
             raise DataFormatError(
                 f"{path} is a file; expected a data folder (give the folder it is in), or a table "

@@ -8,6 +8,7 @@ from learned_index.data.folder import DataFolder, open_dataset
 from learned_index.data.tables.files import is_table
 from learned_index.data.tables.folder import TableFolder
 from learned_index.data.tables.options import TableOptions
+from learned_index.data.tables.sources import split_tables
 from learned_index.errors import InputError
 from learned_index.system.progress import Progress
 
@@ -18,7 +19,8 @@ def open_data(
     """Open a data folder, of which nothing is read yet, or read a table.
 
     Args:
-        path: A folder in a known format; or CSV, TSV, Parquet, JSON lines with a row a point.
+        path: A folder in a known format; or CSV, TSV, Parquet, JSON lines with a row a point; or a
+            folder of these that are called ``train.csv``, ``test.csv`` and so on.
         table: Which columns of a table hold what; None: look for usual names.
         progress: Told how much of a table is read.
 
@@ -34,10 +36,16 @@ def open_data(
         Dataset('train', 19034 points with texts, 812 labels)
     """
     path = Path(path)
-    if is_table(path) and not path.is_dir():
-        return TableFolder(path, table or TableOptions(), progress)
+    options = table or TableOptions()
+    if path.is_dir():
+        names = [each.suffix.lower() for each in split_tables(path)]
+        # Files called train.jsonl are a data folder, unless their columns are named.
+        if names and (options.given or not {".jsonl", ".json", ".gz"} & set(names)):
+            return TableFolder(path, options, progress)
+    elif is_table(path):
+        return TableFolder(path, options, progress)
     folder = open_dataset(path)
-    if table is not None and table.given:
+    if options.given:
         raise InputError(
             f"{path} is a data folder, and columns are named; they are for tables: leave them out "
             "(--text, --labels and the others)"

@@ -79,7 +79,8 @@ def test_a_table_is_data_of_every_command(table, tmp_path):
     assert "law" in ok("search", model, "tax court", "-k", "1")
     line = refused("evaluate", model, *data, "--propensity", "nonsense")
     assert "expected A,B as 0.55,1.5, or one of" in line
-    assert "has no dev split" in refused("evaluate", model, *data, "--split", "dev")
+    line = refused("evaluate", model, *data, "--split", "dev", "-q")
+    assert "has no dev split; it has train, test (a column" in line
 
 
 def test_a_missing_package_is_named(table, monkeypatch):

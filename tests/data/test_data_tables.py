@@ -156,7 +156,7 @@ def test_a_table_is_split_on_request_alone(tmp_path):
         assert folder.read("dev").texts[0] == "text 1" and len(folder.read("test")) == 10
     report = open_data(path, named).report
     assert report.dropped["the split is 'x', expected train, dev or test"].count == 10
-    with pytest.raises(InputError, match="has 10 test points by its column 'fold'"):
+    with pytest.raises(InputError, match="has 10 test points already, by a column"):
         open_data(path, TableOptions(split="fold", test_share=0.5))
 
 
@@ -317,3 +317,37 @@ def test_columns_are_for_tables(tmp_path):
         open_data(tmp_path / "no.csv")
     with pytest.raises(DataFormatError, match=r"is a file; expected a data folder .*\.csv"):
         open_data(tmp_path / "train_texts.txt")
+
+
+def test_a_folder_of_tables_has_a_file_for_each_split(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    header = ["text", "label"]
+    write_csv(folder / "train-00000-of-00002.csv", [["a", "x"], ["", "x"]], header=header)
+    write_csv(folder / "train-00001-of-00002.csv", [["b", "y"]], header=header)
+    write_csv(folder / "test.csv", [["c", "z"], ["d", "x"]], header=header)
+    write_csv(folder / "notes.csv", [["1"]], header=["number"])
+    imported = import_table(folder, tmp_path / "out")
+    for opened in (open_data(folder), imported.folder):
+        assert opened.splits == ("train", "test") and opened.vocabulary.keys == ("x", "y", "z")
+        assert list(opened.read("train").texts) == ["a", "b"]
+        assert names_of(opened.read("test")) == [["z"], ["x"]]
+    assert imported.report.rows == 5 and imported.report.kept == {"train": 2, "test": 2}
+    line = "dropped 1 row: train-00000-of-00002.csv: no text (row 2)"
+    assert imported.report.lines() == [line]
+    assert open_data(folder / "test.csv").splits == ("test",)
+    with pytest.raises(InputError, match="2 test points already"):
+        open_data(folder, TableOptions(test_share=0.5))
+    write_csv(folder / "dev.csv", [["c", "z"]], header=["body", "label"])
+    with pytest.raises(InputError, match=r"test\.csv has no column 'body', which dev\.csv has"):
+        open_data(folder)
+    with pytest.raises(DataFormatError, match="is a table, expected a data folder; li data import"):
+        open_dataset(folder / "test.csv")
+
+
+def test_json_lines_of_other_keys_are_a_folder_of_tables_where_they_are_named(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"q": "a", "a": ["x"]}\n', "utf-8")
+    with pytest.raises(DataFormatError, match=r'"text" is missing.*the keys "q", "a".*--text KEY'):
+        open_data(tmp_path).read("train")
+    folder = open_data(tmp_path, TableOptions(text=("q",), labels=("a",)))
+    assert folder.read("train").texts == ["a"] and folder.vocabulary.keys == ("x",)

@@ -1,20 +1,18 @@
-"""A table as a data folder: its points in memory, split as the user says."""
+"""Tables as a data folder: their points in memory, split as the user says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import DataFolder
 from learned_index.data.formats.jsonl import sorted_names
 from learned_index.data.formats.matrices import GrowingRows
 from learned_index.data.label_texts import named_by_text, read_label_texts, with_texts
-from learned_index.data.tables.files import Table, open_table
 from learned_index.data.tables.options import TableOptions
-from learned_index.data.tables.points import TableReport, read_points
-from learned_index.data.tables.roles import Roles, choose_roles, head
+from learned_index.data.tables.points import TableReport
+from learned_index.data.tables.sources import open_tables
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.inputs.labels import relabelled
@@ -55,29 +53,17 @@ class LabelNames:
         return vocabulary
 
 
-def table_of(path: Path | str, options: TableOptions) -> tuple[Table, Roles, dict[str, list[Any]]]:
-    """Open a table, find its columns, and return its first values by column too.
-
-    Raises:
-        DataFormatError: No such file, or none in the format of its ending.
-        InputError: Columns that are not there, or that can be meant in two ways.
-    """
-    table = open_table(path, columns=options.columns, encoding=options.encoding)
-    sample = head(table)
-    return table, choose_roles(table, options, sample), sample
-
-
 def check_share(report: TableReport, options: TableOptions, path: Path) -> None:
     """Refuse to draw test points from a table that says which they are."""
     if options.test_share is not None and report.kept["test"]:
         raise InputError(
-            f"{path} has {report.kept['test']} test points by its column {options.split!r}; leave "
-            "out --test-share, or the column"
+            f"{path} has {report.kept['test']} test points already, by a column or by the name of "
+            "a file; leave out --test-share"
         )
 
 
 class TableFolder(DataFolder):
-    """A table that was read whole.
+    """Tables that were read whole.
 
     Attributes:
         report: What became of its rows.
@@ -85,13 +71,15 @@ class TableFolder(DataFolder):
     """
 
     def __init__(self, path: Path, options: TableOptions, progress: Progress | None = None) -> None:
-        table, self.roles, _ = table_of(path, options)
+        tables = open_tables(path, options)
+        self.roles = tables.roles
+        self._files = tuple(table.path for table, _ in tables.tables)
         self.report = TableReport()
         names = LabelNames(options)
         texts: dict[str, list[str]] = {split: [] for split in SPLITS}
         ids: dict[str, list[str]] = {split: [] for split in SPLITS}
         rows = {split: GrowingRows() for split in SPLITS}
-        for point in read_points(table, self.roles, self.report, progress):
+        for point in tables.points(self.report, progress):
             texts[point.split].append(point.text)
             if point.id is not None:
                 ids[point.split].append(point.id)
@@ -122,6 +110,19 @@ class TableFolder(DataFolder):
     def vocabulary(self) -> LabelVocabulary:
         """The labels' names."""
         return self._labels
+
+    @property
+    def layout(self) -> str:
+        """Where its splits are, for errors."""
+        return (
+            "a column names them, --split-column; or files in a folder, train.csv, test.csv; or "
+            "--test-share draws a test split"
+        )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The tables that were read."""
+        return self._files
 
     def read(self, split: SplitName) -> Dataset:
         """Return one split."""

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from learned_index.data.dataset import SplitName, random_rows
 from learned_index.data.folder import DataFolder, foreign_data_content, open_dataset
 from learned_index.data.formats.jsonl import json_line
-from learned_index.data.tables.folder import LabelNames, check_share, table_of
+from learned_index.data.tables.folder import LabelNames, check_share
 from learned_index.data.tables.options import TableOptions
-from learned_index.data.tables.points import TableReport, read_points
+from learned_index.data.tables.points import TableReport
+from learned_index.data.tables.roles import Roles
+from learned_index.data.tables.sources import open_tables
 from learned_index.errors import InputError
 from learned_index.persistence.atomic import atomic_directory
 from learned_index.system.progress import Progress
@@ -45,7 +47,7 @@ def import_table(
     another number of columns than the header. Of the points, one block is in memory at a time.
 
     Args:
-        source: CSV, TSV, Parquet or JSON lines.
+        source: CSV, TSV, Parquet or JSON lines; or a folder with such files, one a split.
         target: The folder to write.
         options: Which columns hold what, and how to split; None: look for usual names.
         overwrite: Replace a data folder that exists.
@@ -63,12 +65,12 @@ def import_table(
         Counter({'train': 19034})
     """
     source, options = Path(source), options or TableOptions()
-    table, roles, _ = table_of(source, options)
+    tables = open_tables(source, options)
     report, names = TableReport(), LabelNames(options)
     with atomic_directory(target, overwrite=overwrite, foreign=foreign_data_content) as folder:
         with ExitStack() as stack:
             files: dict[SplitName, Any] = {}
-            for point in read_points(table, roles, report, progress):
+            for point in tables.points(report, progress):
                 if point.split not in files:
                     files[point.split] = stack.enter_context(_opened(folder, point.split))
                 keys = names.keys(point.labels)
@@ -77,15 +79,16 @@ def import_table(
         if options.test_share is not None:
             _draw_test(folder, report, options.test_share, options.seed)
         names.vocabulary(report).save(folder)
-        about = {"source": source.name, "columns": _columns(roles.text, roles.labels, roles.id)}
+        about = {"source": source.name, "columns": _columns(tables.roles)}
         about |= report.to_dict()
         text = json.dumps(about, ensure_ascii=False, indent=1)
         (folder / "source.json").write_text(text + "\n", encoding="utf-8", newline="\n")
     return Imported(open_dataset(target), report)
 
 
-def _columns(text: Any, labels: Any, point_id: Any) -> dict[str, Any]:
-    return {"text": list(text), "labels": [name for name, _ in labels], "id": point_id}
+def _columns(roles: Roles) -> dict[str, Any]:
+    labels = [name for name, _ in roles.labels]
+    return {"text": list(roles.text), "labels": labels, "id": roles.id}
 
 
 def _opened(folder: Path, split: SplitName) -> Any:

@@ -18,7 +18,7 @@ from learned_index.system.progress import Progress
 LONGEST_NAME = 10_000
 """Characters of a label's name that the readers of data folders accept."""
 _NAMED_ROWS = 3
-_SPLIT_NAMES: dict[str, SplitName] = {
+SPLIT_NAMES: dict[str, SplitName] = {
     **{name: name for name in SPLITS},
     **dict.fromkeys(("trn", "training"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "development"), "dev"),
@@ -116,7 +116,13 @@ class TableReport:
 
 
 def read_points(
-    table: Table, roles: Roles, report: TableReport, progress: Progress | None = None
+    table: Table,
+    roles: Roles,
+    report: TableReport,
+    *,
+    split: SplitName = "train",
+    where: str = "",
+    progress: Progress | None = None,
 ) -> Iterator[Point]:
     """Yield the points of a table, one after the other; fill in the report.
 
@@ -124,6 +130,8 @@ def read_points(
         table: The table.
         roles: Its columns.
         report: What is left out is counted here.
+        split: Where the points belong, unless a column says it.
+        where: Before the reasons in the report, which tables of different names share.
         progress: Told how much of the file is read.
 
     Raises:
@@ -133,8 +141,7 @@ def read_points(
     columns = roles.columns
     place = {name: number for number, name in enumerate(columns)}
     seen: set[int] = set()
-    skipped = 0
-    number = 0
+    skipped = number = kept = 0
     for row in table.rows(columns, progress):
         # Rows that the reader left out have numbers too.
         number += 1
@@ -142,28 +149,34 @@ def read_points(
             number += 1
             skipped += 1
         try:
-            point = _point(row, place, roles, report, number)
+            point = _point(row, place, roles, report, number, split)
         except InputError as error:
             raise InputError(f"{table.path}, row {number}: {error}") from None
         if isinstance(point, str):
-            report.drop(point, number)
+            report.drop(where + point, number)
             continue
         if point.id is not None:
             mark = hash(point.id)
             report.repeated_ids += mark in seen
             seen.add(mark)
         report.kept[point.split] += 1
+        kept += 1
         yield point
     for bad in table.bad_rows:
-        report.drop("another number of columns than the header", bad)
-    report.rows = number + len(table.bad_rows) - skipped
-    if not report.kept:
+        report.drop(f"{where}another number of columns than the header", bad)
+    report.rows += number + len(table.bad_rows) - skipped
+    if not kept:
         why = "; ".join(report.lines()) or "it has no rows"
         raise InputError(f"{table.path}: no row can be used: {why}")
 
 
 def _point(
-    row: tuple[Any, ...], place: dict[str, int], roles: Roles, report: TableReport, number: int
+    row: tuple[Any, ...],
+    place: dict[str, int],
+    roles: Roles,
+    report: TableReport,
+    number: int,
+    split: SplitName,
 ) -> Point | str:
     """The point of a row, or why it is left out."""
     text = " ".join(filter(None, (text_of(row[place[name]]).strip() for name in roles.text)))
@@ -171,12 +184,11 @@ def _point(
         return "no text"
     if has_half_pair(text):
         return "the text is no UTF-8"
-    split: SplitName = "train"
     if roles.split is not None:
         name = text_of(row[place[roles.split]]).strip()
-        if name.lower() not in _SPLIT_NAMES:
+        if name.lower() not in SPLIT_NAMES:
             return f"the split is {name[:20]!r}, expected train, dev or test"
-        split = _SPLIT_NAMES[name.lower()]
+        split = SPLIT_NAMES[name.lower()]
     cells = [(row[place[name]], separator) for name, separator in roles.labels]
     found = [label for cell, separator in cells for label in labels_of(cell, separator)]
     labels = [label for label in dict.fromkeys(found) if len(label[0]) <= LONGEST_NAME]
