@@ -22,7 +22,7 @@ pyarrow = Deferred("pyarrow")
 csv_reader = Deferred("pyarrow.csv")
 parquet = Deferred("pyarrow.parquet")
 
-_BLOCK = 2**24
+_BLOCK = 2**23
 """Bytes of a CSV file that are read at once; no row may be longer."""
 _ROWS = 2**12
 _LOOKED_AT = 1000
@@ -184,10 +184,13 @@ class CsvTable(Table):
                         strings_can_be_null=False,
                     ),
                 )
-                for batch in reader:
-                    yield from _batch_rows(batch)
-                    if progress is not None:
-                        progress(raw.tell(), size)
+                for number, batch in enumerate(reader):
+                    for start in range(0, batch.num_rows, _ROWS):
+                        yield from _batch_rows(batch.slice(start, _ROWS))
+                        if progress is not None:
+                            # The reader is some blocks ahead of the rows.
+                            read = _BLOCK * (number + min(1.0, (start + _ROWS) / batch.num_rows))
+                            progress(raw.tell() if file is not raw else min(read, size), size)
             except pyarrow.ArrowInvalid as error:
                 raise self._invalid(error) from None
             except (UnicodeError, EOFError, OSError) as error:
