@@ -86,5 +86,7 @@ def evaluate(
         emit_json(values)
         return
     report.print_metrics(values, title=f"{split}: {values['n_points']} points, percent")
+    if "n_filtered" in values:
+        note(f"{values['n_filtered']} pairs count neither as answers nor as truth (filter_labels)")
     if values["n_unseen_labels"]:
         note(f"{values['n_unseen_labels']} labels of the {split} split were never trained")

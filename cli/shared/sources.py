@@ -15,6 +15,7 @@ from learned_index.elias.points import parts_of
 from learned_index.encoders import cached_encode
 from learned_index.encoders.registry import parse_encoder, parse_feature_encoder
 from learned_index.encoding import check_encoder
+from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import Query, evaluate
 from learned_index.types import Encoder
 
@@ -30,11 +31,14 @@ def resolve_data(data: DataSource | str, *, quiet: bool = False) -> DataFolder:
         quiet: Show no progress.
 
     Raises:
-        DataFormatError: No such folder, or none in a known format.
+        DataFormatError: No such folder or table, or none in a known format.
+        InputError: Columns that are not there, or that can be meant in two ways.
     """
     source = data if isinstance(data, DataSource) else DataSource(data)
     if source.name != API_DOCS:
         return open_source(source, quiet=quiet)
+    if source.table is not None and source.table.given:
+        raise InputError(f"{API_DOCS} is no table: leave out --text, --labels and the others")
     if quiet or not console.is_terminal:
         return build_api_docs()
     with console.status("reading the documentation of the installed packages"):

@@ -62,6 +62,7 @@ def test_import_says_what_it_needs(table, tmp_path):
     assert "did you mean 'categories'?" in line
     assert "no column" not in refused("data", "import", tmp_path / "none.csv", *out)
     assert not (tmp_path / "out").exists()
+    assert "api-docs is no table" in refused("plan", "--data", "api-docs", "--text", "title")
 
 
 def test_a_table_is_data_of_every_command(table, tmp_path):

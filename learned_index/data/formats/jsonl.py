@@ -47,9 +47,10 @@ class JsonlFormat(Format):
     A line is ``{"text": "...", "labels": ["name", ...]}``, with an optional ``"id"``; blank lines
     and other fields are ignored. Whole numbers stand for their digits. Other tools' records are
     read too: one ``"label"``, or ``"subjects"`` of ``{"uri": ..., "label": ...}``; and
-    ``{trn,dev,tst}.json.gz`` with ``uid``, ``title``, ``content`` and ``target_ind``, the lines
-    of ``lbl.json.gz``. With ``labels.txt`` a name is a key or an unambiguous text of it; without,
-    the names in all splits, sorted, are the vocabulary.
+    ``{trn,dev,tst}.json.gz`` (or ``.json``) with ``uid``, ``title``, ``content``, ``target_ind``,
+    the lines of ``lbl.json.gz``, and ``target_rel``, which is 0 where a line is no label. With
+    ``labels.txt`` a name is a key or an unambiguous text of it; without, the names in all splits,
+    sorted, are the vocabulary.
     """
 
     name: ClassVar[FormatName] = "jsonl"

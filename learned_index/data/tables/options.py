@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from learned_index.errors import InputError
@@ -67,5 +67,5 @@ class TableOptions:
 
     @property
     def given(self) -> bool:
-        """Whether anything is said."""
-        return self != TableOptions()
+        """Whether anything is said, beside the seed."""
+        return replace(self, seed=0) != TableOptions()
