@@ -15,10 +15,10 @@ from learned_index.cli.shared.common import (
 )
 from learned_index.cli.shared.options import (
     cache_option,
-    data_option,
     model_option,
     split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.errors import InputError
 from learned_index.evaluation.truth import truth_of
 from learned_index.persistence import atomic_file, write_csv, write_json
@@ -54,7 +54,7 @@ RECALL_AT = 100
 @standard_options
 def analyse(
     model_path: Path,
-    data: str,
+    data: DataSource,
     split: Any,
     out: Path | None,
     n_groups: int,
@@ -103,7 +103,7 @@ def analyse(
     )
     report = {
         "model": str(model_path),
-        "data": data,
+        "data": str(data),
         "split": split,
         "n_points": dataset.n_points,
         "n_labels": len(model.label_counts),

@@ -21,11 +21,12 @@ from learned_index.cli.shared.compare_tables import comparison_table, operating_
 from learned_index.cli.shared.options import (
     cache_option,
     config_options,
-    data_option,
     given_values,
     model_option,
+    propensity_option,
     split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.comparison import Comparison, ComparisonSettings, MethodSpec, write_comparison
 from learned_index.comparison import compare as run
 from learned_index.comparison.report import comparison_parts
@@ -89,16 +90,18 @@ class MethodsOption(click.Option):
     type=click.IntRange(min=1),
     help="Measure on this many points, drawn at random with a fixed seed.  [default: all]",
 )
+@propensity_option
 @cache_option
 @standard_options
 def compare(
-    data: str,
+    data: DataSource,
     model_path: Path,
     out: Path,
     baselines: tuple[str, ...],
     interpreters: tuple[str, ...],
     split: SplitName,
     max_queries: int | None,
+    propensity: tuple[float, float],
     cache: str | None,
     threads: int | None,
     quiet: bool,
@@ -145,6 +148,7 @@ def compare(
         encode=partial(sources.encode_split, cache=cache, quiet=quiet),
         word_features=partial(_word_features, quiet=quiet),
         max_queries=max_queries,
+        propensity=propensity,
     )
     encode_ms = None
     if values.model_queries is not None:
@@ -164,7 +168,7 @@ def compare(
             progress=lambda done, total, text="": bar.update(completed=done, info=text),
         )
     result.environment.update(
-        data=data, split=split, model=str(model_path), encode_ms=encode_ms, training=costs
+        data=str(data), split=split, model=str(model_path), encode_ms=encode_ms, training=costs
     )
     write_comparison(result, out)
     if as_json:

@@ -1,4 +1,4 @@
-"""``li data``: build, check, convert and split data folders."""
+"""``li data``: build, import, check, convert and split data folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from learned_index import data as library
+from learned_index.cli.data_import import import_table
 from learned_index.cli.shared.common import (
     console,
     emit_json,
@@ -56,7 +57,7 @@ _source_and_target = combined(
 
 @click.group()
 def data() -> None:
-    """Build, check, convert and split data folders.
+    """Build, import, check, convert and split data folders.
 
     A data folder holds the splits train, dev and test in one of four formats: text files, the
     XMC repository's sparse format, scipy .npz pairs, or JSON lines.
@@ -197,6 +198,9 @@ def split(
     """
     folder = split_folder(source, target, size=size, split=split, seed=seed, overwrite=force)
     _print_folder(folder, as_json)
+
+
+data.add_command(import_table)
 
 
 def _print_folder(folder: DataFolder, as_json: bool) -> None:

@@ -14,11 +14,12 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.options import (
-    data_option,
     knob_options,
     model_argument,
+    propensity_option,
     split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 
 
 @click.command(epilog="Example: li evaluate model --data my-data --split test --json")
@@ -30,6 +31,7 @@ from learned_index.cli.shared.options import (
     type=click.Path(path_type=Path),
     help="File with the split's vectors (npy, npz, safetensors); nothing is encoded then.",
 )
+@propensity_option
 @knob_options
 @click.option(
     "--score",
@@ -41,9 +43,10 @@ from learned_index.cli.shared.options import (
 @standard_options
 def evaluate(
     model: Path,
-    data: str,
+    data: DataSource,
     split: Any,
     vectors: Path | None,
+    propensity: tuple[float, float],
     beam_width: int | None,
     shortlist_size: int | None,
     score: Any,
@@ -58,6 +61,7 @@ def evaluate(
     split that the model was never trained on stay in the truth; their number is n_unseen_labels.
     Recall is also told apart for labels with more than three training points (seen), with one to
     three (few-shot) and with none (unseen), in percent of the (point, label) pairs.
+    Pairs in the data's filter_labels_test.txt count neither as answers nor as truth.
     Data and model may number their labels differently: they are matched by key.
 
     Of a calibrated model also: the expected calibration error in percent and the Brier score of the
@@ -74,6 +78,7 @@ def evaluate(
         loaded,
         dataset,
         vectors=None if vectors is None else read_vectors(vectors),
+        propensity=propensity,
         query={"beam_width": beam_width, "shortlist_size": shortlist_size, "score": score},
         quiet=quiet,
     )
@@ -81,5 +86,7 @@ def evaluate(
         emit_json(values)
         return
     report.print_metrics(values, title=f"{split}: {values['n_points']} points, percent")
+    if "n_filtered" in values:
+        note(f"{values['n_filtered']} pairs count neither as answers nor as truth (filter_labels)")
     if values["n_unseen_labels"]:
         note(f"{values['n_unseen_labels']} labels of the {split} split were never trained")

@@ -13,6 +13,7 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.model_options import given_sections, model_options
+from learned_index.cli.shared.tables import DataSource
 from learned_index.system.memory import gigabytes
 
 
@@ -27,7 +28,7 @@ def duration(seconds: float) -> str:
 @model_options
 @standard_options
 def plan(
-    data: str,
+    data: DataSource,
     preset: str,
     encoder_spec: str | None,
     threads: int | None,

@@ -17,10 +17,10 @@ from learned_index.cli.shared.common import (
 from learned_index.cli.shared.lines import named, say_cut
 from learned_index.cli.shared.options import (
     cache_option,
-    data_option,
     model_argument,
     train_split_option,
 )
+from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ SHOWN = 20
 @standard_options
 def suggest_missing(
     model: Path,
-    data: str,
+    data: DataSource,
     split: Any,
     threshold: float,
     limit: int | None,
@@ -115,7 +115,7 @@ def suggest_missing(
     if out is not None:
         _write(out, found)
     if as_json:
-        emit_json({"model": str(model), "data": data, **found.to_dict()})
+        emit_json({"model": str(model), "data": str(data), **found.to_dict()})
         return
     if on_screen:
         for suggestion in found.suggestions:

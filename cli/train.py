@@ -20,6 +20,7 @@ from learned_index.cli.shared.model_options import (
 )
 from learned_index.cli.shared.options import cache_option, out_option, overwrite_option
 from learned_index.cli.shared.signals import SignalStop
+from learned_index.cli.shared.tables import DataSource
 from learned_index.errors import TrainingInterrupted
 from learned_index.system.timing import timed
 
@@ -67,7 +68,7 @@ def train(
     evaluate_test: bool,
     force: bool,
     cache: str | None,
-    data: str,
+    data: DataSource,
     preset: str,
     encoder_spec: str | None,
     threads: int | None,

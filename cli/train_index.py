@@ -24,6 +24,7 @@ from learned_index.cli.shared.options import (
     out_option,
     overwrite_option,
 )
+from learned_index.cli.shared.tables import DataSource
 from learned_index.data.holdout import choose_points
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.system.timing import timed
@@ -64,7 +65,7 @@ WITHOUT_RANKER = {
 @config_options(TrainingConfig)
 @standard_options
 def train_index(
-    data: str,
+    data: DataSource,
     out: Path,
     overwrite: bool,
     preset: str,

@@ -9,7 +9,8 @@ import click
 
 from learned_index.cli.shared.changes import finish, to_change, version_options
 from learned_index.cli.shared.common import note, quiet_option, threads_option, use_threads
-from learned_index.cli.shared.options import data_option, model_argument, train_split_option
+from learned_index.cli.shared.options import model_argument, train_split_option
+from learned_index.cli.shared.tables import DataSource, data_option
 
 
 @click.command(epilog="Example: li update model --data this-week --out model-2")
@@ -21,7 +22,7 @@ from learned_index.cli.shared.options import data_option, model_argument, train_
 @quiet_option
 def update(
     model: Path,
-    data: str,
+    data: DataSource,
     split: Any,
     threads: int | None,
     quiet: bool,

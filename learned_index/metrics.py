@@ -246,6 +246,38 @@ def hit_matrix(ids_NK: Int64Array, truth_NL: sp.csr_matrix) -> npt.NDArray[np.bo
     return np.asarray((keys_T[place_NK] == wanted_NK) & (ids_NK != PAD_ID))
 
 
+def most_of_a_point(pairs_NL: sp.csr_matrix | None) -> int:
+    """The largest number of pairs of a point: so many more answers :func:`without_pairs` needs."""
+    return 0 if pairs_NL is None else int(np.diff(pairs_NL.indptr).max(initial=0))
+
+
+def without_pairs(result: SearchResult, pairs_NL: sp.csr_matrix) -> SearchResult:
+    """Take (point, label) pairs out of answers; what stands behind them moves up.
+
+    What the repository's metrics do with the pairs of its filter files, points that are their own
+    labels: they count neither as answers nor, taken out of the truth, as misses.
+
+    Args:
+        result: Ids and scores, N x k.
+        pairs_NL: CSR N x L.
+
+    Returns:
+        Another result N x k; rows that lost ids end in padding (-1, -inf).
+
+    Example:
+        >>> found = SearchResult(np.array([[2, 0, 1]]), np.array([[0.9, 0.5, 0.1]], np.float32))
+        >>> without_pairs(found, sp.csr_matrix([[1, 0, 0]])).ids
+        array([[ 2,  1, -1]])
+    """
+    ids_NK, scores_NK = np.asarray(result.ids), np.asarray(result.scores)
+    taken_NK = hit_matrix(ids_NK.astype(np.int64, copy=False), canonical_truth(pairs_NL))
+    order_NK = np.argsort(taken_NK, axis=1, kind="stable")
+    moved_NK = np.take_along_axis(taken_NK, order_NK, axis=1)
+    ids_NK = np.where(moved_NK, PAD_ID, np.take_along_axis(ids_NK, order_NK, axis=1))
+    scores_NK = np.where(moved_NK, -np.inf, np.take_along_axis(scores_NK, order_NK, axis=1))
+    return SearchResult(ids_NK, scores_NK.astype(result.scores.dtype, copy=False))
+
+
 def neighbour_recall(
     found_scores_NK: npt.NDArray[np.floating[Any]],
     exact_scores_NK: npt.NDArray[np.floating[Any]],

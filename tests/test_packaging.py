@@ -58,7 +58,7 @@ def test_constraints_pin_every_direct_dependency() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
     wanted = [*table["dependencies"], *extras["dev"]]
-    for name in ("train", "text", "minilm", "onnx", "compare", "report"):
+    for name in ("train", "text", "minilm", "onnx", "compare", "report", "data"):
         wanted += extras[name]
     names = {spec.partition(">")[0].strip() for spec in wanted if "[" not in spec}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -165,7 +165,7 @@ def test_every_entry_point_can_be_loaded(installed: Path, tmp_path: Path) -> Non
 
 def test_all_holds_every_extra_that_the_main_job_needs() -> None:
     extras = project()["project"]["optional-dependencies"]
-    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report]"]
+    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report,data]"]
     assert "learned-index[all]" in extras["dev"]
 
 

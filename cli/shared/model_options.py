@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from learned_index.cli.shared.options import combined, config_options, data_option, given_values
+from learned_index.cli.shared.options import combined, config_options, given_values
+from learned_index.cli.shared.tables import data_option
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import Command, preset_help, preset_names
 from learned_index.index.config import IndexConfig, TrainingConfig

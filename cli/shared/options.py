@@ -49,11 +49,35 @@ out_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace a saved model that is there."
 )
-data_option = click.option("--data", required=True, help="Data folder, or api-docs.")
 cache_option = click.option(
     "--cache",
     help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
     "nothing.  [default: the user's cache directory]",
+)
+
+
+class Propensity(ParamType):
+    """A pair A,B, or the name of a data set that has one."""
+
+    name = "A,B|name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert."""
+        from learned_index.data.propensities import propensity_constants
+        from learned_index.errors import InputError
+
+        try:
+            return propensity_constants(value) if isinstance(value, str) else value
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+propensity_option = click.option(
+    "--propensity",
+    type=Propensity(),
+    default="0.55,1.5",
+    show_default=True,
+    help="Constants of PSP: A,B, or a data set that they are published for, as Amazon-670K.",
 )
 
 

@@ -7,31 +7,38 @@ from typing import Any
 import scipy.sparse as sp
 
 from learned_index.cli.shared.common import console, progress_bar
-from learned_index.data import DataFolder, Dataset, build_api_docs, open_dataset
+from learned_index.cli.shared.tables import DataSource, open_source
+from learned_index.data import DataFolder, Dataset, build_api_docs
+from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import parts_of
 from learned_index.encoders import cached_encode
 from learned_index.encoders.registry import parse_encoder, parse_feature_encoder
 from learned_index.encoding import check_encoder
+from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import Query, evaluate
 from learned_index.types import Encoder
 
 API_DOCS = "api-docs"
 
 
-def resolve_data(data: str, *, quiet: bool = False) -> DataFolder:
+def resolve_data(data: DataSource | str, *, quiet: bool = False) -> DataFolder:
     """Open what ``--data`` names.
 
     Args:
-        data: A folder, or ``api-docs``: the default data set, built into the user's cache when it
-            is not there (write ``./api-docs`` for a folder of that name).
+        data: A folder; a table; or ``api-docs``: the default data set, built into the user's
+            cache when it is not there (write ``./api-docs`` for a folder of that name).
         quiet: Show no progress.
 
     Raises:
-        DataFormatError: No such folder, or none in a known format.
+        DataFormatError: No such folder or table, or none in a known format.
+        InputError: Columns that are not there, or that can be meant in two ways.
     """
-    if data != API_DOCS:
-        return open_dataset(data)
+    source = data if isinstance(data, DataSource) else DataSource(data)
+    if source.name != API_DOCS:
+        return open_source(source, quiet=quiet)
+    if source.table is not None and source.table.given:
+        raise InputError(f"{API_DOCS} is no table: leave out --text, --labels and the others")
     if quiet or not console.is_terminal:
         return build_api_docs()
     with console.status("reading the documentation of the installed packages"):
@@ -143,10 +150,18 @@ def evaluate_shown(
     vectors: Any | None = None,
     cache: str | None = None,
     query: Query | None = None,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
     if vectors is None and dataset.n_points:
         vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
     with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
-        return evaluate(model, dataset, vectors=vectors, query=query, progress=bar.count)
+        return evaluate(
+            model,
+            dataset,
+            vectors=vectors,
+            query=query,
+            propensity=propensity,
+            progress=bar.count,
+        )

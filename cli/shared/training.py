@@ -21,6 +21,7 @@ from learned_index.cli.shared.sources import (
     precisions_of,
     resolve_data,
 )
+from learned_index.cli.shared.tables import DataSource
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import DataFolder
 from learned_index.elias.model import ELIAS
@@ -55,7 +56,7 @@ class Setup:
 
 
 def set_up(
-    data: str,
+    data: DataSource,
     preset: str,
     encoder_spec: str | None,
     given: dict[str, dict[str, Any]],

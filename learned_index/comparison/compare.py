@@ -32,10 +32,10 @@ from learned_index.comparison.operating import (
     standard_targets,
 )
 from learned_index.comparison.processes import run_job
-from learned_index.comparison.reference import DEPTH, Reference
+from learned_index.comparison.reference import Reference
 from learned_index.comparison.workspace import Workspace, prepare
 from learned_index.errors import InputError
-from learned_index.metrics import canonical_truth, evaluate
+from learned_index.metrics import canonical_truth
 from learned_index.persistence import scratch_directory
 from learned_index.system.environment import describe_environment
 from learned_index.system.progress import Progress
@@ -91,7 +91,7 @@ def compare(
         with limit_threads(threads):
             queried = any(spec.inputs == "classifiers+queries" for spec in specs)
             prepare(workspace, loader(), data, with_training_queries=queried)
-            reference = Reference(workspace, truth_NL, data.propensities)
+            reference = Reference(workspace, truth_NL, data.propensities, data.filtered_NL)
         environment = comparison.environment
         environment.update(_conditions(specs, data, settings, threads, reference))
         kept = KeptMethods(results, workspace, reference, environment)
@@ -102,7 +102,7 @@ def compare(
                 number=number,
                 folder=workspace.folder,
                 loader=loader,
-                k=DEPTH,
+                k=reference.k,
                 threads=threads,
                 settings=settings,
             )
@@ -133,7 +133,7 @@ def _conditions(
         "n_labels": len(reference.items_LE),
         "dim": int(np.shape(data.queries_ND)[1]),
         "n_features": None if data.features_NF is None else int(data.features_NF.shape[1]),
-        "k": DEPTH,
+        "k": reference.k,
         "latency_threads": 1,
         "latency_batch_size": 1,
         **settings.to_dict(),
@@ -173,7 +173,7 @@ def _points(job: Job, report: dict[str, Any], reference: Reference) -> list[dict
         ids_NK = job.ids(number)
         point = _empty_point(job.spec.name, None)
         try:
-            point.update(evaluate(ids_NK, reference.truth_NL, propensities=reference.propensities))
+            point.update(reference.measured(ids_NK))
             if job.spec.inputs not in OWN_RANKING:  # the others search no label classifiers
                 point[NEIGHBOUR_RECALL] = reference.neighbours(ids_NK)
         except (LookupError, InputError) as problem:  # duplicates or ids out of range

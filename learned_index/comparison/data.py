@@ -51,6 +51,7 @@ class ComparisonData:
         more_features: Other features than words, by what a method asks for: those of the training
             points and those of the test points.
         model_queries: The test points as the whole model takes them; None without.
+        filtered_NL: Pairs that count neither as answers nor as truth, CSR; None: there are none.
     """
 
     queries_ND: DenseMatrix
@@ -64,6 +65,7 @@ class ComparisonData:
         default_factory=dict
     )
     model_queries: ModelQueries | None = None
+    filtered_NL: sp.csr_matrix | None = None
 
     def all_features(self) -> dict[PointFeatures, tuple[sp.csr_matrix, sp.csr_matrix]]:
         """Return the features of training and test points by what they are."""

@@ -58,13 +58,14 @@ class KeptMethods:
         self._data = ""
         self._training: dict[str, str] = {}
         if folder is not None:
-            truth_NL = reference.truth_NL
+            truth_NL, pairs = reference.truth_NL, reference.filtered_NL
             self._data = data_digest(
                 reference.items_LE,
                 reference.queries_NE,
                 truth_NL.indptr,
                 truth_NL.indices,
                 np.asarray(reference.propensities),
+                *(() if pairs is None else (pairs.indptr, pairs.indices)),
             )
             self._training = training_digests(workspace)
 

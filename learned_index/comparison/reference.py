@@ -11,9 +11,16 @@ import scipy.sparse as sp
 
 from learned_index.comparison.method import padded_ids
 from learned_index.comparison.workspace import Workspace
-from learned_index.metrics import evaluate, neighbour_recall, scores_of
+from learned_index.metrics import (
+    check_ids,
+    evaluate,
+    most_of_a_point,
+    neighbour_recall,
+    scores_of,
+    without_pairs,
+)
 from learned_index.system.extras import Deferred
-from learned_index.types import Float32Array, Int64Array
+from learned_index.types import Float32Array, Int64Array, SearchResult
 
 torch: Any = Deferred("torch", extra="train")
 
@@ -28,24 +35,44 @@ class Reference:
         workspace: Holds items and queries.
         truth_NL: Labels of the queries, CSR.
         propensities: As many as ``truth_NL`` has columns.
+        filtered_NL: Pairs that count neither as answers nor as truth; None: there are none.
 
     Attributes:
+        k: Labels asked for, so that the deepest metric has enough of them without these pairs.
         metrics: Of the exact search, in percent.
     """
 
     def __init__(
-        self, workspace: Workspace, truth_NL: sp.csr_matrix, propensities: npt.ArrayLike
+        self,
+        workspace: Workspace,
+        truth_NL: sp.csr_matrix,
+        propensities: npt.ArrayLike,
+        filtered_NL: sp.csr_matrix | None = None,
     ) -> None:
+        self.filtered_NL = filtered_NL
+        self.k = DEPTH + most_of_a_point(filtered_NL)
         self.truth_NL = truth_NL
         self.propensities = propensities
         self.items_LE: Float32Array = workspace.load("items")
         self.queries_NE: Float32Array = np.array(workspace.load("lifted"))
-        ids, self.scores_NK = exact_neighbours(self.queries_NE, self.items_LE, DEPTH)
-        self.metrics = evaluate(padded_ids(ids, DEPTH), truth_NL, propensities=propensities)
+        ids, self.scores_NK = exact_neighbours(self.queries_NE, self.items_LE, self.k)
+        self.metrics = self.measured(padded_ids(ids, self.k))
+
+    def measured(self, ids_NK: Int64Array) -> dict[str, float]:
+        """Return the metrics of answers, in percent.
+
+        Raises:
+            InputError: An id is out of range, or comes twice in a row.
+        """
+        if self.filtered_NL is not None:
+            check_ids(ids_NK, self.truth_NL.shape, at_least=DEPTH)
+            scores = np.zeros(ids_NK.shape, np.float32)
+            ids_NK = without_pairs(SearchResult(ids_NK, scores), self.filtered_NL).ids
+        return evaluate(ids_NK, self.truth_NL, propensities=self.propensities)
 
     def neighbours(self, ids_NK: Int64Array) -> float:
         """Return the neighbour recall of ids found over the classifiers."""
-        found = scores_of(ids_NK, self.queries_NE, self.items_LE)
+        found = scores_of(ids_NK[:, :DEPTH], self.queries_NE, self.items_LE)
         return neighbour_recall(found, self.scores_NK, k=DEPTH)
 
 

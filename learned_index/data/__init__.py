@@ -13,6 +13,11 @@ from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
 from learned_index.data.formats.base import FormatName
 from learned_index.data.holdout import holdout_rows, split_folder, without_labels
+from learned_index.data.label_texts import read_label_texts
+from learned_index.data.opening import open_data
+from learned_index.data.tables.importing import import_table
+from learned_index.data.tables.options import TableOptions
+from learned_index.data.tables.points import TableReport
 from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.inputs.labels import labels_from_lists
@@ -26,6 +31,8 @@ __all__ = [
     "FormatName",
     "LabelVocabulary",
     "SplitName",
+    "TableOptions",
+    "TableReport",
     "ValidationReport",
     "build_api_docs",
     "canonical_features",
@@ -33,8 +40,11 @@ __all__ = [
     "convert",
     "hold_out",
     "holdout_rows",
+    "import_table",
     "labels_from_lists",
+    "open_data",
     "open_dataset",
+    "read_label_texts",
     "split_folder",
     "validate",
     "without_labels",

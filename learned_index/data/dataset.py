@@ -29,6 +29,8 @@ class Dataset:
         texts: N texts, or None.
         features: Canonical CSR float32, N x F, or None. Texts or features are there, or both.
         ids: N names of the points, or None.
+        filtered: CSR N x L of pairs that count neither as answers nor as truth (a point that is
+            its own label), or None. None of them is in ``labels``.
 
     Raises:
         InputError: Neither texts nor features, or lengths that differ.
@@ -40,6 +42,7 @@ class Dataset:
     texts: Sequence[str] | None = None
     features: sp.csr_matrix | None = None
     ids: Sequence[str] | None = None
+    filtered: sp.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -58,6 +61,7 @@ class Dataset:
             ("texts", None if self.texts is None else len(self.texts)),
             ("feature rows", None if self.features is None else self.features.shape[0]),
             ("ids", None if self.ids is None else len(self.ids)),
+            ("rows of pairs", None if self.filtered is None else self.filtered.shape[0]),
         ):
             if count is not None and count != n_points:
                 raise InputError(f"{count} {what} but {n_points} rows of labels; give one for each")
@@ -106,6 +110,7 @@ class Dataset:
             texts=take(self.texts),
             features=None if self.features is None else self.features[rows],
             ids=take(self.ids),
+            filtered=None if self.filtered is None else self.filtered[rows],
         )
 
     def parted(
@@ -136,17 +141,21 @@ def hold_out(
     Raises:
         InputError: One of the two parts would be empty.
     """
+    # Points keep their order.
+    return dataset.parted(random_rows(dataset.n_points, size, seed=seed), split=split)
+
+
+def random_rows(n_points: int, size: float, *, seed: int) -> npt.NDArray[np.int64]:
+    """The rows that :func:`hold_out` holds out of so many points: int64, sorted."""
     fraction = isinstance(size, float) and not size.is_integer()
     if fraction and not 0 < size < 1:
         raise InputError(
             f"size {size} is neither a fraction in (0, 1) nor a whole number of points"
         )
-    count = round(dataset.n_points * size) if fraction else int(size)
-    if not 0 < count < dataset.n_points:
+    count = round(n_points * size) if fraction else int(size)
+    if not 0 < count < n_points:
         raise InputError(
-            f"holding out {count} of {dataset.n_points} points leaves one part empty; "
-            "choose another size"
+            f"holding out {count} of {n_points} points leaves one part empty; choose another size"
         )
-    chosen = np.random.default_rng(seed).permutation(dataset.n_points)[:count]
-    # Points keep their order.
-    return dataset.parted(np.sort(chosen), split=split)
+    chosen: npt.NDArray[np.int64] = np.random.default_rng(seed).permutation(n_points)[:count]
+    return np.sort(chosen)

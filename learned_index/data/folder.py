@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from learned_index.data.beside import ignored_message, unread
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.filters import FILTER_FILES, filtered, write_filter
 from learned_index.data.formats.base import Format, FormatName
 from learned_index.data.formats.jsonl import JsonlFormat
 from learned_index.data.formats.npz import NpzFormat
+from learned_index.data.formats.repository import RepositoryFormat
 from learned_index.data.formats.text import TextFormat
 from learned_index.data.formats.xmc import XmcFormat
+from learned_index.data.tables.files import is_table
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.atomic import atomic_directory
 from learned_index.persistence.foreign import reading
 from learned_index.persistence.recovery import recover
 
+logger = logging.getLogger(__name__)
+
 FORMATS: dict[FormatName, Format] = {
     "text": TextFormat(),
     "xmc": XmcFormat(),
     "npz": NpzFormat(),
     "jsonl": JsonlFormat(),
+    "repository": RepositoryFormat(),
 }
 """Every known format, by name."""
 
+_PREFERRED: tuple[FormatName, ...] = ("jsonl", "repository", "text", "npz", "xmc")
+"""What is read of a download that holds several formats: texts before features."""
 _SPLIT_FILES = ("_texts.txt", "_labels.txt", ".xmc.txt", "_X.npz", "_Y.npz", ".jsonl")
 _OTHER_FILES = {
     LabelVocabulary.FILE_NAME,
@@ -34,6 +44,7 @@ _OTHER_FILES = {
     "stats.json",
     "label_weights.npy",
     "label_bias.npy",
+    *FILTER_FILES.values(),
 }
 
 
@@ -63,7 +74,33 @@ class DataFolder:
     @property
     def has_texts(self) -> bool:
         """Whether the points are texts (else sparse features)."""
-        return FORMATS[self.format].has_texts
+        return FORMATS[self.format].holds_texts(self.path)
+
+    @property
+    def layout(self) -> str:
+        """Where its splits are, for errors."""
+        return FORMATS[self.format].layout
+
+    @property
+    def written_format(self) -> FormatName:
+        """A format in which the points can be written: this one, unless it is only read."""
+        if FORMATS[self.format].is_written:
+            return self.format
+        return "jsonl" if self.has_texts else "npz"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        handler = FORMATS[self.format]
+        found = [path for split in self.splits for path in handler.files(self.path, split)]
+        filters = (self.path / FILTER_FILES[split] for split in self.splits)
+        found += [path for path in filters if path.is_file()]
+        return (*found, *handler.vocabulary_files(self.path))
+
+    @cached_property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of files that look like data and are not read."""
+        return unread(self.path, self.files)
 
     @cached_property
     def vocabulary(self) -> LabelVocabulary:
@@ -75,14 +112,14 @@ class DataFolder:
         return FORMATS[self.format].read_vocabulary(self.path)
 
     def read(self, split: SplitName) -> Dataset:
-        """Read one split; nothing is cached.
+        """Read one split, without the pairs of its filter file; nothing is cached.
 
         Raises:
             InputError: The folder has no such split.
             DataFormatError: A file is malformed; names the file and the line.
         """
         self._check(split)
-        return FORMATS[self.format].read(self.path, split, self.vocabulary)
+        return filtered(FORMATS[self.format].read(self.path, split, self.vocabulary), self.path)
 
     def iter_texts(self, split: SplitName) -> Iterator[str]:
         """Stream the texts of one split without holding them in memory.
@@ -96,8 +133,7 @@ class DataFolder:
     def _check(self, split: SplitName) -> None:
         if split not in self.splits:
             raise InputError(
-                f"{self.path} has no {split} split; it has {', '.join(self.splits)} "
-                f"({FORMATS[self.format].layout})"
+                f"{self.path} has no {split} split; it has {', '.join(self.splits)} ({self.layout})"
             )
 
     def __repr__(self) -> str:
@@ -122,15 +158,22 @@ def open_dataset(path: Path | str) -> DataFolder:
             recover(path)
         if not path.exists():
             raise DataFormatError(f"{path} does not exist; expected a data folder")
+        if path.is_file() and is_table(path):
+            raise DataFormatError(
+                f"{path} is a table, expected a data folder; li data import makes one of it"
+            )
         if not path.is_dir():
             raise DataFormatError(
-                f"{path} is a file; expected a data folder, give the folder it is in"
+                f"{path} is a file; expected a data folder (give the folder it is in), or a table "
+                "called .csv, .tsv, .parquet, .jsonl or .json"
             )
         names = sorted(entry.name for entry in path.iterdir())
     found = {
         name: splits for name, handler in FORMATS.items() if (splits := handler.find_splits(path))
     }
-    if len(found) > 1:
+    if len(found) > 1 and any(FORMATS[name].is_download(path) for name in found):
+        found = {name: found[name] for name in _PREFERRED if name in found}
+    elif len(found) > 1:
         raise DataFormatError(
             f"{path} holds files of several formats ({', '.join(found)}); keep one in each folder"
         )
@@ -141,7 +184,10 @@ def open_dataset(path: Path | str) -> DataFolder:
             f"{path} {content if names else 'is empty'}; expected a data folder. Formats: {layouts}"
         )
     name, splits = next(iter(found.items()))
-    return DataFolder(path, name, splits)
+    folder = DataFolder(path, name, splits)
+    if folder.ignored:
+        logger.warning("%s", ignored_message(path, folder.files, folder.ignored))
+    return folder
 
 
 def write_dataset(
@@ -165,8 +211,9 @@ def write_dataset(
         InputError: No splits, a split twice, different vocabularies, points that the format
             cannot hold, an existing folder, or an unknown format.
     """
-    if format_name not in FORMATS:
-        raise InputError(f"format {format_name!r} is unknown; expected one of {', '.join(FORMATS)}")
+    if format_name not in FORMATS or not FORMATS[format_name].is_written:
+        known = ", ".join(name for name in FORMATS if FORMATS[name].is_written)
+        raise InputError(f"format {format_name!r} is unknown; expected one of {known}")
     with atomic_directory(path, overwrite=overwrite, foreign=foreign_data_content) as temporary:
         vocabulary: LabelVocabulary | None = None
         written: set[str] = set()
@@ -180,6 +227,7 @@ def write_dataset(
                 raise InputError(f"two splits are called {dataset.split}; rename one")
             written.add(dataset.split)
             FORMATS[format_name].write(temporary, dataset)
+            write_filter(temporary, dataset)
         if not written:
             raise InputError("there is no split to write")
         for name, text in (extra_files or {}).items():

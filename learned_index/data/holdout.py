@@ -61,7 +61,7 @@ def split_folder(
     rest, part = train.parted(held, split=split)
     others = [folder.read(name) for name in folder.splits if name != "train"]
     return write_dataset(
-        target, [rest, *others, part], format_name=folder.format, overwrite=overwrite
+        target, [rest, *others, part], format_name=folder.written_format, overwrite=overwrite
     )
 
 

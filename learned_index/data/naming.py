@@ -42,7 +42,8 @@ def named_label_matrix(
     Args:
         points: N texts, or CSR N x F.
         labels: What :func:`~learned_index.inputs.labels.as_label_matrix` takes; or N lists of
-            names, or N names where each point has one label.
+            names, or N names where each point has one label; or a data frame that is an indicator,
+            whose columns are the labels' names.
         vocabulary: A vocabulary, a list of the labels' names, or None: names that are given
             become one, in alphabetic order; ids are called "0", "1", ...
 
@@ -55,6 +56,9 @@ def named_label_matrix(
     """
     n_points = n_rows(points)
     known = as_vocabulary(vocabulary)
+    if known is None:
+        known = _named_columns(labels)
+    labels = read_labels(labels)
     labels, known = _ids_of_names(labels, known)
     if n_rows(labels, name="labels") != n_points:
         raise InputError(
@@ -69,6 +73,23 @@ def named_label_matrix(
     n_labels = None if known is None else len(known)
     matrix = as_label_matrix(labels, n_points=n_points, n_labels=n_labels)
     return matrix, known or LabelVocabulary.numbered(matrix.shape[1])
+
+
+def read_labels(labels: Any) -> Any:
+    """Labels that may be read more than once: frames and columns of Arrow as NumPy or lists."""
+    if hasattr(labels, "columns") and hasattr(labels, "to_numpy"):
+        return labels.to_numpy()
+    if hasattr(labels, "to_pylist"):
+        return labels.to_pylist()
+    return list(labels) if isinstance(labels, Iterator) else labels
+
+
+def _named_columns(labels: Any) -> LabelVocabulary | None:
+    """The names of the columns of a data frame; None where it is none, or numbers its columns."""
+    columns = list(getattr(labels, "columns", ()))
+    if not columns or not all(isinstance(name, str) for name in columns):
+        return None
+    return LabelVocabulary(columns)
 
 
 def ids_of(labels: Any, vocabulary: LabelVocabulary) -> Any:
@@ -146,8 +167,15 @@ def joint_ids(model: LabelVocabulary, data: LabelVocabulary) -> tuple[Int64Array
     return np.array(joint, dtype=np.int64), len(id_of_key)
 
 
-def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
+def renumbered(
+    model: LabelVocabulary, dataset: Dataset, pairs_NL: sp.csr_matrix | None = None
+) -> sp.csr_matrix:
     """Labels of a split under the model's numbers; labels it does not know come behind.
+
+    Args:
+        model: The model's labels.
+        dataset: The split.
+        pairs_NL: Other pairs than its labels, CSR N x L of the split's labels.
 
     Raises:
         InputError: The two share no label.
@@ -158,4 +186,4 @@ def renumbered(model: LabelVocabulary, dataset: Dataset) -> sp.csr_matrix:
             "the model and the data have no label in common; was it trained on other data? "
             f"(model: {list(model.keys[:1])} ..., data: {list(dataset.vocabulary.keys[:1])} ...)"
         )
-    return relabelled(dataset.labels, joint, size)
+    return relabelled(dataset.labels if pairs_NL is None else pairs_NL, joint, size)

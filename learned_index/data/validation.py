@@ -130,6 +130,8 @@ def validate(path: Path | str) -> ValidationReport:
     except LearnedIndexError as error:
         known = folder.format if folder else None
         return ValidationReport(path=str(path), format=known, errors=[str(error)])
+    if folder.ignored:
+        warnings.append(f"not read: {', '.join(folder.ignored)}")
     if "train" not in folder.splits:
         errors.append("there is no train split: nothing can be trained")
     if not len(vocabulary):

@@ -41,7 +41,7 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, label_ids
 from learned_index.inputs.numbers import shown
-from learned_index.inputs.points import n_rows, one_point
+from learned_index.inputs.points import as_points, n_rows, one_point
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
@@ -379,9 +379,11 @@ class ELIAS(EliasParts, Saved):
         ranker, calibration and report are made by the first one alone, which is the one to save.
 
         Args:
-            texts: N training texts, or CSR N x F.
-            labels: CSR N x L, N lists of label ids or of label names, or N names where each text
-                has one label; see :func:`~learned_index.data.naming.named_label_matrix`.
+            texts: N training texts (a list, an iterator, a column of a data frame or of a data
+                set), or CSR N x F.
+            labels: CSR N x L, an indicator, N lists of label ids or of label names, or N names
+                where each text has one label; see
+                :func:`~learned_index.data.naming.named_label_matrix`.
             vocabulary: Names of the L labels, also as a list; None calls ids "0", "1", ..., and
                 takes names as they are in ``labels``.
             validation: Points to validate and calibrate on, as a data set or (texts, labels).
@@ -402,6 +404,7 @@ class ELIAS(EliasParts, Saved):
                 configuration that the data cannot serve.
             TrainingInterrupted: ``checkpoint`` asked to stop; the state is saved.
         """
+        texts = as_points(texts)
         request = Request(texts, labels, vocabulary, validation, embeddings, validation_embeddings)
         with claimed(checkpoint):
             fit_model(self, request, Steps(progress, checkpoint))
@@ -478,6 +481,7 @@ class ELIAS(EliasParts, Saved):
             array([[0.93, 0.02]], dtype=float32)
         """
         self.require_fitted()
+        texts = as_points(texts)
         wanted = Wanted(
             labels, n_rows(texts), self.n_labels, ids_of=lambda each: ids_of(each, self.vocabulary)
         )

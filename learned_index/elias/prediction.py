@@ -17,7 +17,7 @@ from learned_index.inputs.filters import search_by_filter
 from learned_index.inputs.labels import wanted_labels
 from learned_index.inputs.matrices import SparseFeatures, SparseRows, sparse_rows
 from learned_index.inputs.numbers import check_result_size, whole_number
-from learned_index.inputs.points import n_rows, unanswerable_rows
+from learned_index.inputs.points import as_points, n_rows, unanswerable_rows
 from learned_index.ranking.final_scoring import best_first
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
@@ -37,6 +37,7 @@ def predict_points(
     options: SearchOptions | None = None,
 ) -> SearchResult:
     """See :meth:`ELIAS.search`."""
+    texts = as_points(texts)
     rows = n_rows(texts)
     k = whole_number(k, "k")
     check_result_size(k, n_rows=rows, n_labels=model.n_labels)

@@ -18,7 +18,7 @@ from learned_index.elias.points import take
 from learned_index.errors import InputError
 from learned_index.index.build.partition import n_clusters_for
 from learned_index.index.fit import validation_pair
-from learned_index.inputs.points import n_rows
+from learned_index.inputs.points import as_points, n_rows
 from learned_index.persistence.digest import data_digest, digest
 from learned_index.types import Int64Array
 
@@ -88,6 +88,7 @@ def held_out(
         own = validation.features if sp.issparse(texts) else validation.texts
         validation = (own, validation.labels)
     points, truth = validation_pair(validation)
+    points = as_points(points)
     if sp.issparse(points) != sp.issparse(texts):
         raise InputError("texts and validation points must be of one kind: texts, or feature rows")
     truth_BL, _ = named_label_matrix(points, truth, names)

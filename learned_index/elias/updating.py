@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matrix
+from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matrix, read_labels
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.label_changes import require_present
@@ -26,7 +26,7 @@ from learned_index.index.pruning import without_labels
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.labels import labels_from_lists, points_per_label, relabelled
-from learned_index.inputs.points import unanswerable_rows
+from learned_index.inputs.points import as_points, unanswerable_rows
 from learned_index.types import Int64Array
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
@@ -62,7 +62,8 @@ def update_model(
 ) -> AnyModel:
     """See :meth:`ELIAS.update`; of a ``correction`` :meth:`ELIAS.learn`."""
     model.trained_members()  # an engine cannot learn: its error says so
-    labels_NL, names = _named(model, texts, labels, vocabulary)
+    texts = as_points(texts)
+    labels_NL, names = _named(model, texts, read_labels(labels), vocabulary)
     return _updated(model, _readable(model, texts, labels_NL, names), correction=correction)
 
 

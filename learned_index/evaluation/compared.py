@@ -16,12 +16,13 @@ from learned_index.comparison.features import WORDS, PointFeatures, as_features
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.folder import DataFolder
+from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import require_points, training_counts
-from learned_index.evaluation.truth import truth_of
+from learned_index.evaluation.truth import filtered_of, truth_of
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
@@ -68,6 +69,7 @@ def comparison_data(
     encode: Callable[[Encoder, Dataset], Any],
     word_features: Callable[..., tuple[Any, Any]],
     max_queries: int | None = None,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
 ) -> ComparisonData:
     """Encode what the methods need and number all labels as the model does, unknown ones behind.
 
@@ -80,6 +82,7 @@ def comparison_data(
         word_features: Makes the sparse features of training and test points, for whole systems;
             called with the points of both and ``ngrams=``, ``min_df=``.
         max_queries: Queries at most, drawn at random with a fixed seed; None: all.
+        propensity: The constants A and B of the propensities.
 
     Raises:
         InputError: The split has no points, or shares no label with the model.
@@ -95,7 +98,7 @@ def comparison_data(
         # The index that all others are compared with is the first member's.
         for encoder in (model.encoders if "model" in kinds else model.encoders[:1])
     )
-    truth = truth_of(model, test)
+    truth, pairs = truth_of(model, test), filtered_of(model, test)
     trained_on: dict[str, Any] = {}
     if kinds & {"points", *WITH_TRAINING_VECTORS}:
         train = folder.read("train")
@@ -111,7 +114,10 @@ def comparison_data(
     return ComparisonData(
         queries_ND=vectors[0],
         truth_NL=truth[rows],
-        propensities=propensities_from_counts(counts, n_points=max(model.n_points, 1)),
+        propensities=propensities_from_counts(
+            counts, n_points=max(model.n_points, 1), a=propensity[0], b=propensity[1]
+        ),
+        filtered_NL=None if pairs is None else pairs[rows],
         **trained_on,
         model_queries=_model_queries(model, test, rows, vectors) if "model" in kinds else None,
     )

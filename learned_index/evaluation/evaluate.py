@@ -8,14 +8,20 @@ from typing import Any, TypedDict, cast
 import numpy as np
 
 from learned_index.data.dataset import Dataset
+from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError
 from learned_index.evaluation.probabilities import probability_quality
 from learned_index.evaluation.training_points import recall_by_training_points
-from learned_index.evaluation.truth import truth_of
+from learned_index.evaluation.truth import filtered_of, truth_of
 from learned_index.inputs.points import n_rows
-from learned_index.metrics import RECALL_CUTOFFS, propensities_from_counts
+from learned_index.metrics import (
+    RECALL_CUTOFFS,
+    most_of_a_point,
+    propensities_from_counts,
+    without_pairs,
+)
 from learned_index.metrics import evaluate as metrics_of
 from learned_index.types import Int64Array, SearchResult
 
@@ -82,12 +88,14 @@ def evaluate(
     *,
     vectors: Any | None = None,
     query: Query | None = None,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """All metrics of a model on one split, in percent.
 
     Labels that the model was never trained on stay in the truth: each is a miss, unless the model
-    answers it from its text. Propensities come from the model's training counts.
+    answers it from its text. Propensities come from the model's training counts. Pairs that the
+    data filter (:attr:`Dataset.filtered`) count neither as answers nor as truth.
 
     Args:
         model: The model.
@@ -95,6 +103,8 @@ def evaluate(
             by key.
         vectors: N x D vectors of the points; None: encode them.
         query: How the model is asked.
+        propensity: The constants A and B of the propensities, see
+            :func:`~learned_index.data.propensities.propensity_constants`.
         progress: Called with the points that are done and all.
 
     Returns:
@@ -110,20 +120,26 @@ def evaluate(
         InputError: The split has no points, or the two share no label.
     """
     require_points(dataset)
-    truth = truth_of(model, dataset)
+    truth, pairs = truth_of(model, dataset), filtered_of(model, dataset)
+    k = max(RECALL_CUTOFFS) + most_of_a_point(pairs)
     asked = cast(Query, dict(query or {}))
     calibrated = model.calibrator_ is not None and asked.get("score", "ranking") == "ranking"
     if calibrated:
         asked["score"] = "probability"  # the same labels in the same order
     result = search_points(
-        model, dataset.points, max(RECALL_CUTOFFS), vectors=vectors, query=asked, progress=progress
+        model, dataset.points, k, vectors=vectors, query=asked, progress=progress
     )
+    if pairs is not None:
+        result = without_pairs(result, pairs)
     counts = training_counts(model, truth.shape[1])
     propensities = np.ones(len(counts))  # a model that does not know its counts
     if counts.any() and model.n_points:
-        propensities = propensities_from_counts(counts, n_points=model.n_points)
+        a, b = propensity
+        propensities = propensities_from_counts(counts, n_points=model.n_points, a=a, b=b)
     values: dict[str, Any] = dict(metrics_of(result, truth, propensities=propensities))
     values["n_points"] = dataset.n_points
+    if pairs is not None:
+        values["n_filtered"] = int(pairs.nnz)
     used = np.unique(truth.indices)
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
     if counts.any():

@@ -23,3 +23,10 @@ def truth_of(model: ELIAS, dataset: Dataset) -> sp.csr_matrix:
         InputError: The two share no label.
     """
     return model.merged(renumbered(model.vocabulary, dataset))
+
+
+def filtered_of(model: ELIAS, dataset: Dataset) -> sp.csr_matrix | None:
+    """The pairs of a split that count neither as answers nor as truth, under the model's ids."""
+    if dataset.filtered is None or not dataset.filtered.nnz:
+        return None
+    return model.merged(renumbered(model.vocabulary, dataset, dataset.filtered))

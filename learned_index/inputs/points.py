@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,45 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.inputs.matrices import SparseRows
+from learned_index.inputs.numbers import shown
+
+
+def as_points(points: Any, *, name: str = "texts") -> Any:
+    """Texts as a list, from any column that holds them; rows of features as they are.
+
+    Args:
+        points: A list or tuple of strings; a NumPy array, a column of pandas, polars, Arrow or a
+            Hugging Face data set; an iterator; or what has two dimensions, which is returned.
+        name: What they are, in errors.
+
+    Raises:
+        InputError: A single string, a data frame, or texts with something else between them.
+    """
+    if hasattr(points, "columns") and getattr(points, "ndim", 2) == 2:
+        raise InputError(
+            f"{name} are a {type(points).__name__} with columns, expected one column of texts; "
+            f"give frame[{str(next(iter(points.columns), 'text'))!r:.40}]"
+        )
+    if type(points) is SparseRows or sp.issparse(points) or getattr(points, "ndim", 1) != 1:
+        return points
+    if type(points) is not list and type(points) is not tuple:
+        for method in ("to_pylist", "to_list", "tolist"):  # Arrow; polars and pandas; NumPy
+            if hasattr(points, method):
+                points = getattr(points, method)()
+                break
+        else:
+            if isinstance(points, str | bytes | Set | Mapping) or not isinstance(points, Iterable):
+                n_rows(points, name=name)
+            points = points if isinstance(points, tuple | list) else list(points)
+    if any(isinstance(text, str) for text in points[:1]) or None in points[:1]:
+        for row, text in enumerate(points):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"{name}[{row}] is {shown(text)}, expected a string; drop such rows, or write "
+                    "'' for a text that is missing"
+                )
+    return points
 
 
 def n_rows(points: Any, *, name: str = "texts") -> int:

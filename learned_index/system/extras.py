@@ -20,6 +20,8 @@ EXTRA_OF = {
     "faiss": "compare",
     "threadpoolctl": "train",
     "matplotlib": "report",
+    "pyarrow": "data",
+    "rdflib": "data",
     "triton": "gpu",
 }
 """The extra of learned-index that brings a top-level module."""

@@ -28,6 +28,19 @@ def test_help_of_the_group_imports_no_command_and_is_quick() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_help_of_the_import_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom learned_index.cli import main\n"
+        "try:\n    main(['data', 'import', '--help'])\nexcept SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "heavy = [m for m in ('torch', 'numba', 'sklearn', 'pyarrow', 'rdflib', 'pandas')"
+        " if m in sys.modules]\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--dry-run" in done.stdout
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     text = ok(name, "--help")

@@ -13,7 +13,7 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.foreign import file_exists
 
-FormatName: TypeAlias = Literal["text", "xmc", "npz", "jsonl"]
+FormatName: TypeAlias = Literal["text", "xmc", "npz", "jsonl", "repository"]
 
 SHORT_NAMES: dict[SplitName, str] = {"train": "trn", "dev": "dev", "test": "tst"}
 """What the splits are called in the files of the extreme classification repository."""
@@ -31,6 +31,26 @@ class Format(ABC):
     """Whether its points are texts (else sparse features)."""
     ending: ClassVar[str]
     """What follows the split's name in the file that is written (the first one of two)."""
+
+    is_written: ClassVar[bool] = True
+    """Whether folders are written in it; else it is only read."""
+
+    def holds_texts(self, folder: Path) -> bool:
+        """Whether the points of a folder are texts."""
+        return self.has_texts
+
+    def is_download(self, folder: Path) -> bool:
+        """Whether the files have names that this package gives to none that it writes."""
+        return not self.is_written
+
+    def files(self, folder: Path, split: SplitName) -> list[Path]:
+        """The files of one split that are read."""
+        return [self._path(folder, split)]
+
+    def vocabulary_files(self, folder: Path) -> list[Path]:
+        """The files that name the labels."""
+        path = folder / LabelVocabulary.FILE_NAME
+        return [path] if file_exists(path) else []
 
     def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
         """Return the splits that the folder has in this format; empty if it has none."""

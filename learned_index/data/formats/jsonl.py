@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +20,6 @@ from learned_index.data.formats.matrices import GrowingRows, iter_rows
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.files import unique_keys
-from learned_index.persistence.foreign import file_exists
 
 _LABEL_FILE = "lbl.json.gz"
 _LONGEST_NAME = 10_000
@@ -36,7 +35,7 @@ class _Record(NamedTuple):
     id: str | None
 
 
-class _Whole(str):
+class Whole(str):
     """A whole number as it stands in the file, of any length."""
 
     __slots__ = ()
@@ -48,9 +47,10 @@ class JsonlFormat(Format):
     A line is ``{"text": "...", "labels": ["name", ...]}``, with an optional ``"id"``; blank lines
     and other fields are ignored. Whole numbers stand for their digits. Other tools' records are
     read too: one ``"label"``, or ``"subjects"`` of ``{"uri": ..., "label": ...}``; and
-    ``{trn,dev,tst}.json.gz`` with ``uid``, ``title``, ``content`` and ``target_ind``, the lines
-    of ``lbl.json.gz``. With ``labels.txt`` a name is a key or an unambiguous text of it; without,
-    the names in all splits, sorted, are the vocabulary.
+    ``{trn,dev,tst}.json.gz`` (or ``.json``) with ``uid``, ``title``, ``content``, ``target_ind``,
+    the lines of ``lbl.json.gz``, and ``target_rel``, which is 0 where a line is no label. With
+    ``labels.txt`` a name is a key or an unambiguous text of it; without, the names in all splits,
+    sorted, are the vocabulary.
     """
 
     name: ClassVar[FormatName] = "jsonl"
@@ -85,14 +85,26 @@ class JsonlFormat(Format):
         """Stream the texts of one split."""
         return (record.text for record in _records(self._path(folder, split)))
 
+    def is_download(self, folder: Path) -> bool:
+        """Whether a file is called ``trn.json.gz``, or the like."""
+        paths = [self._path(folder, split) for split in self.find_splits(folder)]
+        return any(path.name.removesuffix(".gz").endswith(".json") for path in paths)
+
+    def vocabulary_files(self, folder: Path) -> list[Path]:
+        """The files that name the labels."""
+        described = label_file(folder)
+        return super().vocabulary_files(folder) or ([] if described is None else [described])
+
     def _find(self, folder: Path, split: SplitName) -> Path | None:
-        names = (f"{split}.jsonl", f"{split}.jsonl.gz", f"{SHORT_NAMES[split]}.json.gz")
+        short = SHORT_NAMES[split]
+        names = (f"{split}.jsonl", f"{split}.jsonl.gz", f"{short}.json.gz", f"{short}.json")
         return only_file(folder, names)
 
     def _unlisted_labels(self, folder: Path) -> LabelVocabulary:
         """Read ``lbl.json.gz``, or collect the names of all splits, sorted."""
-        if file_exists(folder / _LABEL_FILE):
-            return _described_labels(folder / _LABEL_FILE)
+        described = label_file(folder)
+        if described is not None:
+            return described_labels(described)
         texts: dict[str, str] = {}
         for split in self.find_splits(folder):
             for record in _records(self._path(folder, split)):
@@ -102,9 +114,7 @@ class JsonlFormat(Format):
                     if label[0] not in texts:
                         _check_label(label, record.line)
                     texts[label[0]] = texts.get(label[0]) or label[1]
-        # Numbers in the order of their size, by their lengths: they may be too long to read.
-        digits = all(name.isdecimal() for name in texts)
-        names = sorted(texts, key=lambda name: (len(name) if digits else 0, name))
+        names = sorted_names(texts)
         return LabelVocabulary(names, [texts[name] for name in names])
 
     def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
@@ -116,10 +126,22 @@ class JsonlFormat(Format):
                 zip(points, iter_rows(dataset.labels), strict=True)
             ):
                 check_characters(text, row)
-                record: dict[str, Any] = {} if dataset.ids is None else {"id": dataset.ids[row]}
-                record["text"] = text
-                record["labels"] = [names[i] for i in labels.tolist()]
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                point_id = None if dataset.ids is None else dataset.ids[row]
+                file.write(json_line(text, [names[i] for i in labels.tolist()], point_id))
+
+
+def json_line(text: str, labels: list[str], point_id: str | None) -> str:
+    """One point as a line of a file in this format."""
+    record: dict[str, Any] = {} if point_id is None else {"id": point_id}
+    return json.dumps(record | {"text": text, "labels": labels}, ensure_ascii=False) + "\n"
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Names of labels in the alphabet's order, or in that of their size where all are numbers."""
+    found = list(names)
+    # By their lengths: they may be too long to read.
+    digits = all(name.isdecimal() for name in found)
+    return sorted(found, key=lambda name: (len(name) if digits else 0, name))
 
 
 def _label_id(label: tuple[str, str] | int, vocabulary: LabelVocabulary) -> int:
@@ -140,10 +162,15 @@ def _check_label(label: tuple[str, str], line: Line) -> None:
         line.fail(str(error))
 
 
-def _described_labels(path: Path) -> LabelVocabulary:
+def label_file(folder: Path) -> Path | None:
+    """The file that describes the labels of a download; None where there is none."""
+    return only_file(folder, (_LABEL_FILE, _LABEL_FILE.removesuffix(".gz")))
+
+
+def described_labels(path: Path) -> LabelVocabulary:
     """Read one label a line, ``{"uid": ..., "title": ...}``."""
     labels: dict[str, str] = {}
-    for line, value in _objects(path):
+    for line, value in iter_objects(path):
         key = _name(value.get("uid"), '"uid"', line)
         title = _string(value.get("title", ""), '"title"', line)
         label = (key, " ".join(title.split()))
@@ -157,15 +184,17 @@ def _described_labels(path: Path) -> LabelVocabulary:
 
 
 def _records(path: Path) -> Iterator[_Record]:
-    for line, value in _objects(path):
+    for line, value in iter_objects(path):
         text = value.get("text")
         if "text" not in value and "title" in value:
             text, content = value["title"], value.get("content")
             content = _string("" if content is None else content, '"content"', line)
             if content and type(text) is str:
                 text = f"{text} {content}" if text else content
+        if text is None:
+            line.fail(f'"text" is missing, expected a string: {_keys(value)}')
         text = _string(text, '"text"', line)
-        point_id = value.get("id", value.get("uid"))
+        point_id = next((value[f] for f in ("id", "uid", "document_id") if f in value), None)
         if point_id is not None:
             point_id = _name(point_id, '"id"', line)
         yield _Record(line, text, _labels(value, line), point_id)
@@ -177,13 +206,16 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
     labels = value.get(field)
     if field == "label" and not isinstance(labels, list):
         labels = [labels]
+    if labels is None and field == "labels":
+        line.fail(f'"labels" is missing, expected a list of label names: {_keys(value)}')
     if not isinstance(labels, list):
         line.fail(f'"{field}" is {_shown(labels)}, expected a list of label names')
     if field == "target_ind":
         # Of 19 digits and more are no lines of a file, and they may not fit 64 bits.
-        if not all(type(row) is _Whole and row.isdecimal() and len(row) < 19 for row in labels):
+        if not all(type(row) is Whole and row.isdecimal() and len(row) < 19 for row in labels):
             line.fail(f'"{field}" has {_shown(labels)}, expected numbers of labels from 0')
-        return [int(row) for row in labels]
+        relevant = _relevances(value, len(labels), line)
+        return [int(row) for row, kept in zip(labels, relevant, strict=True) if kept]
     what = f'a label of "{field}"'
     found: list[tuple[str, str] | int] = []
     for label in labels:
@@ -194,6 +226,32 @@ def _labels(value: dict[str, Any], line: Line) -> list[tuple[str, str] | int]:
             text = _string(text, what, line)
         found.append((_name(label, what, line), " ".join(text.split())))
     return found
+
+
+def _relevances(value: dict[str, Any], count: int, line: Line) -> list[bool]:
+    """Which of the labels of a download are labels: those whose ``target_rel`` is not 0."""
+    given = value.get("target_rel")
+    if given is None:
+        return [True] * count
+    if not isinstance(given, list) or len(given) != count:
+        line.fail(f'"target_rel" is {_shown(given)}, expected a number for each of "target_ind"')
+    try:
+        numbers = [float(number) for number in given]
+    except (TypeError, ValueError):
+        numbers = [-1.0]
+    if not all(0 <= number < float("inf") for number in numbers):
+        line.fail('"target_rel" holds something else than numbers from 0')
+    return [number > 0 for number in numbers]
+
+
+def _keys(value: dict[str, Any]) -> str:
+    """The keys that a record has, and how others than the usual ones are read."""
+    keys = ", ".join(json.dumps(key, ensure_ascii=True)[:40] for key in list(value)[:12])
+    return (
+        f'the object has {f"the keys {keys}" if value else "no keys"}; expected "text" (or '
+        '"title" and "content") and "labels" (or "label", "subjects", "target_ind"); files with '
+        "other keys are read as tables (li data import FILE --text KEY --labels KEY)"
+    )
 
 
 def _string(value: Any, what: str, line: Line) -> str:
@@ -219,7 +277,7 @@ def _check_pairs(text: str, what: str, line: Line) -> None:
         line.fail(f"{what} holds half a surrogate pair, which is not a character")
 
 
-def _objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
+def iter_objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
     """Yield the objects of a file with their lines; blank lines are left out."""
     for line in iter_raw_lines(path):
         if not line.raw.strip():
@@ -228,17 +286,22 @@ def _objects(path: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
         try:
             value = _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
+            is_array = isinstance(error, ValueError) and text.lstrip().startswith("[")
+            if line.number == 1 and is_array:
+                line.fail(f"the file is one JSON array; {_ARRAY}")
             line.fail(f"not a JSON value ({error}); expected one object a line")
         if not isinstance(value, dict):
-            line.fail(f"{_shown(value)}, expected an object with text and labels")
+            hint = f"; {_ARRAY}" if line.number == 1 and isinstance(value, list) else ""
+            line.fail(f"{_shown(value)}, expected an object with text and labels{hint}")
         yield line, value
 
 
-_DECODER = json.JSONDecoder(parse_int=_Whole, object_pairs_hook=unique_keys)
+_ARRAY = "one object a line is expected (jq -c '.[]' makes lines of an array)"
+_DECODER = json.JSONDecoder(parse_int=Whole, object_pairs_hook=unique_keys)
 
 
 def _shown(value: Any) -> str:
-    if value is None or isinstance(value, _Whole):
+    if value is None or isinstance(value, Whole):
         return "missing" if value is None else value[:60]
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"

@@ -44,7 +44,10 @@ class NpzFormat(Format):
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
         """Read one split; see :meth:`Format.read`."""
         x_path, y_path = (_existing(folder, split, matrix) for matrix in "XY")
-        x_raw, y_raw = _load(x_path, are_features=True), _load(y_path, are_features=False)
+        x_raw, y_raw = (
+            load_matrix(x_path, are_features=True),
+            load_matrix(y_path, are_features=False),
+        )
         try:
             features = canonical_features(x_raw, what=str(x_path))
             labels = canonical_labels(y_raw, what=str(y_path))
@@ -58,13 +61,22 @@ class NpzFormat(Format):
             )
         return Dataset(split=split, labels=labels, vocabulary=vocabulary, features=features)
 
+    def files(self, folder: Path, split: SplitName) -> list[Path]:
+        """The files of one split."""
+        return [path for matrix in "XY" if (path := _path(folder, split, matrix)) is not None]
+
+    def is_download(self, folder: Path) -> bool:
+        """Whether a file is called ``X.trn.npz``, or the like."""
+        paths = [self._path(folder, split) for split in self.find_splits(folder)]
+        return any(path.name[1] == "." for path in paths)
+
     def _find(self, folder: Path, split: SplitName) -> Path | None:
         return _path(folder, split, "X") or _path(folder, split, "Y")
 
     def _unlisted_labels(self, folder: Path) -> LabelVocabulary:
         """Number the columns of Y."""
         paths = [_existing(folder, split, "Y") for split in self.find_splits(folder)]
-        widths = {path: _shape(path, read_npz(path, {"shape"}))[1] for path in paths}
+        widths = {path: n_columns(path) for path in paths}
         return numbered_labels(widths, "the label matrices differ in width")
 
     def _write(self, folder: Path, dataset: Dataset, points: Any) -> None:
@@ -86,6 +98,11 @@ def _existing(folder: Path, split: SplitName, matrix: str) -> Path:
     return path
 
 
+def n_columns(path: Path) -> int:
+    """Columns that a matrix declares; it is not read."""
+    return _shape(path, read_npz(path, {"shape"}))[1]
+
+
 def _shape(path: Path, arrays: Mapping[str, Any]) -> tuple[int, int]:
     shape = arrays.get("shape")
     if shape is None or shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 0:
@@ -103,7 +120,7 @@ def _no_matrix(path: Path, why: object) -> DataFormatError:
     )
 
 
-def _load(path: Path, *, are_features: bool) -> Any:
+def load_matrix(path: Path, *, are_features: bool) -> Any:
     """Build the matrix that a file describes, without trusting any of its numbers."""
     arrays = read_npz(path)
     shape = _shape(path, arrays)

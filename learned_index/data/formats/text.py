@@ -49,6 +49,10 @@ class TextFormat(Format):
         """Stream the texts of one split."""
         return iter_lines(folder / f"{split}_texts.txt")
 
+    def files(self, folder: Path, split: SplitName) -> list[Path]:
+        """The files of one split."""
+        return [self._path(folder, split), folder / f"{split}_labels.txt"]
+
     def _find(self, folder: Path, split: SplitName) -> Path | None:
         return only_file(folder, [f"{split}_texts.txt"])
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.dataset import Dataset, SplitName
@@ -25,15 +24,13 @@ from learned_index.data.formats.lines import (
     iter_raw_lines,
     parse_ids,
     shown,
-    whole_numbers,
 )
 from learned_index.data.formats.matrices import GrowingRows, iter_rows
+from learned_index.data.formats.sparse_text import check_finite, declared_numbers, parse_pairs
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.persistence.foreign import file_exists, open_file
 
 _HEADER = re.compile(rb"\s*(\d+)\s+(\d+)\s+(\d+)\s*")
-_FEATURE = rb"\d+:[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)"
-_FEATURES = re.compile(rb"%b(?:[ \t]+%b)*" % (_FEATURE, _FEATURE))
 _LABELS = re.compile(rb"\d+(?:,\d+)*,?")
 
 
@@ -73,16 +70,18 @@ class XmcFormat(Format):
             fail(path, 1, problem)
         labels, features = _points(path, header)
         matrix = features.matrix(header.n_features)
-        if not np.isfinite(matrix.data).all():  # or the sum of repeated features
-            bad = int(np.argmin(np.isfinite(matrix.data)))
-            row = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
-            fail(path, row + 2, "a value is beyond the range of float32")
+        check_finite(path, matrix)
         return Dataset(
             split=split,
             labels=labels.matrix(header.n_labels),
             vocabulary=vocabulary,
             features=matrix,
         )
+
+    def is_download(self, folder: Path) -> bool:
+        """Whether a file is called ``train.txt``, or the like."""
+        paths = [self._path(folder, split) for split in self.find_splits(folder)]
+        return not all(path.name.endswith(self.ending) for path in paths)
 
     def _find(self, folder: Path, split: SplitName) -> Path | None:
         path = only_file(folder, [f"{split}.xmc.txt"])
@@ -135,8 +134,7 @@ def _header(path: Path) -> _Header:
     if not match:
         shape = "'points features labels', three numbers"
         line.fail(f"the header is {shown(line.raw)}; expected {shape}")
-    # Nineteen digits are beyond every limit, and a longer number takes time to read.
-    header = _Header(*(int(group.lstrip(b"0")[:19] or b"0") for group in match.groups()))
+    header = _Header(*declared_numbers(match))
     for what, count in (("features", header.n_features), ("labels", header.n_labels)):
         if count >= 2**31:  # ids are held in 32 bits
             line.fail(f"the header says {count} {what}; at most {2**31 - 1} are possible")
@@ -155,14 +153,7 @@ def _points(path: Path, header: _Header) -> tuple[GrowingRows, GrowingRows]:
             continue
         labels, features = _split_point(line)
         all_labels.add(parse_ids(line._replace(raw=labels), header.n_labels))
-        tokens = features.replace(b":", b" ").split()
-        ids = whole_numbers(tokens[::2], "feature id", line)
-        if ids and max(ids) >= header.n_features:
-            line.fail(
-                f"feature id {max(ids)} is out of range: the header says {header.n_features} "
-                "features, ids begin at 0"
-            )
-        all_features.add(ids, map(float, tokens[1::2]))
+        all_features.add(*parse_pairs(features, line, header.n_features, "feature"))
     if len(all_labels) != header.n_points:
         problem = (
             f"the file ends after {len(all_labels)} points, but the header says "
@@ -180,7 +171,4 @@ def _split_point(line: Line) -> tuple[bytes, bytes]:
         head, rest = b"", raw.strip()
     if head and not _LABELS.fullmatch(head):
         line.fail(f"{shown(head)} is no list of label ids; expected e.g. '3,17'")
-    if rest and not _FEATURES.fullmatch(rest):
-        bad = next((t for t in rest.split() if not re.fullmatch(_FEATURE, t)), rest)
-        line.fail(f"{shown(bad)} is no feature; expected 'id:value' with a finite number")
     return head.replace(b",", b" "), rest
