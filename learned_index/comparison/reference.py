@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.comparison.halves import Half, half_key
 from learned_index.comparison.method import padded_ids
+from learned_index.comparison.operating import NEIGHBOUR_RECALL, TARGET_METRIC
 from learned_index.comparison.workspace import Workspace
-from learned_index.metrics import evaluate, neighbour_recall, scores_of
+from learned_index.metrics import PointValues, neighbour_recall, point_values, scores_of
 from learned_index.system.extras import Deferred
 from learned_index.types import Float32Array, Int64Array
 
@@ -28,25 +31,52 @@ class Reference:
         workspace: Holds items and queries.
         truth_NL: Labels of the queries, CSR.
         propensities: As many as ``truth_NL`` has columns.
+        halves: Queries of each half.
 
     Attributes:
-        metrics: Of the exact search, in percent.
+        metrics: Of the exact search, see :meth:`measured`.
     """
 
     def __init__(
-        self, workspace: Workspace, truth_NL: sp.csr_matrix, propensities: npt.ArrayLike
+        self,
+        workspace: Workspace,
+        truth_NL: sp.csr_matrix,
+        propensities: npt.ArrayLike,
+        halves: Mapping[Half, Int64Array],
     ) -> None:
         self.truth_NL = truth_NL
         self.propensities = propensities
+        self._halves = halves
         self.items_LE: Float32Array = workspace.load("items")
         self.queries_NE: Float32Array = np.array(workspace.load("lifted"))
         ids, self.scores_NK = exact_neighbours(self.queries_NE, self.items_LE, DEPTH)
-        self.metrics = evaluate(padded_ids(ids, DEPTH), truth_NL, propensities=propensities)
+        self.metrics = self.measured(padded_ids(ids, DEPTH), neighbours=True)
 
-    def neighbours(self, ids_NK: Int64Array) -> float:
-        """Return the neighbour recall of ids found over the classifiers."""
-        found = scores_of(ids_NK, self.queries_NE, self.items_LE)
-        return neighbour_recall(found, self.scores_NK, k=DEPTH)
+    def measured(self, ids_NK: Int64Array, *, neighbours: bool) -> dict[str, float]:
+        """Return all metrics of a ranking, in percent; both recalls on each half, too.
+
+        Args:
+            ids_NK: Labels found, best first, padded with -1.
+            neighbours: Whether they were found over the classifiers, so that the recall of the
+                exact best applies.
+
+        Raises:
+            LookupError, InputError: Labels twice, or ids out of range.
+        """
+        values = point_values(ids_NK, self.truth_NL, propensities=self.propensities)
+        metrics = {name: point.rate for name, point in values.items()}
+        recall = values[TARGET_METRIC]
+        for half, rows in self._halves.items():
+            part = PointValues(recall.values_N[rows], recall.weights_N[rows])
+            metrics[half_key(TARGET_METRIC, half)] = part.rate
+        if neighbours:
+            found_NK = scores_of(ids_NK, self.queries_NE, self.items_LE)
+            metrics[NEIGHBOUR_RECALL] = neighbour_recall(found_NK, self.scores_NK, k=DEPTH)
+            for half, rows in self._halves.items():
+                metrics[half_key(NEIGHBOUR_RECALL, half)] = neighbour_recall(
+                    found_NK[rows], self.scores_NK[rows], k=DEPTH
+                )
+        return metrics
 
 
 def exact_neighbours(
