@@ -8,7 +8,9 @@ from learned_index.baselines.registry import (
     known_methods,
     methods,
     options_of,
+    over_classifiers,
     parse_baselines,
+    parse_classifiers,
     register,
 )
 from learned_index.comparison.method import BoundSearch, Method, MethodSpec
@@ -21,6 +23,8 @@ __all__ = [
     "known_methods",
     "methods",
     "options_of",
+    "over_classifiers",
     "parse_baselines",
+    "parse_classifiers",
     "register",
 ]

@@ -26,7 +26,7 @@ from learned_index.config import parameter
 from learned_index.errors import InputError
 from learned_index.inputs.vectors import as_float32_rows
 from learned_index.system.extras import Deferred
-from learned_index.types import Int64Array
+from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 torch: Any = Deferred("torch", extra="train")
 
@@ -109,10 +109,11 @@ class OneVsAll(TrainedClassifiers):
         finally:
             if encoder is not None:
                 encoder.train(was_training)
-        items_LE = torch.cat([step.weights_LD, step.bias_L[:, None]], dim=1).cpu()
+        items_LE = torch.cat([step.weights_LD, step.bias_L[:, None]], dim=1)
+        self._items_LE: Float32Array = items_LE.cpu().numpy()
         self._dim = points.dim
         self._index = ExactSearch(name=self.name)
-        self._index.build(items_LE)
+        self._index.build(self._items_LE)
         matrix_DD = step.projection_DD
         self._projection_DD = None if matrix_DD is None else matrix_DD.detach().cpu().numpy()
 
@@ -128,6 +129,16 @@ class OneVsAll(TrainedClassifiers):
         if self.projection == "residual":
             projection_DD = torch.zeros(dim, dim, device=device)
         return Step(weights_LD, bias_L, projection_DD, self.batch_size)
+
+    def label_classifiers(self) -> tuple[Float32Array, Float32Array]:
+        """Return the weights L x D and the biases L of all labels, float32."""
+        self.require_built()
+        return self._items_LE[:, :-1], self._items_LE[:, -1]
+
+    def project(self, queries: DenseMatrix) -> Float32Array:
+        """Return the vectors x + P x, B x D, that the label classifiers are applied to."""
+        self.require_built()
+        return self.projected(self.checked_queries(queries))[:, :-1]
 
     def _answer(self, rows: Any, k: int, arguments: dict[str, Any]) -> tuple[Ids, Any]:
         return self._index.search(self.projected(rows), k)  # type: ignore[no-any-return]

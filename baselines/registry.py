@@ -28,7 +28,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from learned_index.comparison.method import About, Method, MethodSpec
+from learned_index.comparison.method import (
+    INDEX_CLASSIFIERS,
+    OVER_CLASSIFIERS,
+    About,
+    LabelClassifiers,
+    Method,
+    MethodSpec,
+)
 from learned_index.errors import InputError
 
 _KNOWN: dict[str, type[Method]] = {}
@@ -140,6 +147,65 @@ def parse_baselines(
         raise InputError(f"an interpreter is given for {', '.join(sorted(unused))}, which is not "
                          f"measured; methods are {', '.join(names)}")  # fmt: skip
     return specs
+
+
+def parse_classifiers(text: str) -> tuple[bool, list[MethodSpec]]:
+    """Parse the label classifiers that the searches are to search.
+
+    Args:
+        text: ``index``, a method that trains classifiers against all labels (``ova``, or
+            ``ova:epochs=9``), or several of them, separated by commas.
+
+    Returns:
+        Whether those of the trained index are searched, and the methods that train others.
+
+    Raises:
+        InputError: A name is none of these.
+
+    Example:
+        >>> parse_classifiers("index,ova:epochs=9")[1][0].options
+        {'epochs': 9}
+    """
+    parts = _split(text)
+    others = [part for part in parts if part != INDEX_CLASSIFIERS]
+    takers = [name for name, adapter in methods().items() if issubclass(adapter, LabelClassifiers)]
+    for part in others:
+        if re.split("[:(]", part)[0] not in takers:
+            raise InputError(
+                f"{part!r} names no label classifiers that can be searched; there are "
+                f"{INDEX_CLASSIFIERS} (those of the model) and {', '.join(takers)} (trained here), "
+                f"or both with a comma: {INDEX_CLASSIFIERS},{takers[0]}"
+            )
+    return len(others) < len(parts), parse_baselines(others) if others else []
+
+
+def over_classifiers(
+    specs: Iterable[MethodSpec], *, index: bool, others: Iterable[MethodSpec]
+) -> list[MethodSpec]:
+    """Let each search over label classifiers search those that are wanted.
+
+    Args:
+        specs: The methods, over the index's classifiers.
+        index: Whether these are wanted.
+        others: Methods that train others.
+
+    Returns:
+        The methods, without searches over the index's classifiers where they are not wanted; then
+        the searches over each of the others.
+
+    Raises:
+        InputError: No method searches the others.
+    """
+    specs, others = list(specs), list(others)
+    searches = [spec for spec in specs if spec.inputs in OVER_CLASSIFIERS]
+    if others and not searches:
+        names = ", ".join(spec.name for spec in specs)
+        raise InputError(
+            f"none of {names} searches label classifiers, so those of {others[0].name} are of no "
+            "use; name a method that does, e.g. exact"
+        )
+    kept = [spec for spec in specs if index or spec.inputs not in OVER_CLASSIFIERS]
+    return kept + [spec.over(other.name) for other in others for spec in searches]
 
 
 def _split(text: str) -> list[str]:

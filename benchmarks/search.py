@@ -8,10 +8,12 @@ and label classifiers are drawn (`asymmetric_instance`), an index is trained on 
 its own classifiers, and that index is compared. Instance and index stay in OUT; the same command
 goes on where it stopped, and measures again what was measured under other conditions.
 
-Every rival searches the index's own label classifiers with its input projection folded in. Printed:
-each method at its fastest setting near the best recall of the true labels, and the cheapest
-setting of each method within half a point of exact scoring, and at 90, 95 and 99 % of the exact
-100 best; for single queries on one thread and for batches. Rivals that are not installed get a row
+Every rival searches the index's own label classifiers with its input projection folded in; with
+`--classifiers index,ova` those of one-vs-all, too, which were trained for a scan of all labels: in
+the same run, once, kept in OUT. Printed: each method at its fastest setting near the best recall of
+the true labels, and the cheapest setting of each method within half a point of exact scoring, and
+at 90, 95 and 99 % of the exact 100 best, chosen on one half of the queries with its recall on the
+other; for single queries on one thread and for batches. Rivals that are not installed get a row
 that says so (pip install 'learned-index[rivals]').
 """
 
@@ -29,7 +31,7 @@ from growth import build
 from synthetic import SyntheticInstance, asymmetric_instance
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
-from learned_index.baselines import parse_baselines
+from learned_index.baselines import over_classifiers, parse_baselines, parse_classifiers
 from learned_index.cli.compare import show
 from learned_index.cli.main import main as li
 from learned_index.comparison import (
@@ -39,6 +41,8 @@ from learned_index.comparison import (
     label_propensities,
     write_comparison,
 )
+from learned_index.comparison.classifiers import trained_classifiers
+from learned_index.evaluation.compared import trained_like
 from learned_index.persistence import MANIFEST_NAME, atomic_file
 from learned_index.system.threads import limit_threads
 
@@ -75,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", help="data folder of the model")
     parser.add_argument("--synthetic", metavar="L,D", help="labels and dimension")
     parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--classifiers", default="index", help="index, ova, or index,ova")
     parser.add_argument("--max-queries", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2, help="of training and batches")
     parser.add_argument("--batch-size", type=int, default=256)
@@ -112,7 +117,16 @@ def shape_of(text: str, parser: argparse.ArgumentParser) -> tuple[int, int]:
 
 def compare_model(chosen: argparse.Namespace) -> int:
     """Run `li compare` on a saved model with all rivals."""
-    same = ("model", "data", "out", "max_queries", "threads", "batch_size", "repeats")
+    same = (
+        "model",
+        "data",
+        "out",
+        "classifiers",
+        "max_queries",
+        "threads",
+        "batch_size",
+        "repeats",
+    )
     words = ["--baselines", chosen.methods, "--timing-seconds", str(chosen.timing_seconds)]
     for name in same:
         words += [f"--{name.replace('_', '-')}", str(getattr(chosen, name))]
@@ -133,8 +147,8 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
     }
     instance = asymmetric_instance(**drawn)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    trained = {**drawn, "epochs": chosen.epochs}
-    seconds = train_index(instance, chosen.out, trained, threads=chosen.threads)
+    made = {**drawn, "epochs": chosen.epochs}
+    seconds = train_index(instance, chosen.out, made, threads=chosen.threads)
     data = ComparisonData(
         queries_ND=instance.test_vectors_QD,
         truth_NL=instance.test_labels_QL,
@@ -146,10 +160,19 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
     def tell(done: float, total: float, text: str = "") -> None:
         print(f"\r\033[K{done:.1f}/{total:.0f} {text}", end="", file=sys.stderr, flush=True)
 
+    load = IndexDirectory(chosen.out / "index")
+    index, others = parse_classifiers(chosen.classifiers)
+    config, training = load().config, load().training_config
+    trained = {}
+    for spec in others:
+        like = trained_like(spec, config, training)
+        with limit_threads(chosen.threads):
+            trained[spec.name] = trained_classifiers(like, data, chosen.out / "classifiers")
     result = compare(
-        parse_baselines(chosen.methods),
-        IndexDirectory(chosen.out / "index"),
+        over_classifiers(parse_baselines(chosen.methods), index=index, others=others),
+        load,
         data,
+        other_classifiers=trained,
         settings=ComparisonSettings(
             threads=chosen.threads,
             batch_size=chosen.batch_size,
@@ -162,7 +185,9 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
         results=chosen.out / "methods",
         progress=tell if sys.stderr.isatty() else None,
     )
-    result.environment.update(synthetic=trained)
+    result.environment.update(
+        synthetic=made, classifiers={name: each.facts for name, each in trained.items()}
+    )
     write_comparison(result, chosen.out)
     show(result, chosen.out)
     return 1 if result.failed else 0

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from learned_index.baselines import default_baselines, methods, options_of, parse_baselines
+from learned_index.baselines import (
+    default_baselines,
+    methods,
+    options_of,
+    over_classifiers,
+    parse_baselines,
+    parse_classifiers,
+)
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
@@ -27,8 +34,16 @@ from learned_index.cli.shared.options import (
     split_option,
 )
 from learned_index.cli.shared.tables import DataSource, data_option
-from learned_index.comparison import Comparison, ComparisonSettings, MethodSpec, write_comparison
+from learned_index.comparison import (
+    Comparison,
+    ComparisonData,
+    ComparisonSettings,
+    MethodSpec,
+    write_comparison,
+)
 from learned_index.comparison import compare as run
+from learned_index.comparison.classifiers import KeptClassifiers, trained_classifiers
+from learned_index.comparison.method import INDEX_CLASSIFIERS
 from learned_index.comparison.report import comparison_parts
 from learned_index.data import SplitName
 from learned_index.errors import InputError
@@ -83,6 +98,15 @@ class MethodsOption(click.Option):
     "fit into this one (pecos=pecos-env/bin/python); may be given again. It needs numpy, scipy, "
     "safetensors and the method's package, nothing else.",
 )
+@click.option(
+    "--classifiers",
+    default=INDEX_CLASSIFIERS,
+    show_default=True,
+    metavar="index|ova|index,ova",
+    help="Label classifiers that the vector searches search: the model's, which were trained on "
+    "shortlists; those of one-vs-all, trained here against all labels (ova:epochs=9 with other "
+    "settings) and kept in OUT; or both.",
+)
 @split_option
 @config_options(ComparisonSettings, skip=NOT_OPTIONS)
 @click.option(
@@ -99,6 +123,7 @@ def compare(
     out: Path,
     baselines: tuple[str, ...],
     interpreters: tuple[str, ...],
+    classifiers: str,
     split: SplitName,
     max_queries: int | None,
     propensity: tuple[float, float],
@@ -111,20 +136,22 @@ def compare(
     """Measure a trained model and other search methods on the same data.
 
     exact, exact-int8, hnsw, ivf and the other vector searches search the very label classifiers
-    that the index ranks with, its projection folded in; tree is its stage-1 partition with the
-    same classifiers; knn votes with the nearest training points; ova trains all labels
-    one-vs-all. trained-graph, trained-tree, overlap, slice and glas are other indexes over labels,
-    trained here in the budget of the model's. model is the whole model with its ranker; learned its
-    (first) index alone. pecos, omikuji, dismec and tfidf-knn are whole systems that are trained on
-    the words of the points (tf-idf, or the data's own features) and see nothing of the model;
-    features=vectors gives them its vectors, features=joined words and vectors side by side. exact
-    100 does not apply to those that rank by themselves. Encoding and making tf-idf are not part of
-    a query's time. Each is measured in its own process at every setting of its query-time knobs:
-    accuracy in percent, recall of the exact 100 best classifiers, latency of single queries on one
-    thread, throughput of batches, build time, memory, disk.
+    that the index ranks with, its projection folded in; with --classifiers index,ova those of
+    one-vs-all, too, which were trained for a scan of all labels (rows NAME@ova). tree is the
+    index's stage-1 partition with the same classifiers; knn votes with the nearest training points;
+    ova trains all labels one-vs-all. trained-graph, trained-tree, overlap, slice and glas are other
+    indexes over labels, trained here in the budget of the model's. model is the whole model with
+    its ranker; learned its (first) index alone. pecos, omikuji, dismec and tfidf-knn are whole
+    systems that are trained on the words of the points (tf-idf, or the data's own features) and see
+    nothing of the model; features=vectors gives them its vectors, features=joined words and vectors
+    side by side. exact 100 does not apply to those that rank by themselves. Encoding and making
+    tf-idf are not part of a query's time. Each is measured in its own process at every setting of
+    its query-time knobs: accuracy in percent, recall of the exact 100 best classifiers, latency of
+    single queries on one thread, throughput of batches, build time, memory, disk.
 
     The second table tells the cheapest setting of each method that keeps the recall of the true
-    labels within half a point of exact scoring, or finds 90, 95 and 99 percent of the exact 100.
+    labels within half a point of exact scoring, or finds 90, 95 and 99 percent of the exact 100;
+    chosen on one half of the queries, with its recall on the other.
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
@@ -133,18 +160,21 @@ def compare(
     from learned_index.evaluation import compared
 
     require("matplotlib", extra="report")  # for the plot: told now, not after hours
-    specs = _methods(baselines, interpreters)
+    index, others = parse_classifiers(classifiers)
+    specs = over_classifiers(_methods(baselines, interpreters), index=index, others=others)
     given = given_values(ComparisonSettings, measuring)
     settings = ComparisonSettings(threads=use_threads(threads), **given)
     model = ELIAS.from_pretrained(model_path)
     model.trained_members()  # an engine cannot give the rivals the classifiers
-    specs = [compared.as_trained(spec, model) for spec in specs]
+    specs, others = (
+        [compared.as_trained(spec, model) for spec in each] for each in (specs, others)
+    )
     folder = sources.resolve_data(data, quiet=quiet)
     values = compared.comparison_data(
         model,
         folder,
         split,
-        specs,
+        [*specs, *others],
         encode=partial(sources.encode_split, cache=cache, quiet=quiet),
         word_features=partial(_word_features, quiet=quiet),
         max_queries=max_queries,
@@ -156,11 +186,16 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     output.claim(out)
     costs = compared.training_costs(report.report_path(model_path))
+    trained = {
+        spec.name: train_classifiers(spec, values, out / "classifiers", quiet=quiet)
+        for spec in others
+    }
     with progress_bar("comparing", total=len(specs), quiet=quiet) as bar:
         result = run(
             specs,
             compared.SavedModel(model_path),
             values,
+            other_classifiers=trained,
             settings=settings,
             known_build_s={"learned": costs["learned"], "model": costs["model"], "tree": None},
             workspace_parent=out,
@@ -168,7 +203,12 @@ def compare(
             progress=lambda done, total, text="": bar.update(completed=done, info=text),
         )
     result.environment.update(
-        data=str(data), split=split, model=str(model_path), encode_ms=encode_ms, training=costs
+        data=str(data),
+        split=split,
+        model=str(model_path),
+        encode_ms=encode_ms,
+        training=costs,
+        classifiers={name: each.facts for name, each in trained.items()},
     )
     write_comparison(result, out)
     if as_json:
@@ -178,6 +218,21 @@ def compare(
         show(result, out)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILURE)
+
+
+def train_classifiers(
+    spec: MethodSpec, data: ComparisonData, folder: Path, *, quiet: bool
+) -> KeptClassifiers:
+    """Train label classifiers, or take those that an earlier run kept in the folder."""
+    with progress_bar(f"training {spec.name}", quiet=quiet) as bar:
+        return trained_classifiers(
+            spec,
+            data,
+            folder,
+            progress=lambda done, total, text="": bar.update(
+                completed=done, total=total, info=text
+            ),
+        )
 
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:

@@ -1,8 +1,9 @@
-"""Compare search methods over the label classifiers of one learned index.
+"""Compare search methods over the label classifiers of one learned index, or over others.
 
 Every method is measured in its own process at every setting of its query-time knobs, until the
 answers no longer change. The report keeps the whole curve with its Pareto front, shows each method
-at its best setting for the recall asked for, and tells the cheapest setting for fixed targets.
+at its best setting for the recall asked for, and tells the cheapest setting for fixed targets,
+chosen on one half of the queries with its recall on the other.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ from learned_index.comparison.data import (
     ComparisonData,
     ComparisonSettings,
 )
+from learned_index.comparison.halves import HALVES, half_key
 from learned_index.comparison.kept import KeptMethods, package_versions
 from learned_index.comparison.measure import Job, describe
-from learned_index.comparison.method import OWN_RANKING, MethodSpec, ModelLoader
+from learned_index.comparison.method import (
+    INDEX_CLASSIFIERS,
+    OWN_RANKING,
+    LabelClassifiers,
+    MethodSpec,
+    ModelLoader,
+)
 from learned_index.comparison.operating import (
-    NEIGHBOUR_RECALL,
     TARGET_METRIC,
     best_point,
     operating_rows,
@@ -33,9 +40,8 @@ from learned_index.comparison.operating import (
 )
 from learned_index.comparison.processes import run_job
 from learned_index.comparison.reference import Reference
-from learned_index.comparison.workspace import Workspace, prepare
+from learned_index.comparison.searched import Searched, check_classifiers, prepared
 from learned_index.errors import InputError
-from learned_index.metrics import canonical_truth
 from learned_index.persistence import scratch_directory
 from learned_index.system.environment import describe_environment
 from learned_index.system.progress import Progress
@@ -47,6 +53,7 @@ def compare(
     loader: ModelLoader,
     data: ComparisonData,
     *,
+    other_classifiers: Mapping[str, LabelClassifiers] | None = None,
     settings: ComparisonSettings | None = None,
     known_build_s: Mapping[str, float | None] | None = None,
     workspace_parent: Path | None = None,
@@ -64,6 +71,8 @@ def compare(
             is built from it. For the whole model it has ``whole()``, see
             :data:`~learned_index.comparison.method.ModelLoader`.
         data: Test vectors and labels; training data where a method learns from it.
+        other_classifiers: Label classifiers that were trained elsewhere, for vectors and labels of
+            the data, by the name that the ``classifiers`` of specifications have.
         settings: How to measure.
         known_build_s: Build times known from elsewhere (the training of the index), by method;
             a method named here reports that time, null included.
@@ -77,36 +86,40 @@ def compare(
         Rows, curves and environment. A method that fails has a row with ``error``.
 
     Raises:
-        InputError: The data do not fit together or hold NaN.
+        InputError: The data do not fit together or hold NaN, there are fewer than two queries, or
+            a specification names classifiers that were not given.
     """
     settings = settings or ComparisonSettings()
     threads = settings.threads or available_cpus()
-    truth_NL = canonical_truth(data.truth_NL)
     if not specs:
         raise InputError("no method to compare was given")
     data.check(specs)
+    check_classifiers(specs, other_classifiers or {})
     comparison = Comparison(environment=describe_environment())
     with scratch_directory(workspace_parent, "compare") as folder:
-        workspace = Workspace(folder)
         with limit_threads(threads):
-            queried = any(spec.inputs == "classifiers+queries" for spec in specs)
-            prepare(workspace, loader(), data, with_training_queries=queried)
-            reference = Reference(workspace, truth_NL, data.propensities, data.filtered_NL)
+            classifiers = {INDEX_CLASSIFIERS: loader(), **(other_classifiers or {})}
+            searched = prepared(folder, specs, classifiers, data, seed=settings.seed)
         environment = comparison.environment
-        environment.update(_conditions(specs, data, settings, threads, reference))
-        kept = KeptMethods(results, workspace, reference, environment)
+        environment.update(_conditions(specs, data, settings, threads, searched))
+        kept_over = {
+            name: KeptMethods(results, each.workspace, each.reference, environment)
+            for name, each in searched.items()
+        }
         measured = []
         for number, spec in enumerate(specs):
+            over = searched[spec.classifiers]
+            kept = kept_over[spec.classifiers]
             job = Job(
                 spec=spec,
                 number=number,
-                folder=workspace.folder,
+                folder=over.workspace.folder,
                 loader=loader,
-                k=reference.k,
+                k=over.reference.k,
                 threads=threads,
                 settings=settings,
             )
-            points = _measured(job, reference, kept, _told(progress, job, len(specs)))
+            points = _measured(job, over.reference, kept, _told(progress, job, len(specs)))
             for point in points if known_build_s and spec.name in known_build_s else ():
                 point["build_s"] = known_build_s[spec.name]  # type: ignore[index]
             measured.append((spec, points))
@@ -119,7 +132,7 @@ def _conditions(
     data: ComparisonData,
     settings: ComparisonSettings,
     threads: int,
-    reference: Reference,
+    searched: Mapping[str, Searched],
 ) -> dict[str, Any]:
     """Return what the environment tells of this run: sizes, and how it is measured."""
     packages: dict[str, Any] = {}
@@ -128,6 +141,7 @@ def _conditions(
             packages[spec.name] = package_versions(spec)
         except InputError as problem:
             packages[spec.name] = {"error": str(problem)}
+    reference = searched[INDEX_CLASSIFIERS].reference
     return {
         "n_queries": reference.truth_NL.shape[0],
         "n_labels": len(reference.items_LE),
@@ -138,7 +152,7 @@ def _conditions(
         "latency_batch_size": 1,
         **settings.to_dict(),
         "threads": threads,
-        "exact_recall": reference.metrics[TARGET_METRIC],
+        "exact": {name: each.reference.metrics for name, each in searched.items()},
         "projection_timed": False,
         "features_timed": False,
         "encoding_timed": False,
@@ -167,26 +181,30 @@ def _measured(
 def _points(job: Job, report: dict[str, Any], reference: Reference) -> list[dict[str, Any]]:
     """Return one row for each setting, or one with the error."""
     if "error" in report:
-        return [_empty_point(job.spec.name, report["error"])]
+        return [_empty_point(job.spec, report["error"])]
     points = []
     for number, setting in enumerate(report["settings"]):
         ids_NK = job.ids(number)
-        point = _empty_point(job.spec.name, None)
+        point = _empty_point(job.spec, None)
+        neighbours = job.spec.inputs not in OWN_RANKING  # those search no label classifiers
         try:
-            point.update(reference.measured(ids_NK))
-            if job.spec.inputs not in OWN_RANKING:  # the others search no label classifiers
-                point[NEIGHBOUR_RECALL] = reference.neighbours(ids_NK)
+            point.update(reference.measured(ids_NK, neighbours=neighbours))
         except (LookupError, InputError) as problem:  # duplicates or ids out of range
-            return [_empty_point(job.spec.name, f"wrong answers: {describe(problem)}")]
+            return [_empty_point(job.spec, f"wrong answers: {describe(problem)}")]
         point.update(setting)
         point.update({key: report[key] for key in ("build_s", "peak_rss_mb", "disk_bytes")})
         points.append(point)
-    return points or [_empty_point(job.spec.name, "the method names no setting to measure")]
+    return points or [_empty_point(job.spec, "the method names no setting to measure")]
 
 
-def _empty_point(method: str, error: str | None) -> dict[str, Any]:
-    numbers: dict[str, Any] = dict.fromkeys(MEASUREMENTS)
-    return {"method": method, **numbers, "query_arguments": {}, "error": error}
+def _empty_point(spec: MethodSpec, error: str | None) -> dict[str, Any]:
+    return {
+        "method": spec.name,
+        "classifiers": None if spec.inputs in OWN_RANKING else spec.classifiers,
+        **dict.fromkeys(MEASUREMENTS),
+        "query_arguments": {},
+        "error": error,
+    }
 
 
 def _told(progress: Progress | None, job: Job, n_methods: int) -> Progress:
@@ -204,21 +222,26 @@ def _conclude(
 ) -> None:
     """Fill rows, curves, fronts and operating points of a comparison."""
     environment = comparison.environment
-    recalls = [
+    exact: Mapping[str, Mapping[str, float]] = environment["exact"]
+    recalls = [metrics[TARGET_METRIC] for metrics in exact.values()] + [
         point[TARGET_METRIC]
         for spec, points in measured
         for point in points
         if spec.inputs not in OWN_RANKING and point["error"] is None
     ]
-    best_recall = environment["best_recall"] = max([environment["exact_recall"], *recalls])
+    best_recall = environment["best_recall"] = max(recalls)
     for _, points in measured:
         comparison.curves.extend(point for point in points if point["error"] is None)
         comparison.rows.append(best_point(points, target=settings.target_recall * best_recall))
     comparison.pareto.extend(pareto_rows(comparison.curves))
     names = [spec.name for spec, _ in measured]
     environment["reference"] = next((n for n in names if n.startswith("engine")), names[0])
-    exact_recall, slack = environment["exact_recall"], settings.label_slack
-    targets = standard_targets(exact_recall, slack=slack, neighbour_recalls=NEIGHBOUR_TARGETS)
+    key = half_key(TARGET_METRIC, HALVES[0])
+    targets = standard_targets(
+        {name: metrics[key] for name, metrics in exact.items()},
+        slack=settings.label_slack,
+        neighbour_recalls=NEIGHBOUR_TARGETS,
+    )
     comparison.operating.extend(
         operating_rows(comparison.curves, targets, reference=environment["reference"])
     )

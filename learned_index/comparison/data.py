@@ -11,8 +11,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.comparison.features import WORDS, PointFeatures
+from learned_index.comparison.halves import HALVES, half_key
 from learned_index.comparison.method import WITH_TRAINING_VECTORS, MethodSpec, ModelQueries
-from learned_index.comparison.operating import NEIGHBOUR_RECALL
+from learned_index.comparison.operating import NEIGHBOUR_RECALL, TARGET_METRIC
 from learned_index.config import Config, parameter
 from learned_index.errors import InputError
 from learned_index.metrics import metric_names
@@ -21,6 +22,7 @@ from learned_index.types import DenseMatrix
 MEASUREMENTS = (
     *metric_names(),
     NEIGHBOUR_RECALL,
+    *(half_key(metric, half) for metric in (TARGET_METRIC, NEIGHBOUR_RECALL) for half in HALVES),
     "latency_ms_p50",
     "latency_ms_p95",
     "latency_ms_p99",
@@ -81,10 +83,9 @@ class ComparisonData:
             InputError: They do not, it is not, or the test vectors hold NaN.
         """
         n_queries, n_rows = len(self.queries_ND), self.truth_NL.shape[0]
-        if n_queries == 0 or n_queries != n_rows:
+        if n_queries != n_rows:
             raise InputError(
-                f"got {n_queries} test vectors and {n_rows} rows of labels; expected as many, and "
-                "at least one"
+                f"got {n_queries} test vectors and {n_rows} rows of labels; expected as many"
             )
         if not np.isfinite(np.asarray(self.queries_ND, dtype=np.float64).sum()):
             raise InputError("the test vectors hold NaN or infinity; mend or drop such rows")
@@ -166,7 +167,7 @@ class ComparisonSettings(Config):
         0.5, "points of R@100 below exact scoring that the operating table allows", low=0.0
     )
     isolation: Literal["process", "none"] = parameter("process", "where methods are measured")
-    seed: int = parameter(0, "of the order of the single queries", low=0)
+    seed: int = parameter(0, "of the order of the single queries, and of the halves", low=0)
 
 
 NEIGHBOUR_TARGETS = (90.0, 95.0, 99.0)
@@ -178,13 +179,16 @@ class Comparison:
     """What was measured; JSON-able.
 
     Attributes:
-        rows: One dictionary for each method: ``method``, every key of :data:`MEASUREMENTS` (null
-            where not known), ``query_arguments``, ``reached_target``, ``error`` (null or text).
+        rows: One dictionary for each method: ``method``, ``classifiers`` (the label classifiers
+            that it ranks with; null where it ranks otherwise), every key of :data:`MEASUREMENTS`
+            (null where not known), ``query_arguments``, ``reached_target``, ``error`` (null or
+            text).
         curves: One dictionary for each method and setting, in the order of the sweep.
         pareto: The points of the curves that no other of the method is better than, see
             :func:`~learned_index.comparison.operating.pareto_rows`.
         operating: The cheapest point of each method for each target, see
-            :func:`~learned_index.comparison.operating.operating_rows`.
+            :func:`~learned_index.comparison.operating.operating_rows`; chosen on one half of the
+            queries, told on the other.
         environment: Machine, packages, sizes, and how it was measured.
     """
 

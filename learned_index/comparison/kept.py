@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from learned_index.comparison.data import MEASUREMENTS
 from learned_index.comparison.elsewhere import versions_of
 from learned_index.comparison.method import (
     FROM_THE_MODEL,
-    WITH_TRAINING_VECTORS,
     MethodSpec,
     ModelLoader,
 )
@@ -80,7 +80,12 @@ class KeptMethods:
         if self.store.folder is None:
             return None
         parts: list[Any] = [spec.name, sorted((k, repr(v)) for k, v in spec.options.items())]
-        parts += [self._data, self._training.get(_learned_from(spec), ""), self._conditions]
+        parts += [
+            MEASUREMENTS,
+            self._data,
+            self._training.get(_learned_from(spec), ""),
+            self._conditions,
+        ]
         try:
             parts.append(self._versions if spec.python is None else {})
             parts.append(package_versions(spec))
@@ -125,8 +130,9 @@ def training_digests(workspace: Workspace) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     if workspace.has("train_embeddings"):
-        vectors = data_digest(*workspace.training_data("training"))
-        digests.update(dict.fromkeys(WITH_TRAINING_VECTORS, vectors))
+        digests["training"] = data_digest(*workspace.training_data("training"))
+    if workspace.has("train_lifted"):
+        digests["classifiers+queries"] = data_digest(workspace.load("train_lifted"))
     for path in sorted(workspace.folder.glob("train_features-*.npz")):
         title = path.stem.partition("-")[2]
         names = (path.stem, f"query_features-{title}", "train_labels")

@@ -41,6 +41,7 @@ from typing import (
     Self,
     TypeAlias,
     dataclass_transform,
+    runtime_checkable,
 )
 
 import numpy as np
@@ -67,6 +68,8 @@ FROM_THE_MODEL: tuple[Inputs, ...] = ("index", "model")
 OWN_RANKING: tuple[Inputs, ...] = ("training", "points", "model")
 """Kinds of methods that order labels otherwise than by the label classifiers alone: the recall of
 the exact 100 best does not apply to them, and their recall is no target for the others."""
+INDEX_CLASSIFIERS = "index"
+"""Name of the label classifiers that the trained index ranks with."""
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 
@@ -301,12 +304,14 @@ class MethodSpec:
         adapter: Class of the method.
         options: Build arguments, keyword arguments of the class.
         python: Interpreter of another environment that measures it; None: this one's.
+        classifiers: Name of the label classifiers that it searches, where it searches any.
     """
 
     name: str
     adapter: type[Method]
     options: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
+    classifiers: str = INDEX_CLASSIFIERS
 
     @property
     def method(self) -> str:
@@ -331,14 +336,23 @@ class MethodSpec:
         """Return a copy with more build arguments."""
         return replace(self, options={**self.options, **options})
 
+    def over(self, classifiers: str) -> MethodSpec:
+        """Return a copy that searches other label classifiers, ``@`` and their name in its own.
 
-class ClassifierModel(Protocol):
-    """What the comparison asks of the learned index, beside its search."""
+        Raises:
+            InputError: The method searches no label classifiers.
+        """
+        if self.inputs not in OVER_CLASSIFIERS:
+            raise InputError(
+                f"{self.name} is built from {self.inputs} data and searches no label classifiers; "
+                f"it cannot search those of {classifiers}"
+            )
+        return replace(self, name=f"{self.name}@{classifiers}", classifiers=classifiers)
 
-    @property
-    def search(self) -> Callable[..., SearchResult]:
-        """``search(queries, k, **query_arguments)`` returns the best k labels of each query."""
-        ...
+
+@runtime_checkable
+class LabelClassifiers(Protocol):
+    """A linear classifier for each label, over projected vectors."""
 
     def label_classifiers(self) -> tuple[Any, Any]:
         """Return the weights L x D and the biases L of all labels."""
@@ -346,6 +360,15 @@ class ClassifierModel(Protocol):
 
     def project(self, queries: DenseMatrix) -> Any:
         """Return the vectors, B x D, that the label classifiers are applied to."""
+        ...
+
+
+class ClassifierModel(LabelClassifiers, Protocol):
+    """What the comparison asks of the learned index."""
+
+    @property
+    def search(self) -> Callable[..., SearchResult]:
+        """``search(queries, k, **query_arguments)`` returns the best k labels of each query."""
         ...
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_index.comparison.data import Comparison
+from learned_index.comparison.method import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
     COSTS,
     NEIGHBOUR_RECALL,
@@ -30,7 +31,8 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
 
     Upper row: median latency of single queries; lower row: time a query in batches. Left: recall
     of the true labels at 100. Right: recall of the exact 100 best classifiers, for the methods
-    that search those. Settings off the front are faint dots. In the upper row the setting shown in
+    that search those. Dashed lines search other classifiers than the index's. Settings off the
+    front are faint dots. In the upper row the setting shown in
     the table is ringed; the dashed line is the recall asked for. The PNG appears when it is whole.
     """
     backend = require("matplotlib.backends.backend_agg", extra="report")
@@ -44,7 +46,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
         points = [point for point in comparison.curves if point["method"] == row["method"]]
         for line, load in enumerate(COSTS):
             for column, metric in enumerate((TARGET_METRIC, NEIGHBOUR_RECALL)):
-                style = _style(number, row["method"])
+                style = _style(number, row)
                 _draw(panels[line, column], points, row, metric=metric, load=load, style=style)
     _label(panels, comparison)
     environment = comparison.environment
@@ -59,13 +61,14 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _style(number: int, method: str) -> dict[str, Any]:
-    ours = method.startswith(("learned", "engine", "model"))
+def _style(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    ours = row["method"].startswith(("learned", "engine", "model"))
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
         "zorder": 5 if ours else 3,
         "linewidth": 2.2 if ours else 1.4,
+        "linestyle": "-" if row["classifiers"] in (None, INDEX_CLASSIFIERS) else "--",
     }
 
 

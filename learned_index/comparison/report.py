@@ -13,7 +13,7 @@ from learned_index.comparison.plot import plot_comparison
 from learned_index.persistence import atomic_file, write_csv, write_json
 from learned_index.persistence.files import json_ready
 
-CSV_COLUMNS = ("method", "setting", *MEASUREMENTS, "reached_target", "error")
+CSV_COLUMNS = ("method", "classifiers", "setting", *MEASUREMENTS, "reached_target", "error")
 PARETO_COLUMNS = ("method", "load", "metric", "recall", "ms", "setting")
 OPERATING_COLUMNS = (
     *("target", "metric", "least", "method", "best"),

@@ -14,8 +14,8 @@ from learned_index.comparison.data import ComparisonData
 from learned_index.comparison.features import WORDS, PointFeatures
 from learned_index.comparison.method import (
     OVER_CLASSIFIERS,
-    ClassifierModel,
     Inputs,
+    LabelClassifiers,
     ModelQueries,
 )
 from learned_index.errors import InputError
@@ -127,7 +127,7 @@ def feature_files(features: PointFeatures) -> tuple[str, str]:
 
 def prepare(
     workspace: Workspace,
-    model: ClassifierModel,
+    model: LabelClassifiers,
     data: ComparisonData,
     *,
     with_training_queries: bool = False,
@@ -142,7 +142,7 @@ def prepare(
 
     Args:
         workspace: Where to write.
-        model: The trained index.
+        model: The trained index, or other label classifiers.
         data: Queries and training data.
         with_training_queries: Write the training vectors as queries over the items, too.
 
@@ -172,7 +172,7 @@ def prepare(
 
 
 def _items(
-    model: ClassifierModel, affine: tuple[Float32Array, Float32Array] | None
+    model: LabelClassifiers, affine: tuple[Float32Array, Float32Array] | None
 ) -> Float32Array:
     """Return the label classifiers as items, an affine projection folded in."""
     weights_LD, bias_L = map(_float32, model.label_classifiers())

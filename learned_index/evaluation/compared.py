@@ -186,7 +186,12 @@ def as_trained(spec: MethodSpec, model: ELIAS) -> MethodSpec:
     One-vs-all keeps rates, dropout and start of its own, which suit it.
     """
     index = model.trained_members()[0]
-    budget = with_budget(spec, index.config, index.training_config)
+    return trained_like(spec, index.config, index.training_config)
+
+
+def trained_like(spec: MethodSpec, config: IndexConfig, training: TrainingConfig) -> MethodSpec:
+    """As :func:`as_trained`, of the settings of an index."""
+    budget = with_budget(spec, config, training)
     if spec.method != "ova":
         return budget
     shared = ("epochs", "batch_size", "warmup", "weight_decay", "projection", "seed")

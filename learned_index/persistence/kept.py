@@ -53,8 +53,11 @@ class KeptResults:
                 write_json(temporary, {"digest": key, "name": name, "value": value})
 
     def _path(self, name: str) -> Path | None:
-        if self.folder is None:
-            return None
-        plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")[:60]
-        # Names that differ in other characters only (ivf:A,B and ivf(A,B)) keep files apart.
-        return self.folder / f"{plain}-{digest(name)[:8]}.json"
+        return None if self.folder is None else self.folder / f"{plain_name(name)}.json"
+
+
+def plain_name(name: str) -> str:
+    """Return a file's name for any text; names that differ are files that do."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_")[:60]
+    # Names may differ in other characters only (ivf:A,B and ivf(A,B)).
+    return f"{plain}-{digest(name)[:8]}"

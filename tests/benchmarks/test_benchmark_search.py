@@ -34,6 +34,13 @@ def test_a_synthetic_run_and_its_resumption(tmp_path, capsys, monkeypatch):
     assert search.main(arguments(tmp_path)) == 0
     again = json.loads((tmp_path / "compare.json").read_text())
     assert again["curves"] == first["curves"]
+    assert search.main(arguments(tmp_path, "--classifiers", "index,ova:epochs=1")) == 0
+    more = json.loads((tmp_path / "compare.json").read_text())
+    assert [row["method"] for row in more["rows"]] == [
+        "learned", "exact", "ivf-sq8", "exact@ova:epochs=1", "ivf-sq8@ova:epochs=1",
+    ]  # fmt: skip
+    # What was measured over the index's classifiers still holds.
+    assert [point for point in more["curves"] if point["classifiers"] == "index"] == first["curves"]
     with pytest.raises(AssertionError, match="trained again"):
         search.main(arguments(tmp_path, "--seed", "1"))
 

@@ -64,6 +64,24 @@ def test_writes_all_three_files_and_a_table(folder, tmp_path):
     assert "learned" in result.output and "queries/s" in result.output
 
 
+def test_searches_over_one_vs_all_stand_beside_those_over_the_index(folder, tmp_path):
+    names = ["learned", "exact", "exact@ova"]
+    arguments = ["--out", tmp_path, "--baselines", "exact", "--classifiers", "index,ova", "--json"]
+    result = invoke(folder, *arguments)
+    assert result.exit_code == 0, result.output
+    first = json.loads(result.stdout)
+    assert [row["method"] for row in first["rows"]] == names
+    facts = first["environment"]["classifiers"]["ova"]
+    assert (facts["options"]["epochs"], facts["options"]["batch_size"]) == (3, 32)  # the index's
+    index, ova = first["environment"]["exact"].values()
+    assert first["rows"][2]["P@1"] == ova["P@1"] != index["P@1"]
+    again = json.loads(invoke(folder, *arguments, "--repeats", "1").stdout)
+    # Measured again, as it was asked otherwise, over the classifiers of the first run.
+    assert again["environment"]["classifiers"]["ova"] == facts
+    assert again["environment"]["repeats"] == 1
+    assert [row["R@100"] for row in again["rows"]] == [row["R@100"] for row in first["rows"]]
+
+
 def test_a_failed_method_decides_the_exit_code(folder, tmp_path):
     result = invoke(
         folder, "--out", tmp_path, "--baselines", "learned,ivf:IVF4,Nonsense",
@@ -85,6 +103,9 @@ def test_a_failed_method_decides_the_exit_code(folder, tmp_path):
         (["--baselines", "exact", "--data", "nowhere"], "nowhere"),
         (["--baselines", "exact", "--split", "dev"], "dev"),
         (["--target-recall", "99"], "target_recall is 99.0"),
+        (["--classifiers", "own"], "'own' names no label classifiers"),
+        (["--classifiers", "ova", "--baselines", "knn"], "none of learned, knn searches"),
+        (["--max-queries", "1"], "got 1 test vectors; expected two or more"),
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(folder, tmp_path, arguments, message):

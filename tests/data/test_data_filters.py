@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from learned_index.comparison.halves import split_queries
+from learned_index.comparison.operating import NEIGHBOUR_RECALL
 from learned_index.comparison.reference import DEPTH, Reference
 from learned_index.data import LabelVocabulary, open_dataset
 from learned_index.data.propensities import PUBLISHED, propensity_constants
@@ -123,12 +125,18 @@ def test_a_comparison_is_measured_without_the_pairs():
     truth = truth - truth.multiply(pairs)
     arrays = {"items": items.astype(np.float32), "lifted": queries.astype(np.float32)}
     workspace = SimpleNamespace(load=arrays.__getitem__)
-    reference = Reference(workspace, truth, np.ones(130), sp.csr_matrix(pairs))
+    halves = split_queries(6, seed=0)
+    reference = Reference(workspace, truth, np.ones(130), halves, sp.csr_matrix(pairs))
     assert reference.k == DEPTH + 2
     kept = [[i for i in row if not p[i]][:DEPTH] for row, p in zip(order, pairs, strict=True)]
     expected = metrics_of(np.array(kept), truth, propensities=np.ones(130))
-    assert reference.metrics == pytest.approx(expected)
-    assert reference.neighbours(order[:, : reference.k]) == 100.0
+    measured = reference.measured(order[:, : reference.k], neighbours=True)
+    assert reference.metrics == measured
+    assert {name: measured[name] for name in expected} == pytest.approx(expected)
+    assert measured[NEIGHBOUR_RECALL] == 100.0
+    rows = halves["choosing"]
+    half = metrics_of(np.array(kept)[rows], truth[rows], propensities=np.ones(130))
+    assert measured["R@100/choosing"] == pytest.approx(half["R@100"])
 
 
 def test_constants_by_name_or_number():
