@@ -1,8 +1,8 @@
 """One cache of compiled kernels for several test processes at the same time.
 
-Numba's own cache has no locks. Two processes that save one function for different types at the same
-moment can give both entries one name, and then load the wrong code; and each compiles what the other
-one is compiling.
+Numba's own cache has no locks. Two processes that save one function for different types at the
+same moment can give both entries one name, and then load the wrong code; and each compiles what
+the other one is compiling.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SharedCacheFile(caching.IndexDataCacheFile):
 
 def _locked(path: str) -> IO[str]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "w")
+    file = Path(path).open("w")  # noqa: SIM115  (its lock is held until it is closed)
     until = time.monotonic() + LONGEST_WAIT_S
     while time.monotonic() < until:
         try:
