@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from numba.core import caching
 
-LONGEST_WAIT_S = 30.0
+LONGEST_WAIT_S = 60.0
 """A process that could not compile keeps its turn; the next one compiles after this time."""
 
 
