@@ -24,7 +24,7 @@ def warm_up(model: EliasParts) -> None:
     scores: list[Score] = ["ranking", "index"]
     if model.calibrator_ is not None:
         scores.append("probability")
-    ways: list[SearchOptions] = [{}, {"deny": [0]}, {"allow": [0]}]
+    ways: list[SearchOptions] = [{"deny": [0]}, {"allow": [0]}, {}]
     for score in scores:
         for options in ways:
             for asked in (texts[:1], texts):
