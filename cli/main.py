@@ -22,6 +22,7 @@ COMMANDS = {
     "update": "Learn from new points without a training.",
     "learn": "Learn one text and its right labels.",
     "compile": "Make a model small and fast for search.",
+    "warmup": "Compile what searches of a model run.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
     "inspect": "Show what a model knows of a cluster or a label.",

@@ -159,6 +159,13 @@ def _answers(
     return answers
 
 
+def _tell_that_it_compiles() -> None:
+    note(
+        "compiling the search for this processor, which takes up to a minute once; "
+        "li warmup does it beforehand"
+    )
+
+
 def _tell_unknown(answers: list[dict[str, Any]]) -> None:
     """Say on standard error which texts found nothing because the model knows no word of them."""
     for answer in answers:
@@ -278,6 +285,7 @@ def search(
     "why", whose parts add up to the ranking score.
     """
     from learned_index.elias.model import ELIAS
+    from learned_index.kernels.machine.compiling import watched
 
     use_threads(threads)
     loaded = ELIAS.from_pretrained(model)
@@ -296,7 +304,8 @@ def search(
         note("one query a line; end with Ctrl-D")
     for lines in [list(texts)] if texts else read_queries(sys.stdin.buffer):
         own = {} if each is None else each.take(len(lines))
-        answers = _answers(loaded, lines, k, {**arguments, **own}, explain=explain)
+        with watched(_tell_that_it_compiles):
+            answers = _answers(loaded, lines, k, {**arguments, **own}, explain=explain)
         if allow is None and deny is None and each is None:
             _tell_unknown(answers)
         if as_json and texts:

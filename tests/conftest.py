@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A worker of pytest-xdist has it; commands that write to no terminal choose their own width.
 os.environ.pop("COLUMNS", None)
-# Two processes that compile one function for different types at the same time can mix up the
-# entries of Numba's cache, so each worker of pytest-xdist has a cache of its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-NUMBA_CACHE = Path(os.environ.get("NUMBA_CACHE_DIR", ROOT / ".pytest_cache" / "numba"))
-if WORKER and NUMBA_CACHE.name != WORKER:
-    os.environ["NUMBA_CACHE_DIR"] = str(NUMBA_CACHE / WORKER)
+if WORKER:  # before Numba makes the cache of any kernel
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba"))
+    from kernel_cache import share_numba_cache
+
+    share_numba_cache()
 
 import numpy as np
 import pytest

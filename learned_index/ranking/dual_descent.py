@@ -106,8 +106,10 @@ def _solve(
 
 @numba.njit(nogil=True, cache=True)
 def _twice_as_long(array):
+    # Not by a slice: what that says when shapes differ takes seconds to compile.
     longer = np.empty(2 * len(array), array.dtype)
-    longer[: len(array)] = array
+    for i in range(len(array)):
+        longer[i] = array[i]
     return longer
 
 
@@ -181,8 +183,11 @@ def train_labels(
                 out_features[used], out_values[used] = touched[t], weight
                 used += 1
         ascending = np.argsort(out_features[before:used])
-        out_features[before:used] = out_features[before:used][ascending]
-        out_values[before:used] = out_values[before:used][ascending]
+        sorted_features = out_features[before:used][ascending]
+        sorted_values = out_values[before:used][ascending]
+        for t in range(used - before):
+            out_features[before + t] = sorted_features[t]
+            out_values[before + t] = sorted_values[t]
         counts_L[label] = used - before
     return out_features[:used].copy(), out_values[:used].copy()
 
@@ -248,8 +253,8 @@ def train_one_vs_all(
         if used + kept > out_features.shape[0]:
             size = 2 * out_features.shape[0] + kept
             grown_features, grown_values = np.empty(size, np.int32), np.empty(size, np.float32)
-            grown_features[:used] = out_features[:used]
-            grown_values[:used] = out_values[:used]
+            for t in range(used):
+                grown_features[t], grown_values[t] = out_features[t], out_values[t]
             out_features, out_values = grown_features, grown_values
         # Almost all points are negatives of every label, so the whole vocabulary was touched.
         for feature in range(n_features):

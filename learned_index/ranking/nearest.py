@@ -88,7 +88,8 @@ def sum_words(
             touched[n_touched] = term_records[j]
             n_touched += before == np.float32(0.0)
             sums[record] = before + value * np.float32(term_weights[j])
-    n, least = 0, np.float32(0.0)
+    # Not 0: a function would be compiled for the number 0 and again for any number.
+    n, least = np.int64(0), np.float32(0.0)
     for j in range(n_touched):
         record = touched[j]
         similarity = sums[record]
@@ -136,6 +137,7 @@ def heaviest(indptr, values, kept, most):
         if found > most:
             order = np.argsort(-values[places], kind="mergesort")[:most]
             places = np.sort(places[order])
-        out[n : n + len(places)] = places
-        n += len(places)
+        for place in places:
+            out[n] = place
+            n += 1
     return out[:n]

@@ -75,7 +75,8 @@ def _prepared(start, stop, x_BD, centroids_CD, n_probed, codes_RP, units_R, corr
         corrections_R[r] = correction * np.int32(ZERO)
         for cell in range(n_cells):
             products_C[cell] = dot(centroids_CD[cell], x_D)
-        _offer_all(0, products_C, np.float32(-np.inf), places_C, 0, cells_RQ[r], scores)
+        none = np.int64(0)  # 0 itself would compile _offer_all once more, for this number
+        _offer_all(none, products_C, np.float32(-np.inf), places_C, none, cells_RQ[r], scores)
         for cell in cells_RQ[r]:
             offsets[cell + 1] += 1
     for cell in range(n_cells):

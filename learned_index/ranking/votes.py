@@ -106,8 +106,9 @@ def count_votes(
             sums, near, word_ids, word_similarities,
         )  # fmt: skip
         n_touched = _cast(
-            word_ids, word_similarities, label_indptr, label_ids, words_L, touched, 0, seen_L
-        )
+            word_ids, word_similarities, label_indptr, label_ids, words_L, touched, np.int64(0),
+            seen_L,
+        )  # fmt: skip
         n_touched = _cast(
             vector_ids_RT[row - start], vector_similarities_RT[row - start], label_indptr,
             label_ids, vectors_L, touched, n_touched, seen_L,
@@ -119,7 +120,7 @@ def count_votes(
                 words_BM[row, k], vectors_BM[row, k] = words_L[label], vectors_L[label]
                 likeness_BM[row, k] = _likeness(label, own_indptr, own_records, own_scales, sums)
                 seen_L[label] = False  # shortlisted: not to be added
-        n = 0
+        n = np.int64(0)
         for j in range(n_touched):
             label = touched[j]
             if seen_L[label] and (allowed_L.shape[0] == 0 or allowed_L[label]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,35 @@ def test_a_compiled_model_answers_like_the_model(models):
     assert fast.index.config.beam_width == 6
     with pytest.raises(InputError, match="compiled"):
         fast.to_engine()
+
+
+WARM = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from learned_index import ELIAS
+from learned_index.cli import main
+from learned_index.elias.warm_up import warm_up
+def used():
+    modules = [module for name, module in sys.modules.items() if name.startswith("learned_index")]
+    kernels = [each for m in modules for each in vars(m).values() if isinstance(each, Dispatcher)]
+    return {(each.py_func, types) for each in kernels for types in each.signatures}
+warm_up(ELIAS.from_pretrained(sys.argv[1]))
+warm = used()
+assert len(warm) > 5
+for options in (
+    [], ["sort a list"], ["--explain"], ["-k", "40"], ["--beam-width", "1"], ["--score", "index"],
+    ["--allow", sys.argv[2]], ["--deny", sys.argv[2]], ["--shortlist-size", "5", "--json"],
+):
+    main(["search", sys.argv[1], "bread oven salt", *options], standalone_mode=False)
+assert not used() - warm, used() - warm
+"""
+
+
+def test_a_warm_up_uses_all_that_searches_use(models, tmp_path):
+    (tmp_path / "labels.txt").write_text("cooking\nmusic\n")
+    command = [sys.executable, "-c", WARM, models[1], tmp_path / "labels.txt"]
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_metrics_and_info_of_a_compiled_model(models, text_folder):

@@ -81,7 +81,8 @@ def best_clusters(
 @numba.njit(nogil=True, cache=True)
 def _score_rows(start, stop, logits_BC, clusters_BW, scale, softmax_BC, out_BW):
     for b in range(start, stop):
-        softmax_BC[b] = logits_BC[b]
+        for c in range(softmax_BC.shape[1]):
+            softmax_BC[b, c] = logits_BC[b, c]
         softmax(softmax_BC[b], softmax_BC.shape[1], 1.0)
         for w in range(clusters_BW.shape[1]):
             c = clusters_BW[b, w]

@@ -9,6 +9,7 @@
 ``exponential``  exp, log and softmax in compiled code
 ``dense``        products that do not depend on the thread count
 ``launch``       how Triton kernels are started; ``segments`` groups pairs by a key
+``compiling``    which kernels a process had to compile
 ===============  ================================================================================
 
 A search engine runs without torch: ``dispatch``, ``arrays``, ``launch`` and ``segments`` import it,
