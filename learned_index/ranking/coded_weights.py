@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.inputs.matrices import kernel_arrays
@@ -27,8 +28,8 @@ from learned_index.types import Float32Array
 
 MOST_LABELS = 1 << 24
 """A sparse weight is 32 bits: 24 of the label, and 8 of the value."""
-_LARGEST_CODE = np.float32(127)
 _LABEL_BITS = np.uint32(8)
+_LARGEST_CODE = np.float32(127)
 _SPARE_BITS = np.int32(0x7F)
 
 
@@ -102,7 +103,7 @@ def _divisors(scales_L: Float32Array) -> Float32Array:
 
 def sparse_weights(weights: CodedWeights) -> sp.csr_matrix:
     """The weights of the sparse features as floats: CSR float32, L x V, ascending."""
-    labels = weights.term_weights >> _LABEL_BITS
+    labels = _labels(weights.term_weights)
     values = _values(weights.term_weights) * weights.sparse_scales_L[labels]
     shape = (len(weights.bias_L), len(weights.term_indptr) - 1)
     by_term = sp.csc_matrix((values, labels.astype(np.int32), weights.term_indptr), shape=shape)
@@ -120,16 +121,21 @@ def weights_of(weights: CodedWeights, label: int, terms: Any) -> Float32Array:
     """What a label's classifier weighs some sparse features with, float32; 0 where it does not."""
     found = np.zeros(len(terms), np.float32)
     for place, term in enumerate(terms):
-        packed = weights.term_weights[weights.term_indptr[term] : weights.term_indptr[term + 1]]
-        at = np.searchsorted(packed >> _LABEL_BITS, label)
-        if at < len(packed) and packed[at] >> _LABEL_BITS == label:
-            found[place] = _values(packed[at : at + 1])[0]
+        words = weights.term_weights[weights.term_indptr[term] : weights.term_indptr[term + 1]]
+        mine = words[_labels(words) == label]
+        if len(mine):
+            found[place] = _values(mine)[0]
     return found * weights.sparse_scales_L[label]
 
 
-def _values(packed: Any) -> Float32Array:
+def _labels(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The labels of sparse weights."""
+    return words >> _LABEL_BITS
+
+
+def _values(words: npt.NDArray[np.uint32]) -> Float32Array:
     """The bytes of sparse weights as numbers."""
-    return packed.astype(np.uint8).view(np.int8).astype(np.float32)
+    return words.astype(np.uint8).view(np.int8).astype(np.float32)
 
 
 def check_coded(weights: CodedWeights, n_features: int, dim: int) -> None:
@@ -152,7 +158,7 @@ def check_coded(weights: CodedWeights, n_features: int, dim: int) -> None:
         },
     )
     require_offsets("term_indptr", weights.term_indptr, n_weights)
-    require_range("labels of term_weights", weights.term_weights >> _LABEL_BITS, 0, n_labels - 1)
+    require_range("labels of term_weights", _labels(weights.term_weights), 0, n_labels - 1)
     for name in ("sparse_scales_L", "dense_scales_L"):
         require_range(name, getattr(weights, name), 0.0, LARGEST_WEIGHT)
     require_range("bias_L", weights.bias_L, -LARGEST_WEIGHT, LARGEST_WEIGHT)

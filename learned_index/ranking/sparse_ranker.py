@@ -483,7 +483,7 @@ class SparseRanker(Saved):
         return _Points(*matrix[:3], rows)
 
     def _require_complete(self) -> None:
-        self._fitted()
+        self._kept()
 
     def _write(self, folder: Path) -> dict[str, Any]:
         save_arrays(folder / _ARRAYS, self._kept()._asdict())
