@@ -125,7 +125,8 @@ def weights_of(weights: CodedWeights, label: int, terms: Any) -> Float32Array:
         mine = words[_labels(words) == label]
         if len(mine):
             found[place] = _values(mine)[0]
-    return found * weights.sparse_scales_L[label]
+    found *= weights.sparse_scales_L[label]
+    return found
 
 
 def _labels(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -200,7 +200,7 @@ class SparseRanker(Saved):
         return twin if self._coded is None else twin.to_int8()
 
     def to_int8(self) -> Self:
-        """The same classifiers rounded to bytes: a quarter of the memory, and sooner scored.
+        """The same classifiers rounded to bytes: less than half the memory, and sooner scored.
 
         Each label's largest weight among the sparse features, and among the dense ones, becomes 127
         units. Of more than 2^24 labels, for which there is no such layout, it is this ranker.
