@@ -193,11 +193,17 @@ class ELIAS(EliasParts, Saved):
     def to_engine(self, config: EngineConfig | None = None) -> Self:
         """The same model with search engines in the place of its indexes: for search only.
 
+        Where these have label vectors of bytes, as by default, the ranker's weights become bytes
+        too (:meth:`SparseRanker.to_int8`).
+
         Raises:
             InputError: It is compiled already.
         """
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
+        is_int8 = all(engine.config.precision == "int8" for engine in model.engines())
+        if is_int8 and model.ranker_ is not None:
+            model.ranker_ = model.ranker_.to_int8()
         return model
 
     def compact(self) -> Self:

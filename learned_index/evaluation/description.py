@@ -81,6 +81,7 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
         else {
             "n_weights": ranker.n_weights,
             "bytes": ranker.nbytes,
+            "precision": ranker.precision,
             "n_features": ranker.n_features_,
             **ranker.config.to_dict(),
         },

@@ -25,7 +25,8 @@ from learned_index.persistence.recovery import recover
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 2
-"""1: all models but those that only this version can read. 2: engines with a segment."""
+"""1: all models but those that only this version can read. 2: engines with a segment,
+and rankers of bytes."""
 _MAX_FILES = 100_000
 _MAX_BYTES = 64 << 20
 """Of a manifest: room for so many files with long names."""

@@ -43,7 +43,7 @@ def _offer_all(first, offered, floor, places, n, ids_T, scores_T):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
-def _encode(x_D, length, codes):
+def encode(x_D, length, codes):
     """Signed bytes of x / length; returns what one unit of a code is worth."""
     largest = np.float32(0.0)
     for d in range(x_D.shape[0]):
@@ -68,7 +68,7 @@ def _prepared(start, stop, x_BD, centroids_CD, n_probed, codes_RP, units_R, corr
         if not length > np.float32(0.0):
             cells_RQ[r] = -1
             continue
-        units_R[r] = _encode(x_D, length, codes_RP[r])
+        units_R[r] = encode(x_D, length, codes_RP[r])
         correction = np.int32(0)
         for d in range(codes_RP.shape[1]):
             correction += np.int32(codes_RP[r, d])

@@ -29,6 +29,16 @@ from learned_index.persistence.contents import (
     require_offsets,
     require_range,
 )
+from learned_index.ranking.coded_margins import score_coded_rows
+from learned_index.ranking.coded_weights import (
+    MOST_LABELS,
+    CodedWeights,
+    check_coded,
+    coded_weights,
+    dense_weights,
+    sparse_weights,
+    weights_of,
+)
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.dual_descent import train_labels
 from learned_index.ranking.margins import WEIGHT, score_rows
@@ -143,28 +153,64 @@ class SparseRanker(Saved):
         self.dual_: DualVariables | None = None
         self._weights: _Weights | None = None
         self._by_term: tuple[Any, Any] | None = None
+        self._coded: CodedWeights | None = None
 
     @property
     def n_labels(self) -> int:
         """Number of labels L."""
-        return len(self._fitted().bias_L)
+        return len(self._kept().bias_L)
 
     @property
     def n_weights(self) -> int:
         """Sparse weights kept, over all labels."""
-        return len(self._fitted().features)
+        kept = self._kept()
+        return len(kept.features if isinstance(kept, _Weights) else kept.term_weights)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in self._fitted())
+        return sum(array.nbytes for array in self._kept())
 
-    def _fitted(self) -> _Weights:
-        if self._weights is None:
+    @property
+    def precision(self) -> str:
+        """What the weights are kept in: ``"float32"``, or ``"int8"`` after :meth:`to_int8`."""
+        return "float32" if self._coded is None else "int8"
+
+    def _kept(self) -> _Weights | CodedWeights:
+        """The arrays of all classifiers as they are kept."""
+        kept = self._weights if self._coded is None else self._coded
+        if kept is None:
             raise NotFittedError(
                 "the ranker is not trained; call fit(...) or from_pretrained(...) first"
             )
-        return self._weights
+        return kept
+
+    def _fitted(self) -> _Weights:
+        """The classifiers as floats, which are made anew where bytes are kept."""
+        kept = self._kept()
+        if isinstance(kept, _Weights):
+            return kept
+        rows = kernel_arrays(sparse_weights(kept))
+        return _Weights(*rows, dense_weights(kept, slice(None), self.dim_), kept.bias_L)
+
+    def _with(self, weights: _Weights) -> Self:
+        """This ranker with other classifiers, kept in the same precision."""
+        twin = copy(self)
+        twin._weights, twin._coded, twin._by_term, twin.dual_ = weights, None, None, None
+        return twin if self._coded is None else twin.to_int8()
+
+    def to_int8(self) -> Self:
+        """The same classifiers rounded to bytes: less than half the memory, and sooner scored.
+
+        Each label's largest weight among the sparse features, and among the dense ones, becomes 127
+        units. Of more than 2^24 labels, for which there is no such layout, it is this ranker.
+        """
+        if self.precision == "int8" or self.n_labels > MOST_LABELS:
+            return self
+        weights, twin = self._fitted(), copy(self)
+        twin._coded = coded_weights(self.sparse_weights(), weights.weight_LD, weights.bias_L)
+        twin._weights, twin._by_term, twin.dual_ = None, None, None
+        return twin
 
     def fit(
         self,
@@ -213,7 +259,7 @@ class SparseRanker(Saved):
         hard = _label_points(
             labels_NL, listed_NL, max_negatives=self.config.max_negatives, seed=self.config.seed
         )
-        self._by_term = None
+        self._by_term = self._coded = None
         alphas = _started(hard, start)
         self._weights = _trained(self.config, x, hard, alphas, n_features, progress)
         self.dual_ = DualVariables(hard.label_indptr, hard.points, alphas)
@@ -234,14 +280,13 @@ class SparseRanker(Saved):
             labels_NM: CSR, the new labels of each.
             hard_NM: CSR, the new labels that each is hard for.
         """
-        old, twin, more = self._fitted(), copy(self), SparseRanker(self.config)
+        old, more = self._fitted(), SparseRanker(self.config)
         x = self._points(sparse_NV, dense_ND)
         more._train(x, canonical_labels(labels_NM), hard_NM, int(sparse_NV.shape[1]))
         new = more._fitted()
         indptr = np.concatenate([old.label_indptr, old.label_indptr[-1] + new.label_indptr[1:]])
         rest = (np.concatenate(pair) for pair in zip(old[1:], new[1:], strict=True))
-        twin._weights, twin._by_term, twin.dual_ = _Weights(indptr, *rest), None, None
-        return twin
+        return self._with(_Weights(indptr, *rest))
 
     def with_points(
         self,
@@ -268,7 +313,7 @@ class SparseRanker(Saved):
         Raises:
             InputError: As :meth:`fit`.
         """
-        old, twin = self._fitted(), copy(self)
+        old = self._fitted()
         x, labels_NL = self._points(sparse_NV, dense_ND), canonical_labels(labels_NL)
         ids = _checked_ids(shortlist_NK, len(x.dense), self.n_labels)
         negatives = np.empty(0, np.int64) if also is None else np.intersect1d(also, ids)
@@ -293,8 +338,7 @@ class SparseRanker(Saved):
         weight_LD, bias_L = old.weight_LD.copy(), old.bias_L.copy()
         weight_LD[touched_U], bias_L[touched_U] = new.weight_LD, new.bias_L
         spliced = kernel_arrays(sp.vstack([every, rows_U], format="csr")[place_L])
-        twin._weights, twin._by_term, twin.dual_ = _Weights(*spliced, weight_LD, bias_L), None, None
-        return twin
+        return self._with(_Weights(*spliced, weight_LD, bias_L))
 
     def with_labels_taken(self, source_L: Int64Array) -> Self:
         """A ranker whose label ``l`` is label ``source_L[l]`` of this one; others are left out."""
@@ -308,17 +352,19 @@ class SparseRanker(Saved):
         Args:
             shares_LL: What the classifiers (columns) are worth in the new ones (rows).
         """
-        old, twin = self._fitted(), copy(self)
+        old = self._fitted()
         merged = sp.csr_matrix(shares_LL @ self.sparse_weights())
         merged.sort_indices()
         indptr, features, values = kernel_arrays(merged.astype(np.float32))
-        twin._weights = _Weights(
-            indptr, features, values,
-            (shares_LL @ old.weight_LD).astype(np.float32),
-            (shares_LL @ old.bias_L).astype(np.float32),
-        )  # fmt: skip
-        twin._by_term, twin.dual_ = None, None
-        return twin
+        return self._with(
+            _Weights(
+                indptr,
+                features,
+                values,
+                (shares_LL @ old.weight_LD).astype(np.float32),
+                (shares_LL @ old.bias_L).astype(np.float32),
+            )
+        )
 
     def score(
         self, sparse_BV: SparseFeatures, dense_BD: DenseMatrix, ids_BK: Int64Array
@@ -336,7 +382,7 @@ class SparseRanker(Saved):
         Raises:
             InputError: Shapes that do not fit, ids out of range, NaN or infinity.
         """
-        weights = self._fitted()
+        kept = self._kept()
         # What compiled code takes as it is, as nearly always, is looked at by the kernel alone.
         x = self._points(sparse_BV, dense_BD, is_plain(dense_BD, np.float32))
         if sparse_BV.shape[1] != self.n_features_ or x.dense.shape[1] != self.dim_:
@@ -347,21 +393,26 @@ class SparseRanker(Saved):
         ids: Any = ids_BK
         if not (is_plain(ids, np.int64) and len(ids) == len(x.dense)):
             ids = _checked_ids(ids_BK, len(x.dense), self.n_labels)
-        by_term = self._weights_by_term()
+        weights: Any = kept
+        if isinstance(kept, _Weights):
+            weights = (*self._weights_by_term(), kept.weight_LD, kept.bias_L)
+        n_labels = len(kept.bias_L)
         out_BK = np.empty(ids.shape, np.float32)
         wrong: list[int] = []
 
         def score(start: int, stop: int) -> None:
-            row = score_rows(
-                start, stop, *x, ids, *by_term, weights.weight_LD, weights.bias_L,
-                zeros("margins", self.n_labels, np.float32), out_BK,
-            )  # fmt: skip
+            margins_L = zeros("margins", n_labels, np.float32)
+            if isinstance(kept, CodedWeights):
+                listed_L = zeros("labels with margins", n_labels, np.uint8)
+                row = score_coded_rows(start, stop, *x, ids, *weights, listed_L, margins_L, out_BK)
+            else:
+                row = score_rows(start, stop, *x, ids, *weights, margins_L, out_BK)
             if row >= 0:
                 wrong.append(row)
 
         run_queries(len(ids), score, few=16)
         if wrong:
-            _checked_ids(ids, len(ids), self.n_labels)
+            _checked_ids(ids, len(ids), n_labels)
             raise bad_row(x.dense, name="dense features")
         return out_BK
 
@@ -373,8 +424,18 @@ class SparseRanker(Saved):
             dense_1D: 1 x D.
             label: Its id.
         """
-        weights = self._fitted()
-        x = self._points(sparse_1V, dense_1D)
+        kept, x = self._kept(), self._points(sparse_1V, dense_1D)
+        if isinstance(kept, CodedWeights):
+            values = weights_of(kept, label, x.indices)
+            ours = np.flatnonzero(values)
+            weight_1D = dense_weights(kept, [label], self.dim_)
+            return MarginParts(
+                x.indices[ours].astype(np.int64),
+                (values[ours] * x.values[ours]).astype(np.float32),
+                float(weight_1D[0] @ x.dense[0]),
+                float(kept.bias_L[label]),
+            )
+        weights = kept
         a, b = weights.label_indptr[label], weights.label_indptr[label + 1]
         features, values = weights.features[a:b], weights.values[a:b]
         _, ours, theirs = np.intersect1d(features, x.indices, return_indices=True)
@@ -390,7 +451,9 @@ class SparseRanker(Saved):
 
         Those below ``weight_threshold`` of the configuration were not kept.
         """
-        weights = self._fitted()
+        weights = self._kept()
+        if isinstance(weights, CodedWeights):
+            return sparse_weights(weights)
         return sp.csr_matrix(
             (weights.values, weights.features, weights.label_indptr),
             shape=(self.n_labels, self.n_features_),
@@ -420,17 +483,27 @@ class SparseRanker(Saved):
         return _Points(*matrix[:3], rows)
 
     def _require_complete(self) -> None:
-        self._fitted()
+        self._kept()
 
     def _write(self, folder: Path) -> dict[str, Any]:
-        save_arrays(folder / _ARRAYS, self._fitted()._asdict())
-        return {**self.config.to_dict(), "n_features": self.n_features_}
+        save_arrays(folder / _ARRAYS, self._kept()._asdict())
+        facts = {**self.config.to_dict(), "n_features": self.n_features_}
+        return facts if self._coded is None else {**facts, "int8_of_dim": self.dim_}
+
+    def _format_version(self) -> int:
+        return 1 if self._coded is None else 2  # version 1 knows no bytes
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
         arrays, config = load_arrays(manifest.file(_ARRAYS)), dict(manifest.config)
         n_features = whole_number(config.pop("n_features"), "n_features", low=0)
+        dim = config.pop("int8_of_dim", None)
         ranker = cls(RankerConfig.from_dict(config))
+        if dim is not None:
+            ranker.n_features_, ranker.dim_ = n_features, whole_number(dim, "int8_of_dim")
+            ranker._coded = CodedWeights(*(arrays[name] for name in CodedWeights._fields))
+            check_coded(ranker._coded, n_features, ranker.dim_)
+            return ranker
         weights = _Weights(*(arrays[name] for name in _Weights._fields))
         ranker.n_features_, ranker.dim_ = n_features, int(weights.weight_LD.shape[1])
         _check_arrays(weights._asdict(), n_features, ranker.dim_)
