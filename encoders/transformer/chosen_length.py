@@ -121,6 +121,7 @@ class ChoosesLength(Int8Capable, nn.Module):
 
     def _measured(self, texts: list[str], labels_NL: sp.csr_matrix, most: int) -> LengthChoice:
         self.length_choice = LengthChoice(most, "while it is measured")
+        self._max_length = self._limited(most)  # an earlier choice counts no more
         reuses = self.precision == "int8" and not self.training
         made: dict[int, dict[bytes, Float32Array]] = {}
 

@@ -94,6 +94,8 @@ def chosen_length(
         most: The most tokens that may be chosen.
         reuses: Whether vectors of the chosen length are used again.
     """
+    if not len(texts):
+        return LengthChoice(most, "there are no texts")
     some = np.random.default_rng(_SEED).permutation(len(texts))[:_COUNTED]
     counts = np.minimum(count([texts[row] for row in some]), most)
     candidates = [cut for cut in CANDIDATES if cut < most] + [most]
@@ -106,15 +108,7 @@ def chosen_length(
     if work[0] >= (1 - LEAST_SAVED) * work[longest]:
         return LengthChoice(top, f"{why}, and fewer would save little")
 
-    def waste(measured: Sequence[int], chosen: int) -> float:
-        """Tokens a text of the sample that are read for nothing."""
-        return sum(work[n] for n in measured if not (reuses and n == chosen))
-
-    def at_worst(stop: int) -> float:
-        return waste(_bisect(longest, lambda n: n >= stop)[1], stop)
-
-    dearest = max(at_worst(stop) for stop in range(longest + 1))
-    affordable = int(BUDGET * len(texts) * work[-1] / (2 * dearest))
+    affordable = int(BUDGET * len(texts) * work[-1] / (2 * _dearest(work, longest, reuses)))
     pairs_P2 = label_pairs(labels_NL, min(affordable, MOST_PAIRS), seed=_SEED)
     if len(pairs_P2) < LEAST_PAIRS:
         return LengthChoice(
@@ -130,8 +124,19 @@ def chosen_length(
         comparison.reason(chosen) if chosen != top else f"{why}, and fewer find less",
         len(pairs_P2),
         comparison.losses,
-        waste(measured, stop) * 2 * len(pairs_P2) / max(1e-9, len(texts) * work[-1]),
+        2 * len(pairs_P2) * _waste(work, measured, stop, reuses) / (len(texts) * work[-1]),
     )
+
+
+def _waste(work: Sequence[float], measured: Sequence[int], chosen: int, reuses: bool) -> float:
+    """Tokens that are read for nothing of each text of the sample."""
+    return sum(work[n] for n in measured if not (reuses and n == chosen))
+
+
+def _dearest(work: Sequence[float], longest: int, reuses: bool) -> float:
+    """The most that this can be, whatever is chosen."""
+    courses = [_bisect(longest, stop.__le__) for stop in range(longest + 1)]
+    return max(_waste(work, measured, stop, reuses) for stop, measured in courses)
 
 
 def _bisect(longest: int, is_good: Callable[[int], bool]) -> tuple[int, list[int]]:
@@ -192,7 +197,8 @@ def log_ranks(x_SD: Float32Array, labels_SL: sp.csr_matrix) -> Float64Array:
     shares_SS = (labels_SL @ labels_SL.T).tocoo()
     cosine_SS[shares_SS.row, shares_SS.col] = -np.inf
     better_S = np.count_nonzero(cosine_SS > partner_S[:, None], axis=1)
-    return np.log1p(better_S).reshape(-1, 2).mean(axis=1)
+    log_rank_P: Float64Array = np.log1p(better_S).reshape(-1, 2).mean(axis=1)
+    return log_rank_P
 
 
 class _Comparison:
@@ -207,7 +213,7 @@ class _Comparison:
         longest: int,
     ) -> None:
         rows = pairs_P2.ravel()
-        self._encode, self._texts = encode, [texts[row] for row in rows]
+        self._encode, self._texts = encode, [texts[row] for row in rows.tolist()]
         self._labels_SL, self._longest = labels_NL[rows], longest
         self._reference_P = self._log_ranks(longest)
         self.losses: dict[int, tuple[float, float]] = {}
