@@ -41,16 +41,19 @@ def plan(
     Sizes follow from the data and the configuration. Times come from a few texts and training
     steps measured now, with as many threads; texts whose vectors are in the cache need none.
     """
-    from learned_index.cli.shared.training import set_up
+    from learned_index.cli.shared.sources import lengths_of
+    from learned_index.cli.shared.training import choose_lengths_of, set_up
     from learned_index.elias.presets import preset_quality
     from learned_index.planning.summary import plan_training
 
     n_threads = use_threads(threads)
     setup = set_up(data, preset, encoder_spec, given_sections(parameters), quiet=quiet)
+    choose_lengths_of(setup)
     summary = {
         "data": str(setup.folder.path),
         "preset": setup.preset,
         "encoder": setup.encoder_spec,
+        "encoder_lengths": lengths_of(setup.model.encoder),
         **plan_training(setup.model, setup.train.points, setup.train.labels),
         "threads": n_threads,
         "measured": preset_quality(setup.preset),
@@ -62,6 +65,7 @@ def plan(
 
 
 def _show(summary: dict[str, Any]) -> None:
+    from learned_index.cli.shared.sources import length_lines
     from learned_index.elias.presets import MEASURED_ON
 
     click.echo(
@@ -73,6 +77,8 @@ def _show(summary: dict[str, Any]) -> None:
         f"{'trained' if summary['trains_encoder'] else 'frozen'}), {summary['n_clusters']:,} "
         f"clusters of {summary['edges_per_cluster']:,} edges, {summary['n_models']} model(s)"
     )
+    for line in length_lines(summary["encoder_lengths"]):
+        click.echo(line)
     for title, rows in (
         (
             "parameters",

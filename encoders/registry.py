@@ -19,7 +19,8 @@ from learned_index.encoding import encoder_class
 from learned_index.errors import InputError
 
 CHOICES = (
-    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there), static "
+    "tfidf, lsa or lsa:DIM, bow or bow:DIM, minilm or minilm:TOKENS (texts are cut there; "
+    "minilm:auto measures on the labelled texts how many tokens are enough), static "
     "(MiniLM's table of word pieces), student or student:TEXTS (the same taught by MiniLM on so "
     "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or "
     "hf:NAME to say which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands "
@@ -221,7 +222,9 @@ def _named(part: str, name: str, number: int | None, has_colon: bool) -> _Part:
     if has_colon and name not in _NUMBERS:
         raise InputError(f"encoder {part!r}: {name} takes no number; write {name}")
     fixed: dict[str, Any] = {}
-    if has_colon:
+    if part == f"{MINILM}:auto":
+        fixed["max_length"] = "auto"
+    elif has_colon:
         expected, argument, example = _NUMBERS[name]
         if number is None:
             raise InputError(

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from learned_index.cli.shared.common import output_console, print_pairs
-from learned_index.cli.shared.sources import evaluate_shown, model_vectors
+from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
@@ -63,6 +63,7 @@ def training_summary(
         "model": str(out),
         "data": str(setup.folder.path),
         "encoder": setup.encoder_spec,
+        "encoder_lengths": lengths_of(model.encoder),
         "preset": setup.preset,
         "n_points": model.n_points,
         "n_held_out": model.report_["n_held_out"],
@@ -93,6 +94,8 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         f"{summary['model']}: {summary['n_labels']} labels, {summary['n_points']} points, "
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
     )
+    for line in length_lines(summary["encoder_lengths"]):
+        click.echo(line)
     steps = {
         "reading": summary["read_seconds"],
         "planning": summary["plan_seconds"],

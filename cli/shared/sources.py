@@ -70,6 +70,23 @@ def precisions_of(encoder: Encoder) -> dict[str, tuple[str, str]]:
     }
 
 
+def lengths_of(encoder: Encoder) -> dict[str, dict[str, Any]]:
+    """How many tokens of a text the parts read that chose it by labelled texts, and why."""
+    return {
+        part.name: part.length_choice.to_dict()
+        for part in parts_of(encoder)
+        if getattr(part, "length_choice", None) is not None
+    }
+
+
+def length_lines(lengths: dict[str, dict[str, Any]]) -> list[str]:
+    """What :func:`lengths_of` gave, for a person."""
+    return [
+        f"{name} reads {choice['tokens']} tokens of a text: {choice['reason']}"
+        for name, choice in lengths.items()
+    ]
+
+
 def feature_count(dataset: Dataset) -> int | None:
     """Columns of the sparse features of points without texts; None where there are texts."""
     if dataset.texts is not None or dataset.features is None:

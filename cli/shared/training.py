@@ -16,6 +16,8 @@ from learned_index.cli.shared.sources import (
     encode_points,
     encode_split,
     feature_count,
+    length_lines,
+    lengths_of,
     make_encoder,
     points_for,
     precisions_of,
@@ -25,7 +27,7 @@ from learned_index.cli.shared.tables import DataSource
 from learned_index.data.dataset import Dataset
 from learned_index.data.folder import DataFolder
 from learned_index.elias.model import ELIAS
-from learned_index.elias.points import fit_encoder, is_trained, take
+from learned_index.elias.points import choose_lengths, fit_encoder, is_trained, take
 from learned_index.elias.presets import model_configs, preset_encoder
 from learned_index.elias.steps import check_directory
 from learned_index.errors import InputError
@@ -136,12 +138,16 @@ def fit_and_encode(
     """
     encoder = setup.model.encoder
     points = points_for(encoder, train)
+    rows = np.arange(train.n_points) if fitted_on is None else fitted_on
     with progress_bar(f"fitting {setup.encoder_spec}", quiet=quiet):
         fit_encoder(
             encoder,
-            points if fitted_on is None else take(points, fitted_on),
+            points if fitted_on is None else take(points, rows),
             whole_split=points_for(encoder, setup.train),
+            labels=train.labels[rows],
         )
+    for line in length_lines(lengths_of(encoder)):
+        note(line, quiet=quiet)
     return encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
 
 
@@ -241,6 +247,19 @@ def _feature_rows(features: Any) -> set[tuple[bytes, bytes]]:
     }
 
 
+def learned_rows(setup: Setup) -> Int64Array:
+    """The rows of the training split that are left where points are held out from it."""
+    labels_NL = setup.train.labels
+    return np.setdiff1d(np.arange(setup.train.n_points), setup.model.held_out_rows(labels_NL))
+
+
+def choose_lengths_of(setup: Setup) -> None:
+    """Let the encoder choose how much of a text it reads, as a training would."""
+    encoder, rows = setup.model.encoder, learned_rows(setup)
+    points = take(points_for(encoder, setup.train), rows)
+    choose_lengths(encoder, points, setup.train.labels[rows])
+
+
 def encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool) -> dict[str, Any]:
     """Fit a frozen encoder on the points that train, and encode all points through the cache.
 
@@ -249,10 +268,8 @@ def encode(setup: Setup, dev: Dataset | None, *, cache: str | None, quiet: bool)
     """
     if setup.trained:
         return {}
-    model, encoder, train = setup.model, setup.model.encoder, setup.train
-    rows = None
-    if dev is None:
-        rows = np.setdiff1d(np.arange(train.n_points), model.held_out_rows(train.labels))
+    encoder, train = setup.model.encoder, setup.train
+    rows = learned_rows(setup) if dev is None else None
     found = {"embeddings": fit_and_encode(setup, train, fitted_on=rows, cache=cache, quiet=quiet)}
     if dev is not None:
         found["validation_embeddings"] = encode_split(encoder, dev, cache=cache, quiet=quiet)

