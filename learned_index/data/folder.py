@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.descriptions import DESCRIPTIONS_FILE
 from learned_index.data.formats.base import Format, FormatName
 from learned_index.data.formats.jsonl import JsonlFormat
 from learned_index.data.formats.npz import NpzFormat
@@ -29,6 +30,7 @@ FORMATS: dict[FormatName, Format] = {
 _SPLIT_FILES = ("_texts.txt", "_labels.txt", ".xmc.txt", "_X.npz", "_Y.npz", ".jsonl")
 _OTHER_FILES = {
     LabelVocabulary.FILE_NAME,
+    DESCRIPTIONS_FILE,
     "features.txt",
     "source.json",
     "stats.json",

@@ -87,15 +87,16 @@ class LabelPoints(NamedTuple):
 
 def reads_label_texts(model: EliasParts) -> bool:
     """Whether texts of the labels take part in what follows the index."""
-    on = model.config.label_text != "off" and any(model.vocabulary.texts)
+    on = model.config.label_text != "off" and any(model.vocabulary.learning_texts)
     return on and not reads_rows(model.features)
 
 
 def label_points(model: EliasParts) -> LabelPoints:
-    """Encode the texts of all labels that have one."""
+    """Encode the texts, and descriptions, of all labels that have one."""
     assert model.features is not None
-    labels = np.array([n for n, text in enumerate(model.vocabulary.texts) if text.strip()], int)
-    texts = [model.vocabulary.texts[n] for n in labels.tolist()]
+    of_labels = model.vocabulary.learning_texts
+    labels = np.array([n for n, text in enumerate(of_labels) if text.strip()], int)
+    texts = [of_labels[n] for n in labels.tolist()]
     vectors = model.encode(texts)
     known = np.flatnonzero(~unanswerable_rows(texts, vectors))
     sparse = model.features.encode(texts)[known]

@@ -148,7 +148,7 @@ def check_request(
             "got a fitted index and an encoder to train: its vectors would no longer fit the "
             "index; set train_encoder to 'no', or give an IndexConfig"
         )
-    if model.config.label_text == "on" and (sp.issparse(texts) or not any(names.texts)):
+    if model.config.label_text == "on" and (sp.issparse(texts) or not any(names.learning_texts)):
         what = "the points are rows of features" if sp.issparse(texts) else "no label has one"
         raise InputError(f"label_text is 'on', but {what}; give a vocabulary with texts, or 'auto'")
     if held is None:

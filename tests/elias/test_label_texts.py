@@ -72,6 +72,21 @@ def test_texts_of_labels_with_points_are_records() -> None:
     assert points.join(off.records_, few[:0]) is off.records_
 
 
+def test_descriptions_are_read_with_the_texts_and_stay_with_the_model(tmp_path) -> None:
+    _, vocabulary = labelled()
+    model = copy.copy(fitted("off"))
+    described = [""] * len(vocabulary)
+    described[UNSEEN[2]] = "sort rain"  # its text is of unknown words
+    model.vocabulary = LabelVocabulary(vocabulary.keys, vocabulary.texts, described)
+    points, before = label_points(model), label_points(fitted("off"))
+    assert set(points.labels_M) - set(before.labels_M) == {UNSEEN[2]}
+    row = int(np.flatnonzero(points.labels_M == UNSEEN[2])[0])
+    expected = model.features.encode(["xyzzy plugh. sort rain"])
+    np.testing.assert_array_equal(points.sparse_MV.toarray()[row], expected.toarray()[0])
+    model.save_pretrained(tmp_path / "model")
+    assert ELIAS.from_pretrained(tmp_path / "model").vocabulary == model.vocabulary
+
+
 def test_texts_of_labels_are_points_of_the_sparse_ranker() -> None:
     """The oracle: the ranker trained on the points and the texts, put together by hand."""
     labels, vocabulary = labelled()

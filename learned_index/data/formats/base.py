@@ -37,9 +37,9 @@ class Format(ABC):
         return tuple(split for split in SPLITS if self._find(folder, split))
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
-        """Read ``labels.txt``, or make a vocabulary from the splits where there is none."""
+        """Read ``labels.txt`` and the descriptions, or make a vocabulary from the splits."""
         path = folder / LabelVocabulary.FILE_NAME
-        return LabelVocabulary.read(path) if file_exists(path) else self._unlisted_labels(folder)
+        return LabelVocabulary.load(folder) if file_exists(path) else self._unlisted_labels(folder)
 
     @abstractmethod
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
