@@ -75,7 +75,9 @@ class LabelVocabulary:
         for number, text in enumerate(self._descriptions):
             problem = _problem("description", text) if text else None
             if problem or text != text.strip():
-                raise InputError(f"label {number}: {problem or 'its description has blanks around'}")
+                raise InputError(
+                    f"label {number}: {problem or 'its description has blanks around'}"
+                )
         seen: dict[str, int] = {}
         for number, (key, text) in enumerate(zip(self._keys, self._texts, strict=True)):
             problem = _problem(key, text)
@@ -180,7 +182,7 @@ class LabelVocabulary:
 
     @property
     def learning_texts(self) -> list[str]:
-        """What a model learns from, by id: text and description; empty where a label has neither."""
+        """What a model learns from, by id: text and description; empty where there is neither."""
         pairs = zip(self._texts, self._descriptions, strict=True)
         return [f"{text}. {more}" if text and more else text or more for text, more in pairs]
 

@@ -41,6 +41,15 @@ class LabelPoints(NamedTuple):
     sparse_MV: sp.csr_matrix
     vectors: list[Float32Array]
 
+    def texts(self, model: EliasParts, rows: Int64Array) -> list[str]:
+        """The texts of some of these labels."""
+        of_labels = model.vocabulary.learning_texts
+        return [of_labels[n] for n in self.labels_M[rows].tolist()]
+
+    def encoded(self, model: EliasParts) -> LabelPoints:
+        """The same points with the vectors of the model's encoders as they are now."""
+        return self._replace(vectors=model.encode(self.texts(model, np.arange(len(self.labels_M)))))
+
     def taught(self, labels_NL: sp.csr_matrix) -> Int64Array:
         """Rows of the labels that one of the points has."""
         return np.flatnonzero(points_per_label(labels_NL)[self.labels_M])
@@ -86,8 +95,10 @@ class LabelPoints(NamedTuple):
 
 
 def reads_label_texts(model: EliasParts) -> bool:
-    """Whether texts of the labels take part in what follows the index."""
-    on = model.config.label_text != "off" and any(model.vocabulary.learning_texts)
+    """Whether texts of the labels may take part in the training."""
+    config = model.config
+    used = config.ranker != "none" or config.index_label_text == "yes"
+    on = used and config.label_text != "off" and any(model.vocabulary.learning_texts)
     return on and not reads_rows(model.features)
 
 
