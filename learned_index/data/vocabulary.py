@@ -72,8 +72,8 @@ class LabelVocabulary:
                 raise InputError(
                     f"{len(self._keys)} label keys but {len(given)} {what}; give one for each"
                 )
-        for number, text in enumerate(self._descriptions):
-            problem = _problem("description", text) if text else None
+        for number, text in enumerate(() if descriptions is None else self._descriptions):
+            problem = _problem("description", text)
             if problem or text != text.strip():
                 raise InputError(
                     f"label {number}: {problem or 'its description has blanks around'}"
@@ -155,15 +155,21 @@ class LabelVocabulary:
         """Read what :meth:`save` wrote.
 
         Raises:
-            DataFormatError: As :meth:`read`, and as
-                :func:`~learned_index.data.descriptions.read_descriptions`.
+            DataFormatError: As :meth:`read` and :meth:`described_in`.
         """
-        known = cls.read(Path(directory) / cls.FILE_NAME)
-        path = Path(directory) / DESCRIPTIONS_FILE
+        return cls.read(Path(directory) / cls.FILE_NAME).described_in(Path(directory))
+
+    def described_in(self, directory: Path) -> LabelVocabulary:
+        """The same labels with the descriptions that lie in a directory, if any do.
+
+        Raises:
+            DataFormatError: See :func:`~learned_index.data.descriptions.read_descriptions`.
+        """
+        path = directory / DESCRIPTIONS_FILE
         if not file_exists(path):
-            return known
-        described = read_descriptions(path, known._id_of_key)
-        return cls(known._keys, known._texts, described)
+            return self
+        described = read_descriptions(path, self._id_of_key)
+        return LabelVocabulary(self._keys, self._texts, described)
 
     @property
     def keys(self) -> tuple[str, ...]:

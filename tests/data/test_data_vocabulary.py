@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learned_index.data import LabelVocabulary
+from learned_index.data import LabelVocabulary, open_dataset
 from learned_index.errors import DataFormatError, InputError
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\t\0")
@@ -63,6 +63,14 @@ def test_bad_descriptions_are_named(tmp_path, line, message):
         LabelVocabulary.load(tmp_path)
     with pytest.raises(InputError, match="blanks around"):
         LabelVocabulary(["k1"], descriptions=[" x"])
+    with pytest.raises(InputError, match="expected a string"):
+        LabelVocabulary(["k1"], descriptions=[None])
+
+
+def test_descriptions_of_a_folder_without_a_list_of_labels_are_read(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "x", "labels": ["b", "a"]}\n')
+    (tmp_path / "label_descriptions.txt").write_text("b\tsecond\n")
+    assert open_dataset(tmp_path).vocabulary.descriptions == ("", "second")
 
 
 def test_names_and_ids():

@@ -39,7 +39,8 @@ class Format(ABC):
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
         """Read ``labels.txt`` and the descriptions, or make a vocabulary from the splits."""
         path = folder / LabelVocabulary.FILE_NAME
-        return LabelVocabulary.load(folder) if file_exists(path) else self._unlisted_labels(folder)
+        listed = LabelVocabulary.read(path) if file_exists(path) else self._unlisted_labels(folder)
+        return listed.described_in(folder)
 
     @abstractmethod
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:
