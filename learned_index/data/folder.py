@@ -9,6 +9,7 @@ from pathlib import Path
 
 from learned_index.data.beside import ignored_message, unread
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.descriptions import DESCRIPTIONS_FILE
 from learned_index.data.filters import FILTER_FILES, filtered, write_filter
 from learned_index.data.formats.base import Format, FormatName
 from learned_index.data.formats.jsonl import JsonlFormat
@@ -39,6 +40,7 @@ _PREFERRED: tuple[FormatName, ...] = ("jsonl", "repository", "text", "npz", "xmc
 _SPLIT_FILES = ("_texts.txt", "_labels.txt", ".xmc.txt", "_X.npz", "_Y.npz", ".jsonl")
 _OTHER_FILES = {
     LabelVocabulary.FILE_NAME,
+    DESCRIPTIONS_FILE,
     "features.txt",
     "source.json",
     "stats.json",

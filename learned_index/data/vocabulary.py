@@ -10,9 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from learned_index.data.descriptions import (
+    DESCRIPTIONS_FILE,
+    read_descriptions,
+    write_descriptions,
+)
 from learned_index.data.formats.lines import fail, has_half_pair, iter_lines
 from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.atomic import atomic_file
+from learned_index.persistence.foreign import file_exists
 from learned_index.system.lazy import lazy_property
 from learned_index.types import PAD_ID, Int64Array
 
@@ -25,13 +31,16 @@ class LabelVocabulary:
 
     A key is unique and stable (an authority number, a qualified name). A text is what people
     read; it may be empty, and two labels may share one. A label's display name is its text, or
-    its key where the text is empty.
+    its key where the text is empty. A description (synonyms, a definition) is never shown: a model
+    learns from it, and from the text, what the label is about.
 
     Args:
         keys: One for each label, in the order of the ids. Not empty, without tab, line feed or
             carriage return, no two alike.
         texts: As many texts, without line feed and not ending with a carriage return; None
             leaves them all empty.
+        descriptions: As many descriptions, of the same form and without blanks at their ends;
+            None: no label has one.
 
     Raises:
         InputError: Lengths differ, a key is repeated or not allowed, a text is not allowed.
@@ -45,16 +54,30 @@ class LabelVocabulary:
     FILE_NAME: ClassVar[str] = "labels.txt"
     """Name of the file in a data folder and in a model directory."""
 
-    def __init__(self, keys: Iterable[str], texts: Iterable[str] | None = None) -> None:
-        for what, names in (("keys", keys), ("texts", texts)):
+    def __init__(
+        self,
+        keys: Iterable[str],
+        texts: Iterable[str] | None = None,
+        descriptions: Iterable[str] | None = None,
+    ) -> None:
+        for what, names in (("keys", keys), ("texts", texts), ("descriptions", descriptions)):
             if isinstance(names, str | bytes):
                 raise InputError(f"the {what} are one string, expected one for each label: a list")
         self._keys = tuple(keys)
         self._texts = tuple(texts) if texts is not None else ("",) * len(self._keys)
-        if len(self._texts) != len(self._keys):
-            raise InputError(
-                f"{len(self._keys)} label keys but {len(self._texts)} texts; give one for each"
-            )
+        none = ("",) * len(self._keys)
+        self._descriptions = none if descriptions is None else tuple(descriptions)
+        for what, given in (("texts", self._texts), ("descriptions", self._descriptions)):
+            if len(given) != len(self._keys):
+                raise InputError(
+                    f"{len(self._keys)} label keys but {len(given)} {what}; give one for each"
+                )
+        for number, text in enumerate(() if descriptions is None else self._descriptions):
+            problem = _problem("description", text)
+            if problem or text != text.strip():
+                raise InputError(
+                    f"label {number}: {problem or 'its description has blanks around'}"
+                )
         seen: dict[str, int] = {}
         for number, (key, text) in enumerate(zip(self._keys, self._texts, strict=True)):
             problem = _problem(key, text)
@@ -74,7 +97,7 @@ class LabelVocabulary:
         numbered = cls(())
         # Not by the constructor, whose checks take a second for a million labels.
         numbered._keys = tuple(map(str, range(n_labels)))
-        numbered._texts = ("",) * n_labels
+        numbered._texts = numbered._descriptions = ("",) * n_labels
         numbered._id_of_key = dict(zip(numbered._keys, range(n_labels), strict=True))
         return numbered
 
@@ -122,13 +145,31 @@ class LabelVocabulary:
             )
 
     def save(self, directory: Path | str) -> None:
-        """Write :attr:`FILE_NAME` into a model directory."""
+        """Write :attr:`FILE_NAME`, and the descriptions if there are any, into a directory."""
         self.write(Path(directory) / self.FILE_NAME)
+        if any(self._descriptions):
+            write_descriptions(Path(directory) / DESCRIPTIONS_FILE, self._keys, self._descriptions)
 
     @classmethod
     def load(cls, directory: Path | str) -> LabelVocabulary:
-        """Read what :meth:`save` wrote."""
-        return cls.read(Path(directory) / cls.FILE_NAME)
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataFormatError: As :meth:`read` and :meth:`described_in`.
+        """
+        return cls.read(Path(directory) / cls.FILE_NAME).described_in(Path(directory))
+
+    def described_in(self, directory: Path) -> LabelVocabulary:
+        """The same labels with the descriptions that lie in a directory, if any do.
+
+        Raises:
+            DataFormatError: See :func:`~learned_index.data.descriptions.read_descriptions`.
+        """
+        path = directory / DESCRIPTIONS_FILE
+        if not file_exists(path):
+            return self
+        described = read_descriptions(path, self._id_of_key)
+        return LabelVocabulary(self._keys, self._texts, described)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -139,6 +180,17 @@ class LabelVocabulary:
     def texts(self) -> tuple[str, ...]:
         """All texts, by id; empty where a label has none."""
         return self._texts
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """All descriptions, by id; empty where a label has none."""
+        return self._descriptions
+
+    @property
+    def learning_texts(self) -> list[str]:
+        """What a model learns from, by id: text and description; empty where there is neither."""
+        pairs = zip(self._texts, self._descriptions, strict=True)
+        return [f"{text}. {more}" if text and more else text or more for text, more in pairs]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -153,7 +205,10 @@ class LabelVocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LabelVocabulary):
             return NotImplemented
-        return self._keys == other._keys and self._texts == other._texts
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("_keys", "_texts", "_descriptions")
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -183,12 +238,13 @@ class LabelVocabulary:
         for label, text in texts.items():
             self.name(label)  # checks the id
             changed[label] = text
-        return LabelVocabulary(self._keys, changed)
+        return LabelVocabulary(self._keys, changed, self._descriptions)
 
     def subset(self, label_ids: Iterable[int] | Int64Array) -> LabelVocabulary:
         """A vocabulary of some labels, numbered in the order given."""
         ids = [int(label) for label in label_ids]
-        return LabelVocabulary([self._keys[n] for n in ids], [self._texts[n] for n in ids])
+        parts = (self._keys, self._texts, self._descriptions)
+        return LabelVocabulary(*([part[n] for n in ids] for part in parts))
 
     def extended(self, more: LabelVocabulary) -> LabelVocabulary:
         """A vocabulary with more labels behind these.
@@ -198,7 +254,11 @@ class LabelVocabulary:
         """
         if not len(more):
             return self
-        return LabelVocabulary((*self._keys, *more.keys), (*self._texts, *more.texts))
+        return LabelVocabulary(
+            (*self._keys, *more.keys),
+            (*self._texts, *more.texts),
+            (*self._descriptions, *more.descriptions),
+        )
 
     def names(self, label_ids: Iterable[int] | Int64Array) -> list[str]:
         """Return the display names of ids; the padding id -1 gives an empty string."""

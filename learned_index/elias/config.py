@@ -50,6 +50,12 @@ class EliasConfig(Config):
         "ranker only; on: always, and labels without texts are refused; auto: where a fifth of "
         "the labels' texts share a term with their points (and labels without points in any case)",
     )
+    index_label_text: Literal["yes", "no"] = parameter(
+        "no",
+        "texts of the labels that take part in the ranking are points of the index too: by itself "
+        "it then finds more rare labels, which the whole model finds in any case, and its training "
+        "takes longer in proportion to their number",
+    )
     n_models: int = parameter(1, "models with different clusterings whose scores are averaged")
     rerank_size: int = parameter(200, "labels of a query that the ranker orders (paper: 100)")
     ranker_shortlist: int = parameter(

@@ -91,17 +91,19 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     _make_features(model, data, steps)
     if not data.trains_encoder:
         _encode(model, data, steps)
+    if reads_label_texts(model):
+        model.encoders = [model.encoder]
+        with steps.step("label texts"):
+            data.all_label_points = label_points(model)
+        _choose_label_texts(model, data)
     _train_members(model, data, steps)
     if data.trains_encoder:
         with steps.step("encoding"):
             data.vectors = model.encode(data.texts)
             _encode_held_out(model, data)
+            _encode_label_texts(model, data)
     if not is_first_process():
         return  # all processes hold the same members; the rest is made once
-    if model.config.ranker != "none" and reads_label_texts(model):
-        with steps.step("label texts"):
-            data.all_label_points = label_points(model)
-        _choose_label_texts(model, data)
     model.ranker_ = _trained_ranker(model, data, steps)
     model.combination, model.calibrator_ = Combination(), None
     model.final_ranker_ = None
@@ -146,6 +148,15 @@ def _choose_label_texts(model: EliasParts, data: _Data) -> None:
         100 * data.shared_terms,
         100 * LEAST_SHARED,
     )
+
+
+def _encode_label_texts(model: EliasParts, data: _Data) -> None:
+    """Give the texts of labels the vectors of encoders that were trained."""
+    if data.all_label_points is None:
+        return
+    encoded = data.all_label_points.encoded(model)
+    data.label_points = None if data.label_points is None else encoded
+    data.all_label_points = encoded
 
 
 def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
@@ -253,20 +264,50 @@ def _trained_member(
     """Train one index: on the vectors, or with an encoder of its own."""
     training = replace(model.training_config, seed=model.training_config.seed + number)
     index = LearnedGraphIndex(model.index_config, training=training)
-    clusters_by_words = model.config.clustering_features != "none"
+    points, labels_NL, features_NV = _index_points(model, data, trained=encoder is not None)
     how: dict[str, Any] = {
-        "clustering_features": data.sparse_NV if clusters_by_words else None,
+        "clustering_features": features_NV,
         "progress": steps.member_progress(number, model.config.n_models),
         "checkpoint": steps.member_checkpoint(number),
     }
     held = data.held
     if encoder is not None:
         validation = None if held is None else (held.texts, held.labels)
-        fit_end_to_end(index, encoder, data.texts, data.labels_NL, validation=validation, **how)
+        fit_end_to_end(index, encoder, points, labels_NL, validation=validation, **how)
         return index
-    assert data.vectors is not None and (held is None or held.vectors is not None)
+    assert held is None or held.vectors is not None
     validation = None if held is None or held.vectors is None else (held.vectors[0], held.labels)
-    return index.fit(data.vectors[0], data.labels_NL, validation=validation, **how)
+    return index.fit(points, labels_NL, validation=validation, **how)
+
+
+def _index_points(
+    model: EliasParts, data: _Data, *, trained: bool
+) -> tuple[Any, sp.csr_matrix, sp.csr_matrix | None]:
+    """What an index is trained on: points, their labels, and features to cluster on.
+
+    Behind the training points stand the texts of the labels that these have, where the
+    configuration says so.
+
+    Args:
+        trained: The points are texts, whose encoder is trained along; else vectors.
+    """
+    points = data.texts
+    if not trained:
+        assert data.vectors is not None
+        points = data.vectors[0]
+    features = data.sparse_NV if model.config.clustering_features != "none" else None
+    named, labels_NL = data.label_points, data.labels_NL
+    if named is None or model.config.index_label_text == "no":
+        return points, labels_NL, features
+    rows = named.taught(labels_NL)
+    if trained:
+        points = [*points, *named.texts(model, rows)]
+    else:
+        points = np.concatenate([np.asarray(points, np.float32), named.vectors[0][rows]])
+    if features is not None:
+        features = sp.vstack([features, named.sparse_MV[rows]], format="csr")
+    owned = named.owned_by(rows, labels_NL.shape[1])[rows]
+    return points, sp.vstack([labels_NL, owned], format="csr"), features
 
 
 # -- the ranker ---------------------------------------------------------------------------------

@@ -41,6 +41,15 @@ class LabelPoints(NamedTuple):
     sparse_MV: sp.csr_matrix
     vectors: list[Float32Array]
 
+    def texts(self, model: EliasParts, rows: Int64Array) -> list[str]:
+        """The texts of some of these labels."""
+        of_labels = model.vocabulary.learning_texts
+        return [of_labels[n] for n in self.labels_M[rows].tolist()]
+
+    def encoded(self, model: EliasParts) -> LabelPoints:
+        """The same points with the vectors of the model's encoders as they are now."""
+        return self._replace(vectors=model.encode(self.texts(model, np.arange(len(self.labels_M)))))
+
     def taught(self, labels_NL: sp.csr_matrix) -> Int64Array:
         """Rows of the labels that one of the points has."""
         return np.flatnonzero(points_per_label(labels_NL)[self.labels_M])
@@ -86,16 +95,19 @@ class LabelPoints(NamedTuple):
 
 
 def reads_label_texts(model: EliasParts) -> bool:
-    """Whether texts of the labels take part in what follows the index."""
-    on = model.config.label_text != "off" and any(model.vocabulary.texts)
+    """Whether texts of the labels may take part in the training."""
+    config = model.config
+    used = config.ranker != "none" or config.index_label_text == "yes"
+    on = used and config.label_text != "off" and any(model.vocabulary.learning_texts)
     return on and not reads_rows(model.features)
 
 
 def label_points(model: EliasParts) -> LabelPoints:
-    """Encode the texts of all labels that have one."""
+    """Encode the texts, and descriptions, of all labels that have one."""
     assert model.features is not None
-    labels = np.array([n for n, text in enumerate(model.vocabulary.texts) if text.strip()], int)
-    texts = [model.vocabulary.texts[n] for n in labels.tolist()]
+    of_labels = model.vocabulary.learning_texts
+    labels = np.array([n for n, text in enumerate(of_labels) if text.strip()], int)
+    texts = [of_labels[n] for n in labels.tolist()]
     vectors = model.encode(texts)
     known = np.flatnonzero(~unanswerable_rows(texts, vectors))
     sparse = model.features.encode(texts)[known]

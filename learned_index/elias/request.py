@@ -149,9 +149,19 @@ def check_request(
             "got a fitted index and an encoder to train: its vectors would no longer fit the "
             "index; set train_encoder to 'no', or give an IndexConfig"
         )
-    if model.config.label_text == "on" and (sp.issparse(texts) or not any(names.texts)):
+    if model.config.label_text == "on" and (sp.issparse(texts) or not any(names.learning_texts)):
         what = "the points are rows of features" if sp.issparse(texts) else "no label has one"
         raise InputError(f"label_text is 'on', but {what}; give a vocabulary with texts, or 'auto'")
+    config = model.config
+    if config.index_label_text == "yes":
+        if config.label_text == "off":
+            raise InputError("index_label_text is 'yes', but label_text is 'off'; choose one")
+        if config.ranker == config.clustering_features == "none":
+            raise InputError(
+                "index_label_text is 'yes', but without ranker and clustering_features the model "
+                "reads no words, by which it knows the language of the texts; set "
+                "clustering_features to 'tfidf'"
+            )
     if held is None:
         _check_without_held_out(model)
 

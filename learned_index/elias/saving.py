@@ -129,7 +129,7 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.records_ = Records.from_pretrained(directory / "records", verify=False)
     if config["has_calibrator"]:
         model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
-    model.vocabulary = LabelVocabulary.read(manifest.file(LabelVocabulary.FILE_NAME))
+    model.vocabulary = LabelVocabulary.load(manifest.file(LabelVocabulary.FILE_NAME).parent)
     if _COUNTS in manifest.files:
         arrays = load_arrays(manifest.file(_COUNTS))
         require_layout(arrays, {"label_counts": (np.int64, (len(model.vocabulary),))})

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learned_index.data import LabelVocabulary
+from learned_index.data import LabelVocabulary, open_dataset
 from learned_index.errors import DataFormatError, InputError
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\t\0")
@@ -20,6 +20,57 @@ def test_reads_what_it_wrote_and_every_unique_name_leads_back(labels, tmp_path_f
     assert loaded == vocabulary
     assert [loaded.id(name) for name in loaded.unique_names] == list(range(len(labels)))
     assert [loaded.id(key) for key in loaded.keys] == list(range(len(labels)))
+
+
+DESCRIPTIONS = st.text(CHARACTERS, max_size=12).map(str.strip)
+
+
+@given(
+    labels=st.lists(
+        st.tuples(KEYS, TEXTS, DESCRIPTIONS), min_size=1, max_size=20, unique_by=lambda kt: kt[0]
+    )
+)
+def test_descriptions_are_kept_and_go_with_their_labels(labels, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("vocabulary")
+    vocabulary = LabelVocabulary(*([label[part] for label in labels] for part in range(3)))
+    vocabulary.save(directory)
+    assert (directory / "label_descriptions.txt").exists() == any(vocabulary.descriptions)
+    assert LabelVocabulary.load(directory) == vocabulary
+    backwards = vocabulary.subset(range(len(labels) - 1, -1, -1))
+    assert backwards.descriptions == vocabulary.descriptions[::-1]
+    assert backwards.renamed({0: "new"}).descriptions == backwards.descriptions
+    more = LabelVocabulary(["\tnot taken".strip() * 13], descriptions=["of it"])
+    assert vocabulary.extended(more).descriptions == (*vocabulary.descriptions, "of it")
+
+
+def test_several_descriptions_of_a_label_are_joined_and_models_learn_from_all(tmp_path):
+    (tmp_path / "labels.txt").write_text("k1\tAlgebra\nk2\t\nk3\tTopology\n")
+    (tmp_path / "label_descriptions.txt").write_text("k2\tof sets\n\nk1\trings\nk1\t fields \n")
+    labels = LabelVocabulary.load(tmp_path)
+    assert labels.descriptions == ("rings; fields", "of sets", "")
+    assert labels.learning_texts == ["Algebra. rings; fields", "of sets", "Topology"]
+    assert list(labels) == ["Algebra", "k2", "Topology"]
+    assert labels != LabelVocabulary(labels.keys, labels.texts)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [("k1 rings", r":2: .*no tab"), ("k9\trings", r":2: no label .*'k9'")]
+)
+def test_bad_descriptions_are_named(tmp_path, line, message):
+    (tmp_path / "labels.txt").write_text("k1\tAlgebra\n")
+    (tmp_path / "label_descriptions.txt").write_text(f"k1\tx\n{line}\n")
+    with pytest.raises(DataFormatError, match=message):
+        LabelVocabulary.load(tmp_path)
+    with pytest.raises(InputError, match="blanks around"):
+        LabelVocabulary(["k1"], descriptions=[" x"])
+    with pytest.raises(InputError, match="expected a string"):
+        LabelVocabulary(["k1"], descriptions=[None])
+
+
+def test_descriptions_of_a_folder_without_a_list_of_labels_are_read(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "x", "labels": ["b", "a"]}\n')
+    (tmp_path / "label_descriptions.txt").write_text("b\tsecond\n")
+    assert open_dataset(tmp_path).vocabulary.descriptions == ("", "second")
 
 
 def test_names_and_ids():

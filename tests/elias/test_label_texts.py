@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import scipy.sparse as sp
 from cli_cases import files
 from elias_cases import new_model, queries, train_data
 
-from learned_index import ELIAS, LabelVocabulary
+from learned_index import ELIAS, LabelVocabulary, LearnedGraphIndex
 from learned_index.data.holdout import without_labels
 from learned_index.elias.label_texts import LEAST_SHARED, label_points
+from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.errors import InputError
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.ranking.sparse_ranker import SparseRanker
@@ -72,30 +74,90 @@ def test_texts_of_labels_with_points_are_records() -> None:
     assert points.join(off.records_, few[:0]) is off.records_
 
 
-def test_texts_of_labels_are_points_of_the_sparse_ranker() -> None:
-    """The oracle: the ranker trained on the points and the texts, put together by hand."""
-    labels, vocabulary = labelled()
-    texts = train_data().texts
-    model = new_model(validation_fraction=0.4, final_ranker="trees", refit="no")
-    model.fit(texts, labels, vocabulary=vocabulary)
-    points = label_points(model)
+def test_descriptions_are_read_with_the_texts_and_stay_with_the_model(tmp_path) -> None:
+    _, vocabulary = labelled()
+    model = copy.copy(fitted("off"))
+    described = [""] * len(vocabulary)
+    described[UNSEEN[2]] = "sort rain"  # its text is of unknown words
+    model.vocabulary = LabelVocabulary(vocabulary.keys, vocabulary.texts, described)
+    points, before = label_points(model), label_points(fitted("off"))
+    assert set(points.labels_M) - set(before.labels_M) == {UNSEEN[2]}
+    row = int(np.flatnonzero(points.labels_M == UNSEEN[2])[0])
+    expected = model.features.encode(["xyzzy plugh. sort rain"])
+    np.testing.assert_array_equal(points.sparse_MV.toarray()[row], expected.toarray()[0])
+    model.save_pretrained(tmp_path / "model")
+    assert ELIAS.from_pretrained(tmp_path / "model").vocabulary == model.vocabulary
+
+
+class _ByHand(NamedTuple):
+    """Points that are not held out, and behind them the texts of the labels that they have."""
+
+    x: np.ndarray
+    sparse: sp.csr_matrix
+    labels: sp.csr_matrix
+    index: LearnedGraphIndex
+
+
+@cache
+def by_hand() -> _ByHand:
+    """The oracle: points and texts put together, and an index trained on them."""
+    labels, _ = labelled()
+    off, texts = fitted("off"), train_data().texts
+    points = label_points(off)
     seen = np.flatnonzero(~np.isin(points.labels_M, UNSEEN))
-    kept = without_labels(labels, model.held_out_rows(labels)).tolil()
-    names = points.labels_M[seen]
-    kept = sp.vstack([kept.tocsr(), sp.csr_matrix(np.eye(33, dtype=np.float32)[names])], "csr")
-    x = np.concatenate([model.encode(texts)[0], points.vectors[0][seen]])
-    # The index as it was trained, without the labels that were learned afterwards.
-    index = fitted("off").index
-    shortlist = index.search(x, 100).ids
-    shortlist[np.diff(kept.indptr) == 0] = -1
-    sparse = sp.vstack([model.features.encode(texts), points.sparse_MV[seen]], "csr")
-    ranker = SparseRanker(model.ranker_config).fit(sparse, x, kept, shortlist)
+    kept = without_labels(labels, off.held_out_rows(labels))
+    owned = sp.csr_matrix(np.eye(33, dtype=np.float32)[points.labels_M[seen]])
+    kept = sp.vstack([kept, owned], "csr")
+    x = np.concatenate([off.encode(texts)[0], points.vectors[0][seen]])
+    sparse = sp.vstack([off.features.encode(texts), points.sparse_MV[seen]], "csr")
+    index = LearnedGraphIndex(off.index_config, training=off.training_config)
+    return _ByHand(x, sparse, kept, index.fit(x, kept, clustering_features=sparse))
+
+
+def test_texts_of_labels_are_points_of_index_and_sparse_ranker() -> None:
+    model = new_model(
+        validation_fraction=0.4, final_ranker="trees", refit="no", index_label_text="yes"
+    )
+    model.fit(train_data().texts, labelled()[0], vocabulary=labelled()[1])
+    hand = by_hand()
+    seen = np.setdiff1d(np.arange(33), UNSEEN)
+    ours, theirs = (
+        each.label_weight_LD.detach().numpy()[seen] for each in (model.index, hand.index)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    off = fitted("off").index.label_weight_LD.detach().numpy()[seen]
+    assert np.abs(off - ours).max() > 1e-2
+    shortlist = hand.index.search(hand.x, 100).ids
+    shortlist[np.diff(hand.labels.indptr) == 0] = -1
+    ranker = SparseRanker(model.ranker_config).fit(hand.sparse, hand.x, hand.labels, shortlist)
     sparse, x = model.features.encode(queries()), model.encode(queries())[0]
-    ids = np.tile(np.setdiff1d(np.arange(33), UNSEEN), (len(x), 1))
+    ids = np.tile(seen, (len(x), 1))
     found, expected = (each.score(sparse, x, ids) for each in (model.ranker_, ranker))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     without = fitted("off").ranker_.score(sparse, x, ids)
     assert np.abs(without - expected).max() > 1e-2
+
+
+def test_an_encoder_is_trained_on_the_texts_of_labels_too() -> None:
+    labels, vocabulary = labelled()
+
+    def trained(index_label_text: str) -> ELIAS:
+        model = new_model(
+            BagOfWordsEncoder(dim=16), validation_fraction=0.4, final_ranker="trees",
+            index_label_text=index_label_text, refit="no",
+        )  # fmt: skip
+        return model.fit(train_data().texts, labels, vocabulary=vocabulary)
+
+    off, on = trained("no"), trained("yes")
+    assert np.abs(off.encode(queries())[0] - on.encode(queries())[0]).max() > 1e-3
+    # What follows the training has the vectors of the trained encoder.
+    points = label_points(on)
+    seen = np.flatnonzero(~np.isin(points.labels_M, UNSEEN))
+    unit = points.vectors[0][seen]
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    _, vectors, owned = on.records_.points()
+    alike = (unit @ vectors.T) * owned[:, points.labels_M[seen]].toarray().T
+    assert alike.max(axis=1).min() > 0.999  # the record of each text, kept as int8
 
 
 def test_labels_without_a_point_are_found_by_their_texts() -> None:
@@ -184,6 +246,17 @@ def test_texts_that_are_not_there_are_refused() -> None:
         model.fit(sp.csr_matrix(np.eye(300)), train.labels, vocabulary=train.vocabulary)
     with pytest.raises(InputError, match="label_text"):
         new_model(label_text="some")
+
+
+def test_texts_that_nothing_reads_are_refused_for_an_index() -> None:
+    labels, vocabulary = labelled()
+    alone = {"ranker": "none", "calibration": "none", "index_label_text": "yes"}
+    for settings, message in (
+        ({"label_text": "off"}, "label_text is 'off'"),
+        ({"clustering_features": "none"}, "reads no words"),
+    ):
+        with pytest.raises(InputError, match=message):
+            new_model(**alone, **settings).fit(train_data().texts, labels, vocabulary=vocabulary)
 
 
 def test_texts_in_another_language_stay_out_of_the_ranking_unless_asked_for() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from learned_index.data.dataset import SPLITS, Dataset, SplitName
+from learned_index.data.descriptions import DESCRIPTIONS_FILE
 from learned_index.data.formats.lines import has_half_pair
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import DataFormatError, InputError
@@ -48,18 +49,19 @@ class Format(ABC):
         return [self._path(folder, split)]
 
     def vocabulary_files(self, folder: Path) -> list[Path]:
-        """The files that name the labels."""
-        path = folder / LabelVocabulary.FILE_NAME
-        return [path] if file_exists(path) else []
+        """The files that tell of the labels: ``labels.txt`` and their descriptions."""
+        names = (LabelVocabulary.FILE_NAME, DESCRIPTIONS_FILE)
+        return [folder / name for name in names if file_exists(folder / name)]
 
     def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
         """Return the splits that the folder has in this format; empty if it has none."""
         return tuple(split for split in SPLITS if self._find(folder, split))
 
     def read_vocabulary(self, folder: Path) -> LabelVocabulary:
-        """Read ``labels.txt``, or make a vocabulary from the splits where there is none."""
+        """Read ``labels.txt`` and the descriptions, or make a vocabulary from the splits."""
         path = folder / LabelVocabulary.FILE_NAME
-        return LabelVocabulary.read(path) if file_exists(path) else self._unlisted_labels(folder)
+        listed = LabelVocabulary.read(path) if file_exists(path) else self._unlisted_labels(folder)
+        return listed.described_in(folder)
 
     @abstractmethod
     def read(self, folder: Path, split: SplitName, vocabulary: LabelVocabulary) -> Dataset:

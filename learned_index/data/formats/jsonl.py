@@ -92,8 +92,9 @@ class JsonlFormat(Format):
 
     def vocabulary_files(self, folder: Path) -> list[Path]:
         """The files that name the labels."""
-        described = label_file(folder)
-        return super().vocabulary_files(folder) or ([] if described is None else [described])
+        found, described = super().vocabulary_files(folder), label_file(folder)
+        listed = any(path.name == LabelVocabulary.FILE_NAME for path in found)
+        return found if listed or described is None else [*found, described]
 
     def _find(self, folder: Path, split: SplitName) -> Path | None:
         short = SHORT_NAMES[split]
