@@ -278,6 +278,7 @@ def test_other_encodings_and_no_header(tmp_path):
         ("t.csv", b"text,labels\n,\n", r"no row can be used: dropped 1 row: no text"),
         ("t.csv", b"text,text\na,b\n", r"two columns called 'text'"),
         ("t.csv", b"text,labels\n\xff\xfe,a\n", r"is not utf-8"),
+        ("t.csv", b'text,labels\n"' + b"a,b\n" * 2**22, r"row of more than 8 MiB; is a quote"),
         ("t.csv.gz", b"text,labels\na,b\n", r"cannot be read"),
         ("t.parquet", b"PAR1junk", r"is no Parquet file"),
         ("t.jsonl", b"", r"is empty"),

@@ -203,6 +203,10 @@ class CsvTable(Table):
         text = str(error)
         if "UTF8" in text or "UTF-8" in text:
             return _not_encoded(self.path, self._encoding)
+        if "straddl" in text:
+            return DataFormatError(
+                f"{self.path} has a row of more than {_BLOCK >> 20} MiB; is a quote not closed?"
+            )
         if "Empty CSV" in text:
             return DataFormatError(f"{self.path} has a header and no rows")
         return DataFormatError(f"{self.path} is not CSV as its header begins it: {text[:160]}")

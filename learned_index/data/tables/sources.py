@@ -97,8 +97,8 @@ def open_tables(path: Path, options: TableOptions) -> Tables:
     return Tables([(table, split or "train") for table, split in tables], roles, sample)
 
 
-def _part(progress: Progress, done: int, n_tables: int) -> Progress:
-    def tell(read: float, total: float, text: str = "") -> None:
-        progress(done + read / max(total, 1), n_tables, text)
+def _part(progress: Progress, before: int, n_tables: int) -> Progress:
+    def tell(done: float, total: float, text: str = "") -> None:
+        progress(before + done / max(total, 1), n_tables, text)
 
     return tell
