@@ -94,7 +94,7 @@ def trained_classifiers(
 
     Args:
         spec: A method that trains label classifiers which others can search:
-            :meth:`~learned_index.baselines.ova.OneVsAll`, with its options.
+            :class:`~learned_index.baselines.ova.OneVsAll`, with its options.
         data: Holds training vectors and labels.
         folder: Where they are kept; None keeps nothing. What lies there counts where data,
             options and the code of the method are the same.
