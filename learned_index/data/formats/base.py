@@ -49,9 +49,15 @@ class Format(ABC):
         return [self._path(folder, split)]
 
     def vocabulary_files(self, folder: Path) -> list[Path]:
-        """The files that tell of the labels: ``labels.txt`` and their descriptions."""
+        """The files that tell of the labels: ``labels.txt``, or what is there in its place."""
         names = (LabelVocabulary.FILE_NAME, DESCRIPTIONS_FILE)
-        return [folder / name for name in names if file_exists(folder / name)]
+        found = [folder / name for name in names if file_exists(folder / name)]
+        listed = any(path.name == LabelVocabulary.FILE_NAME for path in found)
+        return found if listed else [*found, *self._unlisted_files(folder)]
+
+    def _unlisted_files(self, folder: Path) -> list[Path]:
+        """The files that tell of the labels where there is no ``labels.txt``."""
+        return []
 
     def find_splits(self, folder: Path) -> tuple[SplitName, ...]:
         """Return the splits that the folder has in this format; empty if it has none."""

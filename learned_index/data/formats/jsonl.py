@@ -90,11 +90,9 @@ class JsonlFormat(Format):
         paths = [self._path(folder, split) for split in self.find_splits(folder)]
         return any(path.name.removesuffix(".gz").endswith(".json") for path in paths)
 
-    def vocabulary_files(self, folder: Path) -> list[Path]:
-        """The files that name the labels."""
-        found, described = super().vocabulary_files(folder), label_file(folder)
-        listed = any(path.name == LabelVocabulary.FILE_NAME for path in found)
-        return found if listed or described is None else [*found, described]
+    def _unlisted_files(self, folder: Path) -> list[Path]:
+        described = label_file(folder)
+        return [] if described is None else [described]
 
     def _find(self, folder: Path, split: SplitName) -> Path | None:
         short = SHORT_NAMES[split]

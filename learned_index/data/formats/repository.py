@@ -63,11 +63,9 @@ class RepositoryFormat(Format):
         found = [self._find(folder, split), points(folder, split)]
         return [path for path in found if path is not None]
 
-    def vocabulary_files(self, folder: Path) -> list[Path]:
-        """The files that name the labels."""
-        found = super().vocabulary_files(folder)
-        if found or any(_is_named(path) for path in self._label_paths(folder)):
-            return found
+    def _unlisted_files(self, folder: Path) -> list[Path]:
+        if any(_is_named(path) for path in self._label_paths(folder)):
+            return []
         texts = only_first(folder, _LABEL_TEXTS) or label_file(folder)
         return [] if texts is None else [texts]
 
