@@ -92,7 +92,7 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     if not data.trains_encoder:
         _encode(model, data, steps)
     if reads_label_texts(model):
-        model.encoders = [model.encoder]
+        model.encoders = [model.encoder]  # those of an earlier fit know other texts
         with steps.step("label texts"):
             data.all_label_points = label_points(model)
         _choose_label_texts(model, data)
@@ -166,7 +166,7 @@ def _prepared(model: EliasParts, request: Request, steps: Steps) -> _Data:
     held = held_out(model, request, labels_NL, names)
     trains_encoder = is_trained(model.encoder, model.config.train_encoder)
     check_request(model, request, labels_NL, names, held, trains_encoder=trains_encoder)
-    steps.open(lambda: request_key(model, request, labels_NL))
+    steps.open(lambda: request_key(model, request, labels_NL, names))
     rows = np.empty(0, np.int64) if held is None or held.rows is None else held.rows
     kept_NL = without_labels(labels_NL, rows)
     learned = np.setdiff1d(np.arange(n_rows(texts)), rows)

@@ -184,7 +184,9 @@ def _check_without_held_out(model: EliasParts) -> None:
     logger.info("nothing is held out (%s): no validation and no calibration", why)
 
 
-def request_key(model: EliasParts, request: Request, labels_NL: sp.csr_matrix) -> str:
+def request_key(
+    model: EliasParts, request: Request, labels_NL: sp.csr_matrix, names: LabelVocabulary
+) -> str:
     """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
     settings = {
         "encoder": model.encoder.kind,
@@ -193,5 +195,6 @@ def request_key(model: EliasParts, request: Request, labels_NL: sp.csr_matrix) -
         "training": model.training_config.to_dict(),
         "ranker": model.ranker_config.to_dict(),
         "validation": request.validation is not None,
+        "label_texts": names.learning_texts if model.config.label_text != "off" else [],
     }
     return digest([settings, data_digest(labels_NL, request.texts)])

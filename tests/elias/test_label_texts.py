@@ -15,6 +15,7 @@ from elias_cases import new_model, queries, train_data
 from learned_index import ELIAS, LabelVocabulary, LearnedGraphIndex
 from learned_index.data.holdout import without_labels
 from learned_index.elias.label_texts import LEAST_SHARED, label_points
+from learned_index.elias.request import Request, request_key
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.errors import InputError
 from learned_index.index.taken_labels import with_labels_taken
@@ -257,6 +258,18 @@ def test_texts_that_nothing_reads_are_refused_for_an_index() -> None:
     ):
         with pytest.raises(InputError, match=message):
             new_model(**alone, **settings).fit(train_data().texts, labels, vocabulary=vocabulary)
+
+
+def test_a_checkpoint_belongs_to_the_texts_of_the_labels() -> None:
+    labels, vocabulary = labelled()
+    request = Request(["x"], labels, vocabulary, None, None, None)
+
+    def keys(label_text: str) -> set[str]:
+        model = new_model(label_text=label_text)
+        others = vocabulary.renamed({4: "another text"})
+        return {request_key(model, request, labels, names) for names in (vocabulary, others)}
+
+    assert len(keys("auto")) == 2 and len(keys("off")) == 1
 
 
 def test_texts_in_another_language_stay_out_of_the_ranking_unless_asked_for() -> None:
