@@ -20,6 +20,7 @@ from learned_index.elias.new_labels import longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.elias.prediction import predict_points
+from learned_index.elias.relearning import with_final_order
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.pruning import without_labels
@@ -63,7 +64,10 @@ def update_model(
     """See :meth:`ELIAS.update`; of a ``correction`` :meth:`ELIAS.learn`."""
     model.trained_members()  # an engine cannot learn: its error says so
     labels_NL, names = _named(model, texts, labels, vocabulary)
-    return _updated(model, _readable(model, texts, labels_NL, names), correction=correction)
+    new = _readable(model, texts, labels_NL, names)
+    if new.sparse_NV is not None:
+        model = with_final_order(model, new.vectors, new.sparse_NV, new.labels_NL)
+    return _updated(model, new, correction=correction)
 
 
 def _named(
