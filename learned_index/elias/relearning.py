@@ -1,8 +1,11 @@
-"""The final order and the probabilities, learned anew from the points of an update.
+"""What an update makes anew once a model knows twice the points that it was made from.
 
-A model is asked for the new points before it learns from them (test, then train: Gama, Sebastião
-and Rodrigues, Machine Learning 2013), so what it says of them is evidence of the kind that the
-held-out points of a training give, from as many points, labels and records as it knows by now.
+The index is trained on the remembered points, whose vectors and labels are all that it needs.
+
+Final order and probabilities are learned from the points of the update. A model is asked for the
+new points before it learns from them (test, then train: Gama, Sebastião and Rodrigues, Machine
+Learning 2013), so what it says of them is evidence of the kind that the held-out points of a
+training give, from as many points, labels and records as it knows by now.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from learned_index.elias.final_ranking import judged
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.validation import ENOUGH_TO_LEARN, OutOfFold, calibrated_scores
 from learned_index.errors import InputError
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.ranking.final_ranker import FinalRanker, simplest_of_the_best
 
 logger = logging.getLogger(__name__)
@@ -25,15 +29,49 @@ logger = logging.getLogger(__name__)
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
 
 
+def with_index_anew(model: AnyModel) -> AnyModel:
+    """The model with indexes trained on all points that it remembers, where these have doubled.
+
+    That is, where it has at least twice the training points that its indexes were trained on, and
+    remembers all of them. Clusters, their number, edges and classifiers are those of a training on
+    the vectors of the records; the encoder stays.
+
+    Args:
+        model: Not compiled.
+    """
+    records, samples = model.records_, model.config.keep_sample is not None
+    if records is None or samples or model.has_own_encoders:
+        return model
+    if not 0 < 2 * model.n_indexed <= model.n_points:
+        return model
+    terms_NV, unit_ND, labels_NL = records.points()
+    clusters_by_words = model.config.clustering_features != "none"
+    members = []
+    for member in model.trained_members():
+        index = LearnedGraphIndex(member.config, training=member.training_config)
+        index.fit(
+            # Records are remembered at length 1, queries are as long as those it was trained on.
+            unit_ND / np.float32(float(member.input_scale)),
+            labels_NL,
+            clustering_features=terms_NV if clusters_by_words else None,
+        )
+        members.append(index.remove_labels(sorted(model.removed_labels)))
+    twin = copy.copy(model)
+    twin.members, twin.n_indexed = members, model.n_points
+    logger.info("the index is trained anew on %d remembered points", len(records))
+    return twin
+
+
 def with_final_order(
     model: AnyModel, vectors: list[Any], sparse_NV: sp.csr_matrix, labels_NL: sp.csr_matrix
 ) -> AnyModel:
     """The model with a final ranker and a calibrator of these points, where that orders better.
 
-    It is tried once the training points have doubled since the present one was learned: it takes
-    as long as an update. Better: P@1 + P@5 of these points, out of fold, is higher by more than a
-    standard error than what the present one, which has not seen them either, reaches. A hundred
-    points are needed; of more than ``validation_limit`` so many are drawn evenly.
+    It is tried once the training points have doubled since the present one was learned, for it
+    takes as long as an update, and where the index was trained anew since. Better: P@1 + P@5 of
+    these points, out of fold, is higher by more than a standard error than what the present one,
+    which has not seen them either, reaches. A hundred points are needed; of more than
+    ``validation_limit`` so many are drawn evenly.
 
     Args:
         model: It has not seen the points.
@@ -45,7 +83,8 @@ def with_final_order(
     if present is None or n_points < ENOUGH_TO_LEARN:
         return model
     # Models of earlier versions do not say what was known, and are as good as never asked.
-    if model.n_points + n_points < 2 * present.report_.get("n_known", 0):
+    n_known = present.report_.get("n_known", 0)
+    if model.n_points + n_points < 2 * n_known and model.n_indexed <= n_known:
         return model
     asked = min(n_points, model.config.validation_limit)
     rows = np.arange(asked) * n_points // asked

@@ -9,9 +9,9 @@ import pytest
 from conftest import tiny_dataset
 from elias_cases import finally_ranked, queries
 
-from learned_index import ELIAS
+from learned_index import ELIAS, LearnedGraphIndex
 from learned_index.elias.final_ranking import evidence_of, listed
-from learned_index.elias.relearning import with_final_order
+from learned_index.elias.relearning import with_final_order, with_index_anew
 from learned_index.ranking.final_ranker import FinalRanker
 
 
@@ -79,9 +79,11 @@ def test_it_stays_until_the_points_have_doubled_and_a_hundred_are_new(model: ELI
     some, few = (seen_by(model, tiny_dataset("train", n, seed=7)) for n in (110, 99))
     assert with_final_order(model, *few) is model
     final = model.final_ranker_
+    old_index = copy.copy(model)
+    old_index.n_indexed = 0
     for n_known, stays in ((model.n_points, True), ((model.n_points + 110) // 2, False)):
         final.report_["n_known"] = n_known
-        assert (with_final_order(model, *some) is model) == stays
+        assert (with_final_order(old_index, *some) is old_index) == stays
     final.report_["n_known"] = 100
 
 
@@ -98,3 +100,52 @@ def test_at_most_as_many_points_are_asked_as_a_training_would_hold_out(model: EL
     points = tiny_dataset("train", model.n_points, seed=7)
     learned = with_final_order(small, *seen_by(small, points))
     assert learned.final_ranker_.report_["n_points"] == 120
+
+
+def small_index(model: ELIAS) -> ELIAS:
+    """The model, as if its index had been trained on half of its points."""
+    young = copy.copy(model)
+    young.n_indexed = model.n_points // 2
+    return young
+
+
+def test_the_index_is_trained_anew_on_the_remembered_points_once_they_have_doubled(
+    model: ELIAS, tmp_path
+) -> None:
+    assert model.n_indexed == model.n_points and with_index_anew(model) is model
+    anew = with_index_anew(small_index(model))
+    assert anew.n_indexed == model.n_points
+    terms, unit, labels = model.records_.points()
+    expected = LearnedGraphIndex(model.index.config, training=model.index.training_config).fit(
+        unit / float(model.index.input_scale), labels, clustering_features=terms
+    )
+    x = model.encode(queries())[0]
+    for found, wanted in zip(anew.index.search(x, 5), expected.search(x, 5), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    anew.save_pretrained(tmp_path / "model")
+    assert ELIAS.from_pretrained(tmp_path / "model").n_indexed == model.n_points
+
+
+def test_a_removed_label_stays_away_from_an_index_that_is_trained_anew(model: ELIAS) -> None:
+    gone = int(model.search(queries(), 1).ids[0, 0])
+    anew = with_index_anew(small_index(model.remove_labels([gone])))
+    assert not (anew.index.search(model.encode(queries())[0], 20).ids == gone).any()
+
+
+def test_an_update_trains_it_anew_and_a_correction_does_not(model: ELIAS) -> None:
+    young, more = small_index(model), tiny_dataset("train", 20, seed=7)
+    router = model.index.router.weight_CD
+    assert young.learn(more.texts[0], "Cooking").index.router.weight_CD is router
+    learned = young.update(more.texts, more.labels)
+    assert learned.index.router.weight_CD is not router
+    assert (learned.n_indexed, learned.n_points) == (model.n_points, model.n_points + 20)
+    sample = copy.copy(young)
+    sample.config = type(young.config)(**{**young.config.to_dict(), "keep_sample": 1000})
+    assert with_index_anew(sample) is sample
+
+
+def test_a_new_index_asks_for_a_new_order(model: ELIAS) -> None:
+    points, final = tiny_dataset("train", 110, seed=7), model.final_ranker_
+    final.report_["n_known"] = model.n_points - 1
+    assert with_final_order(model, *seen_by(model, points)) is not model
+    final.report_["n_known"] = 100
