@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.engine.arrays import EngineArrays
@@ -57,7 +56,7 @@ def with_merged_labels(
     places_K, first = place_of[kept_K], arrays.n_main
     axes_SD = sketch_axes(arrays, dim)
 
-    def rewritten(part: EngineArrays, begin: int) -> dict[str, npt.NDArray[Any]]:
+    def rewritten(part: EngineArrays, begin: int) -> dict[str, Any]:
         mine = (places_K >= begin) & (places_K < begin + part.n_main)
         if not mine.any():
             return {}
@@ -71,8 +70,7 @@ def with_merged_labels(
     segment = merged.segment
     if segment is not None:
         segment = replace(segment, **rewritten(segment, first)).aligned()
-    main: dict[str, Any] = rewritten(merged, 0)
-    return replace(merged, **main, segment=segment).aligned()
+    return replace(merged, **rewritten(merged, 0), segment=segment).aligned()
 
 
 def _with_edges(arrays: EngineArrays, target: Int64Array) -> EngineArrays:
