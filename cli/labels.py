@@ -22,9 +22,8 @@ _NEW_LINE = '{"key": ..., "name": ..., "examples": [...]}'
 def labels() -> None:
     """List, add, remove, merge and rename the labels of a saved model.
 
-    No training. A compiled model cannot merge its labels: change the model that it was compiled
-    from. Ids and keys of labels never change; a changed model is written whole and takes its place
-    in one step. Commands that change one model at the same time take turns.
+    No training. Ids and keys of labels never change; a changed model is written whole and takes its
+    place in one step. Commands that change one model at the same time take turns.
 
     Example: li labels remove my-model "sold out" --out my-model-2
     """

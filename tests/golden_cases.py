@@ -213,7 +213,16 @@ def train_all(vectors: VectorData, texts: TextData) -> dict[str, Any]:
         "flat-float16": flat.to_engine(EngineConfig(precision="float16")),
         "deep-float32": deep.to_engine(EngineConfig(precision="float32")),
         "model-int8": model.to_engine(EngineConfig(precision="int8")),
+        "flat-segment": with_segment(flat.to_engine(EngineConfig(precision="int8")), vectors),
     }
+
+
+def with_segment(engine: SearchEngine, data: VectorData) -> SearchEngine:
+    """The engine with eight labels more, whose examples have an old label each."""
+    old = (data.labels[:, 10 * number].toarray().ravel() > 0 for number in range(8))
+    return engine.add_labels(
+        [data.points[has][:3] for has in old], known=(data.points, data.labels)
+    )
 
 
 TRAINED = ("flat", "deep", "model")
@@ -243,6 +252,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "flat-int8": ("search",),
     "flat-float16": ("search",),
     "deep-float32": ("search",),
+    "flat-segment": ("search",),
     "model": ("ranking", "probability", "index"),
     "model-int8": ("ranking", "probability", "index"),
     "ensemble": ("ranking", "probability", "index"),

@@ -6,7 +6,8 @@ Legend: B points, K labels that the index shortlists, S labels that nearest reco
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,12 @@ from learned_index.elias.parts import EliasParts
 from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
 from learned_index.inputs.matrices import SparseFeatures
+from learned_index.metrics import hit_matrix
 from learned_index.ranking.evidence import Listed, NameTerms, evidence, name_terms, no_names
 from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.name_search import search_names
 from learned_index.ranking.records import Records
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 N_ADDED = 50
 """Labels of nearest records that join a shortlist at most."""
@@ -82,6 +84,42 @@ def evidence_of(
     lists = names.name_lists(sparse_BV.shape[1])
     scores = None if lists is None else lists.scores
     return evidence(found, sparse_BV, model.label_counts, names.names, scores)
+
+
+class Judged(NamedTuple):
+    """What a final ranker learns from: points whose labels are known.
+
+    Attributes:
+        ids_BK: int64, the listed labels; -1 at pads.
+        evidence_BKF: float32, what is known of them.
+        relevant_BK: bool, the label is one of the point's.
+    """
+
+    ids_BK: Int64Array
+    evidence_BKF: Float32Array
+    relevant_BK: npt.NDArray[np.bool_]
+
+
+def judged(
+    model: EliasParts,
+    vectors: Sequence[Any],
+    sparse_BV: SparseFeatures,
+    labels_BL: sp.csr_matrix,
+    names: FinalRanker,
+) -> Judged:
+    """List the labels of points that the model has not seen, and gather evidence of them.
+
+    Args:
+        model: See :func:`listed`.
+        vectors: B x D of each encoder.
+        sparse_BV: Sparse features of the points.
+        labels_BL: Canonical CSR, their labels; some may be new to the model.
+        names: See :func:`listed`.
+    """
+    head, _ = model.shortlist(vectors, model.config.rerank_size)
+    found = listed(model, head, sparse_BV, vectors[0], names=names)
+    evidence_BKF = evidence_of(model, found, sparse_BV, names)
+    return Judged(found.ids, evidence_BKF, hit_matrix(found.ids, labels_BL))
 
 
 def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:

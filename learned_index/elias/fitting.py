@@ -120,6 +120,7 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         model.report_["label_texts_share_terms"] = data.shared_terms
         with steps.step("unseen labels"):
             model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.all_label_points)
+    model.n_indexed = model.n_points
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists

@@ -78,7 +78,7 @@ def merge_labels(model: AnyModel, targets: Mapping[str, str] | Mapping[int, int]
     shares_LL = merge_shares(target_L, model.label_counts)
     twin = copy.copy(model)
     twin.members = [
-        member.merge_labels(ids, weights=model.label_counts) for member in model.trained_members()
+        member.merge_labels(ids, weights=model.label_counts) for member in model.members
     ]
     if model.ranker_ is not None:
         twin.ranker_ = model.ranker_.with_merged_labels(shares_LL)

@@ -91,6 +91,7 @@ class ELIAS(EliasParts, Saved):
         merged_labels: Ids that :meth:`merge_labels` took away, and what they became: labels of data
             to measure on, or to update with, are read so.
         n_points: Training points; those that were held out among them where they were given back.
+        n_indexed: Training points when the indexes were trained.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
             with and without ranker, calibration. A loaded model keeps all but the seconds.
 
@@ -278,8 +279,7 @@ class ELIAS(EliasParts, Saved):
             targets: Name, key or id of each label that goes, and of the one that it becomes.
 
         Raises:
-            InputError: Labels that do not exist or were removed, a target that goes itself, a
-                compiled model.
+            InputError: Labels that do not exist or were removed, a target that goes itself.
         """
         return merge_labels(self, targets)
 
@@ -308,9 +308,15 @@ class ELIAS(EliasParts, Saved):
         Seconds where :meth:`fit` takes minutes: label classifiers and edges of the index take a
         few steps on the new points and on a sample of the remembered ones, which protects what was
         learned; the ranker's classifiers of labels that the new points have learn from these, near
-        what they were; the points are remembered and counted. Encoders (their words, too), router,
-        final ranker and calibration stay: :meth:`fit` anew after much has been added, or where the
-        language changes. This model answers as before.
+        what they were; the points are remembered and counted. Encoders and their words stay:
+        :meth:`fit` anew where the language changes, or after much has been added. This model
+        answers as before.
+
+        Where it is due, two parts are made anew first, and the update takes longer. The index is
+        trained on all remembered points once these are twice as many as it was trained on (not in
+        a model of ``keep_sample``). Final ranker and calibrator are learned from at least 100 new
+        points, of which the model is asked before it learns from them, once the training points
+        have doubled since: so an update should bring points that it has not seen.
 
         Args:
             texts: N new texts, or CSR N x F. Those without labels, or without a word that the model

@@ -78,6 +78,7 @@ class EliasParts:
         self.vocabulary = LabelVocabulary([])
         self.label_counts: Int64Array | None = None
         self.n_points = 0
+        self.n_indexed = 0
         self.removed_labels: frozenset[int] = frozenset()
         self.merged_labels: dict[int, int] = {}
         self.report_: dict[str, Any] = {}

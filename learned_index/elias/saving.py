@@ -63,6 +63,7 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
     return {
         "model": model.config.to_dict(),
         "n_points": int(model.n_points),
+        "n_indexed": int(model.n_indexed),
         "removed_labels": sorted(model.removed_labels),
         "merged_labels": [list(pair) for pair in sorted(model.merged_labels.items())],
         "n_members": len(model.members),
@@ -136,6 +137,8 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.label_counts = arrays["label_counts"]
         require_range("label_counts", model.label_counts, 0, 1 << 62)
     model.n_points = whole_number(config["n_points"], "n_points", low=0)
+    # Models of earlier versions do not say what the index was trained on.
+    model.n_indexed = whole_number(config.get("n_indexed", model.n_points), "n_indexed", low=0)
     removed = config.get("removed_labels", [])  # models of earlier versions have lost none
     last = len(model.vocabulary) - 1
     model.removed_labels = frozenset(

@@ -20,6 +20,7 @@ from learned_index.elias.new_labels import longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.elias.prediction import predict_points
+from learned_index.elias.relearning import with_final_order, with_index_anew
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.index.pruning import without_labels
@@ -64,7 +65,12 @@ def update_model(
     model.trained_members()  # an engine cannot learn: its error says so
     texts = as_points(texts)
     labels_NL, names = _named(model, texts, read_labels(labels), vocabulary)
-    return _updated(model, _readable(model, texts, labels_NL, names), correction=correction)
+    new = _readable(model, texts, labels_NL, names)
+    if not correction:  # for which somebody waits
+        model = with_index_anew(model)
+        if new.sparse_NV is not None:
+            model = with_final_order(model, new.vectors, new.sparse_NV, new.labels_NL)
+    return _updated(model, new, correction=correction)
 
 
 def _named(
@@ -267,7 +273,8 @@ def _learn_ranking(
     if joining is not None:
         rows, _, owned_nM, source_L, _ = joining
         ranker = longer_ranker(model, remembered, new.sparse_NV[rows], x_ND[rows], owned_nM)
-        ranker = ranker.with_labels_taken(source_L)
+        if ranker.n_labels > len(source_L):  # labels that never had a point: a copy of all weights
+            ranker = ranker.with_labels_taken(source_L)
     width = model.config.ranker_shortlist
     twin.ranker_ = None  # searched as one index would be, as in the training
     _, wide = twin.shortlist(new.vectors, width)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.final_ranking import N_NAMED, evidence_of, listed, names_of
+from learned_index.elias.final_ranking import N_NAMED, judged, names_of
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
@@ -38,7 +38,7 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: boo
         out_of_fold = _final_ranker(model, held, reads_names=reads_names)
         if out_of_fold is None and model.config.records != "yes":
             model.records_ = None  # they would serve nothing
-        _calibrate(model, held, out_of_fold)
+        model.calibrator_ = _calibrator(model, held, out_of_fold)
     with steps.step("validation"):
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         model.report_["validation"] = {
@@ -50,8 +50,8 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: boo
         }
 
 
-class _OutOfFold(NamedTuple):
-    """Labels of the held-out points, ordered by final rankers that have not seen their point."""
+class OutOfFold(NamedTuple):
+    """Labels of points, B x K, and their scores by final rankers that have not seen their point."""
 
     ids: Int64Array
     scores: Float32Array
@@ -59,7 +59,7 @@ class _OutOfFold(NamedTuple):
 
 
 def _answers(
-    model: EliasParts, held: HeldOut, score: Score, out_of_fold: _OutOfFold | None
+    model: EliasParts, held: HeldOut, score: Score, out_of_fold: OutOfFold | None
 ) -> SearchResult:
     if score == "ranking" and out_of_fold is not None:
         assert held.vectors is not None
@@ -71,59 +71,71 @@ def _answers(
     )
 
 
-def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> _OutOfFold | None:
+def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> OutOfFold | None:
     """Learn the final ranker on the held-out points; None where the fixed formula ranks."""
     wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
     assert held.vectors is not None
     if model.ranker_ is None or wanted == "fixed" or (wanted == "auto" and not enough):
         return None
     assert held.sparse is not None
-    head, _ = model.shortlist(held.vectors, model.config.rerank_size)
     names = names_of(model, are_texts=not sp.issparse(held.texts))
     n_named = N_NAMED if reads_names else 0
     ranker = FinalRanker(wanted, names=names, n_named=n_named)
-    found = listed(model, head, held.sparse, held.vectors[0], names=ranker)
-    relevant = hit_matrix(found.ids, held.labels)
+    found = judged(model, held.vectors, held.sparse, held.labels, ranker)
     try:
-        scores = ranker.fit(evidence_of(model, found, held.sparse, ranker), found.ids, relevant)
+        scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK)
     except InputError as error:
         if wanted != "auto":
             raise
         logger.warning("no final ranker: %s", error)
         return None
+    ranker.report_["n_known"] = model.n_points
     model.report_["final_ranker"] = ranker.report_
     if ranker.method_ == "fixed":
         return None
     model.final_ranker_ = ranker
-    return _OutOfFold(found.ids, scores, relevant)
+    return OutOfFold(found.ids_BK, scores, found.relevant_BK)
 
 
-def _calibrate(model: EliasParts, held: HeldOut, out_of_fold: _OutOfFold | None) -> None:
+def _calibrator(
+    model: EliasParts, held: HeldOut, out_of_fold: OutOfFold | None
+) -> Calibrator | None:
     """Learn the probabilities from the held-out points.
 
     Where there is a final ranker its score, out of fold, takes the place of p, and q is 0.
     """
-    assert held.vectors is not None and model.label_counts is not None
-    config = model.config
+    assert held.vectors is not None
+    if model.config.calibration == "none":
+        return None
     # The labels that a search ranks again: what is learned here is used on such shortlists.
-    if config.calibration == "none":
-        return
-    if out_of_fold is None:
-        head, _ = model.shortlist(held.vectors, config.rerank_size)
-        ids, p_BK, q_BK = head.ids, head.p, np.zeros_like(head.p)
-        relevant = hit_matrix(ids, held.labels)
-        if model.ranker_ is not None:
-            assert held.sparse is not None
-            q_BK = model.ranker_.score(held.sparse, held.vectors[0], ids)
-    else:
-        ids, p_BK, relevant = out_of_fold
-        q_BK = np.zeros_like(p_BK)
+    if out_of_fold is not None:
+        return calibrated_scores(model, out_of_fold)
+    head, _ = model.shortlist(held.vectors, model.config.rerank_size)
+    q_BK = np.zeros_like(head.p)
+    if model.ranker_ is not None:
+        assert held.sparse is not None
+        q_BK = model.ranker_.score(held.sparse, held.vectors[0], head.ids)
+    relevant_BK = hit_matrix(head.ids, held.labels)
+    return _calibrated(model, head.p, q_BK, head.ids, relevant_BK)
+
+
+def calibrated_scores(model: EliasParts, out_of_fold: OutOfFold) -> Calibrator | None:
+    """Probabilities of the scores of a final ranker; None where there is nothing to tell them."""
+    ids, p_BK, relevant_BK = out_of_fold
+    return _calibrated(model, p_BK, np.zeros_like(p_BK), ids, relevant_BK)
+
+
+def _calibrated(
+    model: EliasParts, p_BK: Float32Array, q_BK: Float32Array, ids: Int64Array, relevant_BK: Any
+) -> Calibrator | None:
+    assert model.label_counts is not None
+    wanted = model.config.calibration
+    if wanted == "none":
+        return None
     try:
-        calibrator = Calibrator(config.calibration)
-        calibrator.fit(p_BK, q_BK, ids, relevant, model.label_counts)
+        return Calibrator(wanted).fit(p_BK, q_BK, ids, relevant_BK, model.label_counts)
     except InputError as error:
-        if config.calibration != "auto":
+        if wanted != "auto":
             raise
         logger.warning("no calibration: %s", error)
-        return
-    model.calibrator_ = calibrator
+        return None

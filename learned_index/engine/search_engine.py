@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from learned_index.engine.constants import Constants
 from learned_index.engine.filtering import Places, restricted_arrays
 from learned_index.engine.label_scores import BeamSearch, growing_widths, score_pairs
 from learned_index.engine.mapping import KIND
+from learned_index.engine.merging import with_merged_labels
 from learned_index.engine.new_labels import Examples
 from learned_index.engine.saving import open_arrays, write_arrays
 from learned_index.engine.segment import compacted, with_new_labels
@@ -28,6 +30,7 @@ from learned_index.engine.tuning import Tuning, tune
 from learned_index.engine.work import Work, mean_work
 from learned_index.inputs.filters import Filter, search_by_filter
 from learned_index.inputs.labels import LabelIds
+from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.inputs.new_labels import (
     KnownPoints,
     NewLabels,
@@ -449,6 +452,28 @@ class SearchEngine(Saved):
                 self.arrays, self.config, self.constants, Examples.of(vectors, counts), points
             )
         )
+
+    def merge_labels(
+        self, targets: Mapping[int, int], *, weights: npt.ArrayLike | None = None
+    ) -> Self:
+        """An engine in which some labels have become one with others, and are never found.
+
+        As :meth:`LearnedGraphIndex.merge_labels`, of the classifiers as they are stored. Ids stay;
+        the table of the labels' vectors is copied.
+
+        Args:
+            targets: For each label that goes the one that it becomes; which stays itself.
+            weights: L, how much each classifier counts, for instance its training points; None:
+                all alike.
+
+        Raises:
+            InputError: Ids that do not exist, a target that goes itself, weights of another length
+                or below 0.
+        """
+        target_L = merge_targets(targets, self._n_labels)
+        shares_LL = merge_shares(target_L, weights)
+        shape: Any = {"dim": self._dim, "precision": self.config.precision}
+        return self._with(with_merged_labels(self.arrays, target_L, shares_LL, **shape))
 
     def compact(self) -> Self:
         """An engine whose segment has joined the main part; without one, this engine.

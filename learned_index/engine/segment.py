@@ -137,7 +137,7 @@ def _appended(
 ) -> EngineArrays:
     """Rows and edges of new labels behind those of the segment, in the order of their ids."""
     n_new, dim = weights_MD.shape
-    axes_SD = _sketch_axes(arrays, dim)
+    axes_SD = sketch_axes(arrays, dim)
     rows, scales = stored_rows(weights_MD, precision)
     vectors = np.zeros((n_new, padded(dim)), STORED_DTYPE[precision])
     vectors[:, :dim] = rows
@@ -165,7 +165,7 @@ def _appended(
     )
 
 
-def _sketch_axes(arrays: EngineArrays, dim: int) -> Float32Array:
+def sketch_axes(arrays: EngineArrays, dim: int) -> Float32Array:
     """The axes along which sketches lie, as they are stored: float32 S x D."""
     codes = arrays.sketch_map_SP[:, :dim].astype(np.float32) - _ZERO
     axes: Float32Array = codes * arrays.sketch_map_scales_S[:, None]
@@ -193,6 +193,13 @@ def _joined(first: _Edges, second: _Edges, n_first: int) -> _Edges:
     return clusters, places, bits
 
 
+def edges_of_both(arrays: EngineArrays) -> _Edges:
+    """Cluster, place and weight bits of all edges; places of the segment follow those of main."""
+    if arrays.segment is None:
+        return _edges(arrays)
+    return _joined(_edges(arrays), _edges(arrays.segment), arrays.n_main)
+
+
 def _edges(part: EngineArrays) -> _Edges:
     clusters = np.repeat(np.arange(part.n_clusters), np.diff(part.edge_offsets_C1))
     return clusters, part.edge_labels_E, part.edge_weights_E
@@ -216,7 +223,7 @@ def compacted(arrays: EngineArrays) -> EngineArrays:
     segment = arrays.segment
     if segment is None:
         return arrays
-    clusters, places, bits = _joined(_edges(arrays), _edges(segment), arrays.n_main)
+    clusters, places, bits = edges_of_both(arrays)
     weights = bits.view(np.float16).astype(np.float32)
     order_L = label_order(
         sp.csr_matrix((weights, (clusters, places)), (arrays.n_clusters, arrays.n_labels))

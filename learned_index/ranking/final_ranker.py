@@ -110,8 +110,9 @@ class FinalRanker(Saved):
 
     Attributes:
         method_: ``"fixed"``, ``"linear"`` or ``"trees"``.
-        report_: ``method``, ``precision`` (P@1 + P@5 out of fold, by method), ``n_points``, and
-            ``weights`` of the log-linear model by name of the evidence.
+        report_: ``method``, ``precision`` (P@1 + P@5 out of fold, by method), ``n_points``,
+            ``weights`` of the log-linear model by name of the evidence, and of a model's final
+            ranker ``n_known``: training points that the model knew when it was learned.
     """
 
     kind: ClassVar[str] = "final-ranker"
@@ -185,7 +186,7 @@ class FinalRanker(Saved):
         scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
         names = ("linear", "trees") if self.method == "auto" else (self.method,)
         scores |= _out_of_fold(names, evidence_BKF, inside, relevant, self.seed)
-        self.method_ = _simplest_of_the_best(scores, inside, relevant)
+        self.method_ = simplest_of_the_best(scores, inside, relevant)
         fitted = "linear" if self.method_ == "fixed" else self.method_
         self._model = _fit((fitted,), evidence_BKF, inside, relevant, self.seed)[fitted]
         self.report_ = {
@@ -364,10 +365,13 @@ def _precision(score: Any, inside: Any, relevant: Any) -> Any:
     return 100.0 * (hits[:, 0] + hits.sum(axis=1) / 5)
 
 
-def _simplest_of_the_best(scores: dict[str, Any], inside: Any, relevant: Any) -> str:
+def simplest_of_the_best(scores: dict[str, Any], inside: Any, relevant: Any) -> str:
     """The first method that is at most one standard error worse than the best (Breiman 1984).
 
-    Scores are in the order of the methods' complexity.
+    Args:
+        scores: B x K of each method, in the order of their complexity.
+        inside: bool, B x K: no pad.
+        relevant: bool, B x K: the label is one of the point's.
     """
     precision = {name: _precision(score, inside, relevant) for name, score in scores.items()}
     best = max(precision.values(), key=lambda values: float(values.mean()))

@@ -117,7 +117,9 @@ def test_a_compiled_model_gets_new_labels_and_is_compiled_again(tmp_path: Path) 
     assert not (again / "member_0" / "index" / "segment").exists()
     assert answers(again, "flour rain piano") == found
     assert "n_new_labels: 1" in ok("info", fast)
-    assert "compiled" in refused("labels", "merge", fast, "Tea", "Cooking")
+    ok("labels", "merge", fast, "Tea", "Cooking")
+    assert "Tea" not in answers(fast, "flour rain piano")
+    assert "Cooking" in answers(fast, "flour rain piano")
 
 
 def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:

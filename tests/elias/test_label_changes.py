@@ -214,6 +214,19 @@ def test_merged_models_are_saved_and_compiled(models, tmp_path):
     assert not (loaded.to_engine().search(queries(), 9).ids == gone).any()
 
 
+@pytest.mark.parametrize("kind", ["trees", "ensemble", "alone"])
+def test_labels_of_a_compiled_model_merge_as_those_of_the_model_it_is_made_of(models, kind):
+    model = models[kind]
+    gone, kept = best_labels(model)
+    compiled, fast = model.merge_labels({gone: kept}).to_engine(), model.to_engine()
+    merged = fast.merge_labels({gone: kept})
+    first, second = (m.search(queries(), 3) for m in (compiled, merged))
+    assert (first.ids[:, 0] == second.ids[:, 0]).mean() > 0.9
+    assert not (second.ids == gone).any() and (fast.search(queries(), 3).ids == gone).any()
+    assert merged.removed_labels == {gone} and merged.merged_labels == {gone: kept}
+    np.testing.assert_array_equal(merged.label_counts, compiled.label_counts)
+
+
 def test_a_renamed_label_keeps_its_id_and_key(models, tmp_path):
     model = models["trees"]
     old = model.vocabulary.name(2)
@@ -256,7 +269,6 @@ def test_new_names_are_evidence(models):
         (lambda m: m.merge_labels({0: 1, 1: 2}), "goes itself"),
         (lambda m: m.merge_labels({0: 10**6}), "expected"),
         (lambda m: m.remove_labels([1]).merge_labels({0: 1}), "was removed"),
-        (lambda m: m.to_engine().merge_labels({0: 1}), "compiled"),
         (lambda m: m.index.merge_labels({0: 1}, weights=[1]), r"numbers"),
     ],
 )
