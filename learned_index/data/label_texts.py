@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.data.vocabulary import LabelVocabulary
@@ -22,7 +23,16 @@ _GRAPHS = {
     ".n3": "n3",
 }
 """Endings of SKOS files, and what rdflib calls them. Not JSON-LD, which may fetch other files."""
+_SKOS = "http://www.w3.org/2004/02/skos/core#"
+_DESCRIBING = ("altLabel", "hiddenLabel", "definition", "scopeNote")
+"""Properties of SKOS concepts that tell what they are about, beside the preferred label."""
 _KEYS, _TEXTS = ("uri", "key", "id", "label_id"), ("label", "text", "name", "title")
+
+
+class _Label(NamedTuple):
+    key: str
+    text: str
+    description: str = ""
 
 
 def read_label_texts(path: Path | str, *, language: str | None = None) -> LabelVocabulary:
@@ -31,7 +41,8 @@ def read_label_texts(path: Path | str, *, language: str | None = None) -> LabelV
     ``.tsv`` and ``.txt``: ``KEY<TAB>TEXT`` a line, as ``labels.txt``; keys in angle brackets lose
     them, further columns are ignored (Annif's vocabulary). ``.csv``: a header with ``uri`` (or
     ``key``, ``id``) and ``label_en``, ``label_fr`` (or ``label``, ``text``, ``name``). ``.ttl``,
-    ``.rdf``, ``.xml``, ``.nt``, ``.n3``: the preferred labels of SKOS concepts.
+    ``.rdf``, ``.xml``, ``.nt``, ``.n3``: the preferred labels of SKOS concepts, and as descriptions
+    their other labels, definitions and scope notes in the same language.
 
     Args:
         path: The file.
@@ -52,25 +63,31 @@ def read_label_texts(path: Path | str, *, language: str | None = None) -> LabelV
     path = Path(path)
     ending = path.suffix.lower()
     if ending in _GRAPHS:
-        pairs: Iterable[tuple[str, str]] = _skos(path, _GRAPHS[ending], language)
+        labels: Iterable[_Label] = _skos(path, _GRAPHS[ending], language)
     elif ending == ".csv":
-        pairs = _csv(path, language)
+        labels = _csv(path, language)
     elif ending in (".tsv", ".txt"):
-        pairs = _lines(path)
+        labels = _lines(path)
     else:
         raise InputError(
             f"{path} is called {ending or 'nothing'} at its end; texts of labels are read from "
             f".tsv, .txt, .csv and {', '.join(_GRAPHS)}"
         )
-    found: dict[str, str] = {}
-    for key, text in pairs:
-        if key in found:
-            raise DataFormatError(f"{path}: the label {key!r:.80} comes twice; keep one of them")
-        found[key] = text
+    found: dict[str, _Label] = {}
+    for label in labels:
+        if label.key in found:
+            raise DataFormatError(
+                f"{path}: the label {label.key!r:.80} comes twice; keep one of them"
+            )
+        found[label.key] = label
     if not found:
         raise DataFormatError(f"{path} holds no labels; expected a key and a text for each")
     try:
-        return LabelVocabulary(found, found.values())
+        return LabelVocabulary(
+            found,
+            [label.text for label in found.values()],
+            [label.description for label in found.values()],
+        )
     except InputError as error:
         raise DataFormatError(f"{path}: {error}") from None
 
@@ -84,17 +101,17 @@ def _tidy(text: str) -> str:
     return " ".join(text.split())
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[_Label]:
     for number, line in enumerate(iter_lines(path), start=1):
         if not line.strip():
             continue
         key, tab, rest = line.rstrip("\r").partition("\t")
         if not tab or not key.strip():
             fail(path, number, f"{line[:60]!r} has no tab; expected KEY<TAB>TEXT")
-        yield bare(key.strip()), _tidy(rest.partition("\t")[0])
+        yield _Label(bare(key.strip()), _tidy(rest.partition("\t")[0]))
 
 
-def _csv(path: Path, language: str | None) -> Iterator[tuple[str, str]]:
+def _csv(path: Path, language: str | None) -> Iterator[_Label]:
     # Not by pyarrow: a model may be served where it is not, and the file is small.
     text = "\n".join(iter_lines(path))
     rows = csv.reader(io.StringIO(text, newline=""))
@@ -113,7 +130,7 @@ def _csv(path: Path, language: str | None) -> Iterator[tuple[str, str]]:
         if row:
             if len(row) != len(header):
                 fail(path, rows.line_num, f"{len(row)} columns, the header has {len(header)}")
-            yield bare(row[key].strip()), _tidy(row[column])
+            yield _Label(bare(row[key].strip()), _tidy(row[column]))
 
 
 def _language(path: Path, there: Iterable[str], wanted: str | None) -> str:
@@ -128,7 +145,7 @@ def _language(path: Path, there: Iterable[str], wanted: str | None) -> str:
     )
 
 
-def _skos(path: Path, notation: str, language: str | None) -> Iterator[tuple[str, str]]:
+def _skos(path: Path, notation: str, language: str | None) -> Iterator[_Label]:
     graph = rdflib.Graph()
     with open_file(path) as file:
         try:
@@ -137,20 +154,35 @@ def _skos(path: Path, notation: str, language: str | None) -> Iterator[tuple[str
             raise DataFormatError(
                 f"{path} cannot be read as {notation} ({' '.join(str(error).split())[:120]})"
             ) from None
-    labels: dict[str, dict[str, str]] = {}
-    preferred = rdflib.URIRef("http://www.w3.org/2004/02/skos/core#prefLabel")
-    for concept, text in graph.subject_objects(preferred):
-        if isinstance(concept, rdflib.URIRef) and isinstance(text, rdflib.Literal):
-            of_language = labels.setdefault(str(concept), {})
-            tag = (text.language or "").lower()
-            # Of two in one language the first in the alphabet: a graph has no order.
-            of_language[tag] = min(of_language.get(tag, _tidy(str(text))), _tidy(str(text)))
-    if not labels:
+    preferred = _literals(graph, "prefLabel")
+    if not preferred:
         return
-    chosen = _language(path, {tag for each in labels.values() for tag in each}, language)
-    for key in sorted(labels):
-        # A concept without a text in that language is a label all the same.
-        yield key, labels[key].get(chosen, labels[key].get("", ""))
+    chosen = _language(path, {tag for each in preferred.values() for tag in each}, language)
+    describing = [_literals(graph, name) for name in _DESCRIBING]
+
+    def said(texts: dict[str, list[str]]) -> list[str]:
+        """What is said in the language, or else in none."""
+        return texts.get(chosen, texts.get("", []))
+
+    for key in sorted(preferred):
+        # A concept without a text in that language is a label all the same. Of two texts the first
+        # in the alphabet: a graph has no order.
+        more = [text for texts in describing for text in said(texts.get(key, {}))]
+        yield _Label(key, next(iter(said(preferred[key])), ""), "; ".join(more))
+
+
+def _literals(graph: Any, name: str) -> dict[str, dict[str, list[str]]]:
+    """Texts that a property gives concepts, sorted: by concept and by language."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for concept, text in graph.subject_objects(rdflib.URIRef(_SKOS + name)):
+        tidy = _tidy(str(text))
+        if isinstance(concept, rdflib.URIRef) and isinstance(text, rdflib.Literal) and tidy:
+            tag = (text.language or "").lower()
+            found.setdefault(str(concept), {}).setdefault(tag, []).append(tidy)
+    return {
+        concept: {tag: sorted(texts) for tag, texts in each.items()}
+        for concept, each in found.items()
+    }
 
 
 def named_by_text(labels: LabelVocabulary, name: str) -> str:

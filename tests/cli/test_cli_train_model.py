@@ -348,7 +348,7 @@ def test_termination_waits_for_a_training_that_is_about_to_save(monkeypatch, ask
 def test_presets_choose_an_encoder_that_can_read_the_data() -> None:
     from learned_index.elias.presets import preset_encoder
 
-    assert preset_encoder("accurate", n_features=None) == "minilm:128"
+    assert preset_encoder("accurate", n_features=None) == "minilm:64"
     assert preset_encoder("cpu", n_features=500) == "features"
     assert preset_encoder("cpu", n_features=50_000) == "lsa"
     with pytest.raises(InputError, match="use --preset accurate"):

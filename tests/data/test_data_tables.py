@@ -8,7 +8,13 @@ import json
 
 import pytest
 
-from learned_index.data import TableOptions, import_table, open_data, open_dataset
+from learned_index.data import (
+    TableOptions,
+    import_table,
+    open_data,
+    open_dataset,
+    read_label_texts,
+)
 from learned_index.data.tables.cells import labels_of, text_of
 from learned_index.errors import DataFormatError, InputError
 
@@ -233,6 +239,27 @@ def test_annif_tsv_and_vocabularies(tmp_path):
     (tmp_path / "v.tsv").write_text("other\tOther\n", "utf-8")
     with pytest.raises(InputError, match=r"none of the 3 labels is in the file"):
         open_data(corpus, TableOptions(vocabulary=tmp_path / "v.tsv"))
+
+
+def test_other_labels_and_definitions_of_skos_are_descriptions(tmp_path):
+    pytest.importorskip("rdflib")
+    path, prefix = tmp_path / "v.ttl", "@prefix s: <http://www.w3.org/2004/02/skos/core#> .\n"
+    path.write_text(
+        prefix + '<http://x/1> s:prefLabel "One"@en , "yksi"@fi ; s:altLabel "Unit"@en , '
+        '"Single  one"@en , "ykkonen"@fi ; s:definition "The first\\nnumber"@en .\n'
+        '<http://x/2> s:prefLabel "Two"@en ; s:scopeNote "Pairs" .\n',
+        "utf-8",
+    )
+    labels = read_label_texts(path, language="en")
+    assert labels.texts == ("One", "Two")
+    assert labels.descriptions == ("Single one; Unit; The first number", "Pairs")
+    assert read_label_texts(path, language="fi").descriptions == ("ykkonen", "Pairs")
+    rows = [["a text", "http://x/1"]]
+    table = write_csv(tmp_path / "t.csv", rows, header=["text", "labels"])
+    options = TableOptions(vocabulary=path, language="en")
+    folder, _ = import_table(table, tmp_path / "out", options)
+    assert open_dataset(folder.path).vocabulary.descriptions == labels.descriptions
+    assert folder.ignored == ()
 
 
 def test_annif_csv_and_json_lines(tmp_path):
