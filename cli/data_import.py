@@ -81,8 +81,9 @@ def import_table(
 
 def _show_result(report: TableReport, n_labels: int, path: Path) -> None:
     kept = ", ".join(f"{report.kept[s]:,} {s}" for s in ("train", "dev", "test") if report.kept[s])
-    points = f"{report.kept.total():,} points ({kept})"
-    click.echo(f"{path}: {report.rows:,} rows, {points}, {n_labels:,} labels")
+    counts = {"row": report.rows, "point": report.kept.total(), "label": n_labels}
+    rows, points, labels = (f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())
+    click.echo(f"{path}: {rows}, {points} ({kept}), {labels}")
 
 
 def _preview(path: Path, options: TableOptions) -> dict[str, Any]:

@@ -121,8 +121,9 @@ def test_a_compiled_model_grows_too_and_is_compiled_again(model, grown, tmp_path
     assert "Mixed things" not in dict(gone.predict([SHIPS[0]], 20)[0])
     assert more.score([SHIPS[0]], ["Mixed things"])[0, 0] > 0
     assert more.explain(SHIPS[0], "Mixed things")[0].place == 1
-    with pytest.raises(InputError, match="gain and lose labels"):
-        more.merge_labels({"mixed": "piano"})
+    merged = more.merge_labels({"mixed": "piano"})
+    assert "Mixed things" not in dict(merged.predict([SHIPS[0]], 20)[0])
+    assert merged.predict([SHIPS[0]], 1)[0][0][0] == "piano"
     with pytest.raises(InputError, match="not compiled"):
         grown.compact()
 

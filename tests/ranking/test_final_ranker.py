@@ -264,7 +264,7 @@ def test_the_simplest_of_the_best_is_taken(made: dict[str, Any]) -> None:
     relevant = np.zeros((100, 5), bool)
     relevant[:, 1] = True
     bad, good = np.tile(np.arange(5.0), (100, 1)), relevant.astype(float)
-    choose = module._simplest_of_the_best
+    choose = module.simplest_of_the_best
     assert choose({"fixed": good, "linear": good}, inside, relevant) == "fixed"
     assert choose({"fixed": bad, "linear": good}, inside, relevant) == "linear"
 
