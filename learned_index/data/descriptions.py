@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from learned_index.data.formats.lines import fail, iter_lines
-from learned_index.persistence.atomic import atomic_file
+from learned_index.data.formats.lines import fail, iter_lines, write_lines
 
 DESCRIPTIONS_FILE = "label_descriptions.txt"
 """Name of the file beside ``labels.txt``, in a data folder and in a model directory."""
@@ -41,11 +40,5 @@ def read_descriptions(path: Path, id_of_key: Mapping[str, int]) -> tuple[str, ..
 
 def write_descriptions(path: Path, keys: Sequence[str], descriptions: Sequence[str]) -> None:
     """Write what :func:`read_descriptions` reads, a line for each label that has a description."""
-    with (
-        atomic_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        lines = [f"{key}\t{text}\n" for key, text in zip(keys, descriptions, strict=True) if text]
-        if lines and lines[0].startswith("\ufeff"):
-            file.write("\ufeff")  # the reader takes the first mark for the file's own
-        file.writelines(lines)
+    pairs = zip(keys, descriptions, strict=True)
+    write_lines(path, (f"{key}\t{text}" for key, text in pairs if text))

@@ -15,9 +15,8 @@ from learned_index.data.descriptions import (
     read_descriptions,
     write_descriptions,
 )
-from learned_index.data.formats.lines import fail, has_half_pair, iter_lines
+from learned_index.data.formats.lines import fail, has_half_pair, iter_lines, write_lines
 from learned_index.errors import DataFormatError, InputError
-from learned_index.persistence.atomic import atomic_file
 from learned_index.persistence.foreign import file_exists
 from learned_index.system.lazy import lazy_property
 from learned_index.types import PAD_ID, Int64Array
@@ -134,15 +133,8 @@ class LabelVocabulary:
 
     def write(self, path: Path | str) -> None:
         """Write ``KEY<TAB>TEXT`` lines; the file appears when it is whole."""
-        with (
-            atomic_file(path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="\n") as file,
-        ):
-            if self._keys and self._keys[0].startswith("\ufeff"):
-                file.write("\ufeff")  # the reader takes the first mark for the file's own
-            file.writelines(
-                f"{key}\t{text}\n" for key, text in zip(self._keys, self._texts, strict=True)
-            )
+        pairs = zip(self._keys, self._texts, strict=True)
+        write_lines(Path(path), (f"{key}\t{text}" for key, text in pairs))
 
     def save(self, directory: Path | str) -> None:
         """Write :attr:`FILE_NAME`, and the descriptions if there are any, into a directory."""

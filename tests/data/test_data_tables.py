@@ -17,6 +17,7 @@ from learned_index.data import (
 )
 from learned_index.data.tables.cells import labels_of, text_of
 from learned_index.errors import DataFormatError, InputError
+from learned_index.persistence import foreign
 
 pytest.importorskip("pyarrow")
 HEADER = ["key", "title", "abstract", "categories", "year"]
@@ -200,6 +201,19 @@ def test_cells_that_hold_something_else():
             labels_of(value, separator)
     with pytest.raises(InputError, match="the text is an object"):
         text_of({"x": 1})
+
+
+def test_a_packed_table_that_swells_is_refused(tmp_path, monkeypatch):
+    rows = [[" " * 2**16, "x"]] * 100 + [["a text", "x"]]
+    path = write_csv(tmp_path / "t.csv.gz", rows, header=["text", "labels"])
+    assert open_data(path).read("train").texts == ["a text"]
+    monkeypatch.setattr(foreign, "_ROOM", 2**20)
+    with pytest.raises(DataFormatError, match="unpacks to"):
+        open_data(path)
+    upper = path.rename(tmp_path / "T.JSONL.GZ")
+    with gzip.open(upper, "wt") as file:
+        file.write('{"text": "a", "labels": ["x"]}\n')
+    assert open_data(upper).read("train").texts == ["a"]
 
 
 def test_lists_that_a_csv_writes_need_no_separator(tmp_path):

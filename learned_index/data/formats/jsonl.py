@@ -22,7 +22,7 @@ from learned_index.errors import DataFormatError, InputError
 from learned_index.persistence.files import unique_keys
 
 _LABEL_FILE = "lbl.json.gz"
-_LONGEST_NAME = 10_000
+LONGEST_NAME = 10_000
 """Characters of a label's name or a point's: they are held for all points and shown in errors."""
 
 
@@ -265,8 +265,8 @@ def _name(value: Any, what: str, line: Line) -> str:
     """Return a name that is written as a string or as a whole number."""
     if not isinstance(value, str):
         line.fail(f"{what} is {_shown(value)}, expected a string or a whole number")
-    if len(value) > _LONGEST_NAME:
-        line.fail(f"{what} has {len(value)} characters, at most {_LONGEST_NAME} are read")
+    if len(value) > LONGEST_NAME:
+        line.fail(f"{what} has {len(value)} characters, at most {LONGEST_NAME} are read")
     _check_pairs(value, what, line)
     return str(value)
 

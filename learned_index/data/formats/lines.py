@@ -9,11 +9,12 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from learned_index.errors import DataFormatError
+from learned_index.persistence.atomic import atomic_file
 from learned_index.persistence.foreign import check_unpacked_size, open_file
 
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -57,6 +58,11 @@ class Line(NamedTuple):
             )
 
 
+def unpacked(path: Path, raw: BinaryIO) -> BinaryIO | gzip.GzipFile:
+    """The content of an open file: unpacked on the way where it is called ``.gz``."""
+    return gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+
+
 def iter_raw_lines(path: Path) -> Iterator[Line]:
     """Yield the lines of a file, not decoded; a UTF-8 mark at the start goes.
 
@@ -67,14 +73,13 @@ def iter_raw_lines(path: Path) -> Iterator[Line]:
         DataFormatError: The file is missing, no regular file, damaged, UTF-16, or holds a NUL
             byte (binary data) or a line of more than 64 MiB.
     """
-    packed = path.suffix == ".gz"
-    with open_file(path) as raw, gzip.GzipFile(fileobj=raw) if packed else raw as file:
+    with open_file(path) as raw, unpacked(path, raw) as file:
         size = os.fstat(raw.fileno()).st_size
         number = read = 0
         while line := _next_line(file, path):
             number += 1
             read += len(line)
-            if packed:
+            if file is not raw:
                 check_unpacked_size(path, read, size)
             if number == 1:
                 if line.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -107,6 +112,23 @@ def iter_lines(path: Path) -> Iterator[str]:
         DataFormatError: The file is missing or is not UTF-8 text.
     """
     return (line.text() for line in iter_raw_lines(path))
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write what :func:`iter_lines` reads; the file appears when it is whole.
+
+    Args:
+        path: The file.
+        lines: Without "\\n".
+    """
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for number, line in enumerate(lines):
+            if number == 0 and line.startswith("\ufeff"):
+                file.write("\ufeff")  # the reader takes the first mark for the file's own
+            file.write(f"{line}\n")
 
 
 def parse_ids(line: Line, n_labels: int | None = None, *, keys: Container[str] = ()) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from learned_index.data.formats.jsonl import iter_objects
-from learned_index.data.formats.lines import UTF8_MARK
+from learned_index.data.formats.lines import UTF8_MARK, unpacked
 from learned_index.errors import DataFormatError, InputError
-from learned_index.persistence.foreign import open_file, reading
+from learned_index.persistence.foreign import check_unpacked_size, open_file, reading
 from learned_index.system.extras import Deferred
 from learned_index.system.progress import Progress
 
@@ -138,7 +137,7 @@ class CsvTable(Table):
         self.told = f"{'TSV' if is_tsv else 'CSV'} ({shown} between columns{header})"
 
     def _first_line(self, path: Path) -> str:
-        with open_file(path) as raw, _unpacked(path, raw) as file, reading(path):
+        with open_file(path) as raw, unpacked(path, raw) as file, reading(path):
             line: bytes = file.readline(2**20).removeprefix(UTF8_MARK)
         try:
             return line.decode(self._encoding).rstrip("\r\n")
@@ -159,7 +158,7 @@ class CsvTable(Table):
             self.bad_rows.append(row.number - self._has_header)
             return "skip"
 
-        with open_file(self.path) as raw, _unpacked(self.path, raw) as file:
+        with open_file(self.path) as raw, unpacked(self.path, raw) as file:
             size = os.fstat(raw.fileno()).st_size
             try:
                 reader = csv_reader.open_csv(
@@ -185,6 +184,8 @@ class CsvTable(Table):
                     ),
                 )
                 for number, batch in enumerate(reader):
+                    if file is not raw:
+                        check_unpacked_size(self.path, file.tell(), size)
                     for start in range(0, batch.num_rows, _ROWS):
                         yield from _batch_rows(batch.slice(start, _ROWS))
                         if progress is not None:
@@ -277,10 +278,6 @@ class JsonTable(Table):
 
 def _batch_rows(batch: Any) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _unpacked(path: Path, raw: Any) -> Any:
-    return gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
 
 
 def _delimiter(header: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learned_index.data.dataset import SPLITS, SplitName
+from learned_index.data.formats.jsonl import LONGEST_NAME
 from learned_index.data.formats.lines import has_half_pair
 from learned_index.data.tables.cells import labels_of, text_of
 from learned_index.data.tables.files import Table
@@ -15,8 +16,6 @@ from learned_index.data.tables.roles import Roles
 from learned_index.errors import InputError
 from learned_index.system.progress import Progress
 
-LONGEST_NAME = 10_000
-"""Characters of a label's name that the readers of data folders accept."""
 _NAMED_ROWS = 3
 SPLIT_NAMES: dict[str, SplitName] = {
     **{name: name for name in SPLITS},
