@@ -162,10 +162,10 @@ def compare_synthetic(chosen: argparse.Namespace, n_labels: int, dim: int) -> in
 
     load = IndexDirectory(chosen.out / "index")
     index, others = parse_classifiers(chosen.classifiers)
-    config, training = load().config, load().training_config
+    searched = load()
     trained = {}
     for spec in others:
-        like = trained_like(spec, config, training)
+        like = trained_like(spec, searched.config, searched.training_config)
         with limit_threads(chosen.threads):
             trained[spec.name] = trained_classifiers(like, data, chosen.out / "classifiers")
     result = compare(

@@ -200,7 +200,7 @@ def compare(
             known_build_s={"learned": costs["learned"], "model": costs["model"], "tree": None},
             workspace_parent=out,
             results=out / "methods",
-            progress=lambda done, total, text="": bar.update(completed=done, info=text),
+            progress=bar.count,
         )
     result.environment.update(
         data=str(data),
@@ -225,14 +225,7 @@ def train_classifiers(
 ) -> KeptClassifiers:
     """Train label classifiers, or take those that an earlier run kept in the folder."""
     with progress_bar(f"training {spec.name}", quiet=quiet) as bar:
-        return trained_classifiers(
-            spec,
-            data,
-            folder,
-            progress=lambda done, total, text="": bar.update(
-                completed=done, total=total, info=text
-            ),
-        )
+        return trained_classifiers(spec, data, folder, progress=bar.count)
 
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:

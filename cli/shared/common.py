@@ -92,9 +92,9 @@ class ProgressHandle:
     def __init__(self, display: tuple[Progress, TaskID] | None = None) -> None:
         self._display = display
 
-    def count(self, done: float, total: float) -> None:
+    def count(self, done: float, total: float, text: str | None = None) -> None:
         """Set the steps that are done, and all: what the library's ``progress`` is called with."""
-        self.update(completed=done, total=total)
+        self.update(completed=done, total=total, info=text)
 
     def update(
         self,

@@ -17,6 +17,7 @@ import numpy as np
 
 from learned_index.comparison.data import ComparisonData
 from learned_index.comparison.method import LabelClassifiers, Method, MethodSpec
+from learned_index.comparison.workspace import affine_parts
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.inputs.vectors import as_array
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
@@ -49,8 +50,7 @@ class KeptClassifiers(Saved):
     def of(cls, trained: LabelClassifiers, *, dim: int, facts: dict[str, Any]) -> Self:
         """Take them from what was trained on vectors of D dimensions."""
         weights_LD, bias_L = trained.label_classifiers()
-        offset_D = trained.project(np.zeros((1, dim), np.float32))[0]
-        matrix_DD = trained.project(np.eye(dim, dtype=np.float32)) - offset_D
+        matrix_DD, offset_D = affine_parts(trained.project, dim)
         arrays = {
             "weights_LD": weights_LD,
             "bias_L": bias_L,

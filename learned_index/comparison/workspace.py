@@ -199,13 +199,17 @@ def lifted(vectors_ND: Float32Array, *, last: Float32Array | float = 1.0) -> Flo
     return lifted_NE
 
 
+def affine_parts(project: Callable[[Any], Any], dim: int) -> tuple[Float32Array, Float32Array]:
+    """A, D x D, and c, D, of a map of vectors that is ``x A + c``."""
+    offset = _float32(project(np.zeros((1, dim), np.float32)))[0]
+    return _float32(project(np.eye(dim, dtype=np.float32))) - offset, offset
+
+
 def affine_map(
     project: Callable[[Any], Any], queries_ND: Float32Array, projected_ND: Float32Array
 ) -> tuple[Float32Array, Float32Array] | None:
     """Return A and c with ``project(x) = x A + c``; None if there are none."""
-    dim = queries_ND.shape[1]
-    offset = _float32(project(np.zeros((1, dim), np.float32)))[0]
-    matrix = _float32(project(np.eye(dim, dtype=np.float32))) - offset
+    matrix, offset = affine_parts(project, queries_ND.shape[1])
     error = np.abs(queries_ND @ matrix + offset - projected_ND).max(initial=0.0)
     # Relative to the largest value: the rounding of float32 sums, far below what a curve does.
     tolerable = 1e-4 * max(float(np.abs(projected_ND).max(initial=0.0)), 1e-6)

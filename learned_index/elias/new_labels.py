@@ -19,6 +19,7 @@ from learned_index.elias.points import reads_rows
 from learned_index.engine.new_labels import largest_of_rows
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
+from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import blank_rows, unanswerable_rows
@@ -125,6 +126,11 @@ def _examples(
         owners += [number] * len(chosen)
         counts.append(len(own))
     return keys, found, np.array(owners, np.int64), np.array(counts, np.int64)
+
+
+def as_long_as_points(unit_ND: Float32Array, index: LearnedGraphIndex) -> Float32Array:
+    """Vectors of records, remembered at length 1, as long as those that an index was trained on."""
+    return unit_ND / np.float32(float(index.input_scale))
 
 
 def longer_members(

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.elias.final_ranking import judged
+from learned_index.elias.new_labels import as_long_as_points
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.validation import ENOUGH_TO_LEARN, OutOfFold, calibrated_scores
 from learned_index.errors import InputError
@@ -50,8 +51,7 @@ def with_index_anew(model: AnyModel) -> AnyModel:
     for member in model.trained_members():
         index = LearnedGraphIndex(member.config, training=member.training_config)
         index.fit(
-            # Records are remembered at length 1, queries are as long as those it was trained on.
-            unit_ND / np.float32(float(member.input_scale)),
+            as_long_as_points(unit_ND, member),
             labels_NL,
             clustering_features=terms_NV if clusters_by_words else None,
         )

@@ -16,7 +16,7 @@ from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matr
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import names_of
 from learned_index.elias.label_changes import require_present
-from learned_index.elias.new_labels import longer_members, longer_ranker
+from learned_index.elias.new_labels import as_long_as_points, longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.elias.prediction import predict_points
@@ -253,8 +253,7 @@ def _kept(model: EliasParts, n_new: int, n_labels: int, member: Any) -> Labelled
     kept = np.flatnonzero(np.diff(labels.indptr))  # the labels of others may have been removed
     labels = labels[kept]
     labels.resize(len(kept), n_labels)
-    # Records are remembered at length 1, the index expects vectors as long as its own.
-    return Labelled(records.vectors(rows[kept]) / float(member.input_scale), labels)
+    return Labelled(as_long_as_points(records.vectors(rows[kept]), member), labels)
 
 
 def _learn_ranking(

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.errors import InputError
+from learned_index.types import Int64Array
 
 
 class SparseRows(NamedTuple):
@@ -145,6 +146,22 @@ def largest_first(matrix: sp.csr_matrix) -> tuple[Any, Any, Any]:
     row = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
     order = np.lexsort((matrix.indices, -matrix.data, row))
     return row, order, np.arange(len(order)) - matrix.indptr[row]
+
+
+def by_column(columns: Any, n_columns: int) -> tuple[Int64Array, Int64Array]:
+    """The entries of a compressed matrix turned round, without its values.
+
+    Args:
+        columns: Of the entries, in the order of the rows.
+        n_columns: V.
+
+    Returns:
+        Where the entries of each column begin, int64 V + 1, and which they are, int64: their rows
+        ascend within a column.
+    """
+    lengths = np.bincount(columns, minlength=n_columns)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return indptr, np.argsort(columns, kind="stable")
 
 
 def kernel_arrays(matrix: Any) -> tuple[Any, Any, Any]:

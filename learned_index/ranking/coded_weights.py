@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.inputs.matrices import kernel_arrays
+from learned_index.inputs.matrices import by_column, kernel_arrays
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
@@ -72,8 +72,7 @@ def coded_weights(
         largest_L[filled] = np.maximum.reduceat(np.abs(values), indptr[filled])
     sparse_scales_L = _scales(largest_L)
     codes = np.rint(values / _divisors(sparse_scales_L)[label_of]).astype(np.int8)
-    by_term = np.argsort(features, kind="stable")  # labels ascend, so they do within a term
-    lengths = np.bincount(features, minlength=sparse_LV.shape[1])
+    term_indptr, by_term = by_column(features, sparse_LV.shape[1])
     dense_scales_L = _scales(np.abs(weight_LD).max(axis=1, initial=0.0))
     codes_LP = np.full((n_labels, -(-dim // LANE_BYTES) * LANE_BYTES), ZERO, np.uint8)
     np.add(
@@ -81,7 +80,7 @@ def coded_weights(
         casting="unsafe",
     )  # fmt: skip
     return CodedWeights(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        term_indptr,
         ((label_of << _LABEL_BITS) | codes.view(np.uint8))[by_term],
         sparse_scales_L,
         codes_LP,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from learned_index.inputs.matrices import SparseFeatures, sparse_rows
+from learned_index.inputs.matrices import SparseFeatures, by_column, sparse_rows
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.machine.scratch import zeros
 from learned_index.ranking.name_matching import best_names
@@ -61,9 +61,9 @@ def name_lists(indptr: Int64Array, terms: Any, n_terms: int) -> NameLists:
     relative_L = length_L / max(1.0, len(terms) / max(1, n_named))
     share_L = (K1 + 1) / (1 + K1 * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * relative_L))
     scores = (idf_V[terms] * share_L[labels]).astype(np.float32)
-    order = np.argsort(terms, kind="stable")  # labels stay ascending
+    begin_V1, order = by_column(terms, n_terms)
     return NameLists(
-        np.concatenate([[0], np.cumsum(count_V)]).astype(np.int64),
+        begin_V1,
         labels[order].astype(np.int32),
         scores[order],
         scores,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.inputs.matrices import by_column
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.ranking.nearest import ZERO, heaviest
 from learned_index.types import Float32Array, Int64Array
@@ -34,9 +35,7 @@ def inverted(sparse_NV: sp.csr_matrix) -> tuple[Any, Any, Any]:
     chosen = heaviest(sparse_NV.indptr, sparse_NV.data, kept, TERMS_PER_RECORD)
     terms = sparse_NV.indices[chosen]
     rows = np.searchsorted(sparse_NV.indptr, chosen, side="right") - 1
-    by_term = np.argsort(terms, kind="stable")  # entries ascend, so records do within a term
-    lengths = np.bincount(terms, minlength=n_terms)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    indptr, by_term = by_column(terms, n_terms)
     return indptr, rows[by_term].astype(np.int32), codes[chosen][by_term]
 
 

@@ -16,29 +16,28 @@ from learned_index.cli.main import COMMANDS
 from learned_index.cli.shared.options import config_options, given_values
 
 
-def test_help_of_the_group_imports_no_command_and_is_quick() -> None:
+def help_of(*words: str, without: tuple[str, ...]) -> str:
+    """The help of a command in a fresh process, which must not import some packages."""
     code = (
         "import sys\nfrom learned_index.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = [m for m in ('torch', 'numba', 'faiss', 'sklearn', 'transformers', 'matplotlib')"
-        " if m in sys.modules]\nassert not heavy, heavy\n"
+        f"try:\n    main({[*words, '--help']})\nexcept SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        f"heavy = [m for m in {without} if m in sys.modules]\nassert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in COMMANDS)
+    return done.stdout
+
+
+def test_help_of_the_group_imports_no_command_and_is_quick() -> None:
+    heavy = ("torch", "numba", "faiss", "sklearn", "transformers", "matplotlib")
+    text = help_of(without=heavy)
+    assert all(name in text for name in COMMANDS)
 
 
 def test_help_of_the_import_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom learned_index.cli import main\n"
-        "try:\n    main(['data', 'import', '--help'])\nexcept SystemExit as end:\n"
-        "    assert end.code == 0\n"
-        "heavy = [m for m in ('torch', 'numba', 'sklearn', 'pyarrow', 'rdflib', 'pandas')"
-        " if m in sys.modules]\nassert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--dry-run" in done.stdout
+    heavy = ("torch", "numba", "sklearn", "pyarrow", "rdflib", "pandas")
+    assert "--dry-run" in help_of("data", "import", without=heavy)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
