@@ -21,8 +21,8 @@ import click
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.ablation.data import ablation_splits
 from learned_index.baselines import MethodSpec, parse_baselines
+from learned_index.cli.shared.ablation_data import ablation_splits
 from learned_index.cli.shared.common import (
     errors_as_lines,
     note,

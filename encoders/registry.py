@@ -23,8 +23,9 @@ CHOICES = (
     "minilm:auto measures on the labelled texts how many tokens are enough), static "
     "(MiniLM's table of word pieces), student or student:TEXTS (the same taught by MiniLM on so "
     "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or "
-    "hf:NAME to say which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands "
-    "for train, dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
+    "hf:NAME to say which, hf:NAME:TOKENS to cut texts there), a file or folder of vectors (.npy, "
+    ".npz, .safetensors; {split} stands for train, dev, test), the folder of a saved encoder, or "
+    "several joined by +, e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
 
@@ -189,7 +190,11 @@ def _part(part: str, spec: str) -> _Part:
         return _named(part, name, number_after_colon(argument) if colon else None, bool(colon))
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"
-        return _of_kind(kind, model=argument)
+        model, at, tokens = argument.rpartition(":")
+        length = number_after_colon(tokens) if at and model else None
+        if length is None or Path(argument).expanduser().exists():
+            return _of_kind(kind, model=argument)
+        return _of_kind(kind, model=model, max_length=length)
     if not part or part == "+":
         _refuse(part, spec)
     if is_vector_spec(part):
