@@ -185,8 +185,5 @@ def show(result: dict[str, Any], out: Path) -> None:
         for row in result["rows"]:
             table.add_row(*(escape(shown(row.get(name))) for name in result["columns"]))
         output_console().print(table)
-    names = ", ".join(result["files"])
-    click.echo(
-        f"{result['item']}: {result['title']}: {out}/{names}"
-        + ("" if result["made"] else " (kept)")
-    )
+    names, before = ", ".join(result["files"]), "" if result["made"] else " (made before)"
+    click.echo(f"{result['item']}: {result['title']}: {out}/{names}{before}")

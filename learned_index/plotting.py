@@ -101,15 +101,19 @@ def draw_series(
         axes: Where.
         series: Name -> its line.
         intervals: ``"band"`` behind the lines, or ``"bars"`` at the dots.
-        bold: Names of lines that are drawn thicker.
+        bold: Names of lines that are drawn thicker; where there are any, only they have intervals.
     """
     for number, (name, line) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
-        style = {"color": colour, "linewidth": 2.2 if name in bold else 1.2}
+        style = {
+            "color": colour,
+            "linewidth": 2.4 if name in bold else 1.2,
+            "linestyle": "-" if number < len(COLOURS) else "--",
+        }
         many = len(line.x) > 25
         axes.plot(line.x, line.y, marker=None if many else MARKERS[number % len(MARKERS)],
                   markersize=4, zorder=4 if name in bold else 3, **style)  # fmt: skip
-        if line.low is None or line.high is None:
+        if line.low is None or line.high is None or (bold and name not in bold):
             continue
         if intervals == "band":
             axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
@@ -131,19 +135,15 @@ def name_lines(
             ends.append((place, name, COLOURS[number % len(COLOURS)]))
     gap = _CLOSEST * 4.0 / max(axes.get_figure().get_size_inches()[1], 1.0)
     for (_, name, colour), place, end in moved_apart(ends, gap):
-        axes.annotate(
-            name,
-            xy=(1.0, end),
-            xytext=(1.04, place),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            color=colour,
-            fontweight="bold" if name in bold else "normal",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 0},
-        )
+        weight = "bold" if name in bold else "normal"
+        axes.plot(
+            [1.003, 1.03], [end, place], color=colour, linewidth=0.6, clip_on=False,
+            transform=axes.transAxes,
+        )  # fmt: skip
+        axes.text(
+            1.035, place, name, color=colour, fontsize=8, fontweight=weight, va="center",
+            transform=axes.transAxes,
+        )  # fmt: skip
 
 
 def moved_apart(

@@ -73,7 +73,10 @@ def figure_5_left(study: Study) -> Made:
 
 
 def _below(study: Study) -> str:
-    return f"{study.below}\nBands: {study.spread}."
+    return (
+        f"{study.below}\nBands (stage 2 and the whole model): {study.spread}; the others' are in "
+        "the CSV file."
+    )
 
 
 def _curve(found: Answered, study: Study, rows: list[Row]) -> Series:
