@@ -54,7 +54,8 @@ def _model_choices(setup: Setup, model: ELIAS) -> dict[str, Any]:
         "final_ranker": (final["method"] if final else "fixed") if ranks else NOT_USED,
         "records": "yes" if model.records_ is not None else "no",
         "label_text": "on" if on else "off",
-        "keep_sample": NOT_USED if model.records_ is None else len(model.records_),
+        "keep_sample": model.config.keep_sample
+        or ("all" if model.records_ is not None else NOT_USED),
     }
 
 

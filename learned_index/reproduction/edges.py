@@ -69,7 +69,7 @@ def figure_3(study: Study) -> Made:
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (left, right) = new_figure(2, width=4.9)
-        with_title(figure, "Weights of the learned edges", below=study.below)
+        with_title(figure, "Weights of the learned edges", below=study.about)
         left.fill_between(
             ranks, quartiles[0], quartiles[2], color=BLUE, alpha=0.2, linewidth=0,
             label="half of the clusters",
@@ -140,11 +140,10 @@ def _made(
         name: Series(places, *(list(part) for part in zip(*each, strict=True)))
         for name, each in ends.items()
     }
-    trained = "labels and trainings" if study.n_seeds > 1 else "labels; one training"
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (axes,) = new_figure(width=7.6, height=4.4)
-        below = f"{study.below}\nBars: 95 % bootstrap intervals over {trained}."
+        below = f"{study.about}\nBars: {study.spread('labels')}."
         with_title(figure, title, below=below)
         highest = max(max(line.high or line.y) for line in lines.values())
         axes.set_ylim(0, top or 1.1 * highest)

@@ -33,6 +33,7 @@ def make_items(items: Sequence[Item], study: Study) -> Iterator[dict[str, Any]]:
         fails has ``"error"`` and no rows; the others go on.
     """
     for item in items:
+        study.item = item
         key = digest([item.name, study.key, *_settings(study), _code()])
         result = found_result(item, study.out, key=key)
         made = result is None

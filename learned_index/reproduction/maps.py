@@ -38,7 +38,8 @@ class ShownLabel:
     Attributes:
         label: Its id.
         rows: int64 T. Training points that have it.
-        cluster_T: int64 T. The cluster whose path to the label is the best one for each.
+        cluster_T: int64 T. Which of its clusters is the first one for each, see
+            :func:`visited_clusters`.
         n_clusters: Clusters that hold it by an edge above the threshold.
     """
 
@@ -59,24 +60,23 @@ def figure_9(study: Study) -> Made:
 
 
 def visited_clusters(index: LearnedGraphIndex, label: int, vectors_TD: Any) -> Int64Array:
-    """Return the cluster of the best path from each point to a label: argmax of s_c e_cl.
+    """Return the cluster of a label that is the first one for each point.
+
+    That is the one with the largest logit, which orders a beam, of those that hold the label by an
+    edge above the threshold. Scores would not tell them apart: several are cut off at 1.
 
     Args:
         index: Fitted.
-        label: Its id.
+        label: Its id; a cluster holds it.
         vectors_TD: The points.
 
     Returns:
         int64 T.
     """
     labels_CM, weights_CM = learned_edges(index)
-    clusters, places = np.nonzero(labels_CM == label)
-    edges_E = weights_CM[clusters, places]
-    logits_TC = index.project(vectors_TD) @ index.router.vectors().T
-    exponents_TC = np.exp(logits_TC - logits_TC.max(axis=1, keepdims=True))
-    softmax_TC = exponents_TC / exponents_TC.sum(axis=1, keepdims=True)
-    scores_TE = np.minimum(1.0, index.router.scale * softmax_TC[:, clusters]) * edges_E
-    return np.asarray(clusters[scores_TE.argmax(axis=1)], dtype=np.int64)
+    clusters, _ = np.nonzero((labels_CM == label) & (weights_CM > EDGE_THRESHOLD))
+    logits_TE = index.project(vectors_TD) @ index.router.vectors()[clusters].T
+    return np.asarray(clusters[logits_TE.argmax(axis=1)], dtype=np.int64)
 
 
 def _map(study: Study, *, several: bool) -> Made:
@@ -116,8 +116,8 @@ def _map(study: Study, *, several: bool) -> Made:
         f"training points of {len(shown)} labels drawn at random among those of {LEAST_POINTS} to "
         f"{MOST_POINTS} training points that "
         f"{'two or more clusters hold' if several else 'one cluster holds'} by an edge above "
-        f"{EDGE_THRESHOLD:g}; grey: {len(drawn)} other points. Coloured by the cluster of the best "
-        "path. Distances between far groups mean nothing in such a map.",
+        f"{EDGE_THRESHOLD:g}; grey: {len(drawn)} other points. Coloured by which of the "
+        "label's clusters comes first in a point's beam. Distances of far groups mean nothing.",
     )
 
 
@@ -187,7 +187,7 @@ def _draw(
 ) -> None:
     columns = min(3, len(shown))
     figure, panels = new_figure(columns, -(-len(shown) // columns), width=3.4, height=3.3)
-    with_title(figure, title, below=study.below)
+    with_title(figure, title, below=study.about)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for axes, each in zip(panels, shown, strict=False):

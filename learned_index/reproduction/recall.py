@@ -66,7 +66,7 @@ def figure_5_left(study: Study) -> Made:
     return Made(
         rows=rows,
         draw=draw if rows else None,
-        caption=f"R@k, mean over points with a label, percent; {study.spread} at "
+        caption=f"R@k, mean over points with a label, percent; {study.spread()} at "
         f"k = {', '.join(map(str, WITH_INTERVALS))}. {SETTINGS}",
         failed={each.title: each.error for each in found if each.error is not None},
     )
@@ -74,7 +74,7 @@ def figure_5_left(study: Study) -> Made:
 
 def _below(study: Study) -> str:
     return (
-        f"{study.below}\nBands (stage 2 and the whole model): {study.spread}; the others' are in "
+        f"{study.below}\nBands (stage 2 and the whole model): {study.spread()}; the others' are in "
         "the CSV file."
     )
 

@@ -89,12 +89,12 @@ def figure_4(study: Study) -> Made:
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (axes,) = new_figure(width=7.6, height=4.4)
-        below = f"{study.below}\nBars: {study.spread} ((point, label) pairs are drawn)."
+        below = f"{study.below}\nBars: {study.spread('pairs of point and true label')}."
         with_title(figure, "What index and ranker make of true labels", below=below)
         axes.set_xticks(places, study.group_names, size=8)
         axes.set_xlabel("decile of labels, most frequent first; below: training points of each")
         axes.set_ylabel("mean score of the true label, 0 to 1")
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, min(1.0, 1.15 * max(max(line.high or line.y) for line in lines.values())))
         axes.set_xlim(-0.3, len(places) - 0.8)
         horizontal_lines(axes)
         draw_series(axes, lines, intervals="bars", bold=NAMES)
@@ -105,5 +105,5 @@ def figure_4(study: Study) -> Made:
         draw=draw,
         caption="Mean over the true (point, label) pairs of each decile of labels: p of the index "
         "(0 where no path leads to the label), and sigmoid(2 q) of the sparse ranker's margin q. "
-        f"{study.spread[0].upper()}{study.spread[1:]}, drawn pair by pair.",
+        f"low and high: {study.spread('pairs of point and label')}.",
     )

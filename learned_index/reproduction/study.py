@@ -24,6 +24,7 @@ from learned_index.evaluation.truth import filtered_of, truth_of
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.metrics import propensities_from_counts
 from learned_index.persistence.digest import data_digest
+from learned_index.reproduction.catalogue import Item
 from learned_index.reproduction.shared_training import AblationData
 from learned_index.types import Encoder, Int64Array
 
@@ -57,6 +58,7 @@ class Study:
         threads: Threads for trainings and batches.
         isolate: Measure each method in a process of its own.
         say: Told what is done now.
+        item: What is made now, which pictures name.
     """
 
     model_paths: list[Path]
@@ -74,6 +76,7 @@ class Study:
     threads: int = 1
     isolate: bool = True
     say: Say = lambda _: None
+    item: Item | None = None
 
     # -- models ---------------------------------------------------------------------------------
 
@@ -193,23 +196,28 @@ class Study:
 
     # -- words ----------------------------------------------------------------------------------
 
-    @cached_property
-    def below(self) -> str:
-        """A line about data and models, to stand below a picture."""
+    @property
+    def about(self) -> str:
+        """Lines about item, data and models, to stand below a picture."""
         encoder = self.encoder_spec or self.model.encoder.kind
-        split = f"{self.split} split" + ("" if len(self.rows) == self.test.n_points else ", a part")
         seeds = f", {self.n_seeds} trainings" if self.n_seeds > 1 else ""
+        after = "" if self.item is None else f"After {self.item.in_paper} of ELIAS, "
         return (
-            f"{Path(self.data).name}: {self.model.n_points:,} training points, "
-            f"{self.model.n_labels:,} labels, encoder {encoder}"
-            f"{seeds}. {split}: {len(self.rows):,} points. Not the paper's data."
+            f"{after}not on the paper's data: {Path(self.data).name}, "
+            f"{self.model.n_points:,} training points, {self.model.n_labels:,} labels, "
+            f"encoder {encoder}{seeds}."
         )
 
     @property
-    def spread(self) -> str:
+    def below(self) -> str:
+        """The same with the points that are measured on."""
+        part = "" if len(self.rows) == self.test.n_points else ", drawn at random"
+        return f"{self.about} {len(self.rows):,} points of the {self.split} split{part}."
+
+    def spread(self, over: str = "points") -> str:
         """What an interval is, in words."""
-        over = "points and trainings" if self.n_seeds > 1 else "points; one training"
-        return f"95 % bootstrap intervals over {over}"
+        trainings = f"{over} and trainings" if self.n_seeds > 1 else f"{over}; one training"
+        return f"95 % bootstrap intervals over {trainings}"
 
 
 def interval(values_SN: Any, *, weights: Any | None = None) -> tuple[float, float, float]:

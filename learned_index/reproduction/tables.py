@@ -68,8 +68,7 @@ def _measured(
         rows=rows,
         columns=("method", *names),
         draw=draw if rows else None,
-        caption=f"Percent. {study.spread[0].upper()}{study.spread[1:]} are in the CSV file. "
-        + SETTINGS,
+        caption=f"Percent. In the CSV file: {study.spread()}. " + SETTINGS,
         failed={each.title: each.error for each in found if each.error is not None},
     )
 
@@ -79,7 +78,7 @@ def _title(names: Sequence[str]) -> str:
 
 
 def _below(study: Study) -> str:
-    return f"{study.below}\nLines: {study.spread}."
+    return f"{study.below}\nLines: {study.spread()}."
 
 
 def draw_dots(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from cli_cases import QUICK, ok, refused
+from cli_cases import QUICK, files, ok, refused
 
 from learned_index.cli.shared.config_files import config_path, converted, read_entries
 from learned_index.cli.shared.shipped_configs import shipped_configs, shipped_files
@@ -130,9 +130,7 @@ def test_the_command_line_wins_and_the_options_are_written_back(
     # The file trains the same model again.
     again = tmp_path / "again"
     ok("train-index", "--config", config_path(out), "--out", again)
-    assert (again / "index" / "manifest.json").read_bytes() == (
-        out / "index" / "manifest.json"
-    ).read_bytes()
+    assert files(again) == files(out)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from learned_index.encoders import LSAEncoder
 from learned_index.errors import InputError
 from learned_index.evaluation.edges import label_overlap, partition_overlap
 from learned_index.metrics import evaluate
-from learned_index.plotting import moved_apart
 from learned_index.reproduction import ablations
 from learned_index.reproduction.catalogue import ITEMS, find_items
 from learned_index.reproduction.making import make_items, maker
@@ -127,25 +126,24 @@ def test_scores_of_true_labels_are_those_of_the_model(folder: Path) -> None:
     np.testing.assert_allclose(ranker, (1 / (1 + np.exp(-2 * margins))).ravel(), rtol=1e-5)
 
 
-def test_visited_clusters_are_the_best_paths(folder: Path) -> None:
+def test_the_clusters_of_a_map_are_the_first_of_the_beam_that_hold_the_label(folder: Path) -> None:
     study = study_of(folder)
     index = study.indexes[0]
     x = np.asarray(study.model.encoder.encode(study.test.texts), dtype=np.float32)
     logits = index.project(x) @ index.router.vectors().T
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     weights = index.graph.weights().detach().numpy()
-    for label in (0, 7, 29):
+    held = np.unique(index.graph.edge_labels_CM.numpy()[weights > 0.25])
+    assert len(held) > 5
+    for label in held[held >= 0][:6].tolist():
         best = []
         for row in range(len(x)):
-            paths = {
-                cluster: min(1.0, index.router.scale * softmax[row, cluster]) * weights[cluster, at]
-                for cluster, at in zip(
-                    *np.nonzero(index.graph.edge_labels_CM.numpy() == label), strict=True
-                )
-            }
-            best.append(max(paths, key=lambda cluster: paths[cluster]))
-        found = visited_clusters(index, label, x)
-        assert np.mean(found == np.array(best)) > 0.95, "but for ties of rounding"
+            holding = [
+                cluster
+                for cluster, at in np.argwhere(index.graph.edge_labels_CM.numpy() == label)
+                if weights[cluster, at] > 0.25
+            ]
+            best.append(max(holding, key=lambda cluster: logits[row, cluster]))
+        np.testing.assert_array_equal(visited_clusters(index, label, x), best)
 
 
 def test_overlap_of_each_label_is_that_of_all() -> None:
@@ -170,15 +168,6 @@ def test_intervals_hold_the_mean_and_shrink_with_points() -> None:
     few = interval(values[:, :25])
     assert few[2] - few[1] > 2 * (high - low)
     assert all(np.isnan(interval(np.empty((2, 0)))))
-
-
-def test_names_beside_lines_keep_their_order_and_their_distance() -> None:
-    ends = [(0.5, "a", ""), (0.51, "b", ""), (0.1, "c", ""), (0.505, "d", "")]
-    moved = list(moved_apart(ends, 0.05))
-    assert [end[1] for end, _, _ in moved] == ["c", "a", "d", "b"]
-    places = [place for _, place, _ in moved]
-    assert np.diff(places).min() >= 0.05 - 1e-9
-    assert places[0] == 0.1 and np.mean(places[1:]) == pytest.approx(0.505)
 
 
 def test_every_item_is_made_with_its_files(made: dict[str, dict], folder: Path) -> None:
@@ -260,7 +249,7 @@ def test_a_second_run_makes_nothing(made: dict[str, dict], folder: Path, monkeyp
 def test_several_models_give_intervals_over_trainings(folder: Path) -> None:
     study = study_of(folder, "model0", "model1", out="two", baselines=("tfidf-knn",))
     found = {r["item"]: r for r in make_items(find_items(["figure-4", "table-2"]), study)}
-    assert "points and trainings" in found["figure-4"]["caption"]
+    assert "label and trainings" in found["figure-4"]["caption"]
     rows = {row["method"]: row for row in found["table-2"]["rows"]}
     assert rows["ELIAS, stage 2"]["trainings"] == 2 == rows["ELIAS, stage 1"]["trainings"]
     models = [ELIAS.from_pretrained(folder / name) for name in ("model0", "model1")]
