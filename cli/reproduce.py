@@ -135,7 +135,7 @@ def reproduce(
     folder = sources.resolve_data(data, quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     output.claim(out)
-    failed = []
+    failed: list[tuple[str, str]] = []
     found = []
     with progress_bar("reproducing", total=len(wanted), quiet=quiet) as bar:
         study = Study(
@@ -160,13 +160,13 @@ def reproduce(
                 show(result, out)
             name = result["item"]
             failed += [(name, result["error"])] if "error" in result else []
-            failed += [(f"{name}: {row}", why) for row, why in result.get("failed", {}).items()]
+            failed += [*result.get("failed", {}).items()]
             bar.update(completed=number)
     if as_json:
         emit_json(found)
     else:
         click.echo(f"all of it: {out / 'README.md'}. {NOT_THE_PAPERS}")
-    for name, why in failed:
+    for name, why in dict.fromkeys(failed):  # a peer that several items want is told once
         click.echo(f"{name} failed: {why}", err=True)
     if failed:
         raise click.exceptions.Exit(EXIT_FAILURE)

@@ -146,9 +146,19 @@ def parse_feature_encoder(spec: str, *, seed: int) -> EncoderBase:
 
 def _split(spec: str) -> list[str]:
     """Split at ``+``, except where the whole is an existing path that has one in its name."""
-    if "+" not in spec or Path(spec.removeprefix("st:").removeprefix("hf:")).expanduser().exists():
+    model, _ = _model_and_length(spec.removeprefix("st:").removeprefix("hf:"))
+    if "+" not in spec or Path(model).expanduser().exists():
         return [spec]
     return [part.strip() for part in spec.split("+")]
+
+
+def _model_and_length(text: str) -> tuple[str, int | None]:
+    """Part the name of a model from the number of tokens behind it, if there is one."""
+    model, _, tokens = text.rpartition(":")
+    length = number_after_colon(tokens) if model else None
+    if length is None or Path(text).expanduser().exists():
+        return text, None
+    return model, length
 
 
 def check_length(spec: str) -> None:
@@ -190,11 +200,8 @@ def _part(part: str, spec: str) -> _Part:
         return _named(part, name, number_after_colon(argument) if colon else None, bool(colon))
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"
-        model, at, tokens = argument.rpartition(":")
-        length = number_after_colon(tokens) if at and model else None
-        if length is None or Path(argument).expanduser().exists():
-            return _of_kind(kind, model=argument)
-        return _of_kind(kind, model=model, max_length=length)
+        model, length = _model_and_length(argument)
+        return _of_kind(kind, model=model, **({} if length is None else {"max_length": length}))
     if not part or part == "+":
         _refuse(part, spec)
     if is_vector_spec(part):

@@ -61,7 +61,7 @@ def test_every_line_has_its_name_within_the_picture() -> None:
     boxes = [text.get_window_extent() for text in axes.texts]
     assert [text.get_text() for text in axes.texts] and len(boxes) == 10
     width, height = figure.canvas.get_width_height()  # type: ignore[attr-defined]
-    assert all(box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in boxes)
+    assert all(box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 

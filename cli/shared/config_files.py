@@ -7,6 +7,7 @@ through the conversion of its option.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable
@@ -156,9 +157,9 @@ def _value(parameter: click.Parameter, text: str | list[str], ctx: click.Context
         return click.BOOL.convert(whole, parameter, ctx)
     value = parameter.type_cast_value(ctx, whole)
     for config, prefix in SECTIONS.values():
-        for field in config.__dataclass_fields__:
-            if joined(prefix, field) == parameter.name and value != AUTO:
-                config.checked_value(field, value)
+        for field in dataclasses.fields(config):  # type: ignore[arg-type]
+            if joined(prefix, field.name) == parameter.name and value != AUTO:
+                config.checked_value(field.name, value)
     return value
 
 

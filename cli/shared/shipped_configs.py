@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -76,10 +77,10 @@ def _preset_text(name: str) -> str:
     lines = [f"# {preset['help']}", f"preset: {name}", ""]
     lines += ["# What the preset sets. A line without its # wins over it.", "#"]
     lines.append(f"# encoder: {preset['encoder']}")
-    parts: list[tuple[str, dict[str, Any]]] = [("", dict(preset))]
+    parts: list[tuple[str, Mapping[Any, Any]]] = [("", preset)]
     for limit, more in preset.get("by_labels", []):
         title = "more labels than these" if limit is None else f"up to {limit:,} labels"
-        parts.append((title, dict(more)))
+        parts.append((title, more))
     for title, part in parts:
         if title:
             lines += ["#", f"# {title}:"]

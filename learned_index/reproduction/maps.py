@@ -130,11 +130,11 @@ class _Columns:
     def indices_of(self, label: int) -> Int64Array:
         """Rows that have a label, ascending."""
         start, end = self._columns.indptr[label : label + 2]
-        return np.sort(self._columns.indices[start:end]).astype(np.int64)
+        return np.asarray(np.sort(self._columns.indices[start:end]), dtype=np.int64)
 
     def counts(self) -> Int64Array:
         """Rows of each label."""
-        return np.diff(self._columns.indptr).astype(np.int64)
+        return np.asarray(np.diff(self._columns.indptr), dtype=np.int64)
 
 
 def _training_labels(study: Study) -> _Columns:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.comparison.reference import DEPTH
-from learned_index.evaluation.deciles import recall_by_group
-from learned_index.metrics import Float64Array, hit_matrix
+from learned_index.metrics import Float64Array, canonical_truth, hit_matrix
 from learned_index.plotting import Series, draw_series, horizontal_lines, new_figure, save_figure
 from learned_index.plotting import titled as with_title
 from learned_index.reproduction.answers import STAGE_2, TITLES, WHOLE, Answered, answers
@@ -38,6 +38,25 @@ def recall_at_every_size(ids_NK: Int64Array, truth_NL: sp.csr_matrix) -> Float64
     found_NK = np.cumsum(hit_matrix(ids_NK, truth_NL), axis=1)
     labelled = counts_N > 0
     return np.asarray(100.0 * found_NK[labelled] / counts_N[labelled, None])
+
+
+def found_pairs(ids_NK: Int64Array, truth_NL: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Whether each pair of point and true label was found.
+
+    Args:
+        ids_NK: Labels found, best first, padded with -1.
+        truth_NL: True labels.
+
+    Returns:
+        bool T, in the order of the rows of the truth and of their labels.
+    """
+    truth = canonical_truth(truth_NL)
+    hits_NK = hit_matrix(ids_NK, truth)
+    found = sp.csr_matrix(
+        (np.ones(int(hits_NK.sum())), (np.nonzero(hits_NK)[0], ids_NK[hits_NK])), shape=truth.shape
+    )
+    rows_T = np.repeat(np.arange(truth.shape[0]), np.diff(truth.indptr))
+    return np.asarray(found[rows_T, truth.indices]).ravel() > 0
 
 
 def figure_5_left(study: Study) -> Made:
@@ -72,10 +91,10 @@ def figure_5_left(study: Study) -> Made:
     )
 
 
-def _below(study: Study) -> str:
+def _below(study: Study, over: str = "points") -> str:
     return (
-        f"{study.below}\nBands (stage 2 and the whole model): {study.spread()}; the others' are in "
-        "the CSV file."
+        f"{study.below}\nStage 2 and the whole model have their {study.spread(over)}; those of the "
+        "others are in the CSV file."
     )
 
 
@@ -103,40 +122,43 @@ def figure_5_right(study: Study) -> Made:
     rows: list[Row] = []
     lines: dict[str, Series] = {}
     places = list(range(len(study.group_names)))
+    group_T = study.groups[canonical_truth(study.truth).indices]
     for each in found:
         if each.error is not None:
             continue
-        recalls = [recall_by_group(ids, study.truth, study.groups, k=DEPTH) for ids in each.ids]
-        mean = np.mean([recall.recall_G for recall in recalls], axis=0)
-        for group, value in enumerate(mean.tolist()):
+        hits_ST = 100.0 * np.stack([found_pairs(ids, study.truth) for ids in each.ids])
+        ends = [interval(hits_ST[:, group_T == group]) for group in places]
+        for group, (mean, low, high) in enumerate(ends):
             rows.append(
                 {
                     "method": each.title,
                     "decile": group + 1,
                     "training points": study.group_names[group].split("\n")[1],
-                    "pairs": int(recalls[0].n_pairs_G[group]),
-                    f"R@{DEPTH}": None if np.isnan(value) else value,
-                    "trainings": len(recalls),
+                    "pairs": int((group_T == group).sum()),
+                    f"R@{DEPTH}": mean,
+                    "low": low,
+                    "high": high,
+                    "trainings": len(each.ids),
                 }
             )
-        lines[each.title] = Series(places, mean.tolist())
+        lines[each.title] = Series(places, *(list(part) for part in zip(*ends, strict=True)))
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (axes,) = new_figure(width=8.6, height=5.0)
-        with_title(figure, "Recall by how often a label was trained", below=study.below)
+        with_title(figure, "Recall by how often a label was trained", below=_below(study, "pairs"))
         axes.set_xticks(places, study.group_names, size=8)
         axes.set_xlabel("decile of labels, most frequent first; below: training points of each")
         axes.set_ylabel(f"R@{DEPTH}: true (point, label) pairs found (%)")
         axes.set_ylim(0, 100)
         axes.set_xlim(-0.3, len(places) - 0.8)
         horizontal_lines(axes)
-        draw_series(axes, lines, bold=OURS)
+        draw_series(axes, lines, intervals="bars", bold=OURS)
         save_figure(figure, *paths)
 
     return Made(
         rows=rows,
         draw=draw if rows else None,
         caption=f"Labels in ten groups of equal size by training points. R@{DEPTH}: found pairs of "
-        f"point and true label / all pairs, percent. {SETTINGS}",
+        f"point and true label / all pairs, percent; {study.spread('pairs')}. {SETTINGS}",
         failed={each.title: each.error for each in found if each.error is not None},
     )

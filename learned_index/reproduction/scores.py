@@ -26,7 +26,7 @@ NAMES = ("index", "sparse ranker")
 
 
 def true_label_scores(
-    model: ELIAS, points: Any, truth_NL: sp.csr_matrix
+    model: ELIAS, points: Any, truth_NL: sp.csr_matrix, *, vectors: Sequence[Any] | None = None
 ) -> tuple[Float32Array, Float32Array, Int64Array]:
     """Return what index and ranker make of each true label, whether or not a search finds it.
 
@@ -34,6 +34,7 @@ def true_label_scores(
         model: A model with a ranker.
         points: N texts or rows of features.
         truth_NL: True labels; those that the model does not know are left out.
+        vectors: N x D of each encoder, where they are known already.
 
     Returns:
         p of the index, float32 T, 0 where no path leads to the label; sigmoid(2 q) of the ranker's
@@ -44,7 +45,8 @@ def true_label_scores(
     for start in range(0, known_NL.shape[0], BATCH):
         part_BL = known_NL[start : start + BATCH]
         rows = np.arange(start, start + part_BL.shape[0])
-        told = asked(model, take(points, rows))
+        known = None if vectors is None else [np.asarray(x[rows], np.float32) for x in vectors]
+        told = asked(model, take(points, rows), vectors=known)
         rows_T = np.repeat(np.arange(part_BL.shape[0]), np.diff(part_BL.indptr))
         labels_T = part_BL.indices.astype(np.int64)
         answerable_T = told.answerable_B[rows_T]
@@ -65,7 +67,11 @@ def figure_4(study: Study) -> Made:
             "the model has no sparse ranker (li train-index trains none); give one of li train"
         )
     points = take(study.test.points, study.rows)
-    found = [true_label_scores(model, points, study.truth) for model in study.models]
+    found = []
+    for model in study.models:
+        study.say("scores of true labels")
+        vectors = [study.encode(encoder, study.test)[study.rows] for encoder in model.encoders]
+        found.append(true_label_scores(model, points, study.truth, vectors=vectors))
     rows: list[Row] = []
     lines = {}
     places = list(range(len(study.group_names)))

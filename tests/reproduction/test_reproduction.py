@@ -21,13 +21,14 @@ from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
 from learned_index.encoders import LSAEncoder
 from learned_index.errors import InputError
+from learned_index.evaluation.deciles import recall_by_group
 from learned_index.evaluation.edges import label_overlap, partition_overlap
 from learned_index.metrics import evaluate
 from learned_index.reproduction import ablations
 from learned_index.reproduction.catalogue import ITEMS, find_items
 from learned_index.reproduction.making import make_items, maker
 from learned_index.reproduction.maps import visited_clusters
-from learned_index.reproduction.recall import recall_at_every_size
+from learned_index.reproduction.recall import found_pairs, recall_at_every_size
 from learned_index.reproduction.scores import true_label_scores
 from learned_index.reproduction.study import Study, interval
 
@@ -111,6 +112,22 @@ def test_recall_at_every_size_is_the_mean_share_of_found_labels(folder: Path) ->
         assert found[:, k - 1].mean() == pytest.approx(100 * np.mean(plain))
     metrics = evaluate(ids, study.truth, propensities=study.propensities)
     assert found[:, 9].mean() == pytest.approx(metrics["R@10"])
+
+
+def test_found_pairs_are_those_of_the_recall_by_group(folder: Path) -> None:
+    study = study_of(folder)
+    ids = study.model.search(study.test.texts, 10).ids
+    found = found_pairs(ids, study.truth)
+    plain = [
+        label in ids[row]
+        for row in range(len(ids))
+        for label in sorted(study.truth[row].indices.tolist())
+    ]
+    assert found.tolist() == plain and 0 < found.mean() < 1
+    expected = recall_by_group(ids, study.truth, study.groups, k=10).recall_G
+    groups = study.groups[study.truth.indices]
+    for group in np.unique(groups):
+        assert 100 * found[groups == group].mean() == pytest.approx(expected[group])
 
 
 def test_scores_of_true_labels_are_those_of_the_model(folder: Path) -> None:
