@@ -90,7 +90,7 @@ def table_7b(study: Study) -> Made:
     width = int(ablation.train(keep=True).index.graph.edge_labels_CM.shape[1])
     kept = sorted({max(1, round(share * width)) for share in EDGE_SHARES})
     found = ablation.prune(top_ks=kept)
-    return _pruned(study, found, f"edges kept of the {width:,} of each cluster")
+    return _pruned(study, found, f"edges kept of {width:,} of each cluster")
 
 
 def _pruned(study: Study, found: list[Row], label: str) -> Made:
@@ -145,11 +145,12 @@ def _sweep(study: Study, label: str, title: str) -> Callable[[Sequence[Row], Seq
             values,
             _series(swept),
             *paths,
-            label=label + (" (dashed: all)" if whole else ""),
+            label=label,
             log=True,
             reference=reference,
             title=title,
-            below=f"{study.below} One training each; axes do not begin at zero.",
+            below=f"{study.below}\n{'Dashed: all edges. ' if whole else ''}One training each; the "
+            "axes do not begin at zero.",
         )
 
     return draw

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from learned_index.errors import InputError
@@ -177,11 +178,18 @@ NUMBERING = (
     "its figures 5 and 7 shows which of these could not be looked up."
 )
 """What is not known of :data:`ITEMS`."""
+PAPERS_DATA = ("lf-amazontitles-131k", "amazon-670k", "wikipedia-500k", "amazon-3m")
+"""Data sets of the paper, as their folders are called."""
 NOT_THE_PAPERS = (
-    "Made on other data and with other encoders than the paper's: figures that differ from the "
-    "paper's contradict nothing in it."
+    "Figures of other data and other encoders than the paper's are not the paper's: where they "
+    "differ they contradict nothing in it."
 )
 """Stands beside everything that is made."""
+
+
+def is_papers_data(data: str) -> bool:
+    """Whether a folder is called as one of the paper's data sets is."""
+    return Path(data).name.lower() in PAPERS_DATA
 
 
 def find_items(names: Sequence[str]) -> list[Item]:

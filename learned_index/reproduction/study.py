@@ -24,7 +24,7 @@ from learned_index.evaluation.truth import filtered_of, truth_of
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.metrics import propensities_from_counts
 from learned_index.persistence.digest import data_digest
-from learned_index.reproduction.catalogue import Item
+from learned_index.reproduction.catalogue import Item, is_papers_data
 from learned_index.reproduction.shared_training import AblationData
 from learned_index.types import Encoder, Int64Array
 
@@ -202,8 +202,9 @@ class Study:
         encoder = self.encoder_spec or self.model.encoder.kind
         seeds = f", {self.n_seeds} trainings" if self.n_seeds > 1 else ""
         after = "" if self.item is None else f"After {self.item.in_paper} of ELIAS, "
+        what = "trained here" if is_papers_data(self.data) else "not on the paper's data"
         return (
-            f"{after}not on the paper's data: {Path(self.data).name}, "
+            f"{after}{what}: {Path(self.data).name}, "
             f"{self.model.n_points:,} training points, {self.model.n_labels:,} labels, "
             f"encoder {encoder}{seeds}."
         )
