@@ -33,7 +33,7 @@ from learned_index.cli.shared.options import (
     propensity_option,
     split_option,
 )
-from learned_index.cli.shared.peers import interpreters_of, word_features
+from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.comparison import (
     Comparison,
@@ -89,15 +89,7 @@ class MethodsOption(click.Option):
     "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
     "(hnswlib:links=48).",
 )
-@click.option(
-    "--python",
-    "interpreters",
-    multiple=True,
-    metavar="NAME=INTERPRETER",
-    help="Measure a method with the interpreter of another environment, for packages that do not "
-    "fit into this one (pecos=pecos-env/bin/python); may be given again. It needs numpy, scipy, "
-    "safetensors and the method's package, nothing else.",
-)
+@python_option
 @click.option(
     "--classifiers",
     default=INDEX_CLASSIFIERS,

@@ -19,7 +19,7 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.options import cache_option, split_option
-from learned_index.cli.shared.peers import interpreters_of, word_features
+from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.reproduction.catalogue import ALL, ITEMS, NOT_THE_PAPERS, NUMBERING, find_items
 
@@ -75,13 +75,7 @@ def list_items(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     help="Peers of tables 1, 2, 6 and figure 5, as for li compare.  [default: trained-tree, "
     "overlap, slice, glas, ova, omikuji, pecos, tfidf-knn]",
 )
-@click.option(
-    "--python",
-    "interpreters",
-    multiple=True,
-    metavar="NAME=INTERPRETER",
-    help="Measure a peer with the interpreter of another environment (pecos=pecos-env/bin/python).",
-)
+@python_option
 @click.option(
     "--encoder",
     "encoder_spec",

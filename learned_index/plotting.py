@@ -6,6 +6,7 @@ zero, or the values are dots. Files are the same bytes for the same numbers.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ GREY = "#7F7F7F"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 """One more than colours, so that a pair comes again after 72 series only."""
 FORMATS = ("png", "svg")
+LETTERS_AN_INCH = 17.5
+"""Small letters that an inch below a figure holds."""
 _CLOSEST = 0.052
 """Least distance between two names beside an axis of 4 inches, as a part of its height."""
 
@@ -65,13 +68,15 @@ def titled(figure: Any, title: str, *, below: str = "") -> None:
     Args:
         figure: With its panels drawn.
         title: One line.
-        below: Data, points and uncertainty in small letters; lines of at most about 100 letters
-            for a figure of two panels.
+        below: Data, points and uncertainty in small letters; lines that are longer than the figure
+            is wide are wrapped.
     """
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold")
     if below:
-        figure.supxlabel(below, x=0.01, ha="left", fontsize=7.5, color="#444444")
+        most = int(LETTERS_AN_INCH * figure.get_size_inches()[0])
+        lines = [part for line in below.split("\n") for part in textwrap.wrap(line, most)]
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color="#444444")
 
 
 class Series(NamedTuple):

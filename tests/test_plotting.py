@@ -65,5 +65,14 @@ def test_every_line_has_its_name_within_the_picture() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_small_letters_below_stay_within_the_picture() -> None:
+    figure, _ = new_figure(width=4.0)
+    titled(figure, "title", below="some words of usual length " * 12)
+    figure.canvas.draw()
+    (below,) = (text for text in figure.texts if text.get_text().startswith("some"))
+    assert below.get_window_extent().x1 <= figure.canvas.get_width_height()[0]
+    assert below.get_text().count("\n") >= 3
+
+
 def test_colours_and_markers_go_round_apart() -> None:
     assert len(set(COLOURS)) == len(COLOURS) and len(MARKERS) == len(COLOURS) + 1

@@ -6,8 +6,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from learned_index.cli.shared.common import progress_bar
 from learned_index.errors import InputError
+
+python_option = click.option(
+    "--python",
+    "interpreters",
+    multiple=True,
+    metavar="NAME=INTERPRETER",
+    help="Measure a method with the interpreter of another environment, for packages that do not "
+    "fit into this one (pecos=pecos-env/bin/python); may be given again. It needs numpy, scipy, "
+    "safetensors and the method's package, nothing else.",
+)
 
 
 def interpreters_of(texts: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from learned_index.baselines import parse_baselines
 from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.kept import package_versions
 from learned_index.comparison.measure import Job
-from learned_index.comparison.method import FROM_THE_MODEL, INDEX_CLASSIFIERS, MethodSpec
+from learned_index.comparison.method import FROM_THE_MODEL, INDEX_CLASSIFIERS, Method, MethodSpec
 from learned_index.comparison.processes import run_job
 from learned_index.comparison.reference import DEPTH
 from learned_index.comparison.searched import prepared
@@ -87,9 +87,11 @@ class Answered:
         return float(np.mean(known)) if known else None
 
 
-def best_setting(spec: MethodSpec) -> dict[str, Any]:
-    """Return the knobs of a method's best quality, which no query was asked for."""
-    method = spec.create()
+def best_setting(method: Method) -> dict[str, Any]:
+    """Return the knobs of a method's best quality, which no query was asked for.
+
+    An index has the beam and the shortlist that it was trained with, a whole system its defaults.
+    """
     if "ef_search" not in method.arguments:
         return {}
     # Twice as many as the shortlist holds, so that little is lost to the search of the graph.
@@ -194,7 +196,7 @@ def _measure(runs: Sequence[_Run], study: Study, path: Path, number: int) -> Non
                 k=DEPTH + most_of_a_point(study.filtered),
                 threads=study.threads,
                 settings=ComparisonSettings(repeats=1),
-                grid=[best_setting(run.spec)],
+                grid=[best_setting(run.spec.create())],
             )
 
             def tell(done: float, total: float, text: str = "", title: str = title) -> None:

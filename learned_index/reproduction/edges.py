@@ -15,16 +15,14 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.plotting import (
     BLUE,
     COLOURS,
-    GREY,
-    Series,
-    draw_series,
     horizontal_lines,
     new_figure,
     save_figure,
+    titled,
 )
-from learned_index.plotting import titled as with_title
+from learned_index.reproduction.by_decile import by_decile, decile_rows, draw_by_decile
 from learned_index.reproduction.results import Made, Row
-from learned_index.reproduction.study import EDGE_THRESHOLD, Study, interval
+from learned_index.reproduction.study import EDGE_THRESHOLD, Study
 
 N_BINS = 50
 
@@ -69,7 +67,7 @@ def figure_3(study: Study) -> Made:
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (left, right) = new_figure(2, width=4.9)
-        with_title(figure, "Weights of the learned edges", below=study.about)
+        titled(figure, "Weights of the learned edges", below=study.about)
         left.fill_between(
             ranks, quartiles[0], quartiles[2], color=BLUE, alpha=0.2, linewidth=0,
             label="half of the clusters",
@@ -105,62 +103,29 @@ def figure_3(study: Study) -> Made:
     )
 
 
-def _by_group(values_SL: Any, study: Study) -> list[tuple[float, float, float]]:
-    """Mean and interval over the labels of each group."""
-    groups = study.groups[: np.shape(values_SL)[1]]
-    return [interval(values_SL[:, groups == group]) for group in range(len(study.group_names))]
-
-
-def _rows(name: str, ends: Sequence[tuple[float, float, float]], study: Study) -> list[Row]:
-    return [
-        {
-            "what": name,
-            "decile": group + 1,
-            "training points": study.group_names[group].split("\n")[1],
-            "mean": mean,
-            "low": low,
-            "high": high,
-        }
-        for group, (mean, low, high) in enumerate(ends)
-    ]
-
-
 def _made(
-    ends: dict[str, list[tuple[float, float, float]]],
+    values: dict[str, Any],
     study: Study,
     *,
     title: str,
     unit: str,
     top: float | None,
+    reference: tuple[str, float] | None = None,
     caption: str,
 ) -> Made:
-    """Lines over the deciles, with their intervals."""
-    places = list(range(len(study.group_names)))
-    lines = {
-        name: Series(places, *(list(part) for part in zip(*each, strict=True)))
-        for name, each in ends.items()
-    }
+    """Lines over the deciles of values of every label, trainings x labels."""
+    lines = {}
+    rows: list[Row] = []
+    for name, values_SL in values.items():
+        lines[name] = by_decile(values_SL, study.groups[: values_SL.shape[1]], study)
+        rows += decile_rows({"what": name}, "mean", lines[name], study)
 
     def draw(paths: Sequence[Path]) -> None:
-        figure, (axes,) = new_figure(width=7.6, height=4.4)
         below = f"{study.about}\nBars: {study.spread('labels')}."
-        with_title(figure, title, below=below)
-        highest = max(max(line.high or line.y) for line in lines.values())
-        axes.set_ylim(0, top or 1.1 * highest)
-        axes.set_xlim(-0.3, len(places) - 0.8)
-        axes.set_xticks(places, study.group_names, size=8)
-        axes.set_xlabel("decile of labels, most frequent first; below: training points of each")
-        axes.set_ylabel(unit)
-        horizontal_lines(axes)
-        if top is None:
-            axes.axhline(1.0, color=GREY, linewidth=1, linestyle="--")
-            axes.annotate("stage 1", (places[-1] + 0.15, 1.0), (0, 3), size=8, color=GREY,
-                          textcoords="offset points", ha="right")  # fmt: skip
-        draw_series(axes, lines, intervals="bars", bold=tuple(lines))
-        save_figure(figure, *paths)
+        draw_by_decile(study, lines, paths, title=title, below=below, unit=unit, top=top,
+                       reference=reference)  # fmt: skip
 
-    rows = [row for name, each in ends.items() for row in _rows(name, each, study)]
-    return Made(rows=rows, draw=draw, caption=caption)
+    return Made(rows=rows, draw=draw, caption=f"{caption} low and high: {study.spread('labels')}.")
 
 
 def figure_7a(study: Study) -> Made:
@@ -172,11 +137,12 @@ def figure_7a(study: Study) -> Made:
         ]
     )
     return _made(
-        {"stage 2": _by_group(values, study)},
+        {"stage 2": values},
         study,
         title="Clusters of a label",
         unit=f"clusters with an edge above {EDGE_THRESHOLD:g}",
         top=None,
+        reference=("stage 1", 1.0),
         caption=f"Mean number of clusters whose edge to a label weighs more than {EDGE_THRESHOLD:g}"
         ", over the labels of each decile; in stage 1 each label is in one.",
     )
@@ -192,8 +158,8 @@ def figure_7b(study: Study) -> Made:
         strongest.append(100.0 * found.is_strongest_L)
     return _made(
         {
-            f"edge above {EDGE_THRESHOLD:g}": _by_group(np.stack(kept), study),
-            "strongest edge": _by_group(np.stack(strongest), study),
+            f"edge above {EDGE_THRESHOLD:g}": np.stack(kept),
+            "strongest edge": np.stack(strongest),
         },
         study,
         title="Edges of stage 1 that remain after stage 2",

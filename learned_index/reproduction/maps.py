@@ -13,8 +13,7 @@ from learned_index.errors import InputError
 from learned_index.evaluation.edges import clusters_per_label
 from learned_index.evaluation.truth import truth_of
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.plotting import COLOURS, GREY, MARKERS, new_figure, save_figure
-from learned_index.plotting import titled as with_title
+from learned_index.plotting import COLOURS, GREY, MARKERS, new_figure, save_figure, titled
 from learned_index.reproduction.edges import learned_edges
 from learned_index.reproduction.results import Made, Row
 from learned_index.reproduction.study import EDGE_THRESHOLD, Study
@@ -187,7 +186,7 @@ def _draw(
 ) -> None:
     columns = min(3, len(shown))
     figure, panels = new_figure(columns, -(-len(shown) // columns), width=3.4, height=3.3)
-    with_title(figure, title, below=study.about)
+    titled(figure, title, below=study.about)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for axes, each in zip(panels, shown, strict=False):

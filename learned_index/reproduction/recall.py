@@ -11,9 +11,16 @@ import scipy.sparse as sp
 
 from learned_index.comparison.reference import DEPTH
 from learned_index.metrics import Float64Array, canonical_truth, hit_matrix
-from learned_index.plotting import Series, draw_series, horizontal_lines, new_figure, save_figure
-from learned_index.plotting import titled as with_title
+from learned_index.plotting import (
+    Series,
+    draw_series,
+    horizontal_lines,
+    new_figure,
+    save_figure,
+    titled,
+)
 from learned_index.reproduction.answers import STAGE_2, TITLES, WHOLE, Answered, answers
+from learned_index.reproduction.by_decile import by_decile, decile_rows, draw_by_decile
 from learned_index.reproduction.results import Made, Row
 from learned_index.reproduction.study import Study, interval
 from learned_index.reproduction.tables import SETTINGS
@@ -70,7 +77,7 @@ def figure_5_left(study: Study) -> Made:
 
     def draw(paths: Sequence[Path]) -> None:
         figure, (axes,) = new_figure(width=8.6, height=5.0)
-        with_title(figure, "Recall at every size of the answer", below=_below(study))
+        titled(figure, "Recall at every size of the answer", below=_below(study))
         axes.set_xscale("log")
         axes.set_xticks(WITH_INTERVALS, [str(size) for size in WITH_INTERVALS])
         axes.minorticks_off()
@@ -120,40 +127,27 @@ def figure_5_right(study: Study) -> Made:
     """R@100 of the (point, label) pairs of each decile of labels, of every method."""
     found = answers(study)
     rows: list[Row] = []
-    lines: dict[str, Series] = {}
-    places = list(range(len(study.group_names)))
+    lines = {}
     group_T = study.groups[canonical_truth(study.truth).indices]
+    pairs = [int((group_T == group).sum()) for group in range(len(study.group_names))]
     for each in found:
-        if each.error is not None:
-            continue
-        hits_ST = 100.0 * np.stack([found_pairs(ids, study.truth) for ids in each.ids])
-        ends = [interval(hits_ST[:, group_T == group]) for group in places]
-        for group, (mean, low, high) in enumerate(ends):
-            rows.append(
-                {
-                    "method": each.title,
-                    "decile": group + 1,
-                    "training points": study.group_names[group].split("\n")[1],
-                    "pairs": int((group_T == group).sum()),
-                    f"R@{DEPTH}": mean,
-                    "low": low,
-                    "high": high,
-                    "trainings": len(each.ids),
-                }
-            )
-        lines[each.title] = Series(places, *(list(part) for part in zip(*ends, strict=True)))
+        if each.error is None:
+            hits_ST = 100.0 * np.stack([found_pairs(ids, study.truth) for ids in each.ids])
+            lines[each.title] = by_decile(hits_ST, group_T, study)
+            named = {"method": each.title, "trainings": len(each.ids)}
+            rows += decile_rows(named, f"R@{DEPTH}", lines[each.title], study, pairs=pairs)
 
     def draw(paths: Sequence[Path]) -> None:
-        figure, (axes,) = new_figure(width=8.6, height=5.0)
-        with_title(figure, "Recall by how often a label was trained", below=_below(study, "pairs"))
-        axes.set_xticks(places, study.group_names, size=8)
-        axes.set_xlabel("decile of labels, most frequent first; below: training points of each")
-        axes.set_ylabel(f"R@{DEPTH}: true (point, label) pairs found (%)")
-        axes.set_ylim(0, 100)
-        axes.set_xlim(-0.3, len(places) - 0.8)
-        horizontal_lines(axes)
-        draw_series(axes, lines, intervals="bars", bold=OURS)
-        save_figure(figure, *paths)
+        draw_by_decile(
+            study,
+            lines,
+            paths,
+            title="Recall by how often a label was trained",
+            below=_below(study, "pairs"),
+            unit=f"R@{DEPTH}: true (point, label) pairs found (%)",
+            top=100.0,
+            bold=OURS,
+        )
 
     return Made(
         rows=rows,

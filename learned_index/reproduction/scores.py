@@ -13,11 +13,10 @@ from learned_index.elias.label_scores import asked, pairs_of
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.errors import InputError
-from learned_index.plotting import Series, draw_series, horizontal_lines, new_figure, save_figure
-from learned_index.plotting import titled as with_title
 from learned_index.ranking.combination import Combination
+from learned_index.reproduction.by_decile import by_decile, decile_rows, draw_by_decile
 from learned_index.reproduction.results import Made, Row
-from learned_index.reproduction.study import Study, interval
+from learned_index.reproduction.study import Study
 from learned_index.types import Float32Array, Int64Array
 
 BATCH = 512
@@ -74,42 +73,29 @@ def figure_4(study: Study) -> Made:
         found.append(true_label_scores(model, points, study.truth, vectors=vectors))
     rows: list[Row] = []
     lines = {}
-    places = list(range(len(study.group_names)))
     group_T = study.groups[found[0][2]]
+    pairs = np.bincount(group_T, minlength=len(study.group_names)).tolist()
     for column, name in enumerate(NAMES):
         values_ST = np.stack([scores[column] for scores in found])
-        ends = [interval(values_ST[:, group_T == group]) for group in places]
-        lines[name] = Series(places, *(list(part) for part in zip(*ends, strict=True)))
-        for group, (mean, low, high) in enumerate(ends):
-            rows.append(
-                {
-                    "scored by": name,
-                    "decile": group + 1,
-                    "training points": study.group_names[group].split("\n")[1],
-                    "pairs": int((group_T == group).sum()),
-                    "mean score": mean,
-                    "low": low,
-                    "high": high,
-                }
-            )
+        lines[name] = by_decile(values_ST, group_T, study)
+        rows += decile_rows({"scored by": name}, "mean score", lines[name], study, pairs=pairs)
+    over = study.spread("pairs of point and true label")
 
     def draw(paths: Sequence[Path]) -> None:
-        figure, (axes,) = new_figure(width=7.6, height=4.4)
-        below = f"{study.below}\nBars: {study.spread('pairs of point and true label')}."
-        with_title(figure, "What index and ranker make of true labels", below=below)
-        axes.set_xticks(places, study.group_names, size=8)
-        axes.set_xlabel("decile of labels, most frequent first; below: training points of each")
-        axes.set_ylabel("mean score of the true label, 0 to 1")
-        axes.set_ylim(0, min(1.0, 1.15 * max(max(line.high or line.y) for line in lines.values())))
-        axes.set_xlim(-0.3, len(places) - 0.8)
-        horizontal_lines(axes)
-        draw_series(axes, lines, intervals="bars", bold=NAMES)
-        save_figure(figure, *paths)
+        draw_by_decile(
+            study,
+            lines,
+            paths,
+            title="What index and ranker make of true labels",
+            below=f"{study.below}\nBars: {over}.",
+            unit="mean score of the true label, 0 to 1",
+            top=None,
+        )
 
     return Made(
         rows=rows,
         draw=draw,
         caption="Mean over the true (point, label) pairs of each decile of labels: p of the index "
         "(0 where no path leads to the label), and sigmoid(2 q) of the sparse ranker's margin q. "
-        f"low and high: {study.spread('pairs of point and label')}.",
+        f"low and high: {over}.",
     )
