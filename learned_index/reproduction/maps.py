@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from learned_index.elias.points import parts_of, take
+from learned_index.encoding import dense_vectors
 from learned_index.errors import InputError
 from learned_index.evaluation.edges import clusters_per_label
 from learned_index.evaluation.truth import truth_of
@@ -18,7 +20,7 @@ from learned_index.reproduction.edges import learned_edges
 from learned_index.reproduction.results import Made, Row
 from learned_index.reproduction.study import EDGE_THRESHOLD, Study
 from learned_index.system.extras import require
-from learned_index.types import Int64Array
+from learned_index.types import Float32Array, Int64Array
 
 N_LABELS = 6
 LEAST_POINTS, MOST_POINTS = 8, 120
@@ -87,8 +89,7 @@ def _map(study: Study, *, several: bool) -> Made:
     drawn = rng.permutation(others)[:N_BACKGROUND]
     rows_P = np.sort(np.concatenate([shown_rows, drawn]))
     study.say("vectors of the training points")
-    vectors = study.encode(study.model.encoder, study.train)
-    x_PD = np.asarray(vectors[rows_P], dtype=np.float32)
+    x_PD = _vectors(study, rows_P)
     study.say("t-SNE")
     places_P2 = _embedded(index.project(x_PD))
     members = clusters_per_label(*learned_edges(index), index.n_labels, threshold=EDGE_THRESHOLD)
@@ -134,6 +135,14 @@ class _Columns:
     def counts(self) -> Int64Array:
         """Rows of each label."""
         return np.asarray(np.diff(self._columns.indptr), dtype=np.int64)
+
+
+def _vectors(study: Study, rows_P: Int64Array) -> Float32Array:
+    """Vectors of some training points; only stored ones are read with all others."""
+    encoder = study.model.encoder
+    if any(part.kind == "precomputed" for part in parts_of(encoder)):
+        return np.asarray(study.encode(encoder, study.train)[rows_P], dtype=np.float32)
+    return dense_vectors(encoder, take(study.train.points, rows_P))
 
 
 def _training_labels(study: Study) -> _Columns:

@@ -116,7 +116,7 @@ def test_recall_at_every_size_is_the_mean_share_of_found_labels(folder: Path) ->
 
 def test_found_pairs_are_those_of_the_recall_by_group(folder: Path) -> None:
     study = study_of(folder)
-    ids = study.model.search(study.test.texts, 10).ids
+    ids = study.model.search(study.test.texts, 1).ids
     found = found_pairs(ids, study.truth)
     plain = [
         label in ids[row]
@@ -124,7 +124,7 @@ def test_found_pairs_are_those_of_the_recall_by_group(folder: Path) -> None:
         for label in sorted(study.truth[row].indices.tolist())
     ]
     assert found.tolist() == plain and 0 < found.mean() < 1
-    expected = recall_by_group(ids, study.truth, study.groups, k=10).recall_G
+    expected = recall_by_group(ids, study.truth, study.groups, k=1).recall_G
     groups = study.groups[study.truth.indices]
     for group in np.unique(groups):
         assert 100 * found[groups == group].mean() == pytest.approx(expected[group])
