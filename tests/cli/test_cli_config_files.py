@@ -10,6 +10,7 @@ import yaml
 from cli_cases import QUICK, files, ok, refused
 
 from learned_index.cli.shared.config_files import config_path, converted, read_entries
+from learned_index.cli.shared.model_options import given_sections
 from learned_index.cli.shared.shipped_configs import shipped_configs, shipped_files
 from learned_index.cli.train import train
 from learned_index.cli.train_index import train_index
@@ -78,12 +79,12 @@ def test_python_objects_of_yaml_are_never_made() -> None:
 def test_shipped_files_are_read_by_the_command_and_fit_together(name: str) -> None:
     found = read(shipped_files()[name])
     assert found["preset"] == "bert" and found["beam_width"] == 20
-    sections = {
-        "index": {k: found[k] for k in ("n_clusters", "edges_per_cluster", "hierarchy")},
-        "training": {k: found[k] for k in ("edge_init", "stage2_epochs", "encoder_learning_rate")},
-    }
-    configs = model_configs("bert", n_labels=3_000_000, **sections)
-    assert configs.index.n_clusters == found["n_clusters"]
+    given = given_sections(dict(found))
+    configs = model_configs("bert", n_labels=3_000_000, **given)
+    assert configs.index.n_clusters == found["n_clusters"] and configs.index.edge_scale == 150
+    assert configs.training.dropout == 0.5 and configs.training.shortlist_loss_weight == 0.05
+    assert configs.model.calibration == "tree" and configs.model.train_encoder == "yes"
+    assert configs.model.records == "no" and configs.model.label_text == "off"
     # Each figure says where it comes from.
     for line in shipped_files()[name].splitlines():
         if line and not line.startswith(("#", "preset", "ranker:", "n-models", "records", "refit")):
