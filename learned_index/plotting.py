@@ -22,6 +22,8 @@ GREY = "#7F7F7F"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 """One more than colours, so that a pair comes again after 72 series only."""
 FORMATS = ("png", "svg")
+DPI = 150
+"""Dots of an inch in PNG files."""
 LETTERS_AN_INCH = 17.5
 """Small letters that an inch below a figure holds."""
 _CLOSEST = 0.052
@@ -48,7 +50,7 @@ def new_figure(
     """
     backend = require("matplotlib.backends.backend_agg", extra="report")
     figures = require("matplotlib.figure", extra="report")
-    figure = figures.Figure(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
+    figure = figures.Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained")
     backend.FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False, **shared)
     return figure, list(panels.flat)

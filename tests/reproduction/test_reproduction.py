@@ -12,7 +12,7 @@ import pytest
 from cli_cases import ok, refused
 from conftest import tiny_dataset
 
-from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
+from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig, plotting
 from learned_index.cli.shared import sources
 from learned_index.cli.shared.ablation_data import encoded_data
 from learned_index.cli.shared.peers import word_features
@@ -25,6 +25,7 @@ from learned_index.evaluation.deciles import recall_by_group
 from learned_index.evaluation.edges import label_overlap, partition_overlap
 from learned_index.metrics import evaluate
 from learned_index.reproduction import ablations
+from learned_index.reproduction import study as study_module
 from learned_index.reproduction.catalogue import ITEMS, find_items
 from learned_index.reproduction.making import make_items, maker
 from learned_index.reproduction.maps import visited_clusters
@@ -78,6 +79,8 @@ def made(folder: Path) -> dict[str, dict]:
         patch.setattr(ablations, "LAMBDAS", (0.05, 3.0))
         patch.setattr(ablations, "KAPPAS", (1.0, 2.0))
         patch.setattr(ablations, "N_MODELS", 2)
+        patch.setattr(study_module, "RESAMPLES", 100)
+        patch.setattr(plotting, "DPI", 40)
         return {result["item"]: result for result in make_items(ITEMS, study_of(folder))}
 
 
