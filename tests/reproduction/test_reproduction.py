@@ -76,8 +76,8 @@ def study_of(folder: Path, *models: str, out: str = "out", **options: object) ->
 def made(folder: Path) -> dict[str, dict]:
     """Everything, made once with few values of each constant."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablations, "LAMBDAS", (0.05, 3.0))
-        patch.setattr(ablations, "KAPPAS", (1.0, 2.0))
+        patch.setattr(ablations, "LAMBDAS", (TRAINING.shortlist_loss_weight,))  # as the model
+        patch.setattr(ablations, "KAPPAS", (2.0,))
         patch.setattr(ablations, "N_MODELS", 2)
         patch.setattr(study_module, "RESAMPLES", 100)
         patch.setattr(plotting, "DPI", 40)
@@ -260,10 +260,23 @@ def test_a_second_run_makes_nothing(made: dict[str, dict], folder: Path, monkeyp
     assert not any(result["made"] for result in make_items(items, study_of(folder)))
     # What failed is tried again, and finds the answers of the others.
     (again,) = make_items(find_items(["table-1"]), study_of(folder))
+    assert again["made"] == bool(made["table-1"]["failed"])
+    for name in ("method", "P@1", "PSP@5"):
+        assert [r[name] for r in again["rows"]] == [r[name] for r in made["table-1"]["rows"]]
+
+
+def test_rows_of_the_ablations_share_their_trainings(made: dict[str, dict]) -> None:
+    steps = {row["row"]: row for row in made["table-3"]["rows"]}
+    assert list(steps) == ["stage 1", "+ stage 2", "+ ranker", "+ calibration", "+ ensemble of 2"]
+    (swept,) = made["table-9a"]["rows"]
+    for same in (swept, made["table-7a"]["rows"][0], made["table-7b"]["rows"][0]):
+        assert same["P@1"] == steps["+ stage 2"]["P@1"] and same["R@100"] > 0
     assert (
-        again["made"] == bool(made["table-1"]["failed"])
-        and again["rows"] == made["table-1"]["rows"]
+        made["table-7a"]["rows"][-1]["edges %"] < 100
+        and made["table-7a"]["columns"][1] == "edges %"
     )
+    assert "nDCG@5" in made["table-8"]["columns"]
+    assert "nDCG@5" not in made["table-3"]["columns"]
 
 
 def test_several_models_give_intervals_over_trainings(folder: Path) -> None:
