@@ -25,6 +25,7 @@ COMMANDS = {
     "warmup": "Compile what searches of a model run.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
+    "reproduce": "Make the paper's tables and figures.",
     "inspect": "Show what a model knows of a cluster or a label.",
     "suggest-missing": "Find labels that points probably miss.",
     "info": "Show what a saved index holds.",
