@@ -28,7 +28,7 @@ class LabelValues(NamedTuple):
 
     Attributes:
         values_NG: CSR float64, what each point adds to each label's numerator.
-        weights_NG: CSR float64, to its denominator; no column is empty.
+        weights_NG: CSR float64, to its denominator; a label without any has no part in the mean.
         labels_G: int64, ascending: which labels the columns are.
     """
 
@@ -41,7 +41,8 @@ class LabelValues(NamedTuple):
         """The metric over all points, in percent; 0 without labels."""
         weights = np.asarray(self.weights_NG.sum(axis=0)).ravel()
         values = np.asarray(self.values_NG.sum(axis=0)).ravel()
-        return 100.0 * float(np.mean(values / weights)) if len(weights) else 0.0
+        told = weights > 0
+        return 100.0 * float(np.mean(values[told] / weights[told])) if told.any() else 0.0
 
 
 class Judged(NamedTuple):

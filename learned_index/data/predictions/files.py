@@ -110,6 +110,8 @@ def _row_of(value: dict[str, Any]) -> PredictedRow:
     names = next((value[name] for name in _NAMES if value.get(name) is not None), None)
     if not isinstance(names, list):
         raise InputError(f"no list of labels; expected {_EXPECTED}")
+    # A whole number stands for its digits, as in data.
+    names = [str(name) if type(name) is int else name for name in names]
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"a label is {shown(name)}, expected its key or name, a string")
