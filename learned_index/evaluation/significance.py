@@ -170,6 +170,8 @@ def bootstrap_intervals(
 ) -> dict[Name, Interval]:
     """Bootstrap intervals of metrics over points (percentile; Efron & Tibshirani 1993).
 
+    Those of means over labels are moved by the difference of the resamples' mean and the metric.
+
     Args:
         metrics: Each on the same N points.
         level: Part of the resamples inside an interval.
@@ -183,7 +185,10 @@ def bootstrap_intervals(
     for counts_RN in _resamples(_n_points(metrics), n_resamples, seed):
         for name, metric in metrics.items():
             drawn[name].append(_rates(_sums(metric, counts_RN)))
-    return {name: _quantiles(np.concatenate(each), level) for name, each in drawn.items()}
+    return {
+        name: _quantiles(_centred(each, metrics[name], metrics[name].rate), level)
+        for name, each in drawn.items()
+    }
 
 
 def compare_metrics(
@@ -235,7 +240,7 @@ def compare_metrics(
             as_large[name] += int((np.abs(second - first) >= least).sum())
     found = {}
     for name, (rate_a, rate_b) in observed.items():
-        low, high = _quantiles(np.concatenate(drawn[name]), level)
+        low, high = _quantiles(_centred(drawn[name], a[name], rate_b - rate_a), level)
         p = (1 + as_large[name]) / (1 + n_resamples)
         found[name] = ComparedMetric(rate_a, rate_b, rate_b - rate_a, low, high, p)
     return found
@@ -310,6 +315,16 @@ def _widened(metric: LabelValues, labels_G: Any) -> LabelValues:
         for each in (metric.values_NG, metric.weights_NG)
     ]
     return LabelValues(*wide, labels_G)
+
+
+def _centred(blocks: Sequence[Any], metric: Metric, observed: float) -> Any:
+    """What was drawn; of a mean over labels moved to the observed one.
+
+    A resample has fewer different points, so labels with one or two of them vanish from it or come
+    whole: that moves the mean over labels, up or down, and not how far it scatters.
+    """
+    drawn = np.concatenate(blocks)
+    return drawn + (observed - drawn.mean()) if isinstance(metric, LabelValues) else drawn
 
 
 def _quantiles(drawn_R: Any, level: float) -> Interval:
