@@ -60,7 +60,9 @@ def _metrics_table(values: Mapping[str, Any], *, title: str) -> Table:
     """A row a metric, a column for all labels and for each band."""
     bands: Mapping[str, Any] = values.get("by_frequency", {})
     told, told_by_band = values.get("intervals"), values.get("intervals_by_frequency", {})
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    # With intervals every column counts: four of 16, and the names.
+    between = 2 if told is None else 1
+    table = _table(title, between)
     table.add_column("")
     for column in ("all", *bands):
         table.add_column(column, justify="right", no_wrap=True)
@@ -77,11 +79,21 @@ def _metrics_table(values: Mapping[str, Any], *, title: str) -> Table:
     return table
 
 
+def _table(title: str, between: int = 2) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, between, 0, 0),
+    )
+
+
 def _cell(value: float, interval: Any) -> str:
     if interval is None:
         return f"{value:.2f}"
-    low, high = interval
-    return f"{value:.1f} ({low:.1f}-{high:.1f})"
+    told = ("100" if each >= 99.95 else f"{each:.1f}" for each in (value, *interval))
+    return "{} ({}-{})".format(*told)
 
 
 def _threshold_table(rows: list[dict[str, Any]]) -> Table:
@@ -101,7 +113,7 @@ def _threshold_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _compared_table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table = _table(title)
     table.add_column("")
     for name in ("A", "B", "B - A", "95 % interval", "p", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
