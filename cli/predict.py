@@ -136,7 +136,7 @@ def predict(
     asked = Asked(
         k=k,
         threshold=threshold,
-        query={"beam_width": beam_width, "shortlist_size": shortlist_size},
+        options={"beam_width": beam_width, "shortlist_size": shortlist_size},
     )
     try:
         with progress_bar("predicting", quiet=quiet) as bar:

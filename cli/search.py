@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import click
 
@@ -169,7 +169,8 @@ def _found(
             "this model was trained without calibration, so it has no probabilities; ask for "
             "--score ranking"
         )
-    found, probability = scored_answers(model, texts, k, threshold=threshold, **options)
+    asked = cast("SearchOptions", options)
+    found, probability = scored_answers(model, texts, k, threshold=threshold, options=asked)
     columns = {} if probability is None else {"probability": probability}
     columns["score"] = found.scores
     if shown == "all":

@@ -80,7 +80,12 @@ def search_above(
 
 
 def scored_answers(
-    model: EliasParts, texts: Points, k: int, *, threshold: Threshold | None = None, **options: Any
+    model: EliasParts,
+    texts: Points,
+    k: int,
+    *,
+    threshold: Threshold | None = None,
+    options: SearchOptions | None = None,
 ) -> tuple[SearchResult, Float32Array | None]:
     """The best labels with all that people ask for: ranking score and calibrated probability.
 
@@ -90,7 +95,7 @@ def scored_answers(
         k: Labels wanted.
         threshold: Least probability (of a model without calibration: least ranking score);
             ``"best"``: the one that is best for the label; None: all are answers.
-        **options: How the members search.
+        options: How the members search.
 
     Returns:
         Ids and ranking scores B x k, padded; and their probabilities, float32 B x k, None of a
@@ -100,7 +105,7 @@ def scored_answers(
         InputError: As :meth:`ELIAS.search`.
     """
     threshold = None if threshold is None else check_threshold(model, threshold)
-    given: dict[str, Any] = {"vectors": None, "sparse": None, "options": SearchOptions(**options)}
+    given: dict[str, Any] = {"vectors": None, "sparse": None, "options": options}
     if model.calibrator_ is None:
         found = predict_points(model, texts, k, score="ranking", **given)
         if threshold is None:

@@ -16,8 +16,8 @@ import numpy as np
 from learned_index.data.predictions.points import BLOCK, PointBlock, PointSource
 from learned_index.data.predictions.writing import PredictedBlock, write_predictions
 from learned_index.elias.model import ELIAS
+from learned_index.elias.parts import SearchOptions
 from learned_index.elias.thresholds import Threshold, scored_answers
-from learned_index.evaluation.search import Query
 from learned_index.persistence import load_arrays, save_arrays, writing
 from learned_index.persistence.digest import bytes_digest, data_digest, digest, file_digest
 from learned_index.persistence.layout import MANIFEST_NAME
@@ -54,12 +54,12 @@ class Asked:
     Attributes:
         k: Labels wanted of each point.
         threshold: Answers below it are left out, see :meth:`ELIAS.search`; None: none are.
-        query: Beam width and shortlist size.
+        options: Beam width and shortlist size.
     """
 
     k: int = 10
     threshold: Threshold | None = None
-    query: Query | None = None
+    options: SearchOptions | None = None
 
 
 def survey(
@@ -118,7 +118,7 @@ def predict_file(
         "points": points,
         "k": asked.k,
         "threshold": asked.threshold,
-        "query": dict(asked.query or {}),
+        "options": dict(asked.options or {}),
         "block": BLOCK,
     }
     key = digest(job)[:16]  # enough to tell jobs apart in a short file name
@@ -172,7 +172,7 @@ def _answer(
         if start <= done:
             continue
         found, probability = scored_answers(
-            model, block.points, asked.k, threshold=asked.threshold, **(asked.query or {})
+            model, block.points, asked.k, threshold=asked.threshold, options=asked.options
         )
         arrays: dict[str, Any] = {"ids": found.ids, "scores": found.scores}
         if probability is not None:

@@ -308,13 +308,12 @@ def _aligned(a: Metric, b: Metric) -> tuple[Metric, Metric]:
 
 def _widened(metric: LabelValues, labels_G: Any) -> LabelValues:
     place = np.searchsorted(labels_G, metric.labels_G)
-    wide = [
-        sp.csr_matrix(
-            (each.data, place[each.indices], each.indptr), shape=(each.shape[0], len(labels_G))
-        )
-        for each in (metric.values_NG, metric.weights_NG)
-    ]
-    return LabelValues(*wide, labels_G)
+
+    def wide(matrix: sp.csr_matrix) -> sp.csr_matrix:
+        parts = (matrix.data, place[matrix.indices], matrix.indptr)
+        return sp.csr_matrix(parts, shape=(matrix.shape[0], len(labels_G)))
+
+    return LabelValues(wide(metric.values_NG), wide(metric.weights_NG), labels_G)
 
 
 def _centred(blocks: Sequence[Any], metric: Metric, observed: float) -> Any:

@@ -115,8 +115,8 @@ def _row_of(value: dict[str, Any]) -> PredictedRow:
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"a label is {shown(name)}, expected its key or name, a string")
-    numbers = [_numbers(value.get(what), what) for what in ("scores", "probabilities")]
-    return checked_row([str(name) for name in names], *numbers, point_id)
+    scores, p = (_numbers(value.get(what), what) for what in ("scores", "probabilities"))
+    return checked_row([str(name) for name in names], scores, p, point_id)
 
 
 def _columns(results: Any) -> dict[str, Any]:

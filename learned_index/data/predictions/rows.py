@@ -49,7 +49,7 @@ def checked_row(
     if len(scores):
         order = np.argsort(-np.asarray(scores, np.float64), kind="stable").tolist()
         if order != list(range(len(order))):
-            labels = [labels[place] for place in order]  # type: ignore[assignment]
+            labels = [labels[place] for place in order]
             scores = [scores[place] for place in order]
             probabilities = [probabilities[place] for place in order] if len(probabilities) else ()
     return PredictedRow(labels, scores, probabilities, point_id)
