@@ -34,7 +34,7 @@ def open_source(
     """Tell what points a name means.
 
     Args:
-        path: A text file, a table, or a data folder.
+        path: A text file, a table, a data folder, or api-docs.
         model: Stored vectors of its encoder are bound to a split.
         split: Of a data folder.
         table: What is said about columns, as :class:`TableOptions` takes it.
@@ -43,8 +43,7 @@ def open_source(
         DataFormatError, InputError: No such file or folder, or columns that are named for
             something else than a table.
     """
-    from learned_index.cli.shared.sources import bind
-    from learned_index.data import open_dataset
+    from learned_index.cli.shared.sources import API_DOCS, bind, resolve_data
     from learned_index.data.predictions.points import LineSource, SplitSource, TableSource
     from learned_index.data.tables.files import is_table
     from learned_index.data.tables.options import TableOptions
@@ -56,8 +55,8 @@ def open_source(
             f"columns are named, and {path} is no table (.csv, .tsv, .parquet, .jsonl, .json); "
             "leave out --text, --id and the others"
         )
-    if path.is_dir():
-        dataset = open_dataset(path).read(split)
+    if path.is_dir() or str(path) == API_DOCS:
+        dataset = resolve_data(str(path)).read(split)
         for encoder in model.encoders:
             bind(encoder, dataset)
         return SplitSource(dataset)

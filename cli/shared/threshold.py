@@ -32,6 +32,7 @@ class ThresholdValue(ParamType):
 threshold_option = click.option(
     "--threshold",
     type=ThresholdValue(),
+    metavar="0..1|best",
     help="Leave out answers below this probability; best: below the one that is best (F1 on "
     "held-out points) for labels as frequent.",
 )

@@ -18,6 +18,7 @@ from learned_index.data.predictions.writing import PredictedBlock, write_predict
 from learned_index.elias.model import ELIAS
 from learned_index.elias.parts import SearchOptions
 from learned_index.elias.thresholds import Threshold, scored_answers
+from learned_index.errors import InputError
 from learned_index.persistence import load_arrays, save_arrays, writing
 from learned_index.persistence.digest import bytes_digest, data_digest, digest, file_digest
 from learned_index.persistence.layout import MANIFEST_NAME
@@ -109,10 +110,12 @@ def predict_file(
         progress: Called with the points that are done and all.
 
     Raises:
-        DataFormatError, InputError: A point that cannot be read, another ending.
+        DataFormatError, InputError: A point that cannot be read, no point at all, another ending.
         StorageError: The place cannot be written to.
     """
     n_points, points = survey(source)
+    if not n_points:
+        raise InputError("there are no texts to predict for; the file is empty")
     job = {
         "model": file_digest(saved / MANIFEST_NAME),
         "points": points,

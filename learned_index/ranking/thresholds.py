@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from learned_index.errors import InputError
-from learned_index.inputs.numbers import real_number
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.ranking.bands import FREQUENCY_BANDS, frequency_band
 from learned_index.types import Float32Array, Int64Array
 
@@ -56,9 +56,10 @@ class BandThresholds:
         if sorted(bands) != sorted(names):
             raise InputError(f"thresholds of {', '.join(bands)}, expected {', '.join(names)}")
         self.bands = {name: bands[name] for name in names}
-        for name, (threshold, f1, _) in self.bands.items():
+        for name, (threshold, f1, n_true) in self.bands.items():
             real_number(threshold, f"the threshold of {name}", low=0.0, high=1.0)
             real_number(f1, f"the F1 of {name}", low=0.0, high=100.0)
+            whole_number(n_true, f"the true pairs of {name}", low=0)
 
     @classmethod
     def fit(

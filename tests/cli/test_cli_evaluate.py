@@ -131,6 +131,7 @@ def test_refusals(text_model: Path, text_folder: Path, tmp_path: Path) -> None:
         (["train", "--data", "d", "--out", "o", "--preset", "accurat"], "'accurate'"),
         (["search", "m", "x", "--threshld", "1"], "--threshold"),
         (["evaluate", "m", "--data", "d", "--split", "tst"], "'test'"),
+        (["evaluate", "m", "--data", "d", "--propensity", "Amazon-67K"], "'Amazon-670K'"),
     ],
 )
 def test_what_was_probably_meant(arguments: list[str], guess: str) -> None:

@@ -175,5 +175,8 @@ def test_refusals(calibrated_model: Path, text_model: Path, texts: Path) -> None
     )
     missing = refused("predict", calibrated_model, texts.parent / "none", "--out", out)
     assert "none is missing" in missing
+    (texts.parent / "empty").write_text("")
+    told = refused("predict", text_model, texts.parent / "empty", "--out", out)
+    assert "no texts" in told and not out.exists()
     ok("predict", text_model, texts, "--out", out, "-k", 2)
     assert set(rows_of(out)[0]) == {"labels", "keys", "scores"}
