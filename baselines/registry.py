@@ -248,8 +248,9 @@ def _parse_one(text: str, python: Mapping[str, str]) -> MethodSpec:
     match = _SPEC.fullmatch(text)
     method = match["method"] if match else text
     if match is None or method not in known:
-        guess = did_you_mean(method, known) or ";"
-        raise InputError(f"unknown method {method!r}{guess} known are {', '.join(known)}")
+        guess = did_you_mean(method, known)
+        all_of_them = f"{' Known' if guess else '; known'} are {', '.join(known)}"
+        raise InputError(f"unknown method {method!r}{guess}{all_of_them}")
     adapter, interpreter = known[method], python.get(text, python.get(method))
     given = match["colon"] if match["colon"] is not None else match["parentheses"]
     if given is None:

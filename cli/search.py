@@ -80,8 +80,7 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     ids: list[int] = []
     for number, line in enumerate(map(str.strip, iter_lines(file)), start=1):
         if line and line not in by_name:
-            close = vocabulary.suggest(line)
-            guess = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+            guess = vocabulary.did_you_mean(line)
             fail(file, number, f"the model has no label {line!r:.80}{guess}")
         ids += by_name.get(line, [])
     return ids

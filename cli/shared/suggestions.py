@@ -33,8 +33,9 @@ def refuse_command(ctx: click.Context, name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name in names or name.startswith("-"):
         return
-    guess = did_you_mean(name, names) or ";"
-    ctx.fail(f"no such command {name!r}{guess} the commands are {', '.join(names)}")
+    guess = did_you_mean(name, names)
+    all_of_them = f"{' The' if guess else '; the'} commands are {', '.join(names)}"
+    ctx.fail(f"no such command {name!r}{guess}{all_of_them}")
 
 
 def suggesting(command: click.Command) -> click.Command:
