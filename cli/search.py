@@ -19,7 +19,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.lines import named, say
+from learned_index.cli.shared.lines import WIDTH, cut, named, say
 from learned_index.cli.shared.options import knob_options, model_argument
 from learned_index.cli.shared.threshold import threshold_option
 from learned_index.data.formats.lines import fail, iter_lines
@@ -230,7 +230,7 @@ def _tell_unknown(answers: list[dict[str, Any]]) -> None:
 
 
 def _print_answer(answer: dict[str, Any], columns: list[str], *, is_cut: bool) -> None:
-    click.echo(answer["query"] or "(empty line)")
+    click.echo(cut(answer["query"], WIDTH) or "(empty line)")
     if not answer["results"]:
         why = "no label reaches the threshold" if is_cut else "no label found"
         click.echo(f"      {why if answer['query'].strip() else 'an empty query has no answer'}")
