@@ -13,10 +13,11 @@ from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengt
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.compared import report_path
-from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
+from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS
 from learned_index.evaluation.training_points import TRAINING_BANDS
 from learned_index.metrics import RECALL_CUTOFFS
 from learned_index.persistence import atomic_file, write_json
+from learned_index.ranking.bands import FREQUENCY_BANDS
 from learned_index.system.environment import cpu_model, instruction_sets, versions
 from learned_index.system.memory import peak_rss_mb
 
