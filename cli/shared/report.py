@@ -8,7 +8,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from learned_index.cli.shared.common import output_console, print_pairs
+from learned_index.cli.shared.common import output_console, plain_table, print_pairs
+from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
@@ -76,6 +77,7 @@ def training_summary(
         "step_seconds": {name: round(value, 3) for name, value in inside.items()},
         "peak_rss_mb": peak_rss_mb(),
         "metrics": metrics,
+        "curves": model.report_["curves"],
         "calibration": model.report_["calibration"],
         "ranker": model.report_["ranker"],
         "final_ranker": model.report_.get("final_ranker"),
@@ -95,7 +97,7 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
     )
     for line in length_lines(summary["encoder_lengths"]):
-        click.echo(line)
+        _say(line)
     steps = {
         "reading": summary["read_seconds"],
         "planning": summary["plan_seconds"],
@@ -105,20 +107,14 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     }
     print_pairs("seconds", {name: f"{value:8.1f}" for name, value in steps.items()})
     if summary["metrics"]:
-        table = Table(title="percent", title_justify="left", box=None)
-        table.add_column("")
-        for name in TABLE_METRICS:
-            table.add_column(name, justify="right")
-        for title, values in summary["metrics"].items():
-            table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
-        output_console().print(table)
+        output_console().print(metrics_table(summary["metrics"]))
     final, records = summary["final_ranker"], summary["records"]
     if final is not None:
         held = "" if records is None else f", {records['bytes'] / 1e6:.1f} MB of records"
-        click.echo(f"final ranker: {final['method']}{held}")
+        _say(f"final ranker: {final['method']}{held}")
     found = summary["calibration"]
     if found is not None:
-        click.echo(
+        _say(
             f"calibration: {found['method']}, error over all shortlisted pairs "
             f"{found['calibration_error']:.2f} % (before {found['calibration_error_before']:.2f} %)"
         )
@@ -128,6 +124,21 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         if "calibration" in values:
             print_calibration(values["calibration"], what=f"{title}: ")
     click.echo(f"report: {report}")
+
+
+def _say(text: str) -> None:
+    say("", text, indent="", width=0)
+
+
+def metrics_table(metrics: dict[str, dict[str, Any]]) -> Table:
+    """The metrics of several measurements, one a row."""
+    table = plain_table("percent")
+    table.add_column("", overflow="fold")
+    for name in TABLE_METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for title, values in metrics.items():
+        table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
+    return table
 
 
 def print_metrics(values: dict[str, Any], *, title: str) -> None:

@@ -12,13 +12,21 @@ from learned_index.persistence import directory_bytes
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Load a model and collect what it holds.
+    """Load a model and collect what it holds, see :func:`describe_model`."""
+    return describe_model(ELIAS.from_pretrained(directory), directory)
+
+
+def describe_model(model: ELIAS, directory: Path) -> dict[str, Any]:
+    """Collect what a model holds.
+
+    Args:
+        model: The model.
+        directory: Where it is saved.
 
     Returns:
         JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
         ranker and calibration too.
     """
-    model = ELIAS.from_pretrained(directory)
     counts = model.label_counts
     values: dict[str, Any] = {
         "model": str(directory),

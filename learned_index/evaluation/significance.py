@@ -1,7 +1,8 @@
-"""Whether two methods differ by more than chance: a bootstrap of their paired difference."""
+"""How sure metrics are: bootstraps of a metric, and of the paired difference of two methods."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy.typing as npt
 
 from learned_index.errors import InputError
 from learned_index.inputs.numbers import real_number, whole_number
+from learned_index.metrics import PointValues
+
+_RESAMPLES_AT_ONCE = 64
+"""Resamples whose counts are held at a time."""
 
 
 class PairedDifference(NamedTuple):
@@ -114,3 +119,61 @@ def _weights(weights: npt.ArrayLike | None, n_points: int) -> npt.NDArray[np.flo
     if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
         raise InputError("weights must be finite, not negative, and not all 0")
     return array
+
+
+def rate_intervals(
+    points: Sequence[PointValues],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Bootstrap intervals of metrics over the points they were measured on, in percent.
+
+    Each resample draws N points with replacement, the same for all metrics; the interval is that
+    of the percentiles (Efron & Tibshirani 1993, chapter 13). It tells how far the metric of
+    another sample of points might lie, not that of another training.
+
+    Args:
+        points: Metrics of the same N points, see :class:`~learned_index.metrics.PointValues`.
+        level: Part of the resamples inside the interval.
+        n_resamples: Resamples drawn.
+        seed: Of the resamples.
+
+    Returns:
+        Lower and upper end for each metric.
+
+    Raises:
+        InputError: No points, or metrics of different numbers of points.
+
+    Example:
+        >>> hits = PointValues(np.repeat([0.0, 1.0], 500), np.ones(1000))
+        >>> (low, high), = rate_intervals([hits])
+        >>> low < 50 < high, high - low < 7
+        (True, True)
+    """
+    if not points:
+        return []
+    sizes = {len(point.values_N) for point in points}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InputError(f"got metrics of {sorted(sizes)} points, expected equal and at least one")
+    (n_points,) = sizes
+    columns = [point.values_N for point in points] + [point.weights_N for point in points]
+    values_NM = np.column_stack(columns)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((n_resamples, values_NM.shape[1]))
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        part = drawn[start : start + _RESAMPLES_AT_ONCE]
+        counts_RN = np.stack(
+            [
+                np.bincount(generator.integers(n_points, size=n_points), minlength=n_points)
+                for _ in range(len(part))
+            ]
+        )
+        part[:] = counts_RN @ values_NM
+    sums, weights = np.split(drawn, 2, axis=1)
+    rates = np.zeros_like(sums)  # a resample of points without weight has none: 0
+    np.divide(100.0 * sums, weights, out=rates, where=weights > 0)
+    tail = (1.0 - level) / 2.0
+    low_M, high_M = np.quantile(rates, [tail, 1.0 - tail], axis=0)
+    return list(zip(low_M.tolist(), high_M.tolist(), strict=True))
