@@ -67,12 +67,20 @@ def output_console(*, wide: bool = False) -> Console:
     return found
 
 
-def plain_table(title: str, *, caption: str | None = None, show_header: bool = True) -> Table:
-    """An empty table of the kind that commands print: no lines, and left a title."""
+def plain_table(
+    title: str | None = None, *, caption: str | None = None, show_header: bool = True
+) -> Table:
+    """An empty table of the kind that commands print: no lines, title and caption at the left.
+
+    Args:
+        title: Above it, wrapped at its width: a long one is better printed before it.
+        caption: Below it likewise.
+        show_header: Whether the columns have names.
+    """
     from rich.table import Table
 
     return Table(
-        title=escape(title),
+        title=None if title is None else escape(title),
         caption=None if caption is None else escape(caption),
         title_justify="left",
         caption_justify="left",

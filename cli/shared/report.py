@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
-
 from learned_index.cli.shared.common import output_console, plain_table, print_pairs
 from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
@@ -19,6 +17,9 @@ from learned_index.metrics import RECALL_CUTOFFS
 from learned_index.persistence import atomic_file, write_json
 from learned_index.system.environment import cpu_model, instruction_sets, versions
 from learned_index.system.memory import peak_rss_mb
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 
@@ -148,7 +149,7 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
         family, at, cutoff = name.partition("@")
         if at:
             families.setdefault(family, []).append((cutoff, float(value)))
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
+    table = plain_table(title, show_header=False)
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
     output_console().print(table)
@@ -161,11 +162,8 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
 def print_training_points(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
     """Print the recall of labels by how often they were trained, one row for each band."""
     names = ", ".join(f"{name} {low} or more" for name, low in TRAINING_BANDS[:-1])
-    table = Table(
-        title=f"{what}recall of labels by training points: {names}, {TRAINING_BANDS[-1][0]} none",
-        title_justify="left",
-        box=None,
-    )
+    _say(f"{what}recall of labels by training points: {names}, {TRAINING_BANDS[-1][0]} none")
+    table = plain_table()
     recalls = [f"R@{k}" for k in RECALL_CUTOFFS]
     table.add_column("")
     for column in ("labels", "pairs", *recalls):
@@ -179,11 +177,8 @@ def print_training_points(bands: dict[str, dict[str, float | int]], *, what: str
 def print_calibration(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
     """Print how good the probabilities of the best labels are, one row for each band of labels."""
     names = " / ".join(f"{name} {low}+" for name, low in FREQUENCY_BANDS)
-    table = Table(
-        title=f"{what}probabilities of the best labels; by training points: {names}",
-        title_justify="left",
-        box=None,
-    )
+    _say(f"{what}probabilities of the best labels; by training points: {names}")
+    table = plain_table()
     table.add_column("")
     columns = [f"{name}@{k}" for k in CALIBRATION_CUTOFFS for name in ("n", "ECE", "Brier")]
     for column in columns:

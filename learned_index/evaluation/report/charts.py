@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from learned_index.evaluation.report.svg import WIDTH, Axis, Chart, series, spanning
+from learned_index.evaluation.report.svg import BOTTOM, TOP, WIDTH, Axis, Chart, series, spanning
 
 LEAST_RECALL = 2.0
 """Percentage points that an axis of metrics shows at least, so that noise looks like noise."""
@@ -59,7 +59,7 @@ def _stages(chart: Chart, rows: Sequence[dict[str, Any]]) -> None:
         end = max(row["at"] for row in rows if row["stage"] == stage)
         if start:
             at = chart.at_x(start)
-            chart.segment((at, 14), (at, chart.height - 44), "divider")
+            chart.segment((at, TOP), (at, chart.height - BOTTOM), "divider")
         chart.text(stage, chart.at_x((start + end) / 2), 24, "tick middle")
         start = end
 
@@ -75,7 +75,7 @@ def course_chart(curves: Sequence[dict[str, Any]]) -> str | None:
     end = max(row["at"] for each in models.values() for row in each)
     chart = Chart(
         Axis(0, end * 1.12, "steps"),
-        spanning(values, "percent, held-out points", least=LEAST_RECALL),
+        spanning(values, "percent, held-out points", zero=True),
         "Metrics on held-out points by step, index alone",
     )
     for each in models.values():
@@ -154,7 +154,7 @@ def group_chart(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         x = float(row["group"])
         if row["recall"] is None:
-            chart.text("none", chart.at_x(x), chart.height - 50, "tick middle")
+            chart.text("none", chart.at_x(x), chart.height - BOTTOM - 6, "tick middle")
             continue
         told = (
             f"group {row['group']}: {row['n_labels']:,} labels, {row['n_pairs']:,} pairs, "
@@ -185,6 +185,8 @@ def frequency_chart(frequencies: Sequence[Sequence[int]]) -> str | None:
 
 def labels_chart(histogram: Sequence[dict[str, Any]]) -> str:
     """How many points of the split have so many labels."""
+    first = next((n for n, row in enumerate(histogram) if row["points"]), 0)
+    histogram = histogram[first:]
     labels = [(float(number), row["labels"]) for number, row in enumerate(histogram)]
     chart = Chart(
         Axis(-0.6, len(histogram) - 0.4, "labels of a point", labels=labels),

@@ -173,6 +173,8 @@ def _training(told: dict[str, Any]) -> dict[str, Any] | None:
         for name, value in (steps.items() if isinstance(steps, dict) else ())
         if isinstance(value, int | float)
     }
+    # The file sorts the steps by name; a reader asks first what took longest.
+    seconds = dict(sorted(seconds.items(), key=lambda step: -step[1]))
     return {"curves": curves, "seconds": seconds} if curves or seconds else None
 
 
