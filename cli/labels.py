@@ -33,7 +33,7 @@ def labels() -> None:
 @labels.command(
     "list",
     cls=PanelCommand,
-    examples=('li labels list model | sort -t "$(printf \'\\t\')" -k 2 -n -r | head',),
+    examples=("li labels list model | sort -t \"$(printf '\\t')\" -k 2 -n -r | head",),
 )
 @model_argument
 @json_option
@@ -150,8 +150,7 @@ def remove(
     file: Path | None,
     **written: Any,
 ) -> None:
-    """Make a version of MODEL that never answers the labels NAMES (keys or names).
-    """
+    """Make a version of MODEL that never answers the labels NAMES (keys or names)."""
     from learned_index.cli.search import read_labels
 
     with to_change(model, written) as loaded:
@@ -183,8 +182,7 @@ def rename(
     file: Path | None,
     **written: Any,
 ) -> None:
-    """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays.
-    """
+    """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays."""
     names = _pairs(old, new, file, "OLD and NEW")
     with to_change(model, written) as loaded:
         finish(loaded.rename_labels(names), "renamed", len(names), model, **written)

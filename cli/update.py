@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from learned_index.cli.shared.changes import finish, to_change, version_options
 from learned_index.cli.shared.common import note, quiet_option, threads_option, use_threads
 from learned_index.cli.shared.help import command

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import click
-from rich.table import Table
+from rich.console import RenderableType
 
-from learned_index.cli.shared.common import output_console, plain_table
+from learned_index.cli.shared.common import output_console, plain_table, titled
 from learned_index.evaluation.analysis import GraphAnalysis, IndexAnalysis
 
 ABREAST = 3
@@ -26,7 +26,7 @@ def show(analysis: IndexAnalysis, *, title: str, wide: bool = False) -> None:
         click.echo(f"{analysis.n_pairs_untrained:,} pairs have a label that was never trained")
 
 
-def group_table(analysis: IndexAnalysis, *, title: str, wide: bool = False) -> Table:
+def group_table(analysis: IndexAnalysis, *, title: str, wide: bool = False) -> RenderableType:
     """Lay out the groups of labels, most frequent first.
 
     Args:
@@ -36,13 +36,13 @@ def group_table(analysis: IndexAnalysis, *, title: str, wide: bool = False) -> T
     """
     several = len(analysis.graphs) > 1
     means = several and not wide
-    table = plain_table(
-        title,
-        caption=f"Labels in groups of equal size, most frequent first. R@{analysis.k}: percent of "
+    caption = (
+        f"Labels in groups of equal size, most frequent first. R@{analysis.k}: percent of "
         "the (point, true label) pairs found. clusters: mean number of clusters with an edge of "
         f"weight above {analysis.edge_threshold:g}; edges: with any edge."
-        + (f" Means of {len(analysis.graphs)} models; each: --wide, or groups.csv." * means),
+        + (f" Means of {len(analysis.graphs)} models; each: --wide, or groups.csv." * means)
     )
+    table = plain_table()
     parts = [analysis.graphs] if means else [[graph] for graph in analysis.graphs]
     names = ["group", "labels", "points each", "pairs", f"R@{analysis.k}"]
     for number in range(len(parts)):
@@ -66,10 +66,10 @@ def group_table(analysis: IndexAnalysis, *, title: str, wide: bool = False) -> T
                 f"{fmean(graph.edges_per_label[group] for graph in graphs):.2f}",
             ]
         table.add_row(*cells)
-    return table
+    return titled(table, title, caption=caption)
 
 
-def edge_tables(analysis: IndexAnalysis, *, wide: bool = False) -> list[Table]:
+def edge_tables(analysis: IndexAnalysis, *, wide: bool = False) -> list[RenderableType]:
     """Lay out what can be said about the edges, one column for each index.
 
     Args:
@@ -84,9 +84,9 @@ def edge_tables(analysis: IndexAnalysis, *, wide: bool = False) -> list[Table]:
 
 def _edge_table(
     analysis: IndexAnalysis, numbered: Sequence[tuple[int, GraphAnalysis]]
-) -> Table:
+) -> RenderableType:
     graphs = [graph for _, graph in numbered]
-    table = plain_table("edges", show_header=len(analysis.graphs) > 1)
+    table = plain_table(show_header=len(analysis.graphs) > 1)
     table.add_column("", overflow="fold")
     for number, _ in numbered:
         table.add_column(f"model {number}", justify="right", no_wrap=True)
@@ -111,4 +111,4 @@ def _edge_table(
     ):
         cells = ["-" if o is None else f"{100 * getattr(o, field):.1f}%" for o in overlaps]
         table.add_row(name, *cells)
-    return table
+    return titled(table, "edges")

@@ -32,6 +32,7 @@ from learned_index.system.progress import new_bar
 from learned_index.system.threads import set_threads
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
@@ -67,28 +68,20 @@ def output_console(*, wide: bool = False) -> Console:
     return found
 
 
-def plain_table(
-    title: str | None = None, *, caption: str | None = None, show_header: bool = True
-) -> Table:
-    """An empty table of the kind that commands print: no lines, title and caption at the left.
-
-    Args:
-        title: Above it, wrapped at its width: a long one is better printed before it.
-        caption: Below it likewise.
-        show_header: Whether the columns have names.
-    """
+def plain_table(*, show_header: bool = True) -> Table:
+    """An empty table of the kind that commands print, without lines."""
     from rich.table import Table
 
-    return Table(
-        title=None if title is None else escape(title),
-        caption=None if caption is None else escape(caption),
-        title_justify="left",
-        caption_justify="left",
-        show_header=show_header,
-        box=None,
-        pad_edge=False,
-        padding=(0, 1),
-    )
+    return Table(show_header=show_header, box=None, pad_edge=False, padding=(0, 1))
+
+
+def titled(table: Table, title: str, *, caption: str | None = None) -> RenderableType:
+    """A table with a text above it and one below, which are wrapped at the console's width."""
+    from rich.console import Group
+    from rich.text import Text
+
+    below = [] if caption is None else [Text(caption, style="dim")]
+    return Group(Text(title, style="italic"), table, *below)
 
 
 def print_pairs(title: str, rows: Mapping[str, str]) -> None:
@@ -96,14 +89,14 @@ def print_pairs(title: str, rows: Mapping[str, str]) -> None:
     output_console().print(pairs_table(title, rows))
 
 
-def pairs_table(title: str, rows: Mapping[str, str]) -> Table:
+def pairs_table(title: str, rows: Mapping[str, str]) -> RenderableType:
     """Names and values below one another."""
-    table = plain_table(title, show_header=False)
+    table = plain_table(show_header=False)
     table.add_column(overflow="fold")
     table.add_column(justify="right", overflow="fold")
     for name, value in rows.items():
         table.add_row(escape(name), escape(value))
-    return table
+    return titled(table, title)
 
 
 def note(message: str, *, quiet: bool = False) -> None:
@@ -190,9 +183,7 @@ json_option = panel(
 )
 quiet_option = panel(
     "Machine",
-    click.option(
-        "--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."
-    ),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."),
 )
 threads_option = panel(
     "Machine",

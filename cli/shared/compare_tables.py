@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
-from learned_index.cli.shared.common import plain_table
+from learned_index.cli.shared.common import plain_table, titled
 from learned_index.comparison.data import Comparison
 from learned_index.comparison.measure import setting_text
 
@@ -29,7 +29,7 @@ COLUMNS = (
 MORE = "More columns: --wide, or {file}."
 
 
-def comparison_table(result: Comparison, *, wide: bool = False) -> Table:
+def comparison_table(result: Comparison, *, wide: bool = False) -> RenderableType:
     """Lay out the rows of a comparison, each method at the setting chosen for it.
 
     Args:
@@ -46,17 +46,20 @@ def comparison_table(result: Comparison, *, wide: bool = False) -> Table:
     own += "ectors and features of words are made before the clock starts"
     if environment.get("encode_ms") is not None:
         own += f" (for the model {environment['encode_ms']:.2f} ms a query, in a batch)"
-    table = plain_table(
+    title = (
         f"{environment['n_labels']:,} labels, {environment['n_queries']:,} queries; single "
         f"queries on one thread, batches of {environment['batch_size']} on "
-        f"{environment['threads']}",
-        caption=f"Each method at its fastest setting with {100 * environment['target_recall']:g}% "
+        f"{environment['threads']}"
+    )
+    caption = (
+        f"Each method at its fastest setting with {100 * environment['target_recall']:g}% "
         f"of the best R@100 ({environment['best_recall']:.2f}); ! at its best: not reached. R@100 "
         f"of an exact search over the same classifiers: {exact}. Metrics in percent"
         + ("; exact 100: recall of the exact 100 best classifiers" if wide else "")
         + f". {own}."
-        + ("" if wide else f" {MORE.format(file='compare.csv')}"),
+        + ("" if wide else f" {MORE.format(file='compare.csv')}")
     )
+    table = plain_table()
     columns = [column for column in COLUMNS if wide or column[-1]]
     table.add_column("method", style="bold", overflow="fold")
     if wide:
@@ -75,10 +78,10 @@ def comparison_table(result: Comparison, *, wide: bool = False) -> Table:
         else:
             name += mark
         table.add_row(name, *cells, *([""] * (len(columns) + wide - len(cells))))
-    return table
+    return titled(table, title, caption=caption)
 
 
-def operating_table(result: Comparison, *, wide: bool = False) -> Table:
+def operating_table(result: Comparison, *, wide: bool = False) -> RenderableType:
     """Lay out the cheapest setting of each method for each target.
 
     Args:
@@ -87,15 +90,15 @@ def operating_table(result: Comparison, *, wide: bool = False) -> Table:
     """
     environment = result.environment
     spread = "with the spread (largest less smallest) in percent of it; " if wide else ""
-    table = plain_table(
-        "The cheapest setting that reaches a target",
-        caption="Settings are chosen on one half of the queries, recall is that of the other; "
+    caption = (
+        "Settings are chosen on one half of the queries, recall is that of the other; "
         "times are of all. R@100: true labels, half a point below exact scoring unless told "
         "otherwise; exact 100: recall of the exact 100 best classifiers. Medians of "
         f"{environment['repeats']}, {spread}x: over {environment['reference']}. A dash: no setting "
         "reaches it; best tells how near it comes. Batch: wall time over queries."
-        + ("" if wide else f" {MORE.format(file='operating.csv')}"),
+        + ("" if wide else f" {MORE.format(file='operating.csv')}")
     )
+    table = plain_table()
     table.add_column("method", overflow="fold")
     for load in ("single", "batch"):
         headings = [f"{load} ms", "±%", "x", "recall"] if wide else [f"{load} ms", "x"]
@@ -113,7 +116,7 @@ def operating_table(result: Comparison, *, wide: bool = False) -> Table:
         target = row["target"]
         cells = [c for load in ("single", "batch") for c in _load_cells(row, load, wide=wide)]
         table.add_row(f"  {escape(row['method'])}", *cells, _cell(row["best"], ".2f"))
-    return table
+    return titled(table, "The cheapest setting that reaches a target", caption=caption)
 
 
 def _load_cells(row: dict[str, Any], load: str, *, wide: bool) -> list[str]:

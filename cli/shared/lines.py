@@ -60,7 +60,9 @@ def say_columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headings: Three.
         rows: Of three cells each.
     """
-    widths = [max((cell_len(cut(row[column], _KEY)) for row in rows), default=0) for column in (0, 1)]
+    widths = [
+        max((cell_len(cut(row[column], _KEY)) for row in rows), default=0) for column in (0, 1)
+    ]
     widths = [max(width, len(name)) for width, name in zip(widths, headings, strict=False)]
     for first, number, last in [headings, *rows]:
         start = f"{_padded(cut(first, widths[0]), widths[0])}  {number:>{widths[1]}}  "

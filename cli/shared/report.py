@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from learned_index.cli.shared.common import output_console, plain_table, print_pairs
+
+from learned_index.cli.shared.common import output_console, plain_table, print_pairs, titled
 from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
 from learned_index.cli.shared.training import Setup
@@ -19,7 +20,7 @@ from learned_index.system.environment import cpu_model, instruction_sets, versio
 from learned_index.system.memory import peak_rss_mb
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 
@@ -131,15 +132,15 @@ def _say(text: str) -> None:
     say("", text, indent="", width=0)
 
 
-def metrics_table(metrics: dict[str, dict[str, Any]]) -> Table:
+def metrics_table(metrics: dict[str, dict[str, Any]]) -> RenderableType:
     """The metrics of several measurements, one a row."""
-    table = plain_table("percent")
+    table = plain_table()
     table.add_column("", overflow="fold")
     for name in TABLE_METRICS:
         table.add_column(name, justify="right", no_wrap=True)
     for title, values in metrics.items():
         table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
-    return table
+    return titled(table, "percent")
 
 
 def print_metrics(values: dict[str, Any], *, title: str) -> None:
@@ -149,10 +150,10 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
         family, at, cutoff = name.partition("@")
         if at:
             families.setdefault(family, []).append((cutoff, float(value)))
-    table = plain_table(title, show_header=False)
+    table = plain_table(show_header=False)
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
-    output_console().print(table)
+    output_console().print(titled(table, title))
     if "by_training_points" in values:
         print_training_points(values["by_training_points"])
     if "calibration" in values:

@@ -46,9 +46,7 @@ class MLflowTracker(Tracker):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
         experiment = self._client.get_experiment_by_name(name)
         number = (
-            self._client.create_experiment(name)
-            if experiment is None
-            else experiment.experiment_id
+            self._client.create_experiment(name) if experiment is None else experiment.experiment_id
         )
         self._run = self._client.create_run(number).info.run_id
         values = [Param(allowed(key), str(value)) for key, value in parameters.items()]

@@ -71,10 +71,10 @@ class ProgressBar(TrainingCallback):
         from rich.markup import escape
 
         if self._bar.tasks[0].description != escape(event.stage):
-            self._bar.reset(self._task, total=max(event.n_steps, 1), description=escape(event.stage))
-        self._bar.update(
-            self._task, completed=event.step, info=escape(self._course.line(event))
-        )
+            self._bar.reset(
+                self._task, total=max(event.n_steps, 1), description=escape(event.stage)
+            )
+        self._bar.update(self._task, completed=event.step, info=escape(self._course.line(event)))
 
     def on_end(self, results: Mapping[str, Any]) -> None:
         """Take it away; in a notebook it stays as it was."""

@@ -33,9 +33,7 @@ class Curves:
             return
         # A training that went on from an earlier state makes these steps again.
         self.rows = [
-            row
-            for row in self.rows
-            if row["stage"] != event.stage or row["step"] < event.step
+            row for row in self.rows if row["stage"] != event.stage or row["step"] < event.step
         ]
         self.rows.append(
             {

@@ -182,7 +182,8 @@ def cases() -> list[object]:
     return [
         pytest.param(
             *each,
-            marks=[pytest.mark.slow] * any(word in each[1] for word in (" compare ", " compile ", "comparison")),
+            marks=[pytest.mark.slow]
+            * any(word in each[1] for word in (" compare ", " compile ", "comparison")),
             id=each[1][:60],
         )
         for each in examples()

@@ -46,7 +46,12 @@ def comparison(n_classifiers: int = 1) -> Comparison:
     costs = {
         f"{load}_{name}": value
         for load in ("single", "batch")
-        for name, value in (("ms", 1234.5678), ("spread", 1.5), ("times", 1234.5), ("recall", 99.99))
+        for name, value in (
+            ("ms", 1234.5678),
+            ("spread", 1.5),
+            ("times", 1234.5),
+            ("recall", 99.99),
+        )
     }
     arguments = {f"{load}_arguments": {"ef_search": 4096} for load in ("single", "batch")}
     operating = [
@@ -145,13 +150,19 @@ def test_a_pipe_gets_80_columns_and_wide_ones_more(monkeypatch: pytest.MonkeyPat
 
 
 def test_columns_of_labels_are_cut_at_the_width(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [("key" * 30, "1,234,567", "a name " * 30), ("漢字" * 40, "1", "漢字 " * 60), ("", "", "")]
+    rows = [
+        ("key" * 30, "1,234,567", "a name " * 30),
+        ("漢字" * 40, "1", "漢字 " * 60),
+        ("", "", ""),
+    ]
     lines.say_columns(("key", "training points", "name"), rows)
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 4 and max(map(cell_len, out)) <= lines.WIDTH
     assert all("…" in line for line in out[1:3])
     # Numbers stand below one another.
-    assert cell_len(out[1][: out[1].index("1,234,567")]) + 9 == cell_len(out[0].split("name")[0]) - 2
+    assert (
+        cell_len(out[1][: out[1].index("1,234,567")]) + 9 == cell_len(out[0].split("name")[0]) - 2
+    )
 
 
 def test_what_a_model_holds_fits(capsys: pytest.CaptureFixture[str]) -> None:

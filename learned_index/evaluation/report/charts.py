@@ -132,7 +132,9 @@ def reliability_chart(bins: Sequence[dict[str, Any]], what: str) -> str:
     chart.line([(each["predicted"], each["observed"]) for each in bins], series(0))
     total = sum(each["count"] for each in bins)
     for each in bins:
-        told = f"{each['count']:,} pairs: told {each['predicted']:.2f}, right {each['observed']:.2f}"
+        told = (
+            f"{each['count']:,} pairs: told {each['predicted']:.2f}, right {each['observed']:.2f}"
+        )
         radius = 2.5 + 12 * (each["count"] / total) ** 0.5
         chart.dot(
             each["predicted"], each["observed"], f"{series(0)} thin", radius=radius, told=told
@@ -142,11 +144,11 @@ def reliability_chart(bins: Sequence[dict[str, Any]], what: str) -> str:
 
 def group_chart(rows: Sequence[dict[str, Any]]) -> str:
     """Recall by label frequency as bars with intervals."""
-    labels = [
-        (float(row["group"]), _range(row["low"], row["high"])) for row in rows
-    ]
+    labels = [(float(row["group"]), _range(row["low"], row["high"])) for row in rows]
     chart = Chart(
-        Axis(0.4, len(rows) + 0.6, "training points of a label, most frequent first", labels=labels),
+        Axis(
+            0.4, len(rows) + 0.6, "training points of a label, most frequent first", labels=labels
+        ),
         Axis(0, 105, "R@100, percent", labels=[(v, str(v)) for v in range(0, 101, 20)]),
         "Recall by label frequency",
     )

@@ -97,9 +97,7 @@ def measure(
             progress(done, rounds * total)
 
     def ask(query: Query, told: Callable[[int, int], None]) -> SearchResult:
-        found = search_points(
-            model, dataset.points, k, vectors=vectors, query=query, progress=told
-        )
+        found = search_points(model, dataset.points, k, vectors=vectors, query=query, progress=told)
         return found if pairs is None else without_pairs(found, pairs)
 
     seconds: dict[str, float] = {}
@@ -164,9 +162,7 @@ def group_rows(measured: Measured, n_labels: int, *, k: int = 100) -> list[dict[
     np.add.at(found_NG, (rows, of_label[ids_NK[rows, places]]), 1.0)
     points = [PointValues(found_NG[:, g], pairs_NG[:, g]) for g in range(n_groups)]
     found = []
-    for group, (point, (low, high)) in enumerate(
-        zip(points, rate_intervals(points), strict=True)
-    ):
+    for group, (point, (low, high)) in enumerate(zip(points, rate_intervals(points), strict=True)):
         inside, n_pairs = counts[groups == group], int(point.weights_N.sum())
         found.append(
             {
