@@ -22,7 +22,10 @@ def hostile(split: str, n_points: int, *, seed: int, new_label: bool = False) ->
     texts = [f"{text} {ATTACK if row % 3 else ENTITIES}" for row, text in enumerate(data.texts)]
     names = [data.vocabulary.name(label) for label in range(len(data.vocabulary))]
     names = [f"{name} {(ATTACK, ENTITIES, LONG)[label % 3]}" for label, name in enumerate(names)]
-    keys, rows = list(data.vocabulary.keys), [data.labels[r].indices.tolist() for r in range(n_points)]
+    keys, rows = (
+        list(data.vocabulary.keys),
+        [data.labels[r].indices.tolist() for r in range(n_points)],
+    )
     if new_label:
         keys, names = [*keys, "never"], [*names, f"never trained {ATTACK}"]
         rows[0] = [*rows[0], len(keys) - 1]
@@ -56,7 +59,9 @@ def make(root: Path) -> Path:
     write_dataset(root / "data", [train], format_name="text")
     write_dataset(root / "test", [test], format_name="jsonl")
     model = new_model(calibration="isotonic", n_models=2)
-    model.fit(train.texts, train.labels, vocabulary=train.vocabulary).save_pretrained(root / "model")
+    model.fit(train.texts, train.labels, vocabulary=train.vocabulary).save_pretrained(
+        root / "model"
+    )
     told = {"curves": model.report_["curves"], "step_seconds": model.report_["seconds"],
             "data": ATTACK, "encoder": "lsa:16", "threads": 1, "cpu": ATTACK}  # fmt: skip
     (root / "model.report.json").write_text(json.dumps(told))

@@ -57,6 +57,7 @@ def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
             "engine": index.config.to_dict(),
         }
     return {
+        "n_clusters": index.n_clusters,
         "hierarchy": _hierarchy(index),
         "index": index.config.to_dict(),
         "training": index.training_config.to_dict(),

@@ -22,7 +22,8 @@ class MLflowTracker(Tracker):
     is called ``P_at_1``.
 
     Args:
-        uri: Address of the server, or of a store (``sqlite:///runs.db``, ``file:runs``); None: as
+        uri: Address of the server (``http://localhost:5000``), or of a store: a folder
+            (``file:runs``), or a database where the whole of ``mlflow`` is installed; None: as
             MLflow finds it.
     """
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from learned_index.errors import InputError, LearnedIndexError
 from learned_index.training.callbacks import TrainingCallback
 from learned_index.training.events import TrainingEvent
 
@@ -59,8 +60,19 @@ class Tracker(TrainingCallback, ABC):
     # -- what a training tells -------------------------------------------------------------------
 
     def on_begin(self, parameters: Mapping[str, Any]) -> None:
-        """Open a run."""
-        self.begin(flattened(parameters, separator="."))
+        """Open a run.
+
+        Raises:
+            InputError: It cannot be opened.
+        """
+        try:
+            self.begin(flattened(parameters, separator="."))
+        except LearnedIndexError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{self.name} cannot log this training, which has not begun: {error}"
+            ) from error
         self._is_logging = True
 
     def on_event(self, event: TrainingEvent) -> None:

@@ -161,7 +161,9 @@ def test_the_comparison_is_told_with_what_failed(page: Page) -> None:
     assert "40 queries" in text
 
 
-def test_a_model_alone_is_reported_on_too(text_model: Path, text_folder: Path, tmp_path: Path) -> None:
+def test_a_model_alone_is_reported_on_too(
+    text_model: Path, text_folder: Path, tmp_path: Path
+) -> None:
     """Without ranker, calibration, comparison, and the report of its training."""
     elsewhere = tmp_path / "elsewhere"
     ELIAS.from_pretrained(text_model).save_pretrained(elsewhere)
@@ -194,7 +196,9 @@ def test_unusable_input_is_one_line(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_training_report_of_other_shapes_is_left_out(root: Path, tmp_path: Path) -> None:
-    for number, odd in enumerate(({}, {"curves": 3, "step_seconds": [1]}, {"curves": [{"a": 1}, 2]})):
+    for number, odd in enumerate(
+        ({}, {"curves": 3, "step_seconds": [1]}, {"curves": [{"a": 1}, 2]})
+    ):
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(odd))
         found = ok("report", root / "model", "--data", root / "test", "--json", "--threads", 1,
@@ -224,7 +228,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     covered = 0
     for number in range(200):
         hits = (rng.random(150) < 0.3).astype(float)
-        ((low, high),) = rate_intervals([PointValues(hits, np.ones(150))], n_resamples=300, seed=number)
+        ((low, high),) = rate_intervals(
+            [PointValues(hits, np.ones(150))], n_resamples=300, seed=number
+        )
         covered += low <= 30.0 <= high
     assert 178 <= covered <= 199
 
@@ -243,5 +249,7 @@ def test_a_split_without_points_is_refused(root: Path, tmp_path: Path) -> None:
     from learned_index.data import write_dataset
 
     empty = tiny_dataset("test", 0, seed=0)
-    write_dataset(tmp_path / "empty", [tiny_dataset("train", 5, seed=0), empty], format_name="jsonl")
+    write_dataset(
+        tmp_path / "empty", [tiny_dataset("train", 5, seed=0), empty], format_name="jsonl"
+    )
     assert "no points" in refused("report", root / "model", "--data", tmp_path / "empty", "--json")

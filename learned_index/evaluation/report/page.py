@@ -198,9 +198,7 @@ def _card(contents: dict[str, Any]) -> dict[str, str]:
 def _clusters(told: dict[str, Any]) -> str:
     if "engine" in told:
         return f"compiled for search, {told['n_clusters']:,} clusters"
-    index = told["index"]
-    number_of = index.get("n_clusters")
-    return "index with " + (f"{number_of:,} clusters" if number_of else "clusters as its data need")
+    return f"{told['n_clusters']:,} clusters"
 
 
 def _ranker(told: dict[str, Any]) -> str:

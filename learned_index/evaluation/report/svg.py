@@ -97,7 +97,7 @@ def _round(low: float, high: float) -> list[float]:
 def _powers(low: float, high: float) -> list[float]:
     exponents = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
     found = [10.0**exponent for exponent in exponents]
-    if len(found) >= 2:
+    if len(found) >= 3:
         return found
     around = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     fine = [each * 10.0**exponent for exponent in around for each in (1, 2, 5)]
