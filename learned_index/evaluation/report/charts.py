@@ -113,8 +113,8 @@ def metric_chart(rows: Sequence[dict[str, Any]]) -> str:
             parts.append(("index alone", row["index"], 1, -0.17))
         for what, values, number, shift in parts:
             y = chart.at_y(at + shift)
-            ends = [(chart.at_x(values[end]), y) for end in ("low", "high")]
-            chart.segment(*ends, f"whisker {series(number)}")
+            start, end = (chart.at_x(values["low"]), y), (chart.at_x(values["high"]), y)
+            chart.segment(start, end, f"whisker {series(number)}")
             told = f"{name}, {what}: {values['value']:.2f} ({values['low']:.2f} to "
             chart.dot(
                 values["value"], at + shift, series(number), told=told + f"{values['high']:.2f})"
@@ -127,8 +127,8 @@ def reliability_chart(bins: Sequence[dict[str, Any]], what: str) -> str:
     chart = Chart(
         Axis(0, 1, "probability told"), Axis(0, 1, "share that is right"), f"Calibration, {what}"
     )
-    ends = [(chart.at_x(each), chart.at_y(each)) for each in (0.0, 1.0)]
-    chart.segment(*ends, "divider")
+    corner = (chart.at_x(1.0), chart.at_y(1.0))
+    chart.segment((chart.at_x(0.0), chart.at_y(0.0)), corner, "divider")
     chart.line([(each["predicted"], each["observed"]) for each in bins], series(0))
     total = sum(each["count"] for each in bins)
     for each in bins:
