@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,23 @@ from learned_index.errors import InputError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.metrics import PointValues
 
+Name = TypeVar("Name", bound=Hashable)
+N_RESAMPLES = 2000
+"""Resamples of an interval."""
 _RESAMPLES_AT_ONCE = 64
 """Resamples whose counts are held at a time."""
+
+
+class Interval(NamedTuple):
+    """Where a metric lies, at a level of confidence.
+
+    Attributes:
+        low: Lower end, in the unit of the metric.
+        high: Upper end.
+    """
+
+    low: float
+    high: float
 
 
 class PairedDifference(NamedTuple):
@@ -41,7 +56,7 @@ def paired_bootstrap(
     *,
     weights: npt.ArrayLike | None = None,
     level: float = 0.95,
-    n_resamples: int = 2000,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> PairedDifference:
     """Bootstrap of the difference of two methods over points and runs (percentile interval).
@@ -71,9 +86,6 @@ def paired_bootstrap(
         (False, True)
     """
     n_resamples = whole_number(n_resamples, "n_resamples")
-    level = real_number(level, "level")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level is {level}, expected a number between 0 and 1, such as 0.95")
     a_SN, b_SN = _runs(values_a, "values_a"), _runs(values_b, "values_b")
     if a_SN.shape[1] != b_SN.shape[1] or (
         len(a_SN) != len(b_SN) and 1 not in (len(a_SN), len(b_SN))
@@ -94,8 +106,7 @@ def paired_bootstrap(
         # A resample of points without weight has no metric: as a mean over no points, 0.
         mean_S = differences_SN @ counts_N / total if total > 0 else np.zeros(n_runs)
         drawn[number] = mean_S[runs].mean()
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    low, high = np.quantile(drawn, _tails(level))
     difference = differences_SN.mean(axis=0).sum() / weights_N.sum()
     return PairedDifference(float(difference), float(low), float(high))
 
@@ -121,47 +132,42 @@ def _weights(weights: npt.ArrayLike | None, n_points: int) -> npt.NDArray[np.flo
     return array
 
 
-def rate_intervals(
-    points: Sequence[PointValues],
+def bootstrap_intervals(
+    metrics: Mapping[Name, PointValues],
     *,
     level: float = 0.95,
-    n_resamples: int = 1000,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-) -> list[tuple[float, float]]:
-    """Bootstrap intervals of metrics over the points they were measured on, in percent.
+) -> dict[Name, Interval]:
+    """Bootstrap intervals of metrics over points (percentile; Efron & Tibshirani 1993, chapter 13).
 
-    Each resample draws N points with replacement, the same for all metrics; the interval is that
-    of the percentiles (Efron & Tibshirani 1993, chapter 13). It tells how far the metric of
-    another sample of points might lie, not that of another training.
+    An interval tells how far the metric of another sample of points might lie, not that of another
+    training.
 
     Args:
-        points: Metrics of the same N points, see :class:`~learned_index.metrics.PointValues`.
-        level: Part of the resamples inside the interval.
-        n_resamples: Resamples drawn.
+        metrics: Each on the same N points.
+        level: Part of the resamples inside an interval.
+        n_resamples: Resamples drawn, the same ones for all metrics.
         seed: Of the resamples.
 
-    Returns:
-        Lower and upper end for each metric.
-
     Raises:
-        InputError: No points, or metrics of different numbers of points.
+        InputError: No points, or numbers out of range.
 
     Example:
         >>> hits = PointValues(np.repeat([0.0, 1.0], 500), np.ones(1000))
-        >>> (low, high), = rate_intervals([hits])
-        >>> low < 50 < high, high - low < 7
+        >>> found = bootstrap_intervals({"P@1": hits})["P@1"]
+        >>> found.low < 50 < found.high, found.high - found.low < 7
         (True, True)
     """
-    if not points:
-        return []
-    sizes = {len(point.values_N) for point in points}
+    n_resamples = whole_number(n_resamples, "n_resamples")
+    sizes = {len(metric.values_N) for metric in metrics.values()}
     if len(sizes) != 1 or 0 in sizes:
         raise InputError(f"got metrics of {sorted(sizes)} points, expected equal and at least one")
     (n_points,) = sizes
-    columns = [point.values_N for point in points] + [point.weights_N for point in points]
-    values_NM = np.column_stack(columns)
+    sums_NM = np.column_stack([metric.values_N for metric in metrics.values()])
+    weights_NM = np.column_stack([metric.weights_N for metric in metrics.values()])
     generator = np.random.default_rng(seed)
-    drawn = np.empty((n_resamples, values_NM.shape[1]))
+    drawn = np.empty((n_resamples, len(metrics)))
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
         part = drawn[start : start + _RESAMPLES_AT_ONCE]
         counts_RN = np.stack(
@@ -170,10 +176,17 @@ def rate_intervals(
                 for _ in range(len(part))
             ]
         )
-        part[:] = counts_RN @ values_NM
-    sums, weights = np.split(drawn, 2, axis=1)
-    rates = np.zeros_like(sums)  # a resample of points without weight has none: 0
-    np.divide(100.0 * sums, weights, out=rates, where=weights > 0)
+        weights = counts_RN @ weights_NM
+        part[:] = 0.0  # a resample of points without weight has no metric
+        np.divide(100.0 * (counts_RN @ sums_NM), weights, out=part, where=weights > 0)
+    low_M, high_M = np.quantile(drawn, _tails(level), axis=0)
+    ends = zip(low_M.tolist(), high_M.tolist(), strict=True)
+    return {name: Interval(*each) for name, each in zip(metrics, ends, strict=True)}
+
+
+def _tails(level: float) -> list[float]:
+    level = real_number(level, "level")
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level is {level}, expected a number between 0 and 1, such as 0.95")
     tail = (1.0 - level) / 2.0
-    low_M, high_M = np.quantile(rates, [tail, 1.0 - tail], axis=0)
-    return list(zip(low_M.tolist(), high_M.tolist(), strict=True))
+    return [tail, 1.0 - tail]

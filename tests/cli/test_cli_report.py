@@ -14,9 +14,10 @@ from conftest import tiny_dataset
 
 from learned_index import ELIAS
 from learned_index.data import open_dataset
+from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import evaluate
 from learned_index.evaluation.report.measured import group_rows, measure
-from learned_index.evaluation.significance import paired_bootstrap, rate_intervals
+from learned_index.evaluation.significance import bootstrap_intervals, paired_bootstrap
 from learned_index.metrics import PointValues
 
 SECTIONS = ("data", "training", "metrics", "calibration", "frequency", "speed", "answers", "card")
@@ -212,13 +213,14 @@ def test_a_training_report_of_other_shapes_is_left_out(root: Path, tmp_path: Pat
 def test_intervals_are_those_of_the_plain_bootstrap() -> None:
     """The difference from a method that never scores, resample by resample."""
     rng = np.random.default_rng(0)
-    values = [PointValues(rng.random(200) * w, w) for w in (np.ones(200), rng.integers(0, 4, 200))]
-    found = rate_intervals(values, n_resamples=4000, seed=1)
-    for point, (low, high) in zip(values, found, strict=True):
+    weights = {"mean": np.ones(200), "ratio": rng.integers(0, 4, 200)}
+    values = {name: PointValues(rng.random(200) * w, w) for name, w in weights.items()}
+    found = bootstrap_intervals(values, n_resamples=4000, seed=1)
+    for name, point in values.items():
         plain = paired_bootstrap(
             100 * point.values_N, np.zeros(200), weights=point.weights_N, n_resamples=4000, seed=2
         )
-        width = plain.high - plain.low
+        width, (low, high) = plain.high - plain.low, found[name]
         assert abs(low - plain.low) < 0.08 * width and abs(high - plain.high) < 0.08 * width
         assert low < point.rate < high
 
@@ -227,22 +229,18 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(3)
     covered = 0
     for number in range(200):
-        hits = (rng.random(150) < 0.3).astype(float)
-        ((low, high),) = rate_intervals(
-            [PointValues(hits, np.ones(150))], n_resamples=300, seed=number
-        )
+        hits = PointValues((rng.random(150) < 0.3).astype(float), np.ones(150))
+        low, high = bootstrap_intervals({"P@1": hits}, n_resamples=300, seed=number)["P@1"]
         covered += low <= 30.0 <= high
     assert 178 <= covered <= 199
 
 
-def test_intervals_of_nothing() -> None:
-    from learned_index.errors import InputError
-
-    assert rate_intervals([]) == []
-    with pytest.raises(InputError, match="equal and at least one"):
-        rate_intervals([PointValues(np.ones(2), np.ones(2)), PointValues(np.ones(3), np.ones(3))])
-    ((low, high),) = rate_intervals([PointValues(np.zeros(4), np.zeros(4))])
-    assert (low, high) == (0.0, 0.0)
+def test_intervals_of_other_points_are_refused() -> None:
+    two, three = (PointValues(np.ones(n), np.ones(n)) for n in (2, 3))
+    with pytest.raises(InputError):
+        bootstrap_intervals({"P@1": two, "P@5": three})
+    with pytest.raises(InputError, match="level"):
+        bootstrap_intervals({"P@1": two}, level=1.5)
 
 
 def test_a_split_without_points_is_refused(root: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_failure_later_on_is_a_warning_and_no_end() -> None:
 
 
 def test_a_failure_at_the_begin_ends_the_training() -> None:
-    with pytest.raises(InputError, match="the book cannot log .*no room in begin"):
+    with pytest.raises(InputError, match=r"the book cannot log .*no room in begin"):
         fitted(fit={"callbacks": [Book(fails_in="begin")]})
 
 

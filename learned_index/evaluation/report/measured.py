@@ -19,7 +19,7 @@ from learned_index.evaluation.evaluate import (
     search_points,
     training_counts,
 )
-from learned_index.evaluation.significance import rate_intervals
+from learned_index.evaluation.significance import bootstrap_intervals
 from learned_index.evaluation.truth import filtered_of, truth_of
 from learned_index.metrics import (
     RECALL_CUTOFFS,
@@ -127,10 +127,11 @@ def metric_rows(measured: Measured) -> list[dict[str, Any]]:
 
 
 def _rows(values: dict[str, PointValues]) -> dict[str, dict[str, float]]:
-    intervals = rate_intervals(list(values.values()))
+    if not values:
+        return {}
+    intervals = bootstrap_intervals(values)
     return {
-        name: {"value": point.rate, "low": low, "high": high}
-        for (name, point), (low, high) in zip(values.items(), intervals, strict=True)
+        name: {"value": point.rate, **intervals[name]._asdict()} for name, point in values.items()
     }
 
 
@@ -160,9 +161,11 @@ def group_rows(measured: Measured, n_labels: int, *, k: int = 100) -> list[dict[
     found_NG = np.zeros_like(pairs_NG)
     rows, places = np.nonzero(hits_NK & (ids_NK != PAD_ID))
     np.add.at(found_NG, (rows, of_label[ids_NK[rows, places]]), 1.0)
-    points = [PointValues(found_NG[:, g], pairs_NG[:, g]) for g in range(n_groups)]
+    points = {g: PointValues(found_NG[:, g], pairs_NG[:, g]) for g in range(n_groups)}
+    intervals = bootstrap_intervals(points)
     found = []
-    for group, (point, (low, high)) in enumerate(zip(points, rate_intervals(points), strict=True)):
+    for group, point in points.items():
+        low, high = intervals[group]
         inside, n_pairs = counts[groups == group], int(point.weights_N.sum())
         found.append(
             {

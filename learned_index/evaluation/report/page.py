@@ -10,6 +10,7 @@ from typing import Any
 from learned_index.evaluation.probabilities import FREQUENCY_BANDS
 from learned_index.evaluation.report import charts
 from learned_index.evaluation.report.answers import SHOWN
+from learned_index.evaluation.significance import N_RESAMPLES
 from learned_index.evaluation.training_points import TRAINING_BANDS
 from learned_index.persistence import atomic_file
 from learned_index.system.extras import require
@@ -85,6 +86,7 @@ def page(contents: dict[str, Any]) -> str:
             n_models=told["n_models"],
             comparison_rows=[] if comparison is None else charts.numbered(comparison),
             shown=SHOWN,
+            n_resamples=N_RESAMPLES,
             card=_card(contents),
             limits=_limits(contents),
             settings=_settings(contents),
