@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
 WIDTH, HEIGHT = 440.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 48.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 50.0
 N_COLOURS = 6
 """Colours of series, as style sheets define them: ``s1`` to ``s6``."""
 
@@ -156,7 +156,7 @@ class Chart:
             x = self.at_x(value)
             self.segment((x, bottom), (x, bottom + 4), "axis")
             for number, line in enumerate(text.split("\n")):
-                self.text(line, x, bottom + 15 + 11 * number, "tick middle")
+                self.text(line, x, bottom + 15 + 12 * number, "tick middle")
         self.segment((self.left, bottom), (right, bottom), "axis")
         self.text(self.x.title, (self.left + right) / 2, self.height - 5, "label middle")
         if self.y.title:
