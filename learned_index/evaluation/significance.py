@@ -185,10 +185,14 @@ def bootstrap_intervals(
     for counts_RN in _resamples(_n_points(metrics), n_resamples, seed):
         for name, metric in metrics.items():
             drawn[name].append(_rates(_sums(metric, counts_RN)))
-    return {
-        name: _quantiles(_centred(each, metrics[name], metrics[name].rate), level)
-        for name, each in drawn.items()
-    }
+    found = {}
+    for name, each in drawn.items():
+        rate = metrics[name].rate
+        low, high = _quantiles(_centred(each, metrics[name], rate), level)
+        # A metric that is the same in all resamples lies in its interval, however sums are rounded.
+        low, high = (rate if abs(end - rate) < _ROUNDING else end for end in (low, high))
+        found[name] = Interval(low, high)
+    return found
 
 
 def compare_metrics(
