@@ -23,8 +23,10 @@ from learned_index.cli.shared.common import (
     progress_bar,
     standard_options,
     use_threads,
+    wide_option,
 )
 from learned_index.cli.shared.compare_tables import comparison_table, operating_table
+from learned_index.cli.shared.help import PanelCommand
 from learned_index.cli.shared.options import (
     cache_option,
     config_options,
@@ -54,23 +56,43 @@ NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
 
 
 class MethodsOption(click.Option):
-    """An option whose help names the methods, which are looked up when it is shown."""
+    """An option whose default is looked up when its help is shown."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the help with every method, its options and what it is."""
+        """Return the help with the methods that are measured where none is named."""
         record = super().get_help_record(ctx)
         if record is None:
             return None
-        lines = []
+        return record[0], f"{record[1]}  [default: {default_baselines()}]"
+
+
+class CompareCommand(PanelCommand):
+    """The command, whose whole help names every method with its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the panels, and behind them the methods."""
+        super().format_options(ctx, formatter)
+        if not self.shows_all(ctx):
+            return
+        rows = []
         for name, adapter in methods().items():
             options = ", ".join(options_of(adapter))
-            lines.append(f"{name}: {adapter.about.summary}" + (f" [{options}]" if options else ""))
-        return record[0], f"{record[1]}  {'; '.join(lines)}.  [default: {default_baselines()}]"
+            rows.append((f"{name}:", adapter.about.summary + (f" [{options}]" if options else "")))
+        with formatter.section("Methods, with their options"):
+            formatter.write_dl(rows)
 
 
 @click.command(
-    epilog="Example: li compare --data my-data --model model --out comparison "
-    "--baselines exact,hnsw,ivf:IVF512,SQ8,RFlat,tree"
+    cls=CompareCommand,
+    common=(
+        *("data", "model_path", "baselines", "classifiers", "out", "split", "max_queries"),
+        *("target_recall", "wide", "threads"),
+    ),
+    examples=(
+        "li compare --data my-data --model model --out comparison",
+        "li compare --data my-data --model model --out comparison \\",
+        "  --baselines model,exact,tree",
+    ),
 )
 @data_option
 @model_option
@@ -85,9 +107,9 @@ class MethodsOption(click.Option):
     "--baselines",
     cls=MethodsOption,
     multiple=True,
-    help="Methods, separated by commas; may be given again. A FAISS index_factory string follows "
-    "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
-    "(hnswlib:links=48).",
+    help="Methods, separated by commas; may be given again; --help-all tells them. A FAISS "
+    "index_factory string follows a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, "
+    "and so do options (hnswlib:links=48).",
 )
 @python_option
 @click.option(
@@ -101,6 +123,7 @@ class MethodsOption(click.Option):
 )
 @split_option
 @config_options(ComparisonSettings, skip=NOT_OPTIONS)
+@wide_option
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
@@ -123,6 +146,7 @@ def compare(
     threads: int | None,
     quiet: bool,
     as_json: bool,
+    wide: bool,
     **measuring: Any,
 ) -> None:
     """Measure a trained model and other search methods on the same data.
@@ -207,7 +231,7 @@ def compare(
         emit_json(comparison_parts(result))
         show_failures(result)
     else:
-        show(result, out)
+        show(result, out, wide=wide)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILURE)
 
@@ -228,13 +252,11 @@ def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[
     return specs
 
 
-def show(result: Comparison, out: Path) -> None:
+def show(result: Comparison, out: Path, *, wide: bool = False) -> None:
     """Print the tables, what was written, and what failed."""
-    console = output_console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no edge to wrap at
-    console.print(comparison_table(result))
-    console.print(operating_table(result))
+    console = output_console(wide=wide)
+    console.print(comparison_table(result, wide=wide))
+    console.print(operating_table(result, wide=wide))
     click.echo(f"written: {out / 'compare.json'}, compare.csv, pareto.csv, operating.csv, .png")
     show_failures(result)
 

@@ -243,7 +243,7 @@ def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
 
 def test_the_help_names_every_method_and_its_options():
     shown = "".join(
-        CliRunner().invoke(main, ["compare", "--help"]).output.split()
+        CliRunner().invoke(main, ["compare", "--help-all"]).output.split()
     )  # lines are wrapped
     for name in known_methods():
         assert f"{name}:" in shown
