@@ -73,7 +73,7 @@ def comparison_table(result: Comparison, *, wide: bool = False) -> RenderableTyp
     for row in result.rows:
         failed = row["error"] is not None
         mark = "" if failed or row["reached_target"] else " !"
-        cells = [] if failed else [_cell(row[key], *shape) for _, key, *shape, _ in columns]
+        cells = [] if failed else [_cell(row[key], how, by) for _, key, how, by, _ in columns]
         name = escape(row["method"])
         if failed:
             cells = ["[red]failed[/red]"]

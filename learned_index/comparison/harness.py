@@ -23,13 +23,8 @@ from learned_index.comparison.data import (
 from learned_index.comparison.halves import HALVES, half_key
 from learned_index.comparison.kept import KeptMethods, package_versions
 from learned_index.comparison.measure import Job, describe
-from learned_index.comparison.method import (
-    INDEX_CLASSIFIERS,
-    OWN_RANKING,
-    LabelClassifiers,
-    MethodSpec,
-    ModelLoader,
-)
+from learned_index.comparison.method import OWN_RANKING, LabelClassifiers, MethodSpec, ModelLoader
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
     TARGET_METRIC,
     best_point,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_index.comparison.data import Comparison
-from learned_index.comparison.method import INDEX_CLASSIFIERS
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
     COSTS,
     NEIGHBOUR_RECALL,
