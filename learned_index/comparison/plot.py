@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from learned_index.comparison.data import Comparison
-from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
     COSTS,
     NEIGHBOUR_RECALL,
@@ -14,6 +13,7 @@ from learned_index.comparison.operating import (
     Load,
     pareto_front,
 )
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.persistence import atomic_file
 from learned_index.system.extras import require
 
