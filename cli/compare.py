@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.baselines import (
-    default_baselines,
-    methods,
-    options_of,
-    over_classifiers,
-    parse_baselines,
-    parse_classifiers,
-)
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
@@ -37,33 +29,16 @@ from learned_index.cli.shared.options import (
 )
 from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
-from learned_index.comparison import (
-    Comparison,
-    ComparisonData,
-    ComparisonSettings,
-    MethodSpec,
-    write_comparison,
-)
-from learned_index.comparison import compare as run
-from learned_index.comparison.classifiers import KeptClassifiers, trained_classifiers
-from learned_index.comparison.method import INDEX_CLASSIFIERS
-from learned_index.comparison.report import comparison_parts
-from learned_index.data import SplitName
+from learned_index.comparison.settings import INDEX_CLASSIFIERS, ComparisonSettings
 from learned_index.system.extras import require
+
+if TYPE_CHECKING:
+    from learned_index.comparison import Comparison, ComparisonData, MethodSpec
+    from learned_index.comparison.classifiers import KeptClassifiers
+    from learned_index.data import SplitName
 
 NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
 """Settings of a comparison that only the library is asked for; threads all commands have."""
-
-
-class MethodsOption(click.Option):
-    """An option whose default is looked up when its help is shown."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the help with the methods that are measured where none is named."""
-        record = super().get_help_record(ctx)
-        if record is None:
-            return None
-        return record[0], f"{record[1]}  [default: {default_baselines()}]"
 
 
 class CompareCommand(PanelCommand):
@@ -74,7 +49,9 @@ class CompareCommand(PanelCommand):
         super().format_options(ctx, formatter)
         if not self.shows_all(ctx):
             return
-        rows = []
+        from learned_index.baselines import default_baselines, methods, options_of
+
+        rows = [("default:", default_baselines())]
         for name, adapter in methods().items():
             options = ", ".join(options_of(adapter))
             rows.append((f"{name}:", adapter.about.summary + (f" [{options}]" if options else "")))
@@ -105,7 +82,6 @@ class CompareCommand(PanelCommand):
 )
 @click.option(
     "--baselines",
-    cls=MethodsOption,
     multiple=True,
     help="Methods, separated by commas; may be given again; --help-all tells them. A FAISS "
     "index_factory string follows a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, "
@@ -171,7 +147,11 @@ def compare(
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
+    from learned_index.baselines import over_classifiers, parse_classifiers
     from learned_index.cli.shared import output, sources
+    from learned_index.comparison import compare as run
+    from learned_index.comparison import write_comparison
+    from learned_index.comparison.report import comparison_parts
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation import compared
 
@@ -240,12 +220,16 @@ def train_classifiers(
     spec: MethodSpec, data: ComparisonData, folder: Path, *, quiet: bool
 ) -> KeptClassifiers:
     """Train label classifiers, or take those that an earlier run kept in the folder."""
+    from learned_index.comparison.classifiers import trained_classifiers
+
     with progress_bar(f"training {spec.name}", quiet=quiet) as bar:
         return trained_classifiers(spec, data, folder, progress=bar.count)
 
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:
     """Read the methods, the index always among them, and who measures them."""
+    from learned_index.baselines import default_baselines, parse_baselines
+
     specs = parse_baselines(baselines or default_baselines(), python=interpreters_of(interpreters))
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]

@@ -23,6 +23,7 @@ from learned_index.cli.shared.options import (
 )
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.errors import InputError
+from learned_index.system.extras import require
 
 
 @command(
@@ -94,7 +95,7 @@ def report(
     of right and wrong answers, and the model's card. The page is one file: no script, nothing from
     the network; light and dark, for a screen, a phone or paper.
     """
-    from learned_index.cli.shared import sources
+    from learned_index.cli.shared import output, sources
     from learned_index.cli.shared.report import report_path
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.report.contents import read_json_report, report_contents
@@ -105,6 +106,9 @@ def report(
         raise InputError("expected --out FILE.html, or --json to print the figures")
     if out is not None and out.exists() and not overwrite:
         raise InputError(f"{out} exists; choose another name, or give --overwrite")
+    if out is not None:
+        require("jinja2")  # told now, not after minutes of encoding
+        output.claim(out)
     use_threads(threads)
     told = training_report or report_path(model)
     # The default file may be missing: a model may have been moved without it.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
 from rich.markup import escape
 
 from learned_index.cli.shared.common import plain_table, titled
-from learned_index.comparison.data import Comparison
-from learned_index.comparison.measure import setting_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from learned_index.comparison import Comparison
 
 COLUMNS = (
     # Heading, key of the row, format, divisor, whether 80 columns have room for it.
@@ -36,6 +38,8 @@ def comparison_table(result: Comparison, *, wide: bool = False) -> RenderableTyp
         result: What was measured.
         wide: All columns; else those that fit into 80.
     """
+    from learned_index.comparison.measure import setting_text
+
     environment = result.environment
     recalls = {name: metrics["R@100"] for name, metrics in environment["exact"].items()}
     exact = ", ".join(
@@ -69,7 +73,7 @@ def comparison_table(result: Comparison, *, wide: bool = False) -> RenderableTyp
     for row in result.rows:
         failed = row["error"] is not None
         mark = "" if failed or row["reached_target"] else " !"
-        cells = [] if failed else [_cell(row[key], *shape) for _, key, *shape, _ in columns]
+        cells = [] if failed else [_cell(row[key], how, by) for _, key, how, by, _ in columns]
         name = escape(row["method"])
         if failed:
             cells = ["[red]failed[/red]"]
@@ -120,6 +124,8 @@ def operating_table(result: Comparison, *, wide: bool = False) -> RenderableType
 
 
 def _load_cells(row: dict[str, Any], load: str, *, wide: bool) -> list[str]:
+    from learned_index.comparison.measure import setting_text
+
     took, times = _cell(row[f"{load}_ms"], ".4f"), _cell(row[f"{load}_times"], ".2f")
     if not wide:
         return [took, times]

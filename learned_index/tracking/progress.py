@@ -49,7 +49,9 @@ class ProgressBar(TrainingCallback):
     """
 
     def __init__(self, console: Any | None = None) -> None:
-        self._console, self._bar, self._task = console, None, None
+        self._console = console
+        self._bar: Any | None = None
+        self._task: Any = None
         self._course = Course()
 
     def on_begin(self, parameters: Mapping[str, Any]) -> None:
@@ -60,8 +62,8 @@ class ProgressBar(TrainingCallback):
         if not (console.is_terminal or console.is_jupyter):
             return
         self._course = Course()
-        self._bar: Any = new_bar(console=console, transient=not console.is_jupyter)
-        self._task: Any = self._bar.add_task("training", total=None, info="")
+        self._bar = new_bar(console=console, transient=not console.is_jupyter)
+        self._task = self._bar.add_task("training", total=None, info="")
         self._bar.start()
 
     def on_event(self, event: TrainingEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,22 @@ class TensorBoardTracker(Tracker):
         """Open the event file."""
         from torch.utils.tensorboard import SummaryWriter
 
-        number = 1
-        while (self.directory / f"run-{number}").exists():
-            number += 1
-        self._writer = SummaryWriter(str(self.directory / f"run-{number}"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self._new_folder()))
         rows = [f"| {name} | {value} |" for name, value in parameters.items()]
         table = "\n".join(["| parameter | value |", "|---|---|", *rows])
         self._writer.add_text("parameters", table)
+
+    def _new_folder(self) -> Path:
+        """Make the folder of this training; of two that begin at once each gets its own."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = self.directory / f"run-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+        raise AssertionError("unreachable")  # pragma: no cover
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Write numbers of a step."""

@@ -106,7 +106,7 @@ def test_panels_and_common_options_that_do_not_exist_are_refused() -> None:
 
 
 @pytest.mark.performance
-@pytest.mark.parametrize("words", ["", "train", "plan", "data import", "labels list", "report"])
+@pytest.mark.parametrize("words", ["", "train", "compare", "data import", "labels list", "report"])
 def test_help_comes_at_once(words: str) -> None:
     """Half a second of the processor, start and end of the process included; the best of three."""
 

@@ -62,6 +62,8 @@ def test_writes_all_three_files_and_a_table(folder, tmp_path):
         "compare.csv", "compare.json", "compare.png", "methods", "operating.csv", "pareto.csv",
     ]  # fmt: skip
     assert "learned" in result.output and "queries/s" in result.output
+    *tables, written = result.stdout.splitlines()
+    assert max(map(len, tables)) <= 80 and written.startswith("written: ")
 
 
 def test_searches_over_one_vs_all_stand_beside_those_over_the_index(folder, tmp_path):
