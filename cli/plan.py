@@ -12,6 +12,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.config_files import config_option
 from learned_index.cli.shared.help import command
 from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.model_options import given_sections, model_options
@@ -34,6 +35,7 @@ def duration(seconds: float) -> str:
     examples=("li plan --data my-data --preset cpu --n-models 3",),
 )
 @model_options
+@config_option
 @standard_options
 def plan(
     data: DataSource,
