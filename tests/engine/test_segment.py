@@ -199,7 +199,9 @@ def test_a_label_joins_a_segment_that_is_there(engine, examples, known, queries)
     for name in OF_LABELS:
         first, second = (getattr(e.arrays.segment, name) for e in (at_once, twice))
         assert first.shape == second.shape, name
-    same(at_once.search(queries, 9), twice.search(queries, 9))
+    # Products of matrices round by the number of labels that join at once.
+    for found, expected in zip(twice.search(queries, 9), at_once.search(queries, 9), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
     known_by_new = sp.csr_matrix(
         (np.ones(len(examples[0])), np.full(len(examples[0]), L), np.arange(len(examples[0]) + 1)),
         (len(examples[0]), L + M),
