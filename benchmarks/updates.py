@@ -5,7 +5,8 @@
 The training records are cut into batches in their order. A model is trained on the first one and
 updated with each that follows (``ELIAS.update``; labels join when they come first); after some
 batches another one is trained on all records so far, and both are measured on the same points of
-another split. ``--keep-texts``: the updated models keep their texts. The trained models are kept beside ``--out``: a run that was interrupted goes on.
+another split. ``--keep-texts``: the updated models keep their texts. The trained models are kept
+beside ``--out``: a run that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ def measured(model: ELIAS, points: Dataset) -> dict[str, float]:
 @click.option("--preset", type=click.Choice(["fast", "cpu", "accurate"]), default="fast")
 @click.option("--batches", type=click.IntRange(min=2), default=10, show_default=True)
 @click.option("--retrain", default="all", show_default=True,
-              help="Batches after which a model is trained anew, such as 4,7,10; none: \"\".")  # fmt: skip
+              help="Batches after which a model is trained anew, such as 4,7,10.")  # fmt: skip
 @click.option("--measure", default="all", show_default=True,
-              help="Batches after which the updated model is measured; those of --retrain are.")  # fmt: skip
+              help="Batches after which the updated model is measured.")  # fmt: skip
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @click.option("--points", type=click.IntRange(min=1), default=5000, show_default=True,
               help="Points of the split that are asked, drawn evenly.")  # fmt: skip
 @click.option("--keep-texts", is_flag=True,
-              help="Models keep their texts, and are trained anew where these have doubled.")  # fmt: skip
+              help="Models keep their texts: once doubled, all is trained anew.")  # fmt: skip
 @click.option("--shuffled", is_flag=True, help="Batches of records drawn at random.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
 @threads_option

@@ -28,18 +28,15 @@ from learned_index.engine.building import label_order, sketch_rows, stored_rows,
 from learned_index.engine.checking import check_segment
 from learned_index.engine.config import EngineConfig, Precision
 from learned_index.engine.constants import Constants
-from learned_index.engine.new_labels import (
-    Examples,
-    Known,
+from learned_index.engine.new_edges import (
     background,
     drawn_rows,
-    known_means,
-    new_classifiers,
     new_edges,
-    stepped,
     strongest_weights,
     visits_of,
 )
+from learned_index.engine.new_labels import Examples, Known, known_means, new_classifiers
+from learned_index.engine.new_steps import stepped
 from learned_index.errors import InputError
 from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.matrices import largest_first

@@ -307,9 +307,10 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         """An index with M labels more; all else is shared with this one. No training.
 
         A new label gets the classifier that labels with such examples have, told from the known
-        ones (equation 21 of docs/method.md), edges from the clusters that its examples visit, as
-        weak as a training begins with (23), and takes a few steps beside the known points. Known labels keep ids, classifiers and edges. As after :meth:`prune`, edges are no longer
-        trained by :meth:`forward`.
+        ones (equation 21 of docs/method.md), which takes a few steps beside the known points, and
+        edges from the clusters that its examples visit, as strong as those of known labels with as
+        many points (23c). Known labels keep ids, classifiers and edges. As after :meth:`prune`,
+        edges are no longer trained by :meth:`forward`.
 
         Args:
             examples: For each new label the vectors of its examples, n x D, at least one.

@@ -13,18 +13,15 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from learned_index.engine.new_labels import (
-    Examples,
-    Known,
+from learned_index.engine.new_edges import (
     background,
     drawn_rows,
-    known_means,
-    new_classifiers,
     new_edges,
-    stepped,
     strongest_weights,
     visits_of,
 )
+from learned_index.engine.new_labels import Examples, Known, known_means, new_classifiers
+from learned_index.engine.new_steps import stepped
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.network import IndexNetwork
 from learned_index.inputs.labels import points_per_label

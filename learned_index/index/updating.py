@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from learned_index.engine.new_labels import cluster_sums, strongest_visits, visits_of
+from learned_index.engine.new_edges import cluster_sums, strongest_visits, visits_of
 from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork

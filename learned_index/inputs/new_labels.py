@@ -81,7 +81,8 @@ def checked_counts(counts: Any, n_labels: int) -> Int64Array | None:
     found = as_array(counts, name="counts")
     if found.shape != (n_labels,) or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
         raise InputError(
-            f"counts are {found.dtype} {found.shape}, expected {n_labels} whole numbers of 0 or more"
+            f"counts are {found.dtype} {found.shape}, expected {n_labels} whole numbers of 0 or "
+            "more, one for each label"
         )
     checked: Int64Array = found.astype(np.int64)
     return checked

@@ -7,27 +7,27 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from learned_index.engine.new_labels import (
+from learned_index.engine.new_edges import (
     CONCENTRATION,
     ENOUGH_LABELS,
     MOST_CLUSTERS,
-    N_SIMILAR,
-    N_STEPS,
-    OWN_LOGIT,
-    RATE,
     Background,
-    Examples,
-    Known,
     background,
     drawn_rows,
-    known_means,
-    largest_of_rows,
-    new_classifiers,
     new_edges,
-    stepped,
     strongest_weights,
     visits_of,
 )
+from learned_index.engine.new_labels import (
+    N_SIMILAR,
+    OWN_LOGIT,
+    Examples,
+    Known,
+    known_means,
+    largest_of_rows,
+    new_classifiers,
+)
+from learned_index.engine.new_steps import N_STEPS, RATE, stepped
 from learned_index.errors import InputError
 
 D, K, N_LABELS, N_CLUSTERS = 12, 60, 70, 50
@@ -193,7 +193,7 @@ def curvature(logit, path, relevant, x) -> float:
 
 def test_steps_follow_the_gradient_of_the_loss_of_each_label(known, examples, routed):
     """The oracle: torch's gradient of equation 7, label by label."""
-    x, labels = known
+    x, _ = known
     rng = np.random.default_rng(8)
     clusters = np.array([rng.permutation(N_CLUSTERS)[:10] for _ in x])
     visits_SC = visits_of(clusters, rng.random(clusters.shape), N_CLUSTERS)
