@@ -116,7 +116,7 @@ def new_edges(
 ) -> sp.csr_matrix:
     """Edges of new labels: CSR float64 M x C, weights above 0 to 1.
 
-    (23c) e_cl = e_l (a_cl / max a_l)^tau with the shares a_cl = v_cl / (V_c + v_cl) of equation
+    (23b) e_cl = e_l (a_cl / max a_l)^tau with the shares a_cl = v_cl / (V_c + v_cl) of equation
     (23), from the :data:`MOST_CLUSTERS` clusters that the examples visit most. A label does not
     depend on others that join with it.
 

@@ -309,7 +309,7 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         A new label gets the classifier that labels with such examples have, told from the known
         ones (equation 21 of docs/method.md), which takes a few steps beside the known points, and
         edges from the clusters that its examples visit, as strong as those of known labels with as
-        many points (23c). Known labels keep ids, classifiers and edges. As after :meth:`prune`,
+        many points (23b). Known labels keep ids, classifiers and edges. As after :meth:`prune`,
         edges are no longer trained by :meth:`forward`.
 
         Args:
