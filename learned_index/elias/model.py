@@ -196,13 +196,14 @@ class ELIAS(EliasParts, Saved):
         """The same model with search engines in the place of its indexes: for search only.
 
         Where these have label vectors of bytes, as by default, the ranker's weights become bytes
-        too (:meth:`SparseRanker.to_int8`).
+        too (:meth:`SparseRanker.to_int8`). Kept texts stay behind.
 
         Raises:
             InputError: It is compiled already.
         """
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
+        model.texts_ = None  # it cannot be trained, and is handed out
         is_int8 = all(engine.config.precision == "int8" for engine in model.engines())
         if is_int8 and model.ranker_ is not None:
             model.ranker_ = model.ranker_.to_int8()

@@ -76,7 +76,7 @@ def test_before_that_it_learns_as_others_do_and_keeps_the_texts(model: ELIAS) ->
     labels = learned.texts_.labels(learned.n_labels)[N_POINTS:].indices.tolist()
     n = model.n_labels
     assert labels == [model.vocabulary.id("Cooking"), n, n + 1, n + 1]
-    assert len(model.texts_) == N_POINTS
+    assert len(model.texts_) == N_POINTS and model.to_engine().texts_ is None
 
 
 def test_removed_and_merged_labels_stay_away(model: ELIAS) -> None:
