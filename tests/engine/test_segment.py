@@ -307,6 +307,9 @@ def test_what_cannot_join_is_refused(engine, index, examples, known):
         ):
             with pytest.raises(InputError, match=said):
                 part.add_labels(examples, known=wrong)
+        for wrong in (np.ones(L - 1, int), np.ones(L), np.full(L, -1)):
+            with pytest.raises(InputError, match="whole numbers of 0 or more"):
+                part.add_labels(examples, known=known, counts=wrong)
     one = engine.add_labels([x[0]], known=known)  # a vector alone is one example
     assert one.n_new_labels == 1
     assert engine.add_labels([x[:1]], known=(x, truth.tolil().rows.tolist())).n_labels == L + 1
