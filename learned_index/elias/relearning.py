@@ -29,7 +29,12 @@ from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points
 from learned_index.elias.request import Request
 from learned_index.elias.steps import Steps
-from learned_index.elias.validation import ENOUGH_TO_LEARN, OutOfFold, calibrated_scores
+from learned_index.elias.validation import (
+    ENOUGH_TO_LEARN,
+    OutOfFold,
+    calibrated_scores,
+    true_points,
+)
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.ranking.final_ranker import FinalRanker, simplest_of_the_best
@@ -184,7 +189,8 @@ def with_final_order(
     anew.report_["n_known"] = model.n_points
     twin = copy.copy(model)
     twin.final_ranker_ = anew
-    out_of_fold = OutOfFold(found.ids_BK, scores_BK, found.relevant_BK)
+    n_true_L = true_points(model, labels_NL[rows])
+    out_of_fold = OutOfFold(found.ids_BK, scores_BK, found.relevant_BK, n_true_L)
     twin.calibrator_ = calibrated_scores(model, out_of_fold) or model.calibrator_
     twin.report_ = {**model.report_, "final_ranker": anew.report_}
     if twin.calibrator_ is not None:
