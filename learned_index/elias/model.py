@@ -322,10 +322,11 @@ class ELIAS(EliasParts, Saved):
         A model that keeps its texts (``keep_texts``) is trained anew, on old and new ones, by the
         update with which they have doubled since the last training; nothing needs to be fitted by
         hand then. In another one, where it is due, two parts are made anew first, and the update
-        takes longer. The index is trained on all remembered points once these are twice as many as it was trained on (not in
-        a model of ``keep_sample``). Final ranker and calibrator are learned from at least 100 new
-        points, of which the model is asked before it learns from them, once the training points
-        have doubled since: so an update should bring points that it has not seen.
+        takes longer. The index is trained on all remembered points once these are twice as many as
+        it was trained on (not in a model of ``keep_sample``). Final ranker and calibrator are
+        learned from at least 100 new points, of which the model is asked before it learns from
+        them, once the training points have doubled since: so an update should bring points that it
+        has not seen.
 
         Args:
             texts: N new texts, or CSR N x F. Those without labels, or without a word that the model
