@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +15,31 @@ import scipy.sparse as sp
 
 from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import reads_rows
 from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
 from learned_index.inputs.matrices import SparseFeatures
 from learned_index.metrics import hit_matrix
-from learned_index.ranking.evidence import Listed, NameTerms, evidence, name_terms, no_names
-from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.evidence import (
+    Listed,
+    NameTerms,
+    evidence,
+    name_terms,
+    no_names,
+    with_other_names,
+)
+from learned_index.ranking.final_ranker import FinalRanker, Judged
 from learned_index.ranking.name_search import search_names
 from learned_index.ranking.records import Records
-from learned_index.types import Float32Array, Int64Array
+from learned_index.ranking.spelling import spelled_names
+from learned_index.types import Float32Array
 
 N_ADDED = 50
 """Labels of nearest records that join a shortlist at most."""
 N_NAMED = 20
 """Labels whose names a text has that join it at most."""
+N_ALIKE = 50
+"""The same where spelling is compared."""
 MOST_RECORDS = 300_000
 """Up to so many points are remembered by default: the search by words takes time in proportion."""
 _SPLIT_ITERATIONS = 6
@@ -60,9 +71,10 @@ def listed(
     """
     assert model.ranker_ is not None
     ids = head.ids
-    lists = names.name_lists(sparse_BV.shape[1])
+    alike = names.alike_lists(sparse_BV.shape[1])
+    lists = names.name_lists(sparse_BV.shape[1]) if alike is None else alike
     if lists is not None:
-        named = search_names(
+        named, _ = search_names(
             lists, sparse_BV, ids, n_labels=model.n_labels, n_added=names.n_named,
             allowed_L=allowed_L,
         )  # fmt: skip
@@ -73,7 +85,10 @@ def listed(
         ids, votes = found.ids, (found.words, found.vectors, found.likeness)
     p = np.zeros(ids.shape, np.float32)
     p[:, : head.p.shape[1]] = head.p
-    return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), *votes)
+    spelled = np.zeros(ids.shape, np.float32)
+    if alike is not None:
+        _, spelled = search_names(alike, sparse_BV, ids, n_labels=model.n_labels, n_added=0)
+    return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), *votes, spelled)
 
 
 def evidence_of(
@@ -84,20 +99,6 @@ def evidence_of(
     lists = names.name_lists(sparse_BV.shape[1])
     scores = None if lists is None else lists.scores
     return evidence(found, sparse_BV, model.label_counts, names.names, scores)
-
-
-class Judged(NamedTuple):
-    """What a final ranker learns from: points whose labels are known.
-
-    Attributes:
-        ids_BK: int64, the listed labels; -1 at pads.
-        evidence_BKF: float32, what is known of them.
-        relevant_BK: bool, the label is one of the point's.
-    """
-
-    ids_BK: Int64Array
-    evidence_BKF: Float32Array
-    relevant_BK: npt.NDArray[np.bool_]
 
 
 def judged(
@@ -130,10 +131,48 @@ def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
     n_labels = len(model.vocabulary)
     if not are_texts or model.features is None:
         return no_names(n_labels)
-    names = model.vocabulary.names(range(n_labels))
+    return name_terms(model.features.encode(_present_names(model)))
+
+
+def _present_names(model: EliasParts) -> list[str]:
+    names = model.vocabulary.names(range(len(model.vocabulary)))
     for gone in model.removed_labels:
         names[gone] = ""
-    return name_terms(model.features.encode(names))
+    return names
+
+
+def alike_of(model: EliasParts) -> NameTerms | None:
+    """Terms of the sparse features that are spelled like the labels' names.
+
+    None where the features are no words.
+    """
+    terms = getattr(model.features, "terms_", None)
+    if terms is None:
+        return None
+    return spelled_names(terms, _present_names(model))
+
+
+def with_present_names(
+    model: EliasParts, ranker: FinalRanker, labels: Sequence[int]
+) -> FinalRanker:
+    """A final ranker that knows the names that the labels of the model have now.
+
+    Args:
+        model: Its vocabulary is the present one.
+        ranker: It knows earlier names of these labels, or of the first of them.
+        labels: Known ones that have another name; those that joined have one in any case. How
+            common a word is among names is counted anew for all these alone: others stay.
+    """
+    names = names_of(model, are_texts=not reads_rows(model.features))
+    alike = None
+    if ranker.alike is not None:
+        assert model.features is not None
+        terms = model.features.terms_  # type: ignore[attr-defined]  # else there were none
+        joined = range(len(ranker.alike.indptr) - 1, len(model.vocabulary))
+        new = np.unique(np.array([*labels, *joined], np.int64))
+        more = spelled_names(terms, _present_names(model), new)
+        alike = with_other_names(ranker.alike, more, labels)
+    return ranker.with_names(names, alike)
 
 
 def remembered(

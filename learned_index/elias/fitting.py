@@ -114,12 +114,15 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         "seconds": steps.seconds,
     }
     if data.held is not None:
-        validate(model, data.held, steps, reads_names=data.label_points is not None)
+        validate(model, data.held, steps, texts=data.label_points)
         _refit(model, data, steps)
     if data.all_label_points is not None:
         model.report_["label_texts_share_terms"] = data.shared_terms
         with steps.step("unseen labels"):
-            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.all_label_points)
+            n_unseen = learn_unseen_labels(model, data.all_label_points)
+        model.report_["n_labels_by_text"] = n_unseen
+        if n_unseen:
+            logger.info("%d labels without a training point are learned from their texts", n_unseen)
     model.n_indexed = model.n_points
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.elias.final_ranking import names_of
+from learned_index.elias.final_ranking import with_present_names
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
 from learned_index.engine.new_labels import largest_of_rows
@@ -77,7 +77,7 @@ def add_labels(
     twin.label_counts = np.concatenate([model.label_counts, counts_M])
     twin.n_points = model.n_points + int(counts_M.sum())
     if model.final_ranker_ is not None:
-        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=True))
+        twin.final_ranker_ = with_present_names(twin, model.final_ranker_, [])
     return twin
 
 

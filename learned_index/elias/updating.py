@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matrix, read_labels
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.elias.final_ranking import names_of
+from learned_index.elias.final_ranking import with_present_names
 from learned_index.elias.label_changes import require_present
 from learned_index.elias.new_labels import as_long_as_points, longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
@@ -290,5 +290,4 @@ def _learn_ranking(
     if model.records_ is not None:
         twin.records_ = model.records_.with_records(new.sparse_NV, x_ND, new.labels_NL)
     if model.final_ranker_ is not None and len(new.vocabulary) > n_old:
-        are_texts = not reads_rows(model.features)
-        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=are_texts))
+        twin.final_ranker_ = with_present_names(twin, model.final_ranker_, [])

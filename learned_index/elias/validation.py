@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.final_ranking import N_NAMED, judged, names_of
+from learned_index.elias.final_ranking import N_ALIKE, N_NAMED, alike_of, judged, names_of
+from learned_index.elias.label_texts import LabelPoints, with_pretended_unseen
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
@@ -27,15 +28,15 @@ ENOUGH_TO_LEARN = 100
 _RANKINGS: dict[str, Score] = {"without_ranker": "index", "with_ranker": "ranking"}
 
 
-def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: bool) -> None:
+def validate(model: EliasParts, held: HeldOut, steps: Steps, *, texts: LabelPoints | None) -> None:
     """Calibrate on the held-out points and measure on them, with and without the ranker.
 
-    ``reads_names``: names of labels are searched for candidates of the final ranker.
+    ``texts``: those of the labels, where they take part in the ranking.
     """
     assert held.vectors is not None and model.label_counts is not None
     out_of_fold = None
     with steps.step("calibration"):
-        out_of_fold = _final_ranker(model, held, reads_names=reads_names)
+        out_of_fold = _final_ranker(model, held, texts)
         if out_of_fold is None and model.config.records != "yes":
             model.records_ = None  # they would serve nothing
         model.calibrator_ = _calibrator(model, held, out_of_fold)
@@ -71,7 +72,7 @@ def _answers(
     )
 
 
-def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> OutOfFold | None:
+def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -> OutOfFold | None:
     """Learn the final ranker on the held-out points; None where the fixed formula ranks."""
     wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
     assert held.vectors is not None
@@ -79,11 +80,18 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> Out
         return None
     assert held.sparse is not None
     names = names_of(model, are_texts=not sp.issparse(held.texts))
-    n_named = N_NAMED if reads_names else 0
-    ranker = FinalRanker(wanted, names=names, n_named=n_named)
+    alike = None if texts is None else alike_of(model)
+    n_named = 0 if texts is None else N_NAMED if alike is None else N_ALIKE
+    ranker = FinalRanker(wanted, names=names, n_named=n_named, alike=alike)
     found = judged(model, held.vectors, held.sparse, held.labels, ranker)
+    # Held-out points have labels that are known. What is worth what of labels that are not is
+    # learned from some that pretend.
+    less = None if texts is None else with_pretended_unseen(model, texts)
+    learned = None
+    if less is not None:
+        learned = judged(less, held.vectors, held.sparse, held.labels, ranker)
     try:
-        scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK)
+        scores = ranker.fit(*found, learned=learned)
     except InputError as error:
         if wanted != "auto":
             raise
