@@ -91,7 +91,7 @@ def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -
     if less is not None:
         learned = judged(less, held.vectors, held.sparse, held.labels, ranker)
     try:
-        scores = ranker.fit(*found, learned=learned)
+        scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK, learned=learned)
     except InputError as error:
         if wanted != "auto":
             raise
