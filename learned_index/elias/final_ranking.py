@@ -107,6 +107,8 @@ def judged(
     sparse_BV: SparseFeatures,
     labels_BL: sp.csr_matrix,
     names: FinalRanker,
+    *,
+    allowed_L: npt.NDArray[np.bool_] | None = None,
 ) -> Judged:
     """List the labels of points that the model has not seen, and gather evidence of them.
 
@@ -116,9 +118,10 @@ def judged(
         sparse_BV: Sparse features of the points.
         labels_BL: Canonical CSR, their labels; some may be new to the model.
         names: See :func:`listed`.
+        allowed_L: See :func:`listed`.
     """
     head, _ = model.shortlist(vectors, model.config.rerank_size)
-    found = listed(model, head, sparse_BV, vectors[0], names=names)
+    found = listed(model, head, sparse_BV, vectors[0], names=names, allowed_L=allowed_L)
     evidence_BKF = evidence_of(model, found, sparse_BV, names)
     return Judged(found.ids, evidence_BKF, hit_matrix(found.ids, labels_BL))
 

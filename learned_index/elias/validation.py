@@ -89,7 +89,9 @@ def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -
     less = None if texts is None else with_pretended_unseen(model, texts)
     learned = None
     if less is not None:
-        learned = judged(less, held.vectors, held.sparse, held.labels, ranker)
+        learned = judged(
+            less.model, held.vectors, held.sparse, held.labels, ranker, allowed_L=less.allowed_L
+        )
     try:
         scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK, learned=learned)
     except InputError as error:

@@ -47,7 +47,7 @@ def spelled_names(terms: Sequence[str], names: Sequence[str], labels: Any = None
 
     The name of label l has words w, n_w of the N names have w, and idf_w = ln(1 + (N - n_w + 1/2) /
     (n_w + 1/2)). A term t that is a word counts sum_w idf_w a(t, w) / sum_w idf_w, with the
-    likeness a of :func:`likeness`.
+    likeness a of :func:`likeness`. A number is no word here: others that look like it mean nothing.
 
     Args:
         terms: V terms of the texts; those of several words are no word's like.
@@ -57,7 +57,9 @@ def spelled_names(terms: Sequence[str], names: Sequence[str], labels: Any = None
     Returns:
         Weights above 0, at most 1; a label's do not add up to 1.
     """
-    words_of = [_WORD.findall(folded(name)) for name in names]
+    words_of = [
+        [word for word in _WORD.findall(folded(name)) if not word.isdigit()] for name in names
+    ]
     numbers: dict[str, int] = {}
     rows = np.repeat(np.arange(len(names)), [len(words) for words in words_of])
     columns = [numbers.setdefault(word, len(numbers)) for words in words_of for word in words]

@@ -67,10 +67,11 @@ def test_nearest_records_add_labels_that_the_index_does_not_list() -> None:
     assert ranked(neither, queries())[0].shape == (40, 12)
 
 
-def join_by_name(model: ELIAS, share: sp.csr_matrix, n_named: int) -> None:
+def join_by_name(model: ELIAS, share: sp.csr_matrix, n_named: int, *, once: bool = False) -> None:
     """Labels join by a score, ``share`` being what each term counts for it."""
     ids, _ = ranked(model, queries())
-    scores = (model.features.encode(queries()) @ share.T).toarray()
+    texts = model.features.encode(queries())
+    scores = ((texts > 0 if once else texts).astype(np.float64) @ share.T).toarray()
     for row in range(40):
         with_name = np.setdiff1d(np.flatnonzero(scores[row]), ids[row, :3])
         named = ids[row, 3:][ids[row, 3:] >= 0]
@@ -92,11 +93,14 @@ def test_labels_whose_names_are_spelled_like_words_of_the_text_join_the_shortlis
 
 def test_names_of_models_that_compare_no_spelling_stand_in_the_text() -> None:
     model = copy.copy(finally_ranked("linear", records="no", rerank_size=3))
-    final = copy.copy(model.final_ranker_)
-    final.alike, final.n_named = None, N_NAMED  # as earlier versions saved them
+    final = model.final_ranker_.with_names(model.final_ranker_.names, None)
+    final.n_named = N_NAMED  # as earlier versions saved them
     model.final_ranker_ = final
     terms = model.features.encode(model.vocabulary.names(range(30))) > 0
-    join_by_name(model, sp.csr_matrix(terms, dtype=np.float32), N_NAMED)
+    bm25 = model.final_ranker_.name_lists(model.features.dim).scores
+    names = final.names
+    share = sp.csr_matrix((bm25, names.terms, names.indptr), shape=terms.shape)
+    join_by_name(model, share, N_NAMED, once=True)
 
 
 def test_changed_names_are_those_of_the_labels_as_they_are() -> None:

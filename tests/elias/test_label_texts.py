@@ -217,7 +217,7 @@ def test_labels_that_pretend_are_as_those_that_have_no_points() -> None:
     model = copy.copy(fitted("on"))
     points = label_points(model)
     counts, n_records = model.label_counts.copy(), len(model.records_)
-    less = with_pretended_unseen(model, points)
+    less, allowed = with_pretended_unseen(model, points)
     drawn = np.flatnonzero(less.label_counts < counts)
     seen = points.labels_M[counts[points.labels_M] > 0]
     assert len(drawn) == round(0.1 * len(seen)) > 0 and np.isin(drawn, seen).all()
@@ -225,15 +225,18 @@ def test_labels_that_pretend_are_as_those_that_have_no_points() -> None:
     # All that the records know of them are their texts; of the others, what they knew.
     known, left = model.records_.counts(), less.records_.counts()
     assert (left[drawn] == 1).all() and len(model.records_) == n_records
+    # As many of those that have no points indeed stay out.
+    out = np.flatnonzero(~allowed)
+    assert len(out) == min(len(drawn), 2) and np.isin(out, UNSEEN[:2]).all()
     others = np.setdiff1d(np.arange(33), [*drawn, *UNSEEN])
     np.testing.assert_array_equal(left[others], known[others])
     # Index and ranker have of them what labels that join have of their names.
-    of_them = np.isin(points.labels_M, [*drawn, *UNSEEN])
+    of_them = np.isin(points.labels_M, np.setdiff1d([*drawn, *UNSEEN], out))
     plain = copy.copy(model)
     plain.records_ = model.records_.without_labels(np.isin(np.arange(33), drawn))
     keys = [f"new-{label}" for label in points.labels_M[of_them]]
     texts = [vocabulary.texts[label] for label in points.labels_M[of_them]]
-    grown = plain.add_labels({key: [] for key in keys}, dict(zip(keys, texts, strict=True)))
+    grown = plain.add_labels({key: [] for key in keys}, texts=dict(zip(keys, texts, strict=True)))
     sparse, x = model.features.encode(queries()), model.encode(queries())[0]
     ids, new = (
         np.tile(each, (len(x), 1)) for each in (points.labels_M[of_them], 33 + np.arange(len(keys)))

@@ -19,11 +19,12 @@ NAMES = [
     "Vögel", "Vogelschutz", "Öffentliche Verwaltung", "Unternehmensführung", "", "Straße",
     "Psychoanalyse", "Klima (Motiv)", "Klima Klima", "ab", "C", "Führung von Unternehmen",
     "\U0001f426 Emoji", "鳥", "verwaltungsrecht",
+    "Route 66",
 ]  # fmt: skip
 TERMS = [
     "vogel", "vögel", "vogelschutzes", "bird", "unternehmen", "führung", "verwaltung",
     "psychoanalysis", "klima", "klimawandel", "strasse", "c", "ab", "abc", "鳥", "emoji",
-    "climate change", "klima\nx", "zzz", "psycho",
+    "climate change", "klima\nx", "zzz", "psycho", "66", "route",
 ]  # fmt: skip
 L, V = len(NAMES), len(TERMS)
 
@@ -62,7 +63,8 @@ def plain_likeness(words: list[str], others: list[str]) -> np.ndarray:
 
 def plain_names() -> np.ndarray:
     """Equation (24), L x V."""
-    words_of = [set(re.findall(r"\w+", plain_fold(name))) for name in NAMES]
+    found_in = [set(re.findall(r"\w+", plain_fold(name))) for name in NAMES]
+    words_of = [{word for word in words if not word.isdigit()} for words in found_in]
     distinct = sorted(set().union(*words_of))
     alike = plain_likeness([plain_fold(term) for term in TERMS], distinct)
     n_named = sum(bool(words) for words in words_of)
