@@ -88,7 +88,8 @@ def listed(
     spelled = np.zeros(ids.shape, np.float32)
     if alike is not None:
         _, spelled = search_names(alike, sparse_BV, ids, n_labels=model.n_labels, n_added=0)
-    return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), *votes, spelled)
+    q = model.ranker_.score(sparse_BV, x_BD, ids)
+    return Listed(ids, p, q, votes[0], votes[1], votes[2], spelled)
 
 
 def evidence_of(

@@ -24,7 +24,7 @@ from learned_index.types import Float32Array, Int64Array
 LEAST_SHARED = 0.2
 """Part of the points' labels whose texts must share a term with the point: below it, as where texts
 and names are in different languages, names cost the first places more than they bring."""
-PRETENDED = 0.1
+PRETENDED = 0.25
 """Part of the labels that pretend to have no training points, while the final order is learned."""
 _PAIRS = 20_000
 
