@@ -18,7 +18,7 @@ from learned_index.errors import InputError
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking.calibration import Calibrator
-from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.final_ranker import FinalRanker, Judged
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
@@ -84,14 +84,7 @@ def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -
     n_named = 0 if texts is None else N_NAMED if alike is None else N_ALIKE
     ranker = FinalRanker(wanted, names=names, n_named=n_named, alike=alike)
     found = judged(model, held.vectors, held.sparse, held.labels, ranker)
-    # Held-out points have labels that are known. What is worth what of labels that are not is
-    # learned from some that pretend.
-    less = None if texts is None else with_pretended_unseen(model, texts)
-    learned = None
-    if less is not None:
-        learned = judged(
-            less.model, held.vectors, held.sparse, held.labels, ranker, allowed_L=less.allowed_L
-        )
+    learned = None if texts is None else _of_pretending(model, held, texts, ranker)
     try:
         scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK, learned=learned)
     except InputError as error:
@@ -105,6 +98,28 @@ def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -
         return None
     model.final_ranker_ = ranker
     return OutOfFold(found.ids_BK, scores, found.relevant_BK)
+
+
+def _of_pretending(
+    model: EliasParts, held: HeldOut, texts: LabelPoints, ranker: FinalRanker
+) -> Judged | None:
+    """What is said of the points where some labels pretend to have no training points.
+
+    Held-out points have labels that are known; what evidence is worth of labels that are not is
+    learned from these. None where fewer than :data:`ENOUGH_TO_LEARN` of the points' labels pretend
+    and are listed.
+    """
+    less = with_pretended_unseen(model, texts)
+    if less is None:
+        return None
+    assert held.vectors is not None and held.sparse is not None
+    counts = less.model.label_counts
+    assert counts is not None
+    found = judged(
+        less.model, held.vectors, held.sparse, held.labels, ranker, allowed_L=less.allowed_L
+    )
+    examples = found.relevant_BK & (counts[np.maximum(found.ids_BK, 0)] == 0)
+    return found if int(examples.sum()) >= ENOUGH_TO_LEARN else None
 
 
 def _calibrator(
