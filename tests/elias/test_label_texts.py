@@ -14,6 +14,7 @@ from elias_cases import new_model, queries, train_data
 
 from learned_index import ELIAS, LabelVocabulary, LearnedGraphIndex
 from learned_index.data.holdout import without_labels
+from learned_index.elias import validation
 from learned_index.elias.label_texts import (
     LEAST_SHARED,
     PRETENDED,
@@ -261,6 +262,21 @@ def test_nobody_pretends_where_new_labels_cannot_be_learned() -> None:
     assert with_pretended_unseen(model, few) is None
     model.records_ = None
     assert with_pretended_unseen(model, points) is None
+
+
+def test_the_final_order_is_learned_where_enough_labels_pretend(monkeypatch) -> None:
+    labels, vocabulary = labelled()
+
+    def learned(enough: int) -> dict[str, float]:
+        monkeypatch.setattr(validation, "ENOUGH_TO_LEARN", enough)
+        model = new_model(
+            validation_fraction=0.4, final_ranker="linear", label_text="on", refit="no"
+        )
+        model.fit(train_data().texts, labels, vocabulary=vocabulary)
+        return model.report_["final_ranker"]["weights"]
+
+    nobody, some = learned(10**9), learned(1)
+    assert nobody.keys() == some.keys() and nobody != some
 
 
 def test_they_are_saved_and_compiled(tmp_path) -> None:
