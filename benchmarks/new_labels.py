@@ -48,12 +48,18 @@ def hidden_labels(
 
 
 def trained(
-    train: Dataset, labels_NL: sp.csr_matrix, names: LabelVocabulary, preset: str, **model: Any
+    train: Dataset,
+    labels_NL: sp.csr_matrix,
+    names: LabelVocabulary,
+    preset: str,
+    *,
+    encoder: str | None = None,
+    **model: Any,
 ) -> ELIAS:
     """Train a model on the points that have one of the labels; ``model``: what differs in it."""
     configs = model_configs(preset, n_labels=labels_NL.shape[1], model=model)
     made = ELIAS(
-        PRESETS[preset]["encoder"], configs.index, training=configs.training,
+        encoder or PRESETS[preset]["encoder"], configs.index, training=configs.training,
         ranker=configs.ranker, config=configs.model,
     )  # fmt: skip
     rows = np.flatnonzero(np.diff(labels_NL.indptr))

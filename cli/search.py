@@ -268,6 +268,10 @@ def reasons(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
         words = [f"{word['term']} {word['part']:+.2f}" for word in ranker["words"][:MOST_SHOWN]]
         told = [*words, f"vector {ranker['vector']:+.2f}", f"bias {ranker['bias']:+.2f}"]
         yield "words", f"margin {ranker['margin']:+.2f}: {', '.join(told)}"
+    spelled = why["spelled"]
+    if spelled is not None and spelled["words"]:
+        words = [f"{word['term']} {word['part']:+.2f}" for word in spelled["words"][:MOST_SHOWN]]
+        yield "name", f"alike {spelled['likeness']:.2f}: {', '.join(words)}"
     records = why["records"]
     if records is not None:
         by_words, by_vectors = records["with_label_by_words"], records["with_label_by_vectors"]

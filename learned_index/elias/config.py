@@ -51,11 +51,12 @@ class EliasConfig(Config):
     )
     label_text: Literal["auto", "on", "off"] = parameter(
         "auto",
-        "texts of the labels (labels.txt) take part in training: labels whose names a text has "
-        "join its shortlist, their texts are records and points of the ranker, and labels without "
-        "a training point are answered by their texts; off: names are evidence of the final "
-        "ranker only; on: always, and labels without texts are refused; auto: where a fifth of "
-        "the labels' texts share a term with their points (and labels without points in any case)",
+        "texts of the labels (labels.txt) take part in training: labels with names that are "
+        "spelled like words of a text join its shortlist, their texts are records and points of "
+        "the ranker, and labels without a training point are answered by their texts; off: names "
+        "are evidence of the final ranker only; on: always, and labels without texts are refused; "
+        "auto: where a fifth of the labels' texts share a term with their points (and labels "
+        "without points in any case)",
     )
     index_label_text: Literal["yes", "no"] = parameter(
         "no",

@@ -76,6 +76,17 @@ class RankerPart:
 
 
 @dataclass(frozen=True)
+class NamePart:
+    """How the label's name and the text are spelled alike: ``likeness = sum of the words' parts``.
+
+    ``words`` are those of the text.
+    """
+
+    likeness: float
+    words: list[WordPart]
+
+
+@dataclass(frozen=True)
 class NearestRecord:
     """A training record near the text.
 
@@ -133,6 +144,7 @@ class Explanation:
         index: One part for each index of the model; none in a compiled model.
         ranker: None where the model has none.
         records: None where the model remembers none.
+        spelled: None where the model does not compare the spelling of names.
         n_points: Training points of the label; None: unknown.
     """
 
@@ -148,6 +160,7 @@ class Explanation:
     index: list[IndexPart]
     ranker: RankerPart | None
     records: RecordsPart | None
+    spelled: NamePart | None
     n_points: int | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,6 +219,7 @@ def _explained(model: EliasParts, told: Asked, label: int, records: Any) -> Expl
         index=_index_parts(model, told.vectors, label),
         ranker=_ranker_part(model, told.sparse_BV, told.vectors[0], label),
         records=None if records is None else _records_part(model, records, label),
+        spelled=_name_part(model, told.sparse_BV, label),
         n_points=None if model.label_counts is None else int(model.label_counts[label]),
     )
 
@@ -261,6 +275,22 @@ def _ranker_part(model: EliasParts, sparse: Any, x_1D: Any, label: int) -> Ranke
     ]
     margin = float(found.parts.sum(dtype=np.float64)) + found.dense + found.bias
     return RankerPart(margin, words, found.dense, found.bias)
+
+
+def _name_part(model: EliasParts, sparse: Any, label: int) -> NamePart | None:
+    ranker = model.final_ranker_
+    if ranker is None or ranker.alike is None:
+        return None
+    alike = ranker.alike
+    span = slice(alike.indptr[label], alike.indptr[label + 1])
+    terms, in_text, in_name = np.intersect1d(
+        sparse.indices, alike.terms[span], assume_unique=True, return_indices=True
+    )
+    parts = sparse.data[in_text] * alike.weights[span][in_name]
+    order = np.argsort(-parts, kind="stable")
+    words = zip(feature_names(model.features, terms[order]), parts[order], strict=True)
+    told = [WordPart(term, float(part)) for term, part in words]
+    return NamePart(float(parts.sum(dtype=np.float64)), told)
 
 
 def _nearest(model: EliasParts, sparse: sp.csr_matrix, x_1D: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,26 @@ from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
 from learned_index.inputs.matrices import SparseFeatures
 from learned_index.metrics import hit_matrix
-from learned_index.ranking.evidence import Listed, NameTerms, evidence, name_terms, no_names
-from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.evidence import (
+    Listed,
+    NameTerms,
+    evidence,
+    name_terms,
+    no_names,
+    with_other_names,
+)
+from learned_index.ranking.final_ranker import FinalRanker, Judged
 from learned_index.ranking.name_search import search_names
 from learned_index.ranking.records import Records
-from learned_index.types import Float32Array, Int64Array
+from learned_index.ranking.spelling import spelled_names
+from learned_index.types import Float32Array
 
 N_ADDED = 50
 """Labels of nearest records that join a shortlist at most."""
 N_NAMED = 20
 """Labels whose names a text has that join it at most."""
+N_ALIKE = 50
+"""The same where spelling is compared."""
 MOST_RECORDS = 300_000
 """Up to so many points are remembered by default: the search by words takes time in proportion."""
 _SPLIT_ITERATIONS = 6
@@ -61,9 +71,10 @@ def listed(
     """
     assert model.ranker_ is not None
     ids = head.ids
-    lists = names.name_lists(sparse_BV.shape[1])
+    alike = names.alike_lists(sparse_BV.shape[1])
+    lists = names.name_lists(sparse_BV.shape[1]) if alike is None else alike
     if lists is not None:
-        named = search_names(
+        named, _ = search_names(
             lists, sparse_BV, ids, n_labels=model.n_labels, n_added=names.n_named,
             allowed_L=allowed_L,
         )  # fmt: skip
@@ -74,7 +85,11 @@ def listed(
         ids, votes = found.ids, (found.words, found.vectors, found.likeness)
     p = np.zeros(ids.shape, np.float32)
     p[:, : head.p.shape[1]] = head.p
-    return Listed(ids, p, model.ranker_.score(sparse_BV, x_BD, ids), *votes)
+    spelled = np.zeros(ids.shape, np.float32)
+    if alike is not None:
+        _, spelled = search_names(alike, sparse_BV, ids, n_labels=model.n_labels, n_added=0)
+    q = model.ranker_.score(sparse_BV, x_BD, ids)
+    return Listed(ids, p, q, votes[0], votes[1], votes[2], spelled)
 
 
 def evidence_of(
@@ -87,26 +102,14 @@ def evidence_of(
     return evidence(found, sparse_BV, model.label_counts, names.names, scores)
 
 
-class Judged(NamedTuple):
-    """What a final ranker learns from: points whose labels are known.
-
-    Attributes:
-        ids_BK: int64, the listed labels; -1 at pads.
-        evidence_BKF: float32, what is known of them.
-        relevant_BK: bool, the label is one of the point's.
-    """
-
-    ids_BK: Int64Array
-    evidence_BKF: Float32Array
-    relevant_BK: npt.NDArray[np.bool_]
-
-
 def judged(
     model: EliasParts,
     vectors: Sequence[Any],
     sparse_BV: SparseFeatures,
     labels_BL: sp.csr_matrix,
     names: FinalRanker,
+    *,
+    allowed_L: npt.NDArray[np.bool_] | None = None,
 ) -> Judged:
     """List the labels of points that the model has not seen, and gather evidence of them.
 
@@ -116,9 +119,10 @@ def judged(
         sparse_BV: Sparse features of the points.
         labels_BL: Canonical CSR, their labels; some may be new to the model.
         names: See :func:`listed`.
+        allowed_L: See :func:`listed`.
     """
     head, _ = model.shortlist(vectors, model.config.rerank_size)
-    found = listed(model, head, sparse_BV, vectors[0], names=names)
+    found = listed(model, head, sparse_BV, vectors[0], names=names, allowed_L=allowed_L)
     evidence_BKF = evidence_of(model, found, sparse_BV, names)
     return Judged(found.ids, evidence_BKF, hit_matrix(found.ids, labels_BL))
 
@@ -131,10 +135,40 @@ def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
     n_labels = len(model.vocabulary)
     if not are_texts or model.features is None:
         return no_names(n_labels)
-    names = model.vocabulary.names(range(n_labels))
+    return name_terms(model.features.encode(_present_names(model)))
+
+
+def _present_names(model: EliasParts) -> list[str]:
+    names = model.vocabulary.names(range(len(model.vocabulary)))
     for gone in model.removed_labels:
         names[gone] = ""
-    return name_terms(model.features.encode(names))
+    return names
+
+
+def alike_of(model: EliasParts) -> NameTerms | None:
+    """Terms of the sparse features that are spelled like the labels' names.
+
+    None where the features are no words.
+    """
+    terms = getattr(model.features, "terms_", None)
+    if terms is None:
+        return None
+    return spelled_names(terms, _present_names(model))
+
+
+def with_present_names(
+    model: EliasParts, ranker: FinalRanker, labels: Sequence[int]
+) -> FinalRanker:
+    """A final ranker that knows the names that the labels of the model have now.
+
+    Args:
+        model: Its vocabulary is the present one.
+        ranker: It knows earlier names of these labels.
+        labels: Those that have another name. How common a word is among names is counted anew for
+            these alone: others stay.
+    """
+    names = names_of(model, are_texts=not reads_rows(model.features))
+    return ranker.with_names(names, _alike_now(model, ranker, labels))
 
 
 def with_further_names(model: EliasParts, ranker: FinalRanker) -> FinalRanker:
@@ -152,7 +186,19 @@ def with_further_names(model: EliasParts, ranker: FinalRanker) -> FinalRanker:
         new = name_terms(model.features.encode(names))
     indptr = np.concatenate([known.indptr, known.indptr[-1] + new.indptr[1:]])
     terms = np.concatenate([known.terms, new.terms])
-    return ranker.with_names(NameTerms(indptr, terms, np.concatenate([known.weights, new.weights])))
+    weights = np.concatenate([known.weights, new.weights])
+    return ranker.with_names(NameTerms(indptr, terms, weights), _alike_now(model, ranker, []))
+
+
+def _alike_now(model: EliasParts, ranker: FinalRanker, labels: Sequence[int]) -> NameTerms | None:
+    """What is spelled like the present names, of labels that have another name or joined anew."""
+    if ranker.alike is None:
+        return None
+    assert model.features is not None
+    terms = model.features.terms_  # type: ignore[attr-defined]  # else there were none
+    joined = range(len(ranker.alike.indptr) - 1, len(model.vocabulary))
+    new = np.unique(np.array([*labels, *joined], np.int64))
+    return with_other_names(ranker.alike, spelled_names(terms, _present_names(model), new), labels)
 
 
 def remembered(

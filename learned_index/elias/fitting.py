@@ -124,12 +124,15 @@ def _fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         "curves": steps.curves.rows,
     }
     if data.held is not None:
-        validate(model, data.held, steps, reads_names=data.label_points is not None)
+        validate(model, data.held, steps, texts=data.label_points)
         _refit(model, data, steps)
     if data.all_label_points is not None:
         model.report_["label_texts_share_terms"] = data.shared_terms
         with steps.step("unseen labels"):
-            model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.all_label_points)
+            n_unseen = learn_unseen_labels(model, data.all_label_points)
+        model.report_["n_labels_by_text"] = n_unseen
+        if n_unseen:
+            logger.info("%d labels without a training point are learned from their texts", n_unseen)
     model.n_indexed = model.n_points
     keeps = model.config.keep_texts == "yes"
     model.texts_ = KeptTexts.of(data.texts, data.all_labels_NL) if keeps else None

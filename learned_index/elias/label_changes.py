@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from learned_index.data.naming import ids_of
-from learned_index.elias.final_ranking import names_of
+from learned_index.elias.final_ranking import with_present_names
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import reads_rows
 from learned_index.errors import InputError
 from learned_index.inputs.labels import label_mask
 from learned_index.inputs.merging import merge_shares, merge_targets
@@ -40,7 +39,10 @@ def _forget_names(twin: EliasParts) -> None:
     ranker = twin.final_ranker_
     if ranker is not None:
         gone_L = np.isin(np.arange(len(twin.vocabulary)), list(twin.removed_labels))
-        twin.final_ranker_ = ranker.with_names(without_names(ranker.names, gone_L))
+        alike = ranker.alike
+        if alike is not None:
+            alike = without_names(alike, gone_L)
+        twin.final_ranker_ = ranker.with_names(without_names(ranker.names, gone_L), alike)
 
 
 def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str]) -> AnyModel:
@@ -62,8 +64,7 @@ def rename_labels(model: AnyModel, names: Mapping[str, str] | Mapping[int, str])
     twin.vocabulary = model.vocabulary.renamed(texts)
     ranker = model.final_ranker_
     if ranker is not None:
-        are_texts = not reads_rows(model.features)
-        twin.final_ranker_ = ranker.with_names(names_of(twin, are_texts=are_texts))
+        twin.final_ranker_ = with_present_names(twin, ranker, list(texts))
     return twin
 
 

@@ -143,8 +143,8 @@ def _listed(model: EliasParts, head: Shortlist, sparse: Any, x_BD: Any) -> Liste
         return listed(model, head, sparse, x_BD, names=model.final_ranker_)
     zero = np.zeros(head.ids.shape, np.float32)
     if sparse is None or model.ranker_ is None:
-        return Listed(head.ids, head.p, zero, zero, zero, zero)
-    return Listed(head.ids, head.p, model.ranker_.score(sparse, x_BD, head.ids), zero, zero, zero)
+        return Listed(head.ids, head.p, *[zero] * 5)
+    return Listed(head.ids, head.p, model.ranker_.score(sparse, x_BD, head.ids), *[zero] * 4)
 
 
 def pair_evidence(model: EliasParts, texts: Asked, pairs: Pairs) -> Float32Array:

@@ -5,10 +5,11 @@ Legend: L labels, M of them of which something is asked, D dimension, V sparse f
 
 from __future__ import annotations
 
-import logging
+import copy
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.elias.new_labels import longer_members, longer_ranker
@@ -20,11 +21,11 @@ from learned_index.inputs.points import unanswerable_rows
 from learned_index.ranking.records import Records
 from learned_index.types import Float32Array, Int64Array
 
-logger = logging.getLogger(__name__)
-
 LEAST_SHARED = 0.2
 """Part of the points' labels whose texts must share a term with the point: below it, as where texts
 and names are in different languages, names cost the first places more than they bring."""
+PRETENDED = 0.25
+"""Part of the labels that pretend to have no training points, while the final order is learned."""
 _PAIRS = 20_000
 
 
@@ -147,5 +148,57 @@ def learn_unseen_labels(model: EliasParts, points: LabelPoints) -> int:
     )
     model.ranker_ = ranker.with_labels_taken(source_L)
     model.records_ = points.join_rows(model.records_, rows)
-    logger.info("%d labels without a training point are learned from their texts", n_new)
     return n_new
+
+
+class Pretending(NamedTuple):
+    """A model in which some labels pretend to have no training points.
+
+    Attributes:
+        model: See :func:`with_pretended_unseen`.
+        allowed_L: bool, the labels that names and records may add there.
+    """
+
+    model: EliasParts
+    allowed_L: npt.NDArray[np.bool_]
+
+
+def with_pretended_unseen(model: EliasParts, points: LabelPoints) -> Pretending | None:
+    """The model as it would be, had some of its labels no training points: its evidence of these.
+
+    Their counts are 0, no record has them, and index and ranker know of them what
+    :func:`learn_unseen_labels` makes of their texts. What index and ranker have learned of the
+    others stays. They are drawn evenly, whatever their number of points: how common a label is
+    that nobody has used yet is not known.
+
+    Labels that have no points indeed are no label of a held-out point, so to learn from them is to
+    learn that they are wrong. As many of them as pretend are left out; what they are more tells
+    that most labels of the vocabulary are rare.
+
+    Args:
+        model: Left as it is.
+        points: The texts of its labels.
+
+    Returns:
+        None where the model cannot learn labels from texts, or has too few of them.
+    """
+    assert model.label_counts is not None
+    is_seen = model.label_counts[points.labels_M] > 0
+    seen, unseen = points.labels_M[is_seen], points.labels_M[~is_seen]
+    draw = np.random.default_rng(model.training_config.seed)
+    drawn = draw.choice(seen, round(PRETENDED * len(seen)), replace=False)
+    left_out = draw.choice(unseen, min(len(drawn), len(unseen)), replace=False)
+    allowed_L = ~np.isin(np.arange(len(model.vocabulary)), left_out)
+    some = np.flatnonzero(allowed_L[points.labels_M])
+    points = LabelPoints(
+        points.labels_M[some], points.sparse_MV[some], [x[some] for x in points.vectors]
+    )
+    twin = copy.copy(model)
+    twin.label_counts = model.label_counts.copy()
+    twin.label_counts[drawn] = 0
+    if model.records_ is not None:
+        gone_L = np.isin(np.arange(len(model.vocabulary)), drawn)
+        twin.records_ = model.records_.without_labels(gone_L)
+    if not len(drawn) or not learn_unseen_labels(twin, points):
+        return None
+    return Pretending(twin, allowed_L)

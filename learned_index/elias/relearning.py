@@ -176,7 +176,9 @@ def with_final_order(
     asked = min(n_points, model.config.validation_limit)
     rows = np.arange(asked) * n_points // asked
     found = judged(model, [x[rows] for x in vectors], sparse_NV[rows], labels_NL[rows], present)
-    anew = FinalRanker(present.method, names=present.names, n_named=present.n_named)
+    anew = FinalRanker(
+        present.method, names=present.names, n_named=present.n_named, alike=present.alike
+    )
     try:
         scores_BK = anew.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK)
     except InputError as error:  # none of the labels that they have was found, say

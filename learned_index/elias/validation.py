@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.final_ranking import N_NAMED, judged, names_of
+from learned_index.elias.final_ranking import N_ALIKE, N_NAMED, alike_of, judged, names_of
+from learned_index.elias.label_texts import LabelPoints, with_pretended_unseen
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
@@ -18,7 +19,7 @@ from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking.calibration import Calibrator
-from learned_index.ranking.final_ranker import FinalRanker
+from learned_index.ranking.final_ranker import FinalRanker, Judged
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,15 @@ ENOUGH_TO_LEARN = 100
 _RANKINGS: dict[str, Score] = {"without_ranker": "index", "with_ranker": "ranking"}
 
 
-def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: bool) -> None:
+def validate(model: EliasParts, held: HeldOut, steps: Steps, *, texts: LabelPoints | None) -> None:
     """Calibrate on the held-out points and measure on them, with and without the ranker.
 
-    ``reads_names``: names of labels are searched for candidates of the final ranker.
+    ``texts``: those of the labels, where they take part in the ranking.
     """
     assert held.vectors is not None and model.label_counts is not None
     out_of_fold = None
     with steps.step("calibration"):
-        out_of_fold = _final_ranker(model, held, reads_names=reads_names)
+        out_of_fold = _final_ranker(model, held, texts)
         if out_of_fold is None and model.config.records != "yes":
             model.records_ = None  # they would serve nothing
         model.calibrator_ = _calibrator(model, held, out_of_fold)
@@ -80,7 +81,7 @@ def _answers(
     )
 
 
-def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> OutOfFold | None:
+def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -> OutOfFold | None:
     """Learn the final ranker on the held-out points; None where the fixed formula ranks."""
     wanted, enough = model.config.final_ranker, n_rows(held.texts) >= ENOUGH_TO_LEARN
     assert held.vectors is not None
@@ -88,11 +89,13 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> Out
         return None
     assert held.sparse is not None
     names = names_of(model, are_texts=not sp.issparse(held.texts))
-    n_named = N_NAMED if reads_names else 0
-    ranker = FinalRanker(wanted, names=names, n_named=n_named)
+    alike = None if texts is None else alike_of(model)
+    n_named = 0 if texts is None else N_NAMED if alike is None else N_ALIKE
+    ranker = FinalRanker(wanted, names=names, n_named=n_named, alike=alike)
     found = judged(model, held.vectors, held.sparse, held.labels, ranker)
+    learned = None if texts is None else _of_pretending(model, held, texts, ranker)
     try:
-        scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK)
+        scores = ranker.fit(found.evidence_BKF, found.ids_BK, found.relevant_BK, learned=learned)
     except InputError as error:
         if wanted != "auto":
             raise
@@ -104,6 +107,28 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> Out
         return None
     model.final_ranker_ = ranker
     return OutOfFold(found.ids_BK, scores, found.relevant_BK, true_points(model, held.labels))
+
+
+def _of_pretending(
+    model: EliasParts, held: HeldOut, texts: LabelPoints, ranker: FinalRanker
+) -> Judged | None:
+    """What is said of the points where some labels pretend to have no training points.
+
+    Held-out points have labels that are known; what evidence is worth of labels that are not is
+    learned from these. None where fewer than :data:`ENOUGH_TO_LEARN` of the points' labels pretend
+    and are listed.
+    """
+    less = with_pretended_unseen(model, texts)
+    if less is None:
+        return None
+    assert held.vectors is not None and held.sparse is not None
+    counts = less.model.label_counts
+    assert counts is not None
+    found = judged(
+        less.model, held.vectors, held.sparse, held.labels, ranker, allowed_L=less.allowed_L
+    )
+    examples = found.relevant_BK & (counts[np.maximum(found.ids_BK, 0)] == 0)
+    return found if int(examples.sum()) >= ENOUGH_TO_LEARN else None
 
 
 def _calibrator(

@@ -33,14 +33,19 @@ EVIDENCE = (
     "likeness_gap",
     "name_score",
     "name_gap",
+    "name_likeness",
+    "name_likeness_gap",
 )
 """The columns: log p of the index; log sigmoid(2 q) of the sparse ranker; log(1 + 5 votes) of the
 nearest records by words and by vectors; share of the words of the label's name that the text has,
 weighted by idf; likeness of the label's records by words; log(1 + training points of the label); 1
 where the index found the label; its place in the order of p; p sigmoid(2 q); log p, q and the
-likeness less the largest of the point; BM25 of the label's name, and that less the largest."""
+likeness less the largest of the point; BM25 of the label's name, and that less the largest; how
+alike the label's name and words of the text are spelled, and that less the largest."""
 N_BEFORE_NAMES = 13
-"""Models saved before names were searched know the columns in front of these two."""
+"""Models saved before names were searched know the columns in front of these."""
+N_BEFORE_SPELLING = 15
+"""Models saved before spelling was compared, likewise."""
 N_LINEAR = 8
 """The first columns are those of the log-linear model; the others are functions of these."""
 N_RISING = 6
@@ -71,6 +76,8 @@ class Listed(NamedTuple):
         word_votes: float32, see :class:`~learned_index.ranking.records.Votes`.
         vector_votes: float32.
         likeness: float32.
+        name_likeness: float32, see :func:`~learned_index.ranking.name_search.search_names`; 0 where
+            spelling is not compared.
     """
 
     ids: Int64Array
@@ -79,6 +86,7 @@ class Listed(NamedTuple):
     word_votes: Float32Array
     vector_votes: Float32Array
     likeness: Float32Array
+    name_likeness: Float32Array
 
 
 def name_terms(names_LV: sp.csr_matrix) -> NameTerms:
@@ -109,6 +117,29 @@ def without_names(names: NameTerms, gone_L: Any) -> NameTerms:
     kept = ~np.repeat(np.asarray(gone_L), np.diff(names.indptr))
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return NameTerms(indptr, names.terms[kept], names.weights[kept])
+
+
+def with_other_names(names: NameTerms, others: NameTerms, labels: Any) -> NameTerms:
+    """Names of which some are others, and behind which more may follow.
+
+    Args:
+        names: Of the first labels.
+        others: Of all labels.
+        labels: int64, those whose names the others are; all labels behind the first are.
+    """
+    n_labels, n_known = len(others.indptr) - 1, len(names.indptr) - 1
+    is_other = np.arange(n_labels) >= n_known
+    is_other[np.asarray(labels, np.int64)] = True
+    kept, new = without_names(names, is_other[:n_known]), without_names(others, ~is_other)
+    lengths = np.diff(new.indptr)
+    lengths[:n_known] += np.diff(kept.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    label_of = np.repeat(np.arange(n_labels), lengths)
+    is_new = is_other[label_of]
+    terms, weights = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    for where, part in ((~is_new, kept), (is_new, new)):
+        terms[where], weights[where] = part.terms, part.weights
+    return NameTerms(indptr, terms, weights)
 
 
 def evidence(

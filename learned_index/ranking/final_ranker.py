@@ -25,6 +25,7 @@ from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import (
     EVIDENCE,
     N_BEFORE_NAMES,
+    N_BEFORE_SPELLING,
     N_LINEAR,
     N_RISING,
     NameTerms,
@@ -33,7 +34,7 @@ from learned_index.ranking.evidence import (
 from learned_index.ranking.final_scoring import score_rows, tree_sums
 from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
-from learned_index.ranking.name_search import NameLists, name_lists
+from learned_index.ranking.name_search import AlikeLists, NameLists, alike_lists, name_lists
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "mixed", "linear", "trees"]
@@ -88,6 +89,20 @@ class _Model(NamedTuple):
         return len(self.trees["roots"]) > 0
 
 
+class Judged(NamedTuple):
+    """What a final ranker learns from: points whose labels are known.
+
+    Attributes:
+        ids_BK: int64, the listed labels; -1 at pads.
+        evidence_BKF: float32, what is known of them.
+        relevant_BK: bool, the label is one of the point's.
+    """
+
+    ids_BK: Int64Array
+    evidence_BKF: Float32Array
+    relevant_BK: Any
+
+
 class ScoreParts(NamedTuple):
     """What a final ranker's score of one label consists of.
 
@@ -119,6 +134,9 @@ class FinalRanker(Saved):
         names: Terms of the labels' names, which the evidence is made of and which are saved here.
         n_named: Labels that names add to a shortlist at most; 0: names are not searched, and their
             scores are 0.
+        alike: Terms that are spelled like words of the names, see
+            :func:`~learned_index.ranking.spelling.spelled_names`, saved here too. The labels that
+            names add are then those of the most alike. None: spelling is not compared.
         seed: Seed of the folds.
 
     Attributes:
@@ -137,6 +155,7 @@ class FinalRanker(Saved):
         *,
         names: NameTerms,
         n_named: int = 0,
+        alike: NameTerms | None = None,
         seed: int = 0,
     ) -> None:
         if method not in get_args(FinalRankerMethod):
@@ -144,8 +163,10 @@ class FinalRanker(Saved):
         self.method = method
         self.names = names
         self.n_named = n_named
+        self.alike = alike
         self.seed = seed
         self._lists: NameLists | None = None
+        self._alike_lists: AlikeLists | None = None
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
         self._model: _Model | None = None
@@ -154,9 +175,9 @@ class FinalRanker(Saved):
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         model = self._fitted()
-        return sum(
-            array.nbytes for array in (*self.names, *model.sieve.values(), *model.trees.values())
-        )
+        names = (*self.names, *(self.alike or ()))
+        arrays = (*names, *model.sieve.values(), *model.trees.values())
+        return sum(array.nbytes for array in arrays)
 
     def _fitted(self) -> _Model:
         if self._model is None:
@@ -175,13 +196,29 @@ class FinalRanker(Saved):
             self._lists = name_lists(self.names.indptr, self.names.terms, n_terms)
         return self._lists
 
-    def fit(self, evidence_BKF: Float32Array, ids_BK: Int64Array, relevant_BK: Any) -> Float32Array:
+    def alike_lists(self, n_terms: int) -> AlikeLists | None:
+        """What is spelled like the names by term, made once; None where it is not compared."""
+        if self.alike is not None and self._alike_lists is None:
+            self._alike_lists = alike_lists(self.alike, n_terms)
+        return self._alike_lists
+
+    def fit(
+        self,
+        evidence_BKF: Float32Array,
+        ids_BK: Int64Array,
+        relevant_BK: Any,
+        *,
+        learned: Judged | None = None,
+    ) -> Float32Array:
         """Learn from points that neither the index, the ranker nor the records have seen.
 
         Args:
             evidence_BKF: See :func:`~learned_index.ranking.evidence.evidence`.
             ids_BK: int64 label ids, -1 at pads.
             relevant_BK: bool, the label is one of the point's.
+            learned: What is said of the same points by a model in which some labels pretend to have
+                no training points: it is learned from this, and asked of the other. None: learned
+                from what is asked.
 
         Returns:
             The scores of :meth:`score`, float32 B x K, each by a model that has not seen its
@@ -199,10 +236,12 @@ class FinalRanker(Saved):
             )
         scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
         wanted = "mixed" if self.method == "auto" else self.method
-        scores[wanted] = _out_of_fold(wanted, evidence_BKF, inside, relevant, self.seed)
+        asked = Judged(ids_BK, evidence_BKF, relevant)
+        learned = asked if learned is None else learned
+        scores[wanted] = _out_of_fold(wanted, learned, asked, self.seed)
         chosen = simplest_of_the_best(scores, inside, relevant)
         fitted = "linear" if chosen == "fixed" else wanted
-        self._model = _fit(fitted, evidence_BKF, inside, relevant, self.seed)
+        self._model = _fit(fitted, learned, np.arange(n_points), self.seed)
         self.method_ = chosen if chosen == "fixed" or self._model.has_trees else "linear"
         self.report_ = {
             "method": self.method_,
@@ -219,14 +258,16 @@ class FinalRanker(Saved):
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
         return _scores(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
 
-    def with_names(self, names: NameTerms) -> Self:
+    def with_names(self, names: NameTerms, alike: NameTerms | None) -> Self:
         """The same ranker with other names of the labels.
 
         Args:
             names: Of as many labels, in terms of the same features.
+            alike: Likewise, what is spelled like them; None where this ranker has none.
         """
         twin = copy(self)
         twin.names, twin._lists = names, None
+        twin.alike, twin._alike_lists = alike, None
         return twin
 
     def explain(self, evidence_KF: Float32Array, ids_K: Int64Array, column: int) -> ScoreParts:
@@ -260,6 +301,8 @@ class FinalRanker(Saved):
     def _write(self, folder: Path) -> dict[str, Any]:
         model = self._fitted()
         arrays = {f"name_{field}": array for field, array in self.names._asdict().items()}
+        if self.alike is not None:
+            arrays |= {f"alike_{field}": array for field, array in self.alike._asdict().items()}
         arrays |= {"weights": model.weights, "logistic": model.logistic}
         arrays |= {f"sieve_{name}": array for name, array in model.sieve.items()}
         save_arrays(folder / _ARRAYS, arrays | model.trees)
@@ -274,14 +317,18 @@ class FinalRanker(Saved):
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
         arrays, config = load_arrays(manifest.file(_ARRAYS)), manifest.config
-        known = [list(EVIDENCE), list(EVIDENCE[:N_BEFORE_NAMES])]
-        if config["evidence"] not in known:
+        known = (len(EVIDENCE), N_BEFORE_SPELLING, N_BEFORE_NAMES)
+        if config["evidence"] not in [list(EVIDENCE[:n]) for n in known]:
             raise InputError("its evidence is not what this version gathers; train the model again")
         names = NameTerms(*(arrays[f"name_{field}"] for field in NameTerms._fields))
         check_names(names, len(names.indptr) - 1, 1 << 31)
         seed = whole_number(config["seed"], "seed", low=0)
         n_named = whole_number(config.get("n_named", 0), "n_named", low=0, high=MOST_NAMED)
-        ranker = cls(config["method"], names=names, n_named=n_named, seed=seed)
+        alike = None
+        if "alike_indptr" in arrays:
+            alike = NameTerms(*(arrays[f"alike_{field}"] for field in NameTerms._fields))
+            check_names(alike, len(names.indptr) - 1, 1 << 31)
+        ranker = cls(config["method"], names=names, n_named=n_named, alike=alike, seed=seed)
         if config["chosen"] not in ("linear", "trees", "mixed"):
             raise InputError(
                 f"its method is {config['chosen']!r:.60}, expected linear, trees or mixed"
@@ -305,7 +352,10 @@ class FinalRanker(Saved):
         return ranker
 
 
-def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> _Model:
+def _fit(method: str, learned: Judged, rows: Any, seed: int) -> _Model:
+    """A model of what is learned of some of the points."""
+    evidence_BKF, relevant = learned.evidence_BKF[rows], learned.relevant_BK[rows]
+    inside = learned.ids_BK[rows] >= 0
     columns = evidence_BKF[:, :, :N_LINEAR]
     weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
     linear = columns.astype(np.float64) @ weights
@@ -350,17 +400,17 @@ def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
     return sifted
 
 
-def _out_of_fold(
-    method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int
-) -> Float32Array:
+def _out_of_fold(method: str, learned: Judged, asked: Judged, seed: int) -> Float32Array:
+    """Scores of the points that are asked, by models of what is learned of other points."""
+    inside = asked.ids_BK >= 0
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
     scores = np.zeros(inside.shape, np.float32)
 
     def one(fold: int) -> None:
         held = folds == fold
-        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held], seed)
-        scores[held] = _scores(model, evidence_BKF[held], inside[held])
+        model = _fit(method, learned, ~held, seed)
+        scores[held] = _scores(model, asked.evidence_BKF[held], inside[held])
 
     for_each_fold(one)
     return scores

@@ -35,8 +35,9 @@ def _ask_for_names(ids_K, counts_L, name_indptr, name_terms_, name_weights):
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def evidence_rows(
-    start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, indptr, indices,
-    present_V, counts_L, name_indptr, name_terms_, name_weights, name_scores, out_BKF,
+    start, stop, ids_BK, p_BK, q_BK, word_votes_BK, vector_votes_BK, likeness_BK, alike_BK,
+    indptr, indices, present_V, counts_L, name_indptr, name_terms_, name_weights, name_scores,
+    out_BKF,
 ):  # fmt: skip
     """Evidence of rows start..stop into ``out_BKF``, which must be 0; see ``evidence.EVIDENCE``.
 
@@ -48,10 +49,12 @@ def evidence_rows(
         for t in range(indptr[row], indptr[row + 1]):
             present_V[indices[t]] = True
         best_p, best_q, best_like = np.float32(P_FLOOR), np.float32(-np.inf), np.float32(0.0)
+        best_alike = np.float32(0.0)
         for k in range(ids_BK.shape[1]):
             if ids_BK[row, k] >= 0:
                 best_p, best_q = max(best_p, p_BK[row, k]), max(best_q, q_BK[row, k])
                 best_like = max(best_like, likeness_BK[row, k])
+                best_alike = max(best_alike, alike_BK[row, k])
         log_best, place, best_name = np.log(best_p), 0, np.float32(0.0)
         for k in range(ids_BK.shape[1]):
             label = ids_BK[row, k]
@@ -87,6 +90,8 @@ def evidence_rows(
             out_BKF[row, k, 11] = q - best_q
             out_BKF[row, k, 12] = likeness_BK[row, k] - best_like
             out_BKF[row, k, 13] = score
+            out_BKF[row, k, 15] = alike_BK[row, k]
+            out_BKF[row, k, 16] = alike_BK[row, k] - best_alike
             if found:
                 place += 1
         for k in range(ids_BK.shape[1]):

@@ -13,26 +13,33 @@ from learned_index.ranking.nearest import offer
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def best_names(
-    start, stop, ids_BK, indptr, indices, term_indptr, term_labels, term_weights,
-    allowed_L, sums, touched, out_BS,
+    start, stop, ids_BK, indptr, indices, values, term_indptr, term_labels, term_weights,
+    allowed_L, sums, touched, out_BS, scores_BK,
 ):  # fmt: skip
     """Labels of the best names for rows start..stop of a CSR matrix, but those in ``ids_BK``.
 
-    ``out_BS`` must be -1. ``allowed_L`` may be empty: all. Scratch for each label: ``sums``
-    (float32), zeros and so again in the end, and ``touched`` (int32).
+    The scores of these go to ``scores_BK``, which must be 0. ``values`` are what the terms of the
+    texts count; empty: 1 each. ``out_BS`` must be -1. ``allowed_L`` may be empty: all. Scratch for
+    each label: ``sums`` (float32), zeros and so again in the end, and ``touched`` (int32).
     """
+    once = values.shape[0] == 0
     size = out_BS.shape[1]
     best, totals = np.empty(size, np.int32), np.empty(size, np.float32)
     for row in range(start, stop):
         n_touched = 0
         for t in range(indptr[row], indptr[row + 1]):
-            term = indices[t]
+            term, value = indices[t], np.float32(1.0) if once else values[t]
             for j in range(term_indptr[term], term_indptr[term + 1]):
-                label = term_labels[j]
+                label, part = term_labels[j], value * term_weights[j]
+                if not part > np.float32(0.0):
+                    continue  # a sum that stays 0 would be touched twice
                 if sums[label] == np.float32(0.0):
                     touched[n_touched] = label
                     n_touched += 1
-                sums[label] += term_weights[j]
+                sums[label] += part
+        for k in range(ids_BK.shape[1]):
+            if ids_BK[row, k] >= 0:
+                scores_BK[row, k] = sums[ids_BK[row, k]]
         for k in range(ids_BK.shape[1]):
             if ids_BK[row, k] >= 0:
                 sums[ids_BK[row, k]] = np.float32(0.0)  # shortlisted: not to be added

@@ -1,4 +1,4 @@
-"""Labels whose names stand in a text: BM25 over names, in inverted lists.
+"""Labels whose names stand in a text: BM25 over names, or spelling, in inverted lists.
 
 A text asks for its terms, each once; a label is a document that is its name. The score is
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (Foundations and
@@ -17,8 +17,9 @@ import numpy.typing as npt
 from learned_index.inputs.matrices import SparseFeatures, by_column, sparse_rows
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.machine.scratch import zeros
+from learned_index.ranking.evidence import NameTerms
 from learned_index.ranking.name_matching import best_names
-from learned_index.types import PAD_ID, Int64Array
+from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 K1 = 1.2
 """How much a second term of a name counts beside the first: the customary value."""
@@ -70,16 +71,40 @@ def name_lists(indptr: Int64Array, terms: Any, n_terms: int) -> NameLists:
     )
 
 
+class AlikeLists(NamedTuple):
+    """Terms that are spelled like names, turned round.
+
+    Attributes:
+        term_indptr: int64, V + 1. Where the list of each term begins.
+        term_labels: int32, the labels with a name that it is like, ascending.
+        term_weights: float32, what it counts for each, above 0.
+    """
+
+    term_indptr: Any
+    term_labels: Any
+    term_weights: Any
+
+
+def alike_lists(alike: NameTerms, n_terms: int) -> AlikeLists:
+    """Turn what :func:`~learned_index.ranking.spelling.spelled_names` gives round."""
+    labels = np.repeat(np.arange(len(alike.indptr) - 1), np.diff(alike.indptr))
+    begin_V1, order = by_column(alike.terms, n_terms)
+    return AlikeLists(begin_V1, labels[order].astype(np.int32), alike.weights[order])
+
+
 def search_names(
-    lists: NameLists,
+    lists: NameLists | AlikeLists,
     sparse_BV: SparseFeatures,
     ids_BK: Int64Array,
     *,
     n_labels: int,
     n_added: int,
     allowed_L: npt.NDArray[np.bool_] | None = None,
-) -> Int64Array:
+) -> tuple[Int64Array, Float32Array]:
     """Find the labels with the best names that are not shortlisted.
+
+    Each term of a text counts once where ``lists`` are those of BM25, and by its weight in the text
+    where they are of terms that are spelled alike.
 
     Args:
         lists: The names.
@@ -90,17 +115,21 @@ def search_names(
         allowed_L: Which labels may be added; None: all.
 
     Returns:
-        int64, B x S, best first, of equal ones the smaller id first; padded with -1.
+        int64, B x S, best first, of equal ones the smaller id first; padded with -1. And float32,
+        B x K: the scores of the shortlisted.
     """
-    indptr, indices = sparse_rows(sparse_BV)[:2]
+    indptr, indices, values, _ = sparse_rows(sparse_BV)
+    if isinstance(lists, NameLists):
+        values = values[:0]
     added = np.full((len(ids_BK), n_added), PAD_ID, np.int64)
+    scores = np.zeros(ids_BK.shape, np.float32)
     allowed = np.empty(0, np.bool_) if allowed_L is None else allowed_L
     run_queries(
         len(ids_BK),
         lambda start, stop: best_names(
-            start, stop, ids_BK, indptr, indices, *lists[:3], allowed,
+            start, stop, ids_BK, indptr, indices, values, *lists[:3], allowed,
             zeros("sums of names", n_labels, np.float32),
-            zeros("labels with names", n_labels, np.int32), added,
+            zeros("labels with names", n_labels, np.int32), added, scores,
         ),
     )  # fmt: skip
-    return added
+    return added, scores

@@ -94,6 +94,20 @@ def test_words_vector_and_bias_add_up_to_the_margin(models):
         assert all(word.term in text.lower() or " " in word.term for word in part.words)
 
 
+def test_words_that_are_spelled_like_the_name_add_up_to_the_evidence(models):
+    model, told = models["trees"], 0
+    for text in queries(3):
+        for label in range(model.n_labels):
+            why = model.explain(text, label)[0]
+            value = next(each.value for each in why.evidence if each.name == "name_likeness")
+            assert why.spelled.likeness == pytest.approx(value, abs=1e-6)
+            assert sum(each.part for each in why.spelled.words) == pytest.approx(value, abs=1e-6)
+            assert all(each.term in text.lower().split() for each in why.spelled.words)
+            told += len(why.spelled.words)
+    assert told > 10
+    assert models["product"].explain(queries(1)[0], 0)[0].spelled is None
+
+
 def test_nearest_records_are_told_with_their_labels(models):
     model, train = models["trees"], train_data()
     text = train.texts[0]

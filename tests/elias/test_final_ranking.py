@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -15,12 +16,13 @@ from saving_cases import sign
 
 from learned_index import IndexConfig
 from learned_index.elias.config import EliasConfig
-from learned_index.elias.final_ranking import N_ADDED, N_NAMED, evidence_of, listed
+from learned_index.elias.final_ranking import N_ADDED, N_ALIKE, N_NAMED, evidence_of, listed
 from learned_index.elias.label_texts import label_points
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder, LSAEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.ranking.evidence import EVIDENCE
+from learned_index.ranking.spelling import spelled_names
 from learned_index.training.checkpoint import CheckpointOptions, StopFlag
 
 
@@ -52,30 +54,74 @@ def test_the_ranking_is_that_of_its_parts(model: ELIAS) -> None:
 def test_nearest_records_add_labels_that_the_index_does_not_list() -> None:
     model = finally_ranked("linear", rerank_size=3)
     ids, _ = ranked(model, queries())
-    assert ids.shape == (40, 3 + N_NAMED + N_ADDED)
+    assert ids.shape == (40, 3 + N_ALIKE + N_ADDED)
     index = model.search(queries(), 3, score="index").ids
     assert (ids[:, :3] == index).all() and (ids[:, 3:] >= 0).any(axis=1).all()
     for row in ids:
         assert len(set(row[row >= 0].tolist())) == (row >= 0).sum()
     without = finally_ranked("linear", records="no")
     assert without.records_ is None and without.report_["records"] is None
-    assert ranked(without, queries())[0].shape == (40, 12 + N_NAMED)
+    assert ranked(without, queries())[0].shape == (40, 12 + N_ALIKE)
     neither = finally_ranked("linear", records="no", label_text="off")
     assert neither.final_ranker_.n_named == 0
     assert ranked(neither, queries())[0].shape == (40, 12)
 
 
-def test_labels_whose_names_stand_in_the_text_join_the_shortlist() -> None:
-    model = finally_ranked("linear", records="no", rerank_size=3)
+def join_by_name(model: ELIAS, share: sp.csr_matrix, n_named: int, *, once: bool = False) -> None:
+    """Labels join by a score, ``share`` being what each term counts for it."""
     ids, _ = ranked(model, queries())
-    terms = model.features.encode(model.vocabulary.names(range(30))) > 0
-    shared = (model.features.encode(queries()) > 0).astype(float) @ terms.T.astype(float)
+    texts = model.features.encode(queries())
+    scores = ((texts > 0 if once else texts).astype(np.float64) @ share.T).toarray()
     for row in range(40):
-        with_name = set(np.flatnonzero(shared[[row]].toarray()[0]).tolist())
-        named = set(ids[row, 3:][ids[row, 3:] >= 0].tolist())
-        assert named <= with_name - set(ids[row, :3].tolist())
-        assert len(named) == min(N_NAMED, len(with_name - set(ids[row, :3].tolist())))
+        with_name = np.setdiff1d(np.flatnonzero(scores[row]), ids[row, :3])
+        named = ids[row, 3:][ids[row, 3:] >= 0]
+        assert len(named) == min(n_named, len(with_name)) and np.isin(named, with_name).all()
+        left = np.setdiff1d(with_name, named)
+        assert not len(left) or scores[row, left].max() <= scores[row, named].min() + 1e-6
     assert any((ids[:, 3:] >= 0).any(axis=1))
+
+
+def test_labels_whose_names_are_spelled_like_words_of_the_text_join_the_shortlist() -> None:
+    model = finally_ranked("linear", records="no", rerank_size=3)
+    alike = spelled_names(model.features.terms_, model.vocabulary.names(range(30)))
+    assert len(alike.terms) > len(model.final_ranker_.names.terms)
+    shape = 30, model.features.dim
+    join_by_name(
+        model, sp.csr_matrix((alike.weights, alike.terms, alike.indptr), shape=shape), N_ALIKE
+    )
+
+
+def test_names_of_models_that_compare_no_spelling_stand_in_the_text() -> None:
+    model = copy.copy(finally_ranked("linear", records="no", rerank_size=3))
+    final = model.final_ranker_.with_names(model.final_ranker_.names, None)
+    final.n_named = N_NAMED  # as earlier versions saved them
+    model.final_ranker_ = final
+    terms = model.features.encode(model.vocabulary.names(range(30))) > 0
+    bm25 = model.final_ranker_.name_lists(model.features.dim).scores
+    names = final.names
+    share = sp.csr_matrix((bm25, names.terms, names.indptr), shape=terms.shape)
+    join_by_name(model, share, N_NAMED, once=True)
+
+
+def test_changed_names_are_those_of_the_labels_as_they_are() -> None:
+    model = finally_ranked("trees")
+    key = model.vocabulary.keys[3]
+    changed = model.rename_labels({key: "sort rain"})
+    grown = changed.add_labels({"new": []}, texts={"new": "bread rain"}).remove_labels([5])
+    names = [*changed.vocabulary.names(range(30)), "bread rain"]
+    names[5] = ""
+    shape = 31, model.features.dim
+    found, expected = (
+        sp.csr_matrix((each.weights, each.terms, each.indptr), shape=shape).toarray() > 0
+        for each in (grown.final_ranker_.alike, spelled_names(model.features.terms_, names))
+    )
+    np.testing.assert_array_equal(found, expected)
+    others = np.setdiff1d(np.arange(30), [3, 5])
+    before, after = (
+        sp.csr_matrix((a.weights, a.terms, a.indptr), shape=(len(a.indptr) - 1, shape[1]))
+        for a in (model.final_ranker_.alike, grown.final_ranker_.alike)
+    )
+    assert abs(before[others] - after[others]).max() == 0
 
 
 def test_removed_and_merged_labels_are_not_found_by_their_names() -> None:

@@ -14,7 +14,13 @@ from elias_cases import new_model, queries, train_data
 
 from learned_index import ELIAS, LabelVocabulary, LearnedGraphIndex
 from learned_index.data.holdout import without_labels
-from learned_index.elias.label_texts import LEAST_SHARED, label_points
+from learned_index.elias import validation
+from learned_index.elias.label_texts import (
+    LEAST_SHARED,
+    PRETENDED,
+    label_points,
+    with_pretended_unseen,
+)
 from learned_index.elias.request import Request, request_key
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.errors import InputError
@@ -210,6 +216,67 @@ def edges(graph, n_labels: int) -> np.ndarray:
     rows, columns = np.nonzero(labels >= 0)
     dense[rows, labels[rows, columns]] = weights[rows, columns]
     return dense
+
+
+def test_labels_that_pretend_are_as_those_that_have_no_points() -> None:
+    _, vocabulary = labelled()
+    model = copy.copy(fitted("on"))
+    points = label_points(model)
+    counts, n_records = model.label_counts.copy(), len(model.records_)
+    less, allowed = with_pretended_unseen(model, points)
+    drawn = np.flatnonzero(less.label_counts < counts)
+    seen = points.labels_M[counts[points.labels_M] > 0]
+    assert len(drawn) == round(PRETENDED * len(seen)) > 0 and np.isin(drawn, seen).all()
+    assert not less.label_counts[drawn].any() and (model.label_counts == counts).all()
+    # All that the records know of them are their texts; of the others, what they knew.
+    known, left = model.records_.counts(), less.records_.counts()
+    assert (left[drawn] == 1).all() and len(model.records_) == n_records
+    # As many of those that have no points indeed stay out.
+    out = np.flatnonzero(~allowed)
+    assert len(out) == min(len(drawn), 2) and np.isin(out, UNSEEN[:2]).all()
+    others = np.setdiff1d(np.arange(33), [*drawn, *UNSEEN])
+    np.testing.assert_array_equal(left[others], known[others])
+    # Index and ranker have of them what labels that join have of their names.
+    of_them = np.isin(points.labels_M, np.setdiff1d([*drawn, *UNSEEN], out))
+    plain = copy.copy(model)
+    plain.records_ = model.records_.without_labels(np.isin(np.arange(33), drawn))
+    keys = [f"new-{label}" for label in points.labels_M[of_them]]
+    texts = [vocabulary.texts[label] for label in points.labels_M[of_them]]
+    grown = plain.add_labels({key: [] for key in keys}, texts=dict(zip(keys, texts, strict=True)))
+    sparse, x = model.features.encode(queries()), model.encode(queries())[0]
+    ids, new = (
+        np.tile(each, (len(x), 1)) for each in (points.labels_M[of_them], 33 + np.arange(len(keys)))
+    )
+    np.testing.assert_array_equal(
+        less.ranker_.score(sparse, x, ids), grown.ranker_.score(sparse, x, new)
+    )
+    for name in ("label_weight_LD", "label_bias_L"):
+        ours, theirs = (getattr(m.index, name).detach().numpy() for m in (less, grown))
+        np.testing.assert_array_equal(ours[points.labels_M[of_them]], theirs[33:])
+
+
+def test_nobody_pretends_where_new_labels_cannot_be_learned() -> None:
+    model = copy.copy(fitted("on"))
+    points = label_points(model)
+    few = points._replace(labels_M=points.labels_M[:1])
+    assert with_pretended_unseen(model, few) is None
+    model.records_ = None
+    assert with_pretended_unseen(model, points) is None
+
+
+def test_the_final_order_is_learned_where_enough_labels_pretend(monkeypatch) -> None:
+    labels, vocabulary = labelled()
+
+    def learned(enough: int) -> dict[str, float]:
+        monkeypatch.setattr(validation, "ENOUGH_TO_LEARN", enough)
+        model = new_model(
+            validation_fraction=0.4, final_ranker="linear", label_text="on", refit="no"
+        )
+        model.fit(train_data().texts, labels, vocabulary=vocabulary)
+        return model.report_["final_ranker"]["weights"]
+
+    nobody, some = learned(10**9), learned(1)
+    assert nobody.keys() == some.keys() and nobody != some
 
 
 def test_they_are_saved_and_compiled(tmp_path) -> None:

@@ -18,14 +18,21 @@ from learned_index.ranking.boosting import exported, fit_trees, tree_masks
 from learned_index.ranking.evidence import (
     EVIDENCE,
     N_BEFORE_NAMES,
+    N_BEFORE_SPELLING,
     N_LINEAR,
     Listed,
     evidence,
     name_terms,
     no_names,
 )
-from learned_index.ranking.final_ranker import LINEAR_SHARE, N_BOOSTED, FinalRanker
+from learned_index.ranking.final_ranker import (
+    LINEAR_SHARE,
+    N_BOOSTED,
+    FinalRanker,
+    Judged,
+)
 from learned_index.ranking.final_scoring import best_first, tree_sums
+from learned_index.ranking.folds import folds_of
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 
 B, K, L, V = 120, 80, 200, 30
@@ -43,7 +50,7 @@ def made() -> dict[str, Any]:
     p = np.sort(rng.uniform(0, 1, (B, K)) ** 4, axis=1)[:, ::-1].astype(np.float32)
     p[:, 70:] = 0  # suggested by records alone
     q = rng.normal(-1, 1, (B, K)).astype(np.float32)
-    votes = rng.exponential(0.2, (3, B, K)).astype(np.float32)
+    votes = rng.exponential(0.2, (4, B, K)).astype(np.float32)
     ids[::3, -4:] = -1
     chance = sigmoid(np.log(p + 1e-3) + 2 * q + 4 * votes[0] - 1)
     relevant = (rng.random((B, K)) < chance) & (ids >= 0)
@@ -67,7 +74,7 @@ def made() -> dict[str, Any]:
 
 
 def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
-    ids, p, q, words, vectors, likeness = made["listed"]
+    ids, p, q, words, vectors, likeness, alike = made["listed"]
     names, inside = made["names"], ids >= 0
     log_p = np.log(np.maximum(p.astype(np.float64), 1e-8))
     weights, scored = np.zeros((L, V)), np.zeros((L, V))
@@ -96,6 +103,8 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
         "likeness_gap": likeness - likeness.max(axis=1, keepdims=True),
         "name_score": name_score,
         "name_gap": name_score - name_score.max(axis=1, keepdims=True),
+        "name_likeness": alike,
+        "name_likeness_gap": alike - alike.max(axis=1, keepdims=True),
     }
     assert tuple(expected) == EVIDENCE
     for column, name in enumerate(EVIDENCE):
@@ -104,14 +113,14 @@ def test_evidence_is_that_of_plain_formulas(made: dict[str, Any]) -> None:
             err_msg=name,
         )  # fmt: skip
     unsearched = evidence(made["listed"], made["sparse"], made["counts"], names)
-    assert not unsearched[:, :, EVIDENCE.index("name_score") :].any()
+    assert not unsearched[:, :, EVIDENCE.index("name_score") : N_BEFORE_SPELLING].any()
 
 
 def test_evidence_of_extreme_numbers_is_finite() -> None:
     ids = np.array([[0, 1, 2, -1]])
     p = np.array([[1.0, 1e-38, 0.0, 0.0]], np.float32)
     q = np.array([[1e6, -1e6, 0.0, 0.0]], np.float32)
-    listed = Listed(ids, p, q, p, p, p)
+    listed = Listed(ids, p, q, p, p, p, p)
     rows = evidence(listed, sp.csr_matrix((1, 3), dtype=np.float32), np.ones(3, int), no_names(3))
     assert np.isfinite(rows).all() and (rows[0, 3] == 0).all()
 
@@ -323,19 +332,21 @@ def test_a_saved_final_ranker_scores_the_same(made, ranker, tmp_path) -> None:
         assert mine.tobytes() == theirs.tobytes()
 
 
-def test_rankers_from_before_names_were_searched_answer_as_they_did(made, tmp_path) -> None:
+@pytest.mark.parametrize("n_known", [N_BEFORE_NAMES, N_BEFORE_SPELLING])
+def test_rankers_that_know_less_evidence_answer_as_they_did(made, tmp_path, n_known) -> None:
     rows, ids = made["rows"], made["listed"].ids
     ranker = FinalRanker("trees", names=made["names"])
-    ranker.fit(rows[:, :, :N_BEFORE_NAMES], ids, made["relevant"])
+    ranker.fit(rows[:, :, :n_known], ids, made["relevant"])
     ranker.save_pretrained(tmp_path / "f")
     path = tmp_path / "f" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["config"]["evidence"] = list(EVIDENCE[:N_BEFORE_NAMES])
+    manifest["config"]["evidence"] = list(EVIDENCE[:n_known])
     del manifest["config"]["n_named"]
     path.write_text(json.dumps(manifest))
     old = FinalRanker.from_pretrained(tmp_path / "f")
     assert old.n_named == 0 and old.name_lists(V) is None
-    expected = ranker.score(rows[:, :, :N_BEFORE_NAMES], ids)
+    assert old.alike is None and old.alike_lists(V) is None
+    expected = ranker.score(rows[:, :, :n_known], ids)
     assert old.score(rows, ids).tobytes() == expected.tobytes()
 
 
@@ -416,3 +427,44 @@ def test_what_cannot_be_learned_from_is_refused(made: dict[str, Any]) -> None:
         ranker.fit(rows, ids, np.zeros_like(relevant))
     with pytest.raises(InputError, match="expected auto"):
         FinalRanker("forest", names=made["names"])  # type: ignore[arg-type]
+
+
+def test_what_is_spelled_alike_is_saved_with_the_names(made, tmp_path) -> None:
+    rng = np.random.default_rng(5)
+    alike = name_terms(sp.random(L, V, 0.2, "csr", np.float32, rng))
+    ranker = FinalRanker("linear", names=made["names"], n_named=20, alike=alike)
+    ranker.fit(made["rows"], made["listed"].ids, made["relevant"])
+    ranker.save_pretrained(tmp_path / "f")
+    again = FinalRanker.from_pretrained(tmp_path / "f")
+    for mine, theirs in zip(again.alike, alike, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert ranker.nbytes == sum(part.nbytes for part in (*made["names"], *alike)) + sum(
+        part.nbytes for trees in (again._model.sieve, again._model.trees) for part in trees.values()
+    )
+    path = tmp_path / "f" / "final_ranker.safetensors"
+    for field, change in (
+        ("alike_indptr", lambda a: a[:-1]),
+        ("alike_terms", lambda a: a - 1),
+        ("alike_weights", lambda a: a + 1),
+    ):
+        arrays = load_arrays(path)
+        save_arrays(path, {**arrays, field: change(arrays[field])})
+        with pytest.raises(ModelFormatError):
+            FinalRanker.from_pretrained(tmp_path / "f", verify=False)
+        save_arrays(path, arrays)
+
+
+def test_it_learns_from_one_model_and_is_asked_of_another(made) -> None:
+    """Scores out of fold are those of models that learned from the other evidence."""
+    rows, ids, relevant = made["rows"], made["listed"].ids, made["relevant"]
+    other = Judged(ids[:, ::-1].copy(), rows[:, ::-1] * np.float32(0.5), relevant[:, ::-1].copy())
+    ranker = FinalRanker("linear", names=made["names"])
+    scores = ranker.fit(rows, ids, relevant, learned=other)
+    alone = FinalRanker("linear", names=made["names"])
+    alone.fit(other.evidence_BKF, other.ids_BK, other.relevant_BK)
+    assert ranker.score(rows, ids).tobytes() == alone.score(rows, ids).tobytes()
+    folds = folds_of(np.arange(B), np.arange(B), 0)
+    held = folds == 1
+    one = FinalRanker("linear", names=made["names"])
+    one.fit(other.evidence_BKF[~held], other.ids_BK[~held], other.relevant_BK[~held])
+    np.testing.assert_allclose(scores[held], one.score(rows[held], ids[held]), rtol=1e-6)

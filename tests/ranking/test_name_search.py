@@ -55,7 +55,7 @@ def test_added_labels_are_the_best_by_the_formula(lists: NameLists) -> None:
     exact = plain_scores()
     allowed = rng.random(L) < 0.7
     for mask in (None, allowed):
-        added = search_names(lists, TEXTS, ids, n_labels=L, n_added=S, allowed_L=mask)
+        added, _ = search_names(lists, TEXTS, ids, n_labels=L, n_added=S, allowed_L=mask)
         for row in range(B):
             others = np.setdiff1d(np.arange(L), ids[row])
             if mask is not None:
@@ -79,11 +79,12 @@ def test_of_equal_names_the_smaller_id_is_first() -> None:
     names = name_terms(sp.csr_matrix(np.ones((9, 1), np.float32)))
     lists = name_lists(names.indptr, names.terms, 1)
     text, ids = sp.csr_matrix(np.ones((1, 1), np.float32)), np.array([[1]])
-    added = search_names(lists, text, ids, n_labels=9, n_added=4)
+    added, _ = search_names(lists, text, ids, n_labels=9, n_added=4)
     assert added.tolist() == [[0, 2, 3, 4]]
 
 
 def test_no_name_adds_nothing() -> None:
     lists = name_lists(np.zeros(L + 1, np.int64), np.empty(0, np.int32), V)
     ids = np.full((B, K), -1)
-    assert (search_names(lists, TEXTS, ids, n_labels=L, n_added=S) == -1).all()
+    added, scores = search_names(lists, TEXTS, ids, n_labels=L, n_added=S)
+    assert (added == -1).all() and not scores.any()
