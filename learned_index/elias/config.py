@@ -19,7 +19,7 @@ class EliasConfig(Config):
         "auto",
         "final order of the shortlist by all evidence, learned on the held-out points: gradient "
         "boosted trees, a log-linear model, the mean of both (mixed), or sqrt(p) sigmoid(2q) of "
-        "index and ranker alone (fixed); auto: mixed, or fixed where that orders them as well, and "
+        "index and ranker alone (fixed); auto: mixed, or fixed where that orders them no worse, and "
         "from fewer than 100 points learns nothing",
     )
     records: Literal["auto", "yes", "no"] = parameter(
