@@ -111,6 +111,24 @@ def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+@pytest.fixture
+def methods_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison measures in forked processes, for tests that are not about their memory.
+
+    Spawned ones import everything again, three seconds for each row of the table.
+    """
+    import multiprocessing
+
+    from learned_index.comparison import processes
+
+    class Forks:
+        @staticmethod
+        def get_context(_method: str):
+            return multiprocessing.get_context("fork")
+
+    monkeypatch.setattr(processes, "multiprocessing", Forks)
+
+
 @pytest.fixture(autouse=True)
 def _commands_show_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for users: no traceback, whatever the developer's environment says."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_cases import KILLED, files, ok, refused, started
+from children import forked_li, killed_in_a_save
+from cli_cases import files, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -128,7 +128,7 @@ def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
     keys = [f"tea {number}" for number in range(2)]
     with ExitStack() as stack:
         running = [
-            stack.enter_context(started("labels", "add", model, key, "--example", "flour rain"))
+            stack.enter_context(forked_li("labels", "add", model, key, "--example", "flour rain"))
             for key in keys
         ]
         for process in running:
@@ -151,9 +151,8 @@ def test_a_killed_change_leaves_the_old_model_or_the_new_one(
         finally_ranked("linear").to_engine().save_pretrained(model, overwrite=True)
     arguments = ["labels", change, str(model), "bread rain" if change == "add" else "Cooking"]
     before = ELIAS.from_pretrained(model)
-    code = KILLED.format(name=name, arguments=arguments, part=part, parent=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, errors = killed_in_a_save(arguments, step=name, part=part, parent=tmp_path)
+    assert code == -signal.SIGKILL, errors
     assert len(list(tmp_path.iterdir())) > 1, "the kill came too late"
     after = ELIAS.from_pretrained(model)
     is_new = name == "_remove"  # of the old one, which is when the new one has taken its place
