@@ -36,7 +36,7 @@ class Child:
 
     def __init__(self, work: Callable[[], object], *, ignores_ctrl_c: bool = False) -> None:
         self.returncode: int | None = None
-        self._output = [tempfile.TemporaryFile() for _ in range(2)]
+        self._output = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  (see close)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()

@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # ruff: noqa: E402  (the environment must be set before torch and Numba are imported)
 # Tests are many and small: threads would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Those of tests about threads sleep while they wait, and leave the core to the other process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A worker of pytest-xdist has it; commands that write to no terminal choose their own width.
 os.environ.pop("COLUMNS", None)
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -23,6 +25,14 @@ if WORKER:  # before Numba makes the cache of any kernel
 import numpy as np
 import pytest
 import torch
+from cpu_budget import (  # noqa: F401  (hooks and options of pytest)
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+    pytest_unconfigure,
+)
 
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 
