@@ -56,13 +56,13 @@ from index_cases import QUICK, SMALL, planted
 from learned_index import LearnedGraphIndex
 LearnedGraphIndex(SMALL, training=QUICK).fit(*planted(400)).save_pretrained(sys.argv[1])
 """
+    with with_threads(2):  # here, after all that the tests before did
+        fitted = LearnedGraphIndex(SMALL, training=QUICK).fit(*planted(400))
+    fitted.save_pretrained(tmp_path / "b")
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a"), str(Path(__file__).parents[1])],
         check=True,
     )
-    with with_threads(2):  # here, after all that the tests before did
-        fitted = LearnedGraphIndex(SMALL, training=QUICK).fit(*planted(400))
-    fitted.save_pretrained(tmp_path / "b")
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
