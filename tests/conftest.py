@@ -42,6 +42,7 @@ LONGEST = (
     "test_cli_train_model.py",
     "test_hostile_models.py",
     "test_benchmark_engine.py",
+    "test_reproduction.py",
     "test_compare_command.py",
     "test_forks.py",
     "test_encoder_int8.py",
@@ -146,6 +147,16 @@ def methods_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
             return multiprocessing.get_context("fork")
 
     monkeypatch.setattr(processes, "multiprocessing", Forks)
+
+
+@pytest.fixture(scope="session")
+def calibrated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with ranker, final ranker, calibration and best thresholds."""
+    from elias_cases import finally_ranked
+
+    out = tmp_path_factory.mktemp("calibrated") / "model"
+    finally_ranked("linear").save_pretrained(out)
+    return out
 
 
 @pytest.fixture(autouse=True)

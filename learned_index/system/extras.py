@@ -19,10 +19,15 @@ EXTRA_OF = {
     "onnx": "onnx",
     "faiss": "compare",
     "threadpoolctl": "train",
+    "yaml": "train",
     "matplotlib": "report",
     "pyarrow": "data",
     "rdflib": "data",
     "triton": "gpu",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "jinja2": "report",
 }
 """The extra of learned-index that brings a top-level module."""
 
