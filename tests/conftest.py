@@ -22,6 +22,7 @@ if WORKER:  # before Numba makes the cache of any kernel
 
     share_numba_cache()
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -37,6 +38,11 @@ from cpu_budget import (  # noqa: F401  (hooks and options of pytest)
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 
 N_THREADS = torch.get_num_threads()
+# Time on the clock says how busy the machine is, not whether a property holds.
+hypothesis.settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machine")
 LONGEST = (
     "test_triton_kernels.py",
     "test_cli_train_model.py",
