@@ -67,20 +67,3 @@ def refused(*arguments: object, code: int = 2, stdin: bytes | None = None) -> st
 def files(directory: Path) -> dict[str, bytes]:
     paths = [path for path in directory.rglob("*") if path.is_file()]
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
-
-
-KILLED = """
-import os, signal
-from pathlib import Path
-from learned_index.cli import main
-from learned_index.persistence import atomic
-whole = getattr(atomic, {name!r})
-def killed(path, *others):
-    if {part} or path.parent == Path({parent!r}):  # of a part, or of the whole model
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(path, *others)
-setattr(atomic, {name!r}, killed)
-main({arguments!r}, standalone_mode=False)
-"""
-"""Code of a process that is killed in a step of a save: while ``part`` of the model, or the whole
-of it in ``parent``, reaches the function ``name`` of ``persistence.atomic``."""

@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # ruff: noqa: E402  (the environment must be set before torch and Numba are imported)
 # Tests are many and small: threads would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Those of tests about threads sleep while they wait, and leave the core to the other process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A worker of pytest-xdist has it; commands that write to no terminal choose their own width.
 os.environ.pop("COLUMNS", None)
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -20,28 +22,51 @@ if WORKER:  # before Numba makes the cache of any kernel
 
     share_numba_cache()
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from cpu_budget import (  # noqa: F401  (hooks and options of pytest)
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+    pytest_unconfigure,
+)
 
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 
 N_THREADS = torch.get_num_threads()
+# Time on the clock says how busy the machine is, not whether a property holds.
+hypothesis.settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machine")
 LONGEST = (
     "test_triton_kernels.py",
     "test_cli_train_model.py",
-    "test_learned_graph_index.py",
-    "test_index_saving.py",
-    "test_elias_saving.py",
+    "test_hostile_models.py",
     "test_benchmark_engine.py",
-    "test_engine.py",
-    "test_cli_train_index.py",
     "test_reproduction.py",
-    "test_training_processes.py",
-    "test_training_checkpoint.py",
-    "test_readme.py",
-    "test_examples.py",
     "test_compare_command.py",
+    "test_forks.py",
+    "test_encoder_int8.py",
+    "test_cli_compile.py",
+    "test_learned_graph_index.py",
+    "test_memory_safety.py",
+    "test_compare.py",
+    "test_hierarchy.py",
+    "test_elias_saving.py",
+    "test_readme.py",
+    "test_cli_train_index.py",
+    "test_cli_labels.py",
+    "test_training_checkpoint.py",
+    "test_reproducibility.py",
+    "test_index_saving.py",
+    "test_training_processes.py",
+    "test_packaging.py",
+    "test_point_systems.py",
 )
 
 TOPICS = {
@@ -110,6 +135,24 @@ def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("cli") / "model"
     ok("train-index", "--data", text_folder, "--out", out, "--seed", 1, *QUICK)
     return out
+
+
+@pytest.fixture
+def methods_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison measures in forked processes, for tests that are not about their memory.
+
+    Spawned ones import everything again, three seconds for each row of the table.
+    """
+    import multiprocessing
+
+    from learned_index.comparison import processes
+
+    class Forks:
+        @staticmethod
+        def get_context(_method: str):
+            return multiprocessing.get_context("fork")
+
+    monkeypatch.setattr(processes, "multiprocessing", Forks)
 
 
 @pytest.fixture(scope="session")

@@ -133,9 +133,11 @@ def digests(runs: int, number: int, **environment: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_fresh_processes_and_odd_memory_give_equal_bytes():
-    first, second = (digests(2, n, MALLOC_PERTURB_=str(60 * n)) for n in (1, 2))
-    assert len(first | second) == 1
+def test_fresh_processes_and_odd_memory_give_equal_bytes(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-c", str(Path(__file__).parent), "2", "2"])
+    exec(PROGRAM, {})  # here: a process that has done much already
+    here = set(capsys.readouterr().out.split())
+    assert here and len(here | digests(2, 1, MALLOC_PERTURB_="60")) == 1
 
 
 @pytest.mark.slow

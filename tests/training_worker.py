@@ -1,10 +1,9 @@
-"""What each process of the multi-process test runs: trainings whose results process 0 writes."""
+"""What each process of the multi-process test runs: trainings whose results it writes."""
 
 from __future__ import annotations
 
-import sys
+import os
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from training_cases import (
@@ -66,8 +65,6 @@ class StopAfter:
 def main(folder):
     """Run everything; each process writes what it ended with, so that they can be compared."""
     torch.set_num_threads(1)
-    import os
-
     rank = os.environ["RANK"]
     events = []
     results = {}
@@ -84,7 +81,3 @@ def main(folder):
         arrays = {key: tensor.detach().numpy() for key, tensor in tensors.items()}
         save_arrays(folder / f"{name}-{rank}.safetensors", arrays)
     (folder / f"events-{rank}").write_text("\n".join(events))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -404,7 +404,7 @@ def test_some_steps_with_the_fused_update_train_as_plain_torch_does():
             optimisers = Optimisers([group], labels=labels)
             fused = isinstance(optimisers.row_optimiser, RowAdamW)
             assert fused == (implementation == "triton")
-            for _ in range(3):
+            for _ in range(2):  # the second uses the moments of the first
                 optimisers.zero_grad()
                 index(x, Y, row_optimiser=optimisers.row_optimiser).loss.backward()
                 optimisers.step(last=False)
@@ -418,7 +418,7 @@ def test_some_steps_with_the_fused_update_train_as_plain_torch_does():
 @pytest.mark.parametrize("size", [4, 24])
 def test_search_gives_the_answers_of_plain_torch(routing, size):
     index, _, _ = moved_index(routing)
-    queries = np.random.default_rng(5).normal(size=(9, 6)).astype(np.float32)
+    queries = np.random.default_rng(5).normal(size=(5, 6)).astype(np.float32)
     for width in (1, 5):
         fast, slow = (
             search_in_torch(index, queries, Knobs(6, width, size),

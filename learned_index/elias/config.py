@@ -19,8 +19,8 @@ class EliasConfig(Config):
         "auto",
         "final order of the shortlist by all evidence, learned on the held-out points: gradient "
         "boosted trees, a log-linear model, the mean of both (mixed), or sqrt(p) sigmoid(2q) of "
-        "index and ranker alone (fixed); auto: mixed, or fixed where that orders them no worse, and "
-        "from fewer than 100 points learns nothing",
+        "index and ranker alone (fixed); auto: mixed, or fixed where that orders them no worse; "
+        "from fewer than 100 points nothing is learned",
     )
     records: Literal["auto", "yes", "no"] = parameter(
         "auto",

@@ -180,10 +180,10 @@ class IndexNetwork(nn.Module):
             )
         self.projection = None
         if self.config.projection == "residual":
-            # skip_init draws no random numbers: the caller's generator stays as it is.
-            self.projection = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-                nn.Linear, dim, dim, bias=False
-            )
+            # Of random numbers that are thrown away: the caller's generator stays as it is. torch's
+            # skip_init goes through the meta device, which imports SymPy: most of a second.
+            with torch.random.fork_rng(devices=[]):
+                self.projection = nn.Linear(dim, dim, bias=False)
             nn.init.zeros_(self.projection.weight)
         self.router = ClusterRouter(n_clusters, dim, scale=self.config.router_scale)
         self.label_weight_LD = nn.Parameter(torch.zeros(n_labels, dim))

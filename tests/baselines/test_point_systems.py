@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -316,15 +315,6 @@ def test_what_a_package_writes_stays_off_the_terminal(capfd):
     assert (captured.out, captured.err) == ("after\n", "")
 
 
-def test_importing_the_adapters_imports_no_package():
-    code = (
-        "import learned_index.baselines, sys; "
-        "print([m for m in ('omikuji', 'pecos') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
-
-
 def test_the_package_can_be_installed_beside_libpecos():
     """Newer numpy and scipy it refuses; the lower bounds of this project must stay below."""
     import tomllib
@@ -385,6 +375,7 @@ def test_pecos_answers_like_a_plain_training(tmp_path):
     assert np.mean(truth[np.arange(40), found.ids[:, 0]]) > 0.7 and adapter.disk_bytes() > 1000
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
 def test_the_command_measures_it_in_its_own_process(
     system, text_model, text_folder, tmp_path, capfd

@@ -223,7 +223,8 @@ def test_importing_the_baselines_imports_no_rival():
 
     code = (
         "import learned_index.baselines, sys; "
-        "print([m for m in ('lorann', 'scann', 'hnswlib', 'usearch') if m in sys.modules])"
+        "rivals = ('lorann', 'scann', 'hnswlib', 'usearch', 'omikuji', 'pecos'); "
+        "print([m for m in rivals if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr

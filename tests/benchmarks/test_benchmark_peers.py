@@ -149,6 +149,7 @@ def test_answers_of_a_model_get_the_numbers_of_the_data():
         as_data_ids(ids, ["c", "a", "e"], ["a", "b", "c", "d"])
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_the_command_writes_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning.Tuner, "isolate", False)
     train, test = train_data(), tiny_dataset("test", 40, seed=2)
@@ -178,6 +179,7 @@ def test_the_command_writes_tables_and_goes_on_where_it_stopped(tmp_path, monkey
         peers.main([*arguments, "--features", "word"], standalone_mode=False)
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_a_peer_that_fails_is_told_and_the_others_go_on(tmp_path):
     write_dataset(
         tmp_path / "data", [tiny_dataset("train", 60, seed=0), tiny_dataset("test", 20, seed=1)],

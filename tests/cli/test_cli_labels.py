@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_cases import KILLED, files, ok, refused, started
+from children import forked_li, killed_in_a_save
+from cli_cases import files, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -20,6 +20,12 @@ from learned_index import ELIAS
 @pytest.fixture()
 def model(text_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(text_model, tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def ranked() -> ELIAS:
+    """With a final ranker; saved and compiled it is a directory like any other."""
+    return finally_ranked("linear")
 
 
 def answers(model: Path, text: str) -> list[str]:
@@ -91,10 +97,10 @@ def test_merged_labels_become_one(model: Path, tmp_path: Path) -> None:
     assert "was removed" in refused("labels", "merge", model, "Cooking", "Weather")
 
 
-def test_new_labels_come_from_examples_or_names(model: Path, tmp_path: Path) -> None:
+def test_new_labels_come_from_examples_or_names(model: Path, ranked: ELIAS, tmp_path: Path) -> None:
     assert "remembered training records" in refused("labels", "add", model, "tea")
     model = tmp_path / "whole"
-    finally_ranked("linear").save_pretrained(model)
+    ranked.save_pretrained(model)
     ok("labels", "add", model, "tea", "--name", "Tea", "--example", "flour rain piano flour rain")
     assert "Tea" in answers(model, "flour rain piano")
     table = tmp_path / "new.jsonl"
@@ -103,9 +109,11 @@ def test_new_labels_come_from_examples_or_names(model: Path, tmp_path: Path) -> 
     assert {"ovens", "rain"} <= set(ELIAS.from_pretrained(model).vocabulary)
 
 
-def test_a_compiled_model_gets_new_labels_and_is_compiled_again(tmp_path: Path) -> None:
+def test_a_compiled_model_gets_new_labels_and_is_compiled_again(
+    ranked: ELIAS, tmp_path: Path
+) -> None:
     model, fast, again = (tmp_path / name for name in ("whole", "fast", "again"))
-    finally_ranked("linear").save_pretrained(model)
+    ranked.save_pretrained(model)
     ok("compile", model, "--out", fast)
     assert "compiled" in refused("compile", fast, "--out", again)
     ok("labels", "add", fast, "tea", "--name", "Tea", "--example", "flour rain piano flour rain")
@@ -122,13 +130,13 @@ def test_a_compiled_model_gets_new_labels_and_is_compiled_again(tmp_path: Path) 
     assert "Cooking" in answers(fast, "flour rain piano")
 
 
-def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
+def test_two_processes_that_change_one_model_take_turns(ranked: ELIAS, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    finally_ranked("linear").save_pretrained(model)
+    ranked.save_pretrained(model)
     keys = [f"tea {number}" for number in range(2)]
     with ExitStack() as stack:
         running = [
-            stack.enter_context(started("labels", "add", model, key, "--example", "flour rain"))
+            stack.enter_context(forked_li("labels", "add", model, key, "--example", "flour rain"))
             for key in keys
         ]
         for process in running:
@@ -145,15 +153,14 @@ def test_two_processes_that_change_one_model_take_turns(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("change", ["add", "remove"])
 def test_a_killed_change_leaves_the_old_model_or_the_new_one(
-    model: Path, tmp_path: Path, change: str, name: str, part: bool
+    model: Path, ranked: ELIAS, tmp_path: Path, change: str, name: str, part: bool
 ) -> None:
     if change == "add":
-        finally_ranked("linear").to_engine().save_pretrained(model, overwrite=True)
+        ranked.to_engine().save_pretrained(model, overwrite=True)
     arguments = ["labels", change, str(model), "bread rain" if change == "add" else "Cooking"]
     before = ELIAS.from_pretrained(model)
-    code = KILLED.format(name=name, arguments=arguments, part=part, parent=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, errors = killed_in_a_save(arguments, step=name, part=part, parent=tmp_path)
+    assert code == -signal.SIGKILL, errors
     assert len(list(tmp_path.iterdir())) > 1, "the kill came too late"
     after = ELIAS.from_pretrained(model)
     is_new = name == "_remove"  # of the old one, which is when the new one has taken its place

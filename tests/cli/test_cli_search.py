@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_cases import LI, QUICK, files, li, ok, refused
+from children import forked
+from cli_cases import QUICK, files, li, ok, refused
 from conftest import tiny_dataset
 
 from learned_index import ELIAS
+from learned_index.cli import main
 from learned_index.cli.search import read_labels
 from learned_index.data import Dataset, LabelVocabulary, labels_from_lists, write_dataset
 from learned_index.errors import DataFormatError
@@ -91,21 +93,24 @@ def test_a_list_of_labels_has_one_a_line(mark: str, tmp_path: Path) -> None:
 
 
 def test_search_answers_a_line_as_soon_as_it_arrives(text_model: Path) -> None:
-    process = subprocess.Popen(
-        [*LI, "search", str(text_model), "--json", "-k", "1"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    for query in ("rain wind", "piano melody"):
-        process.stdin.write(query + "\n")
-        process.stdin.flush()
-        assert json.loads(process.stdout.readline())["query"] == query
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    their_queries, our_queries = os.pipe()
+    our_answers, their_answers = os.pipe()
+
+    def work() -> None:
+        os.close(our_queries)  # else its queries never end
+        for number, end in enumerate((their_queries, their_answers)):
+            os.dup2(end, number)
+        main(["search", str(text_model), "--json", "-k", "1"])
+
+    with forked(work) as child:
+        os.close(their_queries)
+        os.close(their_answers)
+        with os.fdopen(our_queries, "w", buffering=1) as queries, os.fdopen(our_answers) as answers:
+            for query in ("rain wind", "piano melody"):
+                queries.write(query + "\n")
+                assert json.loads(answers.readline())["query"] == query
+        _, errors = child.communicate(timeout=30)
+        assert child.returncode == 0, errors
 
 
 def test_search_says_that_an_empty_query_has_no_answer(text_model: Path) -> None:

@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import Child, forked_li
 from cli_cases import LI, QUICK, files, ok, refused, started
 from conftest import tiny_dataset
 
@@ -204,20 +207,25 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "ignores_ctrl_c"),
-    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+    ("sent", "code", "ignores_ctrl_c", "start", "seconds"),
+    [
+        (signal.SIGINT, 130, False, started, 4.0),
+        (signal.SIGTERM, 143, False, forked_li, 0.7),
+        (signal.SIGTERM, 143, True, forked_li, 0.7),
+    ],
 )
 def test_ctrl_c_and_termination_leave_nothing(
-    text_folder: Path, tmp_path: Path, sent: signal.Signals, code: int, ignores_ctrl_c: bool
-) -> None:
+    text_folder: Path, tmp_path: Path, sent: signal.Signals, code: int, ignores_ctrl_c: bool,
+    start: Callable[..., AbstractContextManager[subprocess.Popen[str] | Child]], seconds: float,
+) -> None:  # fmt: skip
     arguments = ["train-index", "--data", text_folder, "--out", tmp_path / "out" / "m", *QUICK]
     arguments += ["--stage1-epochs", "100000"]
-    with started(*arguments, ignores_ctrl_c=ignores_ctrl_c) as process:
-        for _ in range(600):  # the parent folder is made just before the data are read
+    with start(*arguments, ignores_ctrl_c=ignores_ctrl_c) as process:
+        for _ in range(1500):  # the parent folder is made just before the data are read
             if (tmp_path / "out").exists() or process.poll() is not None:
                 break
-            time.sleep(0.05)
-        time.sleep(4)
+            time.sleep(0.02)
+        time.sleep(seconds)  # imports, where it is a new interpreter; then the training
         if ignores_ctrl_c:
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)

@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli_cases import files, ok, refused, started
+from children import forked_li, forked_ranks
+from cli_cases import LI, files, ok, refused
 from conftest import tiny_dataset
 
 from learned_index import IndexConfig, TrainingConfig
-from learned_index.cli.main import COMMANDS
+from learned_index.cli.main import COMMANDS, main
 from learned_index.cli.shared import signals
 from learned_index.cli.shared.signals import SignalStop
 from learned_index.data import write_dataset
@@ -130,6 +131,7 @@ def test_the_other_commands_take_the_model(model: Path, text_folder: Path, tmp_p
     assert "n_weights" in ok("info", model)
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_the_index_of_the_model_is_compared(model: Path, text_folder: Path, tmp_path: Path) -> None:
     arguments = ["--data", text_folder, "--model", model, "--out", tmp_path / "c"]
     arguments += ["--baselines", "exact", "--cache", "off", "--threads", 1, "--json"]
@@ -266,13 +268,21 @@ def arguments_of(text_folder: Path, out: Path) -> list[str]:
     return ["train", "--data", str(text_folder), "--out", str(out), *QUICK, "--n-models", "2"]
 
 
+@pytest.fixture(scope="module")
+def unbroken(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a training that nothing stopped."""
+    whole = tmp_path_factory.mktemp("unbroken") / "whole"
+    ok(*arguments_of(text_folder, whole), "--stage2-epochs", "6", "--resume")
+    return whole
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_and_resume_goes_on_to_the_same_bytes(
-    text_folder: Path, tmp_path: Path, number: int, code: int
+    text_folder: Path, tmp_path: Path, unbroken: Path, number: int, code: int
 ) -> None:
     out, state = tmp_path / "model", tmp_path / "model.checkpoint"
     command = [*arguments_of(text_folder, out), "--stage2-epochs", "6"]
-    with started(*command) as process:
+    with forked_li(*command) as process:
         deadline = time.monotonic() + 120
         while not list(state.glob("member_*/state-*")) and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
@@ -286,9 +296,7 @@ def test_a_signal_stops_and_resume_goes_on_to_the_same_bytes(
     assert "another configuration" in refused(*command, "--resume", "--seed", "9")
     report = json.loads(ok(*command, "--resume", "--json"))
     assert report["resumed"] is True and not state.exists()
-    whole = tmp_path / "whole"
-    ok(*arguments_of(text_folder, whole), "--stage2-epochs", "6", "--resume")
-    assert files(out) == files(whole)
+    assert files(out) == files(unbroken)
 
 
 @pytest.fixture
@@ -365,22 +373,38 @@ def test_sparse_features_are_read_by_an_svd_only() -> None:
             make_encoder(spec, has_texts=False, seed=0)
 
 
-def test_two_processes_train_one_model(text_folder: Path, tmp_path: Path) -> None:
-    common = ["--data", str(text_folder), "--encoder", "lsa:8", "--cache", str(tmp_path / "cache")]
-    small = ["--stage1-epochs", "1", "--stage2-epochs", "1", "--threads", "1", "--quiet"]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name, several in (("one", []), ("two", torchrun)):
-        run = [sys.executable, *several, "-m", "learned_index.cli", "train", *common, *small]
-        done = subprocess.run(
-            [*run, "--out", str(tmp_path / name)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("1 model") == 1, done.stdout
+def two_forked(words: list[str]) -> str:
+    written = ""
+    with forked_ranks(lambda: main(words)) as children:
+        for child in children:
+            out, errors = child.communicate()
+            assert child.returncode == 0, errors
+            written += out
+    return written
+
+
+def two_of_torchrun(words: list[str]) -> str:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "--standalone", *LI[1:], *words],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "two_processes", [two_forked, pytest.param(two_of_torchrun, marks=pytest.mark.slow)]
+)
+def test_two_processes_train_one_model(
+    text_folder: Path, tmp_path: Path, two_processes: Callable[[list[str]], str]
+) -> None:
+    words = ["train", "--data", str(text_folder), "--encoder", "lsa:8"]
+    words += ["--stage1-epochs", "1", "--stage2-epochs", "1", "--threads", "1", "--quiet"]
+    words += ["--cache", str(tmp_path / "cache"), "--out"]
+    for name, train in (("one", lambda words: ok(*words)), ("two", two_processes)):
+        written = train([*words, str(tmp_path / name)])
+        assert written.count("1 model") == 1, written
     one, two = (ELIAS.from_pretrained(tmp_path / name) for name in ("one", "two"))
     others = two.index.state_dict()
     for name, tensor in one.index.state_dict().items():

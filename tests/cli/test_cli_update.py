@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from cli_cases import KILLED, files, ok, refused
+from children import killed_in_a_save
+from cli_cases import files, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -87,9 +87,8 @@ def test_a_killed_update_leaves_the_old_model_or_the_new_one(
 ) -> None:
     before = ELIAS.from_pretrained(model)
     arguments = ["update", str(model), "--data", str(week)]
-    code = KILLED.format(name=name, arguments=arguments, part=part, parent=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, errors = killed_in_a_save(arguments, step=name, part=part, parent=tmp_path)
+    assert code == -signal.SIGKILL, errors
     is_new = name == "_remove"  # of the old one, which is when the new one has taken its place
     assert ELIAS.from_pretrained(model).n_points == before.n_points + (2 if is_new else 0)
     ok("update", model, "--data", week)

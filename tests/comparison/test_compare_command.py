@@ -66,6 +66,7 @@ def test_writes_all_three_files_and_a_table(folder, tmp_path):
     assert max(map(len, tables)) <= 80 and written.startswith("written: ")
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_searches_over_one_vs_all_stand_beside_those_over_the_index(folder, tmp_path):
     names = ["learned", "exact", "exact@ova"]
     arguments = ["--out", tmp_path, "--baselines", "exact", "--classifiers", "index,ova", "--json"]
@@ -84,6 +85,7 @@ def test_searches_over_one_vs_all_stand_beside_those_over_the_index(folder, tmp_
     assert [row["R@100"] for row in again["rows"]] == [row["R@100"] for row in first["rows"]]
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_a_failed_method_decides_the_exit_code(folder, tmp_path):
     result = invoke(
         folder, "--out", tmp_path, "--baselines", "learned,ivf:IVF4,Nonsense",
@@ -170,6 +172,7 @@ def test_one_vs_all_is_trained_like_the_index(folder):
     assert as_trained(hnsw, model) is hnsw
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_the_whole_model_has_a_row_with_its_own_ranking(folder, tmp_path):
     result = invoke(folder, "--out", tmp_path, "--baselines", "model,tfidf-knn", "--json")
     assert result.exit_code == 0, result.output
@@ -193,6 +196,7 @@ def test_the_whole_model_has_a_row_with_its_own_ranking(folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("methods_in_forks")
 def test_ideas_of_an_index_are_trained_in_processes_of_their_own(folder, tmp_path):
     names = ["overlap:clusters_per_label=3", "slice"]
     result = invoke(folder, "--out", tmp_path, "--baselines", ",".join(names), "--json")
@@ -206,6 +210,7 @@ def test_ideas_of_an_index_are_trained_in_processes_of_their_own(folder, tmp_pat
         assert set(row["query_arguments"]) <= {"beam_width", "ef_search"}
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 def test_another_interpreter_measures_without_torch(folder, tmp_path):
     """Any environment with numpy, scipy, safetensors and the package will do; here a bare one."""
     bare = tmp_path / "bare"
@@ -229,6 +234,7 @@ def test_another_interpreter_measures_without_torch(folder, tmp_path):
     assert packages["numpy"] == np.__version__ and packages["libpecos"] is None
 
 
+@pytest.mark.usefixtures("methods_in_forks")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

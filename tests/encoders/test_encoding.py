@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -131,16 +130,6 @@ def test_every_extra_brings_what_it_is_named_for() -> None:
     for module, extra in EXTRA_OF.items():
         if module != "huggingface_hub":  # transformers brings it
             assert packages.get(module, module.replace("_", "-")) in brings(extra), module
-
-
-def test_lexical_encoders_need_no_torch_of_their_own() -> None:
-    code = (
-        "import sys, learned_index.encoders\n"
-        "ours = {n for n in sys.modules if n.startswith('learned_index.encoders')}\n"
-        "print(sorted(n for n in ours if 'torch' in vars(sys.modules[n])))\n"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
 
 
 # ---- functions -------------------------------------------------------------------------------

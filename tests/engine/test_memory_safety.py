@@ -11,12 +11,15 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from benchmarks.hostile.campaign import run_campaign
+from benchmarks.hostile.models import GROUPS, make_models, make_trial
 from learned_index import IndexConfig, LearnedGraphIndex, SearchEngine, TrainingConfig
 from learned_index.engine.arrays import EngineArrays, aligned_zeros, padded
 from learned_index.engine.building import sketch_rows
@@ -344,17 +347,23 @@ def test_an_engine_of_a_million_labels_opens_within_a_tenth_of_a_second(tmp_path
 # -- the wide net --------------------------------------------------------------------------------
 
 
-def _campaign(n, *options, environment=None, timeout=3600):
+def _campaign(n, *options, environment=None):
     command = [sys.executable, "-m", "benchmarks.hostile.models", "--n", str(n), *options]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT,
+        command, capture_output=True, text=True, timeout=3600, check=False, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 
 
-def test_a_sample_of_hostile_models():
-    _campaign(150, "--jobs", "1", timeout=250)
+def test_a_sample_of_hostile_models(tmp_path):
+    # As the command does, with the models made here; they are tried in a process of its own.
+    make_models(tmp_path)
+    tally = run_campaign(
+        partial(make_trial, tmp_path), groups=GROUPS, n=150, jobs=1, memory_gb=8.0, seconds=30.0
+    )
+    assert sum(tally.counts.values()) == 150
+    assert tally.faults == []
 
 
 @pytest.mark.slow

@@ -23,7 +23,13 @@ from learned_index.kernels.machine.dispatch import kernel_implementation
 from learned_index.kernels.walk import explore
 
 HERE = Path(__file__).resolve().parents[1]
-own_process = pytest.mark.timeout(1200)  # a whole run of tests or compilations, on a busy machine
+
+
+def own_process(test):
+    """A whole run of tests or compilations, on a busy machine."""
+    return pytest.mark.timeout(1200)(pytest.mark.cpu_limit(120)(test))
+
+
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="Triton is not installed (pip install triton; Linux only)",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from children import ended
 from encoder_models import make_bert
 from training_cases import (
     QUICK,
@@ -96,41 +95,49 @@ def test_saving_alone_changes_nothing(tmp_path, unbroken_frozen):
     assert_equal(tensors_of(resumed(fit_frozen, tmp_path)), unbroken_frozen)  # finished already
 
 
+def fit_bag_of_words(gradient, **options):
+    training = replace(QUICK, label_update_every=2, gradient_clip=1.0)
+    texts, Y = text_points()
+    encoder = bow(texts, gradient=gradient)
+    index = fit_texts(encoder, training, (texts, Y), **options)
+    return tensors_of(index, encoder)
+
+
+unbroken_bag_of_words = cache(fit_bag_of_words)
+
+
 @pytest.mark.parametrize("gradient", ["dense", "sparse"])
 @pytest.mark.parametrize("steps", [3, STEPS + 2, 3 * STEPS + 1, 4 * STEPS + 3])
 def test_bag_of_words_ends_bit_equal(tmp_path, gradient, steps):
-    training = replace(QUICK, label_update_every=2, gradient_clip=1.0)
-    texts, Y = text_points()
-
-    def fit(**options):
-        encoder = bow(texts, gradient=gradient)
-        index = fit_texts(encoder, training, (texts, Y), **options)
-        return tensors_of(index, encoder)
-
-    unbroken = fit()
+    unbroken = unbroken_bag_of_words(gradient)
+    fit = partial(fit_bag_of_words, gradient)
     interrupted(fit, tmp_path, steps)
     assert_equal(resumed(fit, tmp_path), unbroken)
+
+
+def fit_bert(bert, **options):
+    training = replace(QUICK, stage1_epochs=1, stage2_epochs=1, encoder_learning_rate=1e-3)
+    encoder = TransformerEncoder(bert)
+    assert encoder.model.config.hidden_dropout_prob > 0
+    before = torch.random.get_rng_state()
+    index = fit_texts(encoder, training, text_points(100), **options)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not encoder.training
+    return tensors_of(index, encoder)
+
+
+@pytest.fixture(scope="module")
+def unbroken_bert(bert):
+    return fit_bert(bert)
 
 
 @pytest.mark.parametrize("steps", [2, 6, 10])
-def test_bert_ends_bit_equal_with_its_own_dropout(tmp_path, bert, steps):
-    training = replace(QUICK, stage1_epochs=1, stage2_epochs=1, encoder_learning_rate=1e-3)
-    points = text_points(100)
-
-    def fit(**options):
-        encoder = TransformerEncoder(bert)
-        assert encoder.model.config.hidden_dropout_prob > 0
-        before = torch.random.get_rng_state()
-        index = fit_texts(encoder, training, points, **options)
-        assert torch.equal(torch.random.get_rng_state(), before)
-        assert not encoder.training
-        return tensors_of(index, encoder)
-
-    unbroken = fit()
+def test_bert_ends_bit_equal_with_its_own_dropout(tmp_path, bert, unbroken_bert, steps):
+    fit = partial(fit_bert, bert)
     torch.manual_seed(1234)  # the caller's random numbers must not matter
     interrupted(fit, tmp_path, steps)
     torch.manual_seed(5678)
-    assert_equal(resumed(fit, tmp_path), unbroken)
+    assert_equal(resumed(fit, tmp_path), unbroken_bert)
 
 
 def test_early_stopping_ends_bit_equal(tmp_path):
@@ -149,18 +156,10 @@ def test_early_stopping_ends_bit_equal(tmp_path):
 
 
 def test_it_goes_on_in_another_process(tmp_path, unbroken_frozen):
-    interrupted(fit_frozen, tmp_path / "c", 2 * STEPS + 3)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from training_cases import fit_frozen\n"
-        "from learned_index.training.checkpoint import CheckpointOptions\n"
-        "index = fit_frozen(checkpoint=CheckpointOptions(sys.argv[2]))\n"
-        "index.save_pretrained(sys.argv[3])\n"
-    )
-    arguments = [str(Path(__file__).parents[1]), str(tmp_path / "c"), str(tmp_path / "index")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
-    index = LearnedGraphIndex.from_pretrained(tmp_path / "index")
-    assert_equal(tensors_of(index), unbroken_frozen)
+    # The first part is another process's, so that all this one knows of it lies on the disk.
+    code, errors = ended(lambda: interrupted(fit_frozen, tmp_path, 2 * STEPS + 3))
+    assert code == 0, errors
+    assert_equal(tensors_of(resumed(fit_frozen, tmp_path)), unbroken_frozen)
 
 
 def test_the_same_objects_go_on_too(tmp_path):

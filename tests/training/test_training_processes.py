@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from training_worker import TRAININGS, early, train
+from children import forked_ranks
+from training_worker import TRAININGS, early, main, train
 
 from learned_index.persistence import load_arrays
 from learned_index.training.processes import Processes, join_processes, own_device
@@ -23,29 +18,18 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def alone():
+    """What one process trains."""
+    return {name: train(name) for name in TRAININGS} | {"early": early()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, alone):  # after it: the children find all kernels loaded
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(__file__).parents[1] / "training_worker.py"
-    workers = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-        }
-        workers.append(subprocess.Popen([sys.executable, script, folder], env=environment))
-    try:
-        assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+    with forked_ranks(lambda: main(folder)) as children:
+        for child in children:
+            _, errors = child.communicate(timeout=240)
+            assert child.returncode == 0, errors
     return folder
 
 
@@ -55,9 +39,8 @@ def read(folder, name, rank):
 
 
 @pytest.mark.parametrize("name", [*TRAININGS, "early"])
-def test_two_processes_equal_one_up_to_rounding(folder, name):
-    one = early() if name == "early" else train(name)
-    two = read(folder, name, 0)
+def test_two_processes_equal_one_up_to_rounding(folder, alone, name):
+    one, two = alone[name], read(folder, name, 0)
     assert one.keys() == two.keys()
     worst = {
         key: float((tensor - two[key].reshape(tensor.shape)).abs().max())
