@@ -1,4 +1,4 @@
-"""Sphinx roles of docstrings (``:class:`ELIAS` ``) as links of the site, where it has the target."""
+"""Sphinx roles of docstrings (``:class:`ELIAS` ``) as links, where the site has the target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:class|func|meth|attr|data|mod|exc):`(~?)([\w.]+)`")
-EQUATION = re.compile(r"``([^`\n]+)``")
+EXAMPLE = re.compile(r"^( *)Example:$", re.M)  # the parser knows the plural
+LITERAL = re.compile(r"``([^`\n]+)``")
 
 
 def as_markdown(text: str, inside: str = "") -> str:
@@ -28,7 +29,7 @@ def as_markdown(text: str, inside: str = "") -> str:
         shown = name.rpartition(".")[2] if short or name.startswith("learned_index") else name
         return f'<autoref identifier="{full}" optional><code>{shown}</code></autoref>'
 
-    return EQUATION.sub(r"`\1`", ROLE.sub(link, text))
+    return LITERAL.sub(r"`\1`", ROLE.sub(link, EXAMPLE.sub(r"\1Examples:", text)))
 
 
 class Roles(griffe.Extension):

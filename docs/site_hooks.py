@@ -18,7 +18,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 FIRST_SCREEN_ENDS = "\n## Try it\n"
 """The rest of README.md is for those who read the repository: the site has pages for it."""
 
@@ -91,7 +95,9 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
         if page == "README.md":
             text, found, _rest = text.partition(FIRST_SCREEN_ENDS)
             if not found:
-                log.warning("README.md has no line %r where its first screen ends", FIRST_SCREEN_ENDS)
+                log.warning(
+                    "README.md has no line %r where its first screen ends", FIRST_SCREEN_ENDS
+                )
             text = text.replace("(#when-to-use-something-else)", "(choosing.md)")
         text = with_moved_links(text, page=page, target=target)
         files.append(File.generated(config, target, content=text))
@@ -111,8 +117,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return with_moved_links(markdown, page=f"docs/{uri}", target=uri)
 
 
-def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Refuse a page that is not whole without a network."""
-    for found in LOADED.findall(output):
-        log.warning("%s loads from another host: %s", page.file.src_uri, found)
-    return output
+def on_post_build(config: MkDocsConfig, **_: Any) -> None:
+    """Refuse pages that are not whole without a network, whatever theme or plugin made them so."""
+    site = Path(config.site_dir)
+    for page in sorted(site.rglob("*.html")):
+        for found in LOADED.findall(page.read_text(encoding="utf-8")):
+            log.warning("%s loads from another host: %s", page.relative_to(site), found)

@@ -24,6 +24,9 @@ def blocks(path: Path) -> list[tuple[str, str, str]]:
 
 
 def commands(content: str) -> list[Command]:
-    """The lines of a console block that begin with ``$``, each with what follows it."""
-    parts = re.split(r"^\$ ", content, flags=re.M)[1:]
+    """The lines of a console block that begin with ``$``, each with what follows it.
+
+    A backslash at the end of a line joins it with the next one.
+    """
+    parts = re.split(r"^\$ ", content.replace("\\\n", ""), flags=re.M)[1:]
     return [Command(*part.partition("\n")[::2]) for part in parts]

@@ -63,7 +63,9 @@ def test_constraints_pin_every_direct_dependency() -> None:
     for name in ("train", "text", "minilm", "onnx", "compare", "report", "data"):
         wanted += extras[name]
     wanted += extras["docs"]
-    wanted = [re.sub(r"\[.*\]", "", spec) for spec in wanted if not spec.startswith("learned-index[")]
+    wanted = [
+        re.sub(r"\[.*\]", "", spec) for spec in wanted if not spec.startswith("learned-index[")
+    ]
     names = {spec.partition(">")[0].strip() for spec in wanted}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0] for line in lines if "==" in line and line[0] != "#"}
