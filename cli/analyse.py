@@ -74,8 +74,8 @@ def analyse(
     from learned_index.cli.shared import analysis_tables, sources
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.analysis import analyse_index
-    from learned_index.evaluation.evaluate import require_points, search_points
     from learned_index.evaluation.plots import plot_analysis
+    from learned_index.evaluation.search import require_points, search_points
 
     use_threads(threads)
     model = ELIAS.from_pretrained(model_path)

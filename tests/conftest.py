@@ -36,6 +36,7 @@ LONGEST = (
     "test_benchmark_engine.py",
     "test_engine.py",
     "test_cli_train_index.py",
+    "test_reproduction.py",
     "test_training_processes.py",
     "test_training_checkpoint.py",
     "test_readme.py",
@@ -108,6 +109,16 @@ def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     out = tmp_path_factory.mktemp("cli") / "model"
     ok("train-index", "--data", text_folder, "--out", out, "--seed", 1, *QUICK)
+    return out
+
+
+@pytest.fixture(scope="session")
+def calibrated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with ranker, final ranker, calibration and best thresholds."""
+    from elias_cases import finally_ranked
+
+    out = tmp_path_factory.mktemp("calibrated") / "model"
+    finally_ranked("linear").save_pretrained(out)
     return out
 
 

@@ -21,8 +21,8 @@ from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
-from learned_index.evaluation.evaluate import require_points, training_counts
-from learned_index.evaluation.truth import filtered_of, truth_of
+from learned_index.evaluation.search import require_points
+from learned_index.evaluation.truth import filtered_of, training_counts, truth_of
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows
@@ -229,6 +229,20 @@ def with_budget(spec: MethodSpec, config: IndexConfig, training: TrainingConfig)
         known["averaging_fraction"] = training.averaging_fraction
     options = {name: value for name, value in known.items() if name in names}
     return spec.with_options(**{**options, **spec.options})
+
+
+def report_path(model: Path) -> Path:
+    """Return the path of a training's report: beside the model, which must not depend on timing."""
+    return model.with_name(model.name + ".report.json")
+
+
+def trained_encoder(report: Path) -> str | None:
+    """Return the description of the encoder in a training's report; None: it is not told."""
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))["encoder"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return told if isinstance(told, str) else None
 
 
 def training_costs(report: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from learned_index.elias.model import ELIAS
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.persistence import directory_bytes
+from learned_index.ranking.thresholds import BandThresholds
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -69,6 +70,10 @@ def _hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | str:
     }
 
 
+def _thresholds(thresholds: BandThresholds | None) -> dict[str, Any]:
+    return {} if thresholds is None else thresholds.to_dict()
+
+
 def _full_model(model: ELIAS) -> dict[str, Any]:
     ranker, calibrator = model.ranker_, model.calibrator_
     return {
@@ -87,7 +92,8 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
         },
         "calibration": None
         if calibrator is None
-        else {name: value for name, value in calibrator.report_.items() if name != "bins"},
+        else {name: value for name, value in calibrator.report_.items() if name != "bins"}
+        | {"thresholds": _thresholds(calibrator.thresholds_)},
         "final_ranker": model.report_.get("final_ranker"),
         "validation": model.report_.get("validation"),
         "elias": model.config.to_dict(),
