@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from learned_index.comparison.method import (
-    INDEX_CLASSIFIERS,
     OVER_CLASSIFIERS,
     About,
     LabelClassifiers,
     Method,
     MethodSpec,
 )
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.errors import InputError
 from learned_index.inputs.similar import did_you_mean
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "compile": "Make a model small and fast for search.",
     "warmup": "Compile what searches of a model run.",
     "compare": "Measure the index and its rivals.",
+    "report": "Write all about a model as one HTML page.",
     "analyse": "What a model learned, by frequency.",
     "reproduce": "Make the paper's tables and figures.",
     "inspect": "Show what a model knows of a cluster or a label.",
@@ -77,7 +78,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: li train-index --data api-docs --out model && "
+    epilog="Examples: li train --data api-docs --out model, then "
     'li search model "solve a sparse linear system"',
 )
 @click.version_option(package_name="learned-index", prog_name="li")

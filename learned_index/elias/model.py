@@ -28,7 +28,7 @@ from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.elias.request import Request, rows_to_hold_out
+from learned_index.elias.request import Request, described, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
 from learned_index.elias.steps import Steps
 from learned_index.elias.thresholds import Threshold, search_above
@@ -46,6 +46,7 @@ from learned_index.inputs.points import as_points, n_rows, one_point
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
+from learned_index.training.callbacks import Callback, announced
 from learned_index.training.checkpoint import CheckpointOptions, claimed
 from learned_index.training.events import Progress
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
@@ -94,7 +95,9 @@ class ELIAS(EliasParts, Saved):
         n_points: Training points; those that were held out among them where they were given back.
         n_indexed: Training points when the indexes were trained.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
-            with and without ranker, calibration. A loaded model keeps all but the seconds.
+            with and without ranker, calibration, ``curves`` of losses and metrics
+            (:class:`~learned_index.training.curves.Curves`). A loaded model keeps all but seconds
+            and curves.
 
     Example:
         >>> from learned_index.encoders import LSAEncoder
@@ -383,6 +386,7 @@ class ELIAS(EliasParts, Saved):
         embeddings: Any | None = None,
         validation_embeddings: Any | None = None,
         progress: Progress | None = None,
+        callbacks: Sequence[Callback] | None = None,
         checkpoint: CheckpointOptions | None = None,
     ) -> Self:
         """Train everything: encoder, indexes, ranker, calibrator.
@@ -405,7 +409,13 @@ class ELIAS(EliasParts, Saved):
             embeddings: N x D vectors of the texts from this very encoder, already fitted (may be
                 memory-mapped); None fits and encodes. Only where the encoder is not trained.
             validation_embeddings: Vectors of the validation texts likewise.
-            progress: Called with a :class:`~learned_index.training.TrainingEvent` now and then.
+            progress: Called with a :class:`~learned_index.training.events.TrainingEvent` now and
+                then.
+            callbacks: Who is told that the training begins, its events, and how it ends: a
+                :class:`~learned_index.tracking.ProgressBar`, a tracker of
+                :mod:`learned_index.tracking`, a
+                :class:`~learned_index.training.callbacks.TrainingCallback`, a function that takes
+                events.
             checkpoint: Where to keep the state of an unfinished training, and whom to ask whether
                 to stop.
 
@@ -419,8 +429,12 @@ class ELIAS(EliasParts, Saved):
         """
         texts = as_points(texts)
         request = Request(texts, labels, vocabulary, validation, embeddings, validation_embeddings)
-        with claimed(checkpoint):
-            fit_model(self, request, Steps(progress, checkpoint))
+        with (
+            claimed(checkpoint),
+            announced(callbacks, lambda: described(self), progress=progress) as run,
+        ):
+            fit_model(self, request, Steps(run.progress, checkpoint))
+            run.results = self.report_
         return self
 
     # -- prediction -----------------------------------------------------------------------------

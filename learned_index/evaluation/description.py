@@ -13,13 +13,21 @@ from learned_index.ranking.thresholds import BandThresholds
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Load a model and collect what it holds.
+    """Load a model and collect what it holds, see :func:`describe_model`."""
+    return describe_model(ELIAS.from_pretrained(directory), directory)
+
+
+def describe_model(model: ELIAS, directory: Path) -> dict[str, Any]:
+    """Collect what a model holds.
+
+    Args:
+        model: The model.
+        directory: Where it is saved.
 
     Returns:
         JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
         ranker and calibration too.
     """
-    model = ELIAS.from_pretrained(directory)
     counts = model.label_counts
     values: dict[str, Any] = {
         "model": str(directory),
@@ -50,6 +58,7 @@ def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
             "engine": index.config.to_dict(),
         }
     return {
+        "n_clusters": index.n_clusters,
         "hierarchy": _hierarchy(index),
         "index": index.config.to_dict(),
         "training": index.training_config.to_dict(),

@@ -24,6 +24,10 @@ EXTRA_OF = {
     "pyarrow": "data",
     "rdflib": "data",
     "triton": "gpu",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "jinja2": "report",
 }
 """The extra of learned-index that brings a top-level module."""
 
