@@ -60,9 +60,8 @@ def test_constraints_pin_every_direct_dependency() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
     wanted = [*table["dependencies"], *extras["dev"]]
-    for name in ("train", "text", "minilm", "onnx", "compare", "report", "data"):
+    for name in extras.keys() - {"gpu", "rivals"}:  # packages that this machine need not have
         wanted += extras[name]
-    wanted += extras["docs"]
     wanted = [
         re.sub(r"\[.*\]", "", spec) for spec in wanted if not spec.startswith("learned-index[")
     ]
