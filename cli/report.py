@@ -96,8 +96,8 @@ def report(
     the network; light and dark, for a screen, a phone or paper.
     """
     from learned_index.cli.shared import output, sources
-    from learned_index.cli.shared.report import report_path
     from learned_index.elias.model import ELIAS
+    from learned_index.evaluation.compared import report_path
     from learned_index.evaluation.report.contents import read_json_report, report_contents
     from learned_index.evaluation.report.measured import measure
     from learned_index.evaluation.report.page import write_page
