@@ -1,4 +1,5 @@
-"""How long it takes to add labels to a trained model, its index and its engine, and to remove some.
+"""How long it takes to add labels to a trained model, its index and its engine, to remove some, and
+to teach it one text.
 
     python -m benchmarks.label_change_times --model MODEL --data DIR --out results/times.json
 
@@ -9,7 +10,6 @@ labels, in which compiled code is made. Encoding is part of the times of whole m
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.whole_road import CLOCKS
 from learned_index import ELIAS
 from learned_index.cli.shared.common import (
     errors_as_lines,
@@ -37,13 +38,13 @@ FEW = 5
 MOST_EXAMPLES = 5
 
 
-def least_seconds(work: Callable[[], Any], runs: int) -> float:
+def least_seconds(work: Callable[[], Any], runs: int, clock: str = "wall") -> float:
     """The shortest of some runs: others at work on the machine only ever add to a time."""
-    times = []
+    times, now = [], CLOCKS[clock]
     for _ in range(runs):
-        start = time.perf_counter()
+        start = now()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return min(times)
 
 
@@ -69,7 +70,14 @@ def latency_us(engine: Any, queries: Any) -> float:
     return 1e3 * min(float(np.median(times_ms)) for times_ms in rounds)
 
 
-def measured(model: ELIAS, texts: list[str], *, n: int, n_removed: int, runs: int) -> list[Any]:
+def learned(model: ELIAS, text: str, label: str) -> None:
+    """A correction, and the first answer after it."""
+    model.learn(text, [label]).predict([text], 5)
+
+
+def measured(
+    model: ELIAS, texts: list[str], *, n: int, n_removed: int, runs: int, clock: str = "wall"
+) -> list[Any]:
     """Rows of what was done, to what, and the seconds that it took."""
     if model.records_ is None:
         raise InputError("the model remembers no records; train it with --records yes")
@@ -85,20 +93,25 @@ def measured(model: ELIAS, texts: list[str], *, n: int, n_removed: int, runs: in
     rows = []
     for what, part in (("index", model.members[0]), ("engine", compiled.members[0])):
         part.add_labels(examples[:FEW], known=known)
-        add = least_seconds(partial(part.add_labels, examples, known=known), runs)
-        remove = least_seconds(partial(part.remove_labels, gone), runs)
+        add = least_seconds(partial(part.add_labels, examples, known=known), runs, clock)
+        remove = least_seconds(partial(part.remove_labels, gone), runs, clock)
         rows += [(what, f"add {n}", add), (what, f"remove {n_removed}", remove)]
     engine = compiled.members[0]
     grown = engine.add_labels(examples, known=known)
-    rows.append(("engine", "compact", least_seconds(grown.compact, runs)))
+    rows.append(("engine", "compact", least_seconds(grown.compact, runs, clock)))
     for what, whole in (("model", model), ("compiled model", compiled)):
         for some in (FEW, 1, n):  # the first is not timed
             few = {key: labels[key] for key in list(labels)[:some]}
             add = partial(whole.add_labels, few, texts={key: names[key] for key in few})
-            seconds = least_seconds(add, 1 if some == FEW else runs)
+            seconds = least_seconds(add, 1 if some == FEW else runs, clock)
             rows += [] if some == FEW else [(what, f"add {some}", seconds)]
-        remove = least_seconds(partial(whole.remove_labels, gone), runs)
+        remove = least_seconds(partial(whole.remove_labels, gone), runs, clock)
         rows.append((what, f"remove {n_removed}", remove))
+    text = next(text for text in texts if text.strip())
+    for work, label in (("learn one text", model.vocabulary.keys[0]), ("learn a new label", "new")):
+        correct = partial(learned, model, text, label)
+        correct()  # not timed
+        rows.append(("model", work, least_seconds(correct, runs, clock)))
     for what, part in (("engine", engine), ("with segment", grown), ("compact", grown.compact())):
         rows.append((what, "search one vector", 1e-6 * latency_us(part, encoded[:1000])))
     return [{"what": what, "work": work, "seconds": seconds} for what, work, seconds in rows]
@@ -109,6 +122,7 @@ def measured(model: ELIAS, texts: list[str], *, n: int, n_removed: int, runs: in
 @click.option("--data", required=True, help="Data folder, whose test texts are examples.")
 @click.option("--labels", "n", type=click.IntRange(min=FEW + 1), default=1000, show_default=True)
 @click.option("--removed", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True)
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
 @threads_option
@@ -119,6 +133,7 @@ def main(
     data: str,
     n: int,
     removed: int,
+    clock: str,
     runs: int,
     out: Path,
     threads: int | None,
@@ -129,11 +144,12 @@ def main(
     texts = list(open_dataset(data).read("test").texts or [])
     loaded = ELIAS.from_pretrained(model)
     note(f"{loaded.n_labels} labels", quiet=quiet)
-    rows = measured(loaded, texts, n=n, n_removed=min(removed, loaded.n_labels - 1), runs=runs)
+    gone = min(removed, loaded.n_labels - 1)
+    rows = measured(loaded, texts, n=n, n_removed=gone, runs=runs, clock=clock)
     write_json(
         out,
         {"model": str(model), "n_labels": loaded.n_labels, "n_records": len(loaded.records_ or ()),
-         "rows": rows, "environment": describe_environment()},
+         "clock": clock, "rows": rows, "environment": describe_environment()},
     )  # fmt: skip
     click.echo(f"| {loaded.n_labels} labels | | |\n|---|---|---|")
     for row in rows:

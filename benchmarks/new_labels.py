@@ -1,6 +1,7 @@
 """How good labels are that joined a trained model, beside the same labels trained with it.
 
     python -m benchmarks.new_labels --data DIR --preset fast --out results/new-labels.json
+    python -m benchmarks.new_labels --data DIR --hidden 1000 --least 1 --most 5 --out few.json
 
 Some labels are hidden: no training point has them. A model is trained without them, then they are
 added from a few of their training points (``ELIAS.add_labels``), or from their names alone, and
@@ -34,15 +35,15 @@ from learned_index.persistence import write_json
 from learned_index.system.environment import describe_environment
 
 SHOWN = (5, 10, 100)
-LEAST, MOST = 5, 60
-"""Training points of a label that may be hidden."""
 
 
-def hidden_labels(train: Dataset, test: Dataset, n: int, *, seed: int) -> Any:
+def hidden_labels(
+    train: Dataset, test: Dataset, n: int, *, seed: int, least: int, most: int
+) -> Any:
     """Draw labels with a name, some training points and a test point."""
     counts, asked = (np.asarray(part.labels.sum(axis=0)).ravel() for part in (train, test))
     named = np.array([bool(text) for text in train.vocabulary.texts])
-    fit = np.flatnonzero((counts >= LEAST) & (counts <= MOST) & (asked > 0) & named)
+    fit = np.flatnonzero((counts >= least) & (counts <= most) & (asked > 0) & named)
     return np.sort(np.random.default_rng(seed).choice(fit, min(n, len(fit)), replace=False))
 
 
@@ -93,6 +94,10 @@ def others(model: ELIAS, test: Dataset, shown: Any) -> dict[str, float]:
 @click.option("--data", required=True, help="Data folder with texts and names of labels.")
 @click.option("--preset", type=click.Choice(["fast", "cpu", "accurate"]), default="fast")
 @click.option("--hidden", "n_hidden", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option("--least", type=click.IntRange(min=1), default=5, show_default=True,
+              help="Training points of a label that may be hidden, at least.")  # fmt: skip
+@click.option("--most", type=click.IntRange(min=1), default=60, show_default=True,
+              help="At most.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--points", type=click.Choice(["even", "odd"]), default="odd", show_default=True,
               help="Test points to ask: settings were chosen on the even ones.")  # fmt: skip
@@ -107,6 +112,8 @@ def main(
     data: str,
     preset: str,
     n_hidden: int,
+    least: int,
+    most: int,
     seed: int,
     points: str,
     model: Path | None,
@@ -118,7 +125,7 @@ def main(
     use_threads(threads)
     folder = open_dataset(data)
     train, test = folder.read("train"), folder.read("test")
-    hidden = hidden_labels(train, test, n_hidden, seed=seed)
+    hidden = hidden_labels(train, test, n_hidden, seed=seed, least=least, most=most)
     test = test.subset(np.arange(int(points == "odd"), test.n_points, 2))
     shown = np.setdiff1d(np.arange(len(train.vocabulary)), hidden)
     names = train.vocabulary
@@ -142,7 +149,7 @@ def main(
         int(n): rng.permutation(by_label.indices[by_label.indptr[n] : by_label.indptr[n + 1]])
         for n in hidden
     }
-    for n_examples in (0, 1, 3, MOST):
+    for n_examples in (*(n for n in (0, 1, 3) if n < most), most):
         added = {
             names.keys[n]: [train.texts[row] for row in own[:n_examples]]
             for n, own in own_points.items()
@@ -151,13 +158,13 @@ def main(
         grown = base.add_labels(added, texts={key: names.texts[names.id(key)] for key in added})
         seconds = time.perf_counter() - start
         note(f"{n_examples} examples: {seconds:.1f} s", quiet=quiet)
-        what = {0: "names alone", MOST: "all examples"}.get(n_examples, f"{n_examples} examples")
+        what = {0: "names alone", most: "all examples"}.get(n_examples, f"{n_examples} examples")
         rows.append({"labels": what, **recalls(grown, test, hidden),
                      **others(grown, test, shown), "seconds": seconds})  # fmt: skip
     write_json(
         out,
         {"data": data, "preset": preset, "hidden": len(hidden), "seed": seed, "points": points,
-         "rows": rows, "environment": describe_environment()},
+         "least": least, "most": most, "rows": rows, "environment": describe_environment()},
     )  # fmt: skip
     columns = ("R@5", "R@10", "R@100", "P@1", "P@5")
     click.echo(f"| {len(hidden)} hidden labels | {' | '.join(columns)} | s |\n|{'---|' * 7}")

@@ -5,7 +5,8 @@
 The training records are cut into batches in their order. A model is trained on the first one and
 updated with each that follows (``ELIAS.update``; labels join when they come first); after some
 batches another one is trained on all records so far, and both are measured on the same points of
-another split. The trained models are kept beside ``--out``: a run that was interrupted goes on.
+another split. ``--keep-texts``: the updated models keep their texts. The trained models are kept
+beside ``--out``: a run that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -43,14 +44,16 @@ def of_used_labels(part: Dataset) -> tuple[sp.csr_matrix, LabelVocabulary]:
     return part.labels[:, used].tocsr(), part.vocabulary.subset(used)
 
 
-def timed_training(part: Dataset, preset: str, path: Path) -> tuple[ELIAS, dict[str, float]]:
+def timed_training(
+    part: Dataset, preset: str, path: Path, **model: Any
+) -> tuple[ELIAS, dict[str, float]]:
     """Train on all points, or take the model that was trained before; and what it took."""
     times = path.with_name(f"{path.name}.times.json")
     if not times.exists():
         wall, cpu = time.perf_counter(), time.process_time()
-        model = trained(part, *of_used_labels(part), preset)
+        made = trained(part, *of_used_labels(part), preset, **model)
         spent = {"s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-        model.save_pretrained(path, overwrite=True)
+        made.save_pretrained(path, overwrite=True)
         write_json(times, spent)
     return ELIAS.from_pretrained(path), read_json(times)
 
@@ -67,9 +70,13 @@ def measured(model: ELIAS, points: Dataset) -> dict[str, float]:
 @click.option("--batches", type=click.IntRange(min=2), default=10, show_default=True)
 @click.option("--retrain", default="all", show_default=True,
               help="Batches after which a model is trained anew, such as 4,7,10.")  # fmt: skip
+@click.option("--measure", default="all", show_default=True,
+              help="Batches after which the updated model is measured.")  # fmt: skip
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @click.option("--points", type=click.IntRange(min=1), default=5000, show_default=True,
               help="Points of the split that are asked, drawn evenly.")  # fmt: skip
+@click.option("--keep-texts", is_flag=True,
+              help="Models keep their texts: once doubled, all is trained anew.")  # fmt: skip
 @click.option("--shuffled", is_flag=True, help="Batches of records drawn at random.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
 @threads_option
@@ -80,8 +87,10 @@ def main(
     preset: str,
     batches: int,
     retrain: str,
+    measure: str,
     split: Any,
     points: int,
+    keep_texts: bool,
     shuffled: bool,
     out: Path,
     threads: int | None,
@@ -96,9 +105,14 @@ def main(
     if shuffled:
         order = np.random.default_rng(0).permutation(order)
     parts = [np.sort(part) for part in np.array_split(order, batches)]
-    anew = range(1, batches + 1) if retrain == "all" else [int(n) for n in retrain.split(",")]
+    anew, shown = (
+        set(range(1, batches + 1)) if given == "all" else {int(n) for n in given.split(",") if n}
+        for given in (retrain, measure)
+    )
     kept = f"{out.stem}-{preset}-{batches}"
-    model, spent = timed_training(train.subset(parts[0]), preset, out.with_name(f"{kept}-1"))
+    first = {"keep_texts": "yes"} if keep_texts else {}
+    path = out.with_name(f"{kept}-1{'-texts' if keep_texts else ''}")
+    model, spent = timed_training(train.subset(parts[0]), preset, path, **first)
     rows: list[dict[str, Any]] = [
         {"batch": 1, "updated": measured(model, asked), "trained": measured(model, asked),
          "update_s": spent["s"], "update_cpu_s": spent["cpu_s"], **_times(spent)}
@@ -111,8 +125,9 @@ def main(
             "batch": number,
             "update_s": time.perf_counter() - wall,
             "update_cpu_s": time.process_time() - cpu,
-            "updated": measured(model, asked),
         }
+        if number in anew | shown:
+            row["updated"] = measured(model, asked)
         if number in anew:
             so_far = train.subset(np.sort(np.concatenate(parts[:number])))
             path = out.with_name(f"{kept}-{number}")
@@ -125,6 +140,7 @@ def main(
             {"data": data, "preset": preset, "rows": rows, "environment": describe_environment()},
         )
     click.echo(table(rows))
+    click.echo(totals(rows))
     series = {
         name: {
             kind: [(row["batch"], row[kind][name]) for row in rows if kind in row]
@@ -151,8 +167,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"| batch | {' | '.join(SHOWN)} | s | CPU s |", f"|{'---|' * (len(SHOWN) + 3)}"]
     for row in rows:
         other = row.get("trained")
+        updated = row.get("updated")
         cells = [
-            f"{row['updated'][name]:.1f}" + ("" if other is None else f" / {other[name]:.1f}")
+            ("" if updated is None else f"{updated[name]:.1f}")
+            + ("" if other is None else f" / {other[name]:.1f}")
             for name in SHOWN
         ]
         for clock in ("s", "cpu_s"):
@@ -160,6 +178,20 @@ def table(rows: list[dict[str, Any]]) -> str:
             cells.append(f"{row[f'update_{clock}']:.1f}{more}")
         lines.append(f"| {row['batch']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def totals(rows: list[dict[str, Any]]) -> str:
+    """All updates together, and as many trainings; those not made are interpolated by size."""
+    last = len(rows)
+    known = [row["batch"] for row in rows if "train_cpu_s" in row]
+    trainings = np.interp(
+        np.arange(1, last + 1), known, [row["train_cpu_s"] for row in rows if "train_cpu_s" in row]
+    )
+    updates = sum(row["update_cpu_s"] for row in rows[1:])
+    return (
+        f"CPU s: batches 2 to {last} by update {updates:.0f}, by a training each "
+        f"{trainings[1:].sum():.0f} ({len(known)} measured, the others interpolated)"
+    )
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ def update(
     Seconds where a training takes minutes, and without the old data: the records that the model
     remembers protect what it learned (li train --keep-sample N keeps fewer of them). Labels are
     matched by key; those that the model lacks become new ones where a point has them. Once the
-    records have doubled, the index is trained on all of them first, which takes longer. Encoder and
-    words stay: train anew when much has been added. Commands that change one model at the same time
-    take turns.
+    records have doubled, the index is trained on all of them first, which takes longer. The encoder
+    stays: train anew when much has been added, or begin with li train --keep-texts yes, and the
+    update with which the texts have doubled trains all of the model anew. Commands that change one
+    model at the same time take turns.
     """
     from learned_index.cli.shared import sources
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
@@ -160,7 +161,7 @@ class TfidfEncoder(EncoderBase):
         if not checked:
             raise InputError("got no texts to fit the vocabulary on; expected 1 or more")
         terms = self.terms
-        min_df = terms.min_df if terms.min_df is not None else (2 if len(checked) >= 1000 else 1)
+        min_df = _least_texts(terms, len(checked))
         words, idf = [], []
         for analyser in self._analysers:
             if self._counts_words(analyser):
@@ -184,6 +185,47 @@ class TfidfEncoder(EncoderBase):
                 )
         self._take(words, idf)
         return self
+
+    def grown(self, texts: Sequence[str], *, n_known: int) -> Self:
+        """An encoder with columns for terms that only more texts have; the known ones stay.
+
+        New terms are those that :meth:`fit` would take of these texts and that have no column; at
+        most ``max_features`` in all, the most frequent ones first. Their idf is that of terms which
+        none of the earlier texts has; known terms keep theirs. Only single words and pairs of words
+        grow: with characters, or longer runs, and where nothing is new, it is this encoder.
+
+        Args:
+            texts: More texts.
+            n_known: How many texts came before.
+
+        Example:
+            >>> encoder = TfidfEncoder().fit(["a red fox"]).grown(["a red kite"], n_known=1)
+            >>> encoder.terms_
+            ['a', 'fox', 'red', 'kite']
+        """
+        self._learned(self._parts)
+        checked, terms = check_texts(texts), self.terms
+        if len(self._analysers) > 1 or not self._counts_words(self._analysers[0]) or not checked:
+            return self
+        n_texts = n_known + len(checked)
+        known = self._words[0]
+        room = None if terms.max_features is None else terms.max_features - len(known)
+        if room is not None and room <= 0:
+            return self
+        found = choose_terms(
+            word_lists(checked),
+            pairs=terms.word_ngrams == 2,
+            min_df=_least_texts(terms, n_texts),
+            max_df=terms.max_df,
+            max_features=room,
+            known=known,
+        )
+        if not found.terms:
+            return self
+        twin = copy(self)
+        idf = idf_of_counts(found.in_texts, n_points=n_texts)
+        twin._take([[*known, *found.terms]], [np.concatenate([self._idf[0], idf])])
+        return twin
 
     def _counts_words(self, analyser: str) -> bool:
         """Whether words are counted here; scikit-learn does what is rarely asked for."""
@@ -271,6 +313,11 @@ class TfidfEncoder(EncoderBase):
     def _save_into(self, directory: Path) -> None:
         self.write_vocabulary(directory)
         super()._save_into(directory)
+
+
+def _least_texts(terms: Terms, n_texts: int) -> int:
+    """In how many of so many texts a term must stand."""
+    return terms.min_df if terms.min_df is not None else (2 if n_texts >= 1000 else 1)
 
 
 def scale_to_length_1(matrix: sp.csr_matrix) -> None:

@@ -183,7 +183,13 @@ class TermCounts(NamedTuple):
 
 
 def choose_terms(
-    words: WordLists, *, pairs: bool, min_df: int, max_df: float, max_features: int | None
+    words: WordLists,
+    *,
+    pairs: bool,
+    min_df: int,
+    max_df: float,
+    max_features: int | None,
+    known: Sequence[str] = (),
 ) -> TermCounts:
     """Collect words, and pairs of neighbouring words, that are neither too rare nor too frequent.
 
@@ -193,7 +199,9 @@ def choose_terms(
         min_df: Terms in fewer texts are dropped.
         max_df: Terms in more than this share of the texts are dropped.
         max_features: At most so many, those that occur most often; equals in alphabetical order.
+        known: Terms that are left out.
     """
+    taken = frozenset(known)
     n_texts = len(words.offsets) - 1
     U, distinct = len(words.distinct), words.distinct
     text_of_word = words.text_of_word
@@ -215,7 +223,8 @@ def choose_terms(
             names += [f"{distinct[key // U]} {distinct[key % U]}" for key in chosen]
         else:
             names += [distinct[u] for u in kept.tolist()]
-    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    fresh = [n for n, name in enumerate(names) if name not in taken]
+    order = np.array(sorted(fresh, key=names.__getitem__), np.int64)
     in_texts, total = np.concatenate(frequencies)[order], np.concatenate(totals)[order]
     if max_features is not None and len(order) > max_features:
         best = np.sort(np.argsort(-total, kind="stable")[:max_features])

@@ -246,11 +246,20 @@ class LabelVocabulary:
         """
         if not len(more):
             return self
-        return LabelVocabulary(
-            (*self._keys, *more.keys),
-            (*self._texts, *more.texts),
-            (*self._descriptions, *more.descriptions),
-        )
+        for number, key in enumerate(more.keys):
+            if key in self._id_of_key:
+                raise InputError(
+                    f"labels {self._id_of_key[key]} and {len(self) + number} have the same key "
+                    f"{key!r:.80}; keys are unique"
+                )
+        joined = LabelVocabulary(())
+        # Not by the constructor, which would check all names again for one that joins.
+        joined._keys = (*self._keys, *more._keys)
+        joined._texts = (*self._texts, *more._texts)
+        joined._descriptions = (*self._descriptions, *more._descriptions)
+        numbers = range(len(self), len(joined._keys))
+        joined._id_of_key = self._id_of_key | dict(zip(more._keys, numbers, strict=True))
+        return joined
 
     def names(self, label_ids: Iterable[int] | Int64Array) -> list[str]:
         """Return the display names of ids; the padding id -1 gives an empty string."""

@@ -33,6 +33,12 @@ class EliasConfig(Config):
         "remember at most so many training records, drawn evenly: a smaller model; updates go over "
         "them again, which protects what was learned; default: all",
     )
+    keep_texts: Literal["yes", "no"] = parameter(
+        "no",
+        "keep the training texts in the model: once its points have doubled, an update trains all "
+        "of it anew on old and new texts, words and encoder too, so that it stays as good as a "
+        "new training; whoever has the model can read them",
+    )
     refit: Literal["yes", "no"] = parameter(
         "yes",
         "once the final ranker is learned, train the sparse ranker on the held-out points too, "

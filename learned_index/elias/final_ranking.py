@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import reads_rows
 from learned_index.errors import InputError
 from learned_index.index.build.clustering import balanced_partition, unit_rows
 from learned_index.inputs.matrices import SparseFeatures
@@ -134,6 +135,24 @@ def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
     for gone in model.removed_labels:
         names[gone] = ""
     return name_terms(model.features.encode(names))
+
+
+def with_further_names(model: EliasParts, ranker: FinalRanker) -> FinalRanker:
+    """A final ranker that knows the names of labels which have joined behind those it knows.
+
+    Args:
+        model: Its vocabulary has them.
+        ranker: It stays as it is.
+    """
+    known, n_labels = ranker.names, len(model.vocabulary)
+    first = len(known.indptr) - 1
+    new = no_names(n_labels - first)
+    if model.features is not None and not reads_rows(model.features):
+        names = model.vocabulary.names(range(first, n_labels))
+        new = name_terms(model.features.encode(names))
+    indptr = np.concatenate([known.indptr, known.indptr[-1] + new.indptr[1:]])
+    terms = np.concatenate([known.terms, new.terms])
+    return ranker.with_names(NameTerms(indptr, terms, np.concatenate([known.weights, new.weights])))
 
 
 def remembered(

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from learned_index.data.holdout import without_labels
 from learned_index.data.naming import named_label_matrix
 from learned_index.elias.final_ranking import remembered
+from learned_index.elias.kept_texts import KeptTexts
 from learned_index.elias.label_texts import (
     LEAST_SHARED,
     LabelPoints,
@@ -130,6 +131,8 @@ def _fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         with steps.step("unseen labels"):
             model.report_["n_labels_by_text"] = learn_unseen_labels(model, data.all_label_points)
     model.n_indexed = model.n_points
+    keeps = model.config.keep_texts == "yes"
+    model.texts_ = KeptTexts.of(data.texts, data.all_labels_NL) if keeps else None
     ranker, calibrator = model.ranker_, model.calibrator_
     if ranker is not None:
         ranker.dual_ = None  # no training follows, and it is as large as all shortlists

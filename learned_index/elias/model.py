@@ -84,6 +84,7 @@ class ELIAS(EliasParts, Saved):
         features: The sparse encoder; None where nothing needs it.
         ranker_: The ranker, or None.
         records_: The training records that it remembers, or None.
+        texts_: The training texts, where the configuration keeps them, or None.
         final_ranker_: Makes the ranking score of all evidence, or None.
         combination: Ranking score from p and q where there is no final ranker.
         calibrator_: The calibrator, or None.
@@ -199,13 +200,14 @@ class ELIAS(EliasParts, Saved):
         """The same model with search engines in the place of its indexes: for search only.
 
         Where these have label vectors of bytes, as by default, the ranker's weights become bytes
-        too (:meth:`SparseRanker.to_int8`).
+        too (:meth:`SparseRanker.to_int8`). Kept texts stay behind.
 
         Raises:
             InputError: It is compiled already.
         """
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
+        model.texts_ = None  # it cannot be trained, and is handed out
         is_int8 = all(engine.config.precision == "int8" for engine in model.engines())
         if is_int8 and model.ranker_ is not None:
             model.ranker_ = model.ranker_.to_int8()
@@ -231,8 +233,9 @@ class ELIAS(EliasParts, Saved):
         """A model that answers new labels too, learned from a few examples or from their names.
 
         No training: a new label gets the classifier that labels with such examples have (ridge
-        regression over the labels of the remembered records), edges from the clusters that its
-        examples visit, a classifier of the ranker, and its examples are remembered. Known labels
+        regression over the labels of the remembered records, and a few steps), edges from the
+        clusters that its examples visit, as strong as those of labels with as many points, a
+        classifier of the ranker, and its examples are remembered. Known labels
         keep ids, classifiers and edges. This model answers as before. The engines of a compiled
         model hold the new labels in a segment (:meth:`SearchEngine.add_labels`).
 
@@ -312,15 +315,18 @@ class ELIAS(EliasParts, Saved):
         Seconds where :meth:`fit` takes minutes: label classifiers and edges of the index take a
         few steps on the new points and on a sample of the remembered ones, which protects what was
         learned; the ranker's classifiers of labels that the new points have learn from these, near
-        what they were; the points are remembered and counted. Encoders and their words stay:
-        :meth:`fit` anew where the language changes, or after much has been added. This model
-        answers as before.
+        what they were; the points are remembered and counted. Words that only the new points have
+        become sparse features. Encoders stay: :meth:`fit` anew where the language changes, or after
+        much has been added. This model answers as before.
 
-        Where it is due, two parts are made anew first, and the update takes longer. The index is
-        trained on all remembered points once these are twice as many as it was trained on (not in
-        a model of ``keep_sample``). Final ranker and calibrator are learned from at least 100 new
-        points, of which the model is asked before it learns from them, once the training points
-        have doubled since: so an update should bring points that it has not seen.
+        A model that keeps its texts (``keep_texts``) is trained anew, on old and new ones, by the
+        update with which they have doubled since the last training; nothing needs to be fitted by
+        hand then. In another one, where it is due, two parts are made anew first, and the update
+        takes longer. The index is trained on all remembered points once these are twice as many as
+        it was trained on (not in a model of ``keep_sample``). Final ranker and calibrator are
+        learned from at least 100 new points, of which the model is asked before it learns from
+        them, once the training points have doubled since: so an update should bring points that it
+        has not seen.
 
         Args:
             texts: N new texts, or CSR N x F. Those without labels, or without a word that the model

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.elias.final_ranking import names_of
+from learned_index.elias.final_ranking import with_further_names
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
 from learned_index.engine.new_labels import largest_of_rows
@@ -76,8 +76,12 @@ def add_labels(
     assert model.label_counts is not None
     twin.label_counts = np.concatenate([model.label_counts, counts_M])
     twin.n_points = model.n_points + int(counts_M.sum())
+    if model.texts_ is not None:
+        given = np.flatnonzero(~is_name[kept])
+        owned = sp.hstack([known, owned_nM], format="csr")[given]
+        twin.texts_ = model.texts_.with_texts([examples[row] for row in given], owned)
     if model.final_ranker_ is not None:
-        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=True))
+        twin.final_ranker_ = with_further_names(twin, model.final_ranker_)
     return twin
 
 
@@ -149,7 +153,9 @@ def longer_members(
         length = usual
         if not isinstance(member, SearchEngine):
             length = 1.0 / float(member.input_scale)
-        grown.append(member.add_labels(examples, known=(unit_ND * np.float32(length), labels_NL)))
+        known_ND = unit_ND if length == 1.0 else unit_ND * np.float32(length)
+        known = (known_ND, labels_NL)
+        grown.append(member.add_labels(examples, known=known, counts=model.label_counts))
     return grown
 
 

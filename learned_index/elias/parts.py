@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.ensemble import Shortlist, merge
+from learned_index.elias.kept_texts import KeptTexts
 from learned_index.elias.points import Points
 from learned_index.encoding import dense_vectors
 from learned_index.engine.search_engine import SearchEngine
@@ -75,6 +76,7 @@ class EliasParts:
         self.records_: Records | None = None
         self.final_ranker_: FinalRanker | None = None
         self.calibrator_: Calibrator | None = None
+        self.texts_: KeptTexts | None = None
         self.vocabulary = LabelVocabulary([])
         self.label_counts: Int64Array | None = None
         self.n_points = 0

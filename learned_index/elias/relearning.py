@@ -1,6 +1,9 @@
 """What an update makes anew once a model knows twice the points that it was made from.
 
-The index is trained on the remembered points, whose vectors and labels are all that it needs.
+A model that keeps the texts of its points is trained anew on them and the new ones: all of it.
+
+Of another one the index is trained on the remembered points, whose vectors and labels are all that
+it needs; its words grow with every update, and its encoder stays.
 
 Final order and probabilities are learned from the points of the update. A model is asked for the
 new points before it learns from them (test, then train: Gama, Sebastião and Rodrigues, Machine
@@ -17,9 +20,15 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from learned_index.elias.final_ranking import judged
+from learned_index.data.vocabulary import LabelVocabulary
+from learned_index.elias.final_ranking import judged, names_of
+from learned_index.elias.fitting import fit_model
+from learned_index.elias.label_changes import remove_labels
 from learned_index.elias.new_labels import as_long_as_points
 from learned_index.elias.parts import EliasParts
+from learned_index.elias.points import Points
+from learned_index.elias.request import Request
+from learned_index.elias.steps import Steps
 from learned_index.elias.validation import (
     ENOUGH_TO_LEARN,
     OutOfFold,
@@ -29,10 +38,83 @@ from learned_index.elias.validation import (
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.ranking.final_ranker import FinalRanker, simplest_of_the_best
+from learned_index.types import Encoder
 
 logger = logging.getLogger(__name__)
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
+
+
+def all_anew(
+    model: AnyModel, texts: list[str], labels_NL: sp.csr_matrix, names: LabelVocabulary
+) -> AnyModel | None:
+    """A model that is trained on the texts that this one keeps and on new ones, where that is due.
+
+    That is, where it keeps its texts and they have at least doubled, with the new ones, since the
+    last training. Configuration and seeds are those of this model. Removed labels stay away, and
+    ids stay.
+
+    Args:
+        model: Not compiled; it stays as it is.
+        texts: N new texts.
+        labels_NL: CSR, their labels under the model's ids, new ones behind.
+        names: Of all labels.
+    """
+    kept, n_new = model.texts_, int(np.count_nonzero(np.diff(labels_NL.indptr)))
+    if kept is None or 2 * model.n_indexed > len(kept) + n_new:
+        return None
+    known_NL = model.merged(kept.labels(len(names)))
+    every_NL = sp.vstack([known_NL, labels_NL], format="csr")
+    gone = sorted(model.removed_labels)
+    if gone:
+        stays_L = np.ones(len(names), np.float32)
+        stays_L[gone] = 0
+        every_NL = (every_NL @ sp.diags(stays_L)).tocsr()
+        every_NL.eliminate_zeros()
+    twin = copy.copy(model)
+    # What a training fits is fitted on copies; pretrained networks are shared.
+    twin.encoder = _to_fit(model.encoder)
+    twin.encoders = [twin.encoder]
+    twin.features = None if model.features is None else _to_fit(model.features)
+    twin.given_index = None
+    logger.info("%d kept texts have doubled: all is trained anew", len(kept))
+    request = Request([*kept.texts(), *texts], every_NL, names, None, None, None)
+    fit_model(twin, request, Steps())
+    if gone:
+        twin = remove_labels(twin, gone)
+    twin.merged_labels = dict(model.merged_labels)
+    return twin
+
+
+def _to_fit(encoder: Encoder) -> Encoder:
+    return copy.deepcopy(encoder) if getattr(encoder, "needs_fit", True) else encoder
+
+
+def with_words_grown(model: AnyModel, texts: Points) -> AnyModel:
+    """The model with columns for words that only these texts have; all others stay.
+
+    Where its sparse features are words that can grow (``grown`` of the encoder). Nothing weighs the
+    new columns yet. Names of labels may have such words, too.
+
+    Args:
+        model: With a ranker; it stays as it is.
+        texts: New points.
+    """
+    features: Any = model.features
+    assert model.ranker_ is not None
+    if not hasattr(features, "grown"):
+        return model
+    grown = features.grown(texts, n_known=model.n_points)
+    if grown is features:
+        return model
+    twin = copy.copy(model)
+    twin.features = grown
+    twin.ranker_ = model.ranker_.with_more_features(grown.dim)
+    if model.records_ is not None:
+        twin.records_ = model.records_.with_more_terms(grown.dim)
+    if model.final_ranker_ is not None:
+        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=True))
+    return twin
 
 
 def with_index_anew(model: AnyModel) -> AnyModel:

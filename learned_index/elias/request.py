@@ -14,7 +14,7 @@ from learned_index.data.holdout import holdout_rows
 from learned_index.data.naming import named_label_matrix
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.points import take
+from learned_index.elias.points import parts_of, take
 from learned_index.errors import InputError
 from learned_index.index.build.partition import n_clusters_for
 from learned_index.index.fit import validation_pair
@@ -153,6 +153,8 @@ def check_request(
         what = "the points are rows of features" if sp.issparse(texts) else "no label has one"
         raise InputError(f"label_text is 'on', but {what}; give a vocabulary with texts, or 'auto'")
     config = model.config
+    if config.keep_texts == "yes":
+        _check_kept_texts(model, texts)
     if config.index_label_text == "yes":
         if config.label_text == "off":
             raise InputError("index_label_text is 'yes', but label_text is 'off'; choose one")
@@ -164,6 +166,18 @@ def check_request(
             )
     if held is None:
         _check_without_held_out(model)
+
+
+def _check_kept_texts(model: EliasParts, texts: Any) -> None:
+    if sp.issparse(texts) or any(part.kind == "precomputed" for part in parts_of(model.encoder)):
+        raise InputError(
+            "keep_texts is 'yes', but the points are rows of features or come with their vectors; "
+            "texts are kept to train encoders on them again"
+        )
+    if model.config.keep_sample is not None:
+        raise InputError(
+            "keep_texts is 'yes', and keep_sample forgets training records; set one of them"
+        )
 
 
 def _check_without_held_out(model: EliasParts) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
+from learned_index.elias.kept_texts import KeptTexts
 from learned_index.elias.parts import EliasParts
 from learned_index.encoding import encoder_class
 from learned_index.engine.search_engine import SearchEngine
@@ -56,6 +57,8 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         model.records_.save_pretrained(folder / "records")
     if model.calibrator_ is not None:
         model.calibrator_.save_pretrained(folder / "calibrator")
+    if model.texts_ is not None:
+        model.texts_.save_pretrained(folder / "texts")
     model.vocabulary.save(folder)
     if model.label_counts is not None:
         save_arrays(folder / _COUNTS, {"label_counts": model.label_counts.astype(np.int64)})
@@ -74,6 +77,7 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
         "has_final_ranker": model.final_ranker_ is not None,
         "has_records": model.records_ is not None,
         "has_calibrator": model.calibrator_ is not None,
+        "has_texts": model.texts_ is not None,
         "combination": model.combination.to_dict(),
         "report": json_ready(report),
     }
@@ -131,6 +135,8 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
         model.records_ = Records.from_pretrained(directory / "records", verify=False)
     if config["has_calibrator"]:
         model.calibrator_ = Calibrator.from_pretrained(directory / "calibrator", verify=False)
+    if config.get("has_texts"):
+        model.texts_ = KeptTexts.from_pretrained(directory / "texts", verify=False)
     model.vocabulary = LabelVocabulary.load(manifest.file(LabelVocabulary.FILE_NAME).parent)
     if _COUNTS in manifest.files:
         arrays = load_arrays(manifest.file(_COUNTS))
@@ -183,6 +189,8 @@ def check_parts(model: EliasParts) -> None:
             raise InputError("the ranker is that of another model")
         if model.calibrator_ is not None and model.label_counts is None:
             raise InputError("a calibrated model knows the training points of its labels")
+    if model.texts_ is not None:
+        model.texts_.check(n_labels)
     _check_final_ranker(model)
 
 

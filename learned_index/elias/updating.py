@@ -14,16 +14,20 @@ import scipy.sparse as sp
 
 from learned_index.data.naming import as_vocabulary, joint_ids, named_label_matrix, read_labels
 from learned_index.data.vocabulary import LabelVocabulary
-from learned_index.elias.final_ranking import names_of
+from learned_index.elias.final_ranking import with_further_names
 from learned_index.elias.label_changes import require_present
 from learned_index.elias.new_labels import as_long_as_points, longer_members, longer_ranker
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, reads_rows, take
 from learned_index.elias.prediction import predict_points
-from learned_index.elias.relearning import with_final_order, with_index_anew
+from learned_index.elias.relearning import (
+    all_anew,
+    with_final_order,
+    with_index_anew,
+    with_words_grown,
+)
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.index.pruning import without_labels
 from learned_index.index.taken_labels import with_labels_taken
 from learned_index.index.updating import Labelled, with_new_points
 from learned_index.inputs.labels import labels_from_lists, points_per_label, relabelled
@@ -64,13 +68,25 @@ def update_model(
     """See :meth:`ELIAS.update`; of a ``correction`` :meth:`ELIAS.learn`."""
     model.trained_members()  # an engine cannot learn: its error says so
     texts = as_points(texts)
+    if sp.issparse(texts) != reads_rows(model.features) and model.features is not None:
+        raise InputError("the model was trained on points of another kind: texts, or feature rows")
     labels_NL, names = _named(model, texts, read_labels(labels), vocabulary)
+    rows = np.flatnonzero(np.diff(labels_NL.indptr))
+    texts, labels_NL = take(texts, rows), labels_NL[rows]
+    if correction:  # for which somebody waits
+        return _updated(model, _readable(model, texts, labels_NL, names), correction=True)
+    anew = all_anew(model, texts, labels_NL, names)
+    if anew is not None:
+        return anew
     new = _readable(model, texts, labels_NL, names)
-    if not correction:  # for which somebody waits
-        model = with_index_anew(model)
-        if new.sparse_NV is not None:
-            model = with_final_order(model, new.vectors, new.sparse_NV, new.labels_NL)
-    return _updated(model, new, correction=correction)
+    model = with_index_anew(model)
+    if new.sparse_NV is not None:
+        model = with_final_order(model, new.vectors, new.sparse_NV, new.labels_NL)
+        grown = with_words_grown(model, new.texts)
+        if grown is not model:
+            assert grown.features is not None
+            model, new = grown, new._replace(sparse_NV=grown.features.encode(new.texts))
+    return _updated(model, new, correction=False)
 
 
 def _named(
@@ -118,11 +134,7 @@ def _renumbered(
 def _readable(
     model: EliasParts, texts: Points, labels_NL: sp.csr_matrix, names: LabelVocabulary
 ) -> _New:
-    """The points that have labels and say something to the model."""
-    if sp.issparse(texts) != reads_rows(model.features) and model.features is not None:
-        raise InputError("the model was trained on points of another kind: texts, or feature rows")
-    rows = np.flatnonzero(np.diff(labels_NL.indptr))
-    texts, labels_NL = take(texts, rows), labels_NL[rows]
+    """The points that say something to the model; each has a label."""
     vectors = model.encode(texts)
     kept = np.flatnonzero(~unanswerable_rows(texts, vectors))
     lost = np.setdiff1d(labels_NL.indices, labels_NL[kept].indices)
@@ -151,7 +163,8 @@ def _updated(model: AnyModel, new: _New, *, correction: bool) -> AnyModel:
         members = longer_members(
             model, remembered, new.vectors[0][joining.rows_n], joining.counts_M
         )
-        members = [_without_edges(member, joining) for member in members]
+        if joining.n_new < len(joining.counts_M):  # some were there, without a point
+            members = [with_labels_taken(member, joining.source_L) for member in members]
     twin.vocabulary = new.vocabulary
     counts_L = np.zeros(n_labels, np.int64)
     if model.label_counts is not None:
@@ -170,6 +183,8 @@ def _updated(model: AnyModel, new: _New, *, correction: bool) -> AnyModel:
     if model.label_counts is not None:
         twin.label_counts = counts_L + points_per_label(new.labels_NL)
     twin.n_points = model.n_points + new.labels_NL.shape[0]
+    if model.texts_ is not None:
+        twin.texts_ = model.texts_.with_texts(new.texts, new.labels_NL)
     return twin
 
 
@@ -189,18 +204,6 @@ class _Joining(NamedTuple):
     owned_nM: sp.csr_matrix
     source_L: Int64Array
     n_new: int
-
-
-def _without_edges(index: LearnedGraphIndex, joining: _Joining) -> LearnedGraphIndex:
-    """An index of the labels to be, in which no edge leads to those that join.
-
-    Theirs come from equation 23, as those of all others. With edges of weight 1, as (21) makes them
-    for a few labels, a thousand that join together would fill the shortlists.
-    """
-    taken = with_labels_taken(index, joining.source_L)
-    joined_L = joining.source_L != np.arange(len(joining.source_L))
-    joined_L[len(joining.source_L) - joining.n_new :] = True
-    return taken.clone(graph=without_labels(taken.graph, joined_L))
 
 
 def _joining(model: EliasParts, new: _New) -> _Joining | None:
@@ -290,5 +293,4 @@ def _learn_ranking(
     if model.records_ is not None:
         twin.records_ = model.records_.with_records(new.sparse_NV, x_ND, new.labels_NL)
     if model.final_ranker_ is not None and len(new.vocabulary) > n_old:
-        are_texts = not reads_rows(model.features)
-        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=are_texts))
+        twin.final_ranker_ = with_further_names(twin, model.final_ranker_)

@@ -1,4 +1,4 @@
-"""Classifiers and edges of labels that join a trained index or engine, from a few examples.
+"""Classifiers of labels that join a trained index or engine, from a few examples.
 
 Legend: N known points, K labels that these have, n examples of all M new labels, D dimension, O
 numbers of a classifier: its D weights and the bias.
@@ -6,6 +6,7 @@ numbers of a classifier: its D weights and the bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,20 +15,18 @@ import scipy.sparse as sp
 
 from learned_index.errors import InputError
 from learned_index.inputs.labels import points_per_label
-from learned_index.inputs.matrices import largest_first
 from learned_index.types import Float32Array, Int64Array
 
 Float64Array = npt.NDArray[np.float64]
 
+MOST_MAPPED = 4096
+"""Known labels that tell what classifiers are made of means."""
 N_SIMILAR = 20
 """Known labels whose classifiers correct what the map makes of the examples."""
 OWN_LOGIT = -4.0
 """Mean logit of the examples at least: regression shrinks what it predicts."""
-MOST_CLUSTERS = 20
-"""Edges of a new label at most."""
 _TEMPERATURE = 0.05
 _RIDGE = 10.0
-_LEAST_SCORE, _LEAST_WEIGHT = 1e-30, 1e-12
 _BLOCK = 1 << 23
 """Cosines of new and known labels that are looked at in one go."""
 
@@ -67,19 +66,19 @@ class Known(NamedTuple):
     """What known points and classifiers tell, in the space that the classifiers act on.
 
     Attributes:
-        means_KD: float64, means of the points of each label.
+        means_KD: Floats, means of the points of each label.
         counts_K: How many these are.
-        classifiers_KO: float64, the labels' weights and biases.
+        classifiers: The weights and biases of some of them by their rows, floats n x O.
     """
 
-    means_KD: Float64Array
+    means_KD: npt.NDArray[Any]
     counts_K: Int64Array
-    classifiers_KO: Float64Array
+    classifiers: Callable[[Int64Array], npt.NDArray[Any]]
 
 
 def known_means(
     points_ND: Float32Array, labels_NL: sp.csr_matrix
-) -> tuple[Int64Array, Float64Array, Int64Array]:
+) -> tuple[Int64Array, Float32Array, Int64Array]:
     """Labels that have a point, the means of their points, and how many these are.
 
     Raises:
@@ -90,7 +89,7 @@ def known_means(
     if not len(labels_K):
         raise InputError("no known point has a label, so nothing tells what classifiers are")
     sums_KD = labels_NL.T.tocsr()[labels_K] @ points_ND
-    means_KD = np.asarray(sums_KD, np.float64) / count_L[labels_K, None]
+    means_KD = np.asarray(sums_KD / count_L[labels_K, None].astype(np.float32), np.float32)
     return labels_K, means_KD, count_L[labels_K]
 
 
@@ -100,7 +99,8 @@ def new_classifiers(known: Known, points_nD: Float32Array, examples: Examples) -
     (21) A label with examples of mean μ gets the classifier A [μ; 1; log(1 + n)], where A is
     ridge regression of the known labels' classifiers [w; b] onto the means of their points, plus
     the mean residual of the labels with the nearest means (a softmax of their cosines): what the
-    training makes of such examples, without the training. Its bias is raised where the mean logit
+    training makes of such examples, without the training. A is told from at most
+    :data:`MOST_MAPPED` labels, evenly drawn. Its bias is raised where the mean logit
     of the examples would be below :data:`OWN_LOGIT`.
 
     Args:
@@ -110,16 +110,27 @@ def new_classifiers(known: Known, points_nD: Float32Array, examples: Examples) -
     """
     counts_M = examples.counts
     means_MD = (examples.owned_Mn @ points_nD.astype(np.float64)) / counts_M[:, None]
-    features_KF = _features(known.means_KD, known.counts_K)
-    square_FF = features_KF.T @ features_KF + _RIDGE * np.eye(features_KF.shape[1])
-    map_FO = np.linalg.solve(square_FF, features_KF.T @ known.classifiers_KO)
+    n_known = len(known.counts_K)
+    size = min(n_known, MOST_MAPPED)
+    features_RF, made_RO = _rows_of(known, np.arange(size) * n_known // size)
+    square_FF = features_RF.T @ features_RF + _RIDGE * np.eye(features_RF.shape[1])
+    map_FO = np.linalg.solve(square_FF, features_RF.T @ made_RO)
     shares_MK = _shares(_unit(means_MD), _unit(known.means_KD))
-    # Shares of the residuals W - F A, of which most are nobody's: (S W) - (S F) A.
-    explained_MF = _features(means_MD, counts_M) - shares_MK @ features_KF
-    made_MO: Float64Array = explained_MF @ map_FO + shares_MK @ known.classifiers_KO
+    near_U = np.unique(shares_MK.indices)
+    shares_MU = shares_MK[:, near_U]
+    features_UF, made_UO = _rows_of(known, near_U)
+    # Shares of the residuals W - F A: (S W) - (S F) A.
+    explained_MF = _features(means_MD, counts_M) - shares_MU @ features_UF
+    made_MO: Float64Array = explained_MF @ map_FO + shares_MU @ made_UO
     logits_M = np.einsum("md,md->m", means_MD, made_MO[:, :-1]) + made_MO[:, -1]
     made_MO[:, -1] += np.maximum(0.0, OWN_LOGIT - logits_M)
     return made_MO
+
+
+def _rows_of(known: Known, rows: Int64Array) -> tuple[Float64Array, Float64Array]:
+    """Features and classifiers of some known labels, float64."""
+    features = _features(known.means_KD[rows].astype(np.float64), known.counts_K[rows])
+    return features, known.classifiers(rows).astype(np.float64)
 
 
 def _features(means_KD: Float64Array, count_K: Any) -> Float64Array:
@@ -127,9 +138,9 @@ def _features(means_KD: Float64Array, count_K: Any) -> Float64Array:
     return np.concatenate([means_KD, ones, np.log1p(count_K)[:, None]], axis=1)
 
 
-def _unit(rows: Float64Array) -> Float32Array:
+def _unit(rows: npt.NDArray[Any]) -> Float32Array:
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    unit: Float32Array = rows.astype(np.float32)
+    unit: Float32Array = rows.astype(np.float32)  # a copy
     unit /= np.maximum(lengths, 1e-12).astype(np.float32)[:, None]
     return unit
 
@@ -163,39 +174,3 @@ def largest_of_rows(values_MN: npt.NDArray[Any], count: int) -> Int64Array:
         equal = np.flatnonzero(values_MN[row] == least_M1[row])
         chosen[row, equal[-surplus_M[row] :]] = False
     return np.nonzero(chosen)[1].reshape(len(values_MN), count)
-
-
-def new_edges(
-    clusters_nW: npt.NDArray[Any], scores_nW: npt.NDArray[Any], examples: Examples, n_clusters: int
-) -> sp.csr_matrix:
-    """Edges of new labels: CSR float64 M x C, weights above 0 to 1, each row with a 1.
-
-    They come from the clusters that the examples visit, as equation (13) counts them: the scores
-    of a cluster in the beams of the label's examples, relative to those of the most visited; the
-    :data:`MOST_CLUSTERS` strongest.
-
-    Args:
-        clusters_nW: Beams of the examples, -1 at pads.
-        scores_nW: Their scores; what is above 1 counts 1.
-        examples: Which belong to which label.
-        n_clusters: C.
-    """
-    row, column = np.nonzero(clusters_nW >= 0)
-    # A score may round to 0, which a product of sparse matrices would drop.
-    scores = np.clip(scores_nW[row, column].astype(np.float64), _LEAST_SCORE, 1.0)
-    beams = sp.csr_matrix(
-        (scores, (row, clusters_nW[row, column])),
-        shape=(len(clusters_nW), n_clusters),
-    )
-    visits = sp.csr_matrix(examples.owned_Mn @ beams)
-    visits.sort_indices()
-    label, order, place = largest_first(visits)
-    most_M = np.maximum.reduceat(visits.data, visits.indptr[:-1])
-    weights = visits.data[order] / np.maximum(most_M, _LEAST_WEIGHT)[label]
-    weights[place == 0] = 1.0  # also where every score rounds to 0: a label hangs from a cluster
-    kept = (place < MOST_CLUSTERS) & (weights > _LEAST_WEIGHT)
-    edges = sp.csr_matrix(
-        (weights[kept], (label[kept], visits.indices[order][kept])), shape=visits.shape
-    )
-    edges.sort_indices()
-    return edges

@@ -34,6 +34,7 @@ from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.inputs.new_labels import (
     KnownPoints,
     NewLabels,
+    checked_counts,
     checked_examples,
     checked_known,
 )
@@ -425,7 +426,9 @@ class SearchEngine(Saved):
         twin._take(restricted_arrays(self.arrays, allow=None, deny=labels))
         return twin
 
-    def add_labels(self, examples: NewLabels, *, known: KnownPoints) -> Self:
+    def add_labels(
+        self, examples: NewLabels, *, known: KnownPoints, counts: Int64Array | None = None
+    ) -> Self:
         """An engine that finds M labels more; it shares all that it has with this one.
 
         As :meth:`LearnedGraphIndex.add_labels`, from the classifiers as they are stored and the
@@ -438,6 +441,7 @@ class SearchEngine(Saved):
             examples: For each new label the vectors of its examples, n x D, at least one.
             known: Points that the engine knows labels by, some of what it was trained on: vectors
                 N x D, and their labels as for a training (CSR N x L, or lists of ids).
+            counts: int64, L. Training points of each label; None: as many as in ``known``.
 
         Returns:
             An engine whose new labels have the ids L, L + 1, ... in the order given.
@@ -445,13 +449,14 @@ class SearchEngine(Saved):
         Raises:
             InputError: No examples, vectors or labels that do not fit, no known label.
         """
-        vectors, counts = checked_examples(examples, dim=self._dim)
+        vectors, of_each = checked_examples(examples, dim=self._dim)
         points = checked_known(known, dim=self._dim, n_labels=self._n_labels)
         return self._with(
             with_new_labels(
-                self.arrays, self.config, self.constants, Examples.of(vectors, counts), points
+                self.arrays, self.config, self.constants, Examples.of(vectors, of_each), points,
+                checked_counts(counts, self._n_labels),
             )
-        )
+        )  # fmt: skip
 
     def merge_labels(
         self, targets: Mapping[int, int], *, weights: npt.ArrayLike | None = None

@@ -28,14 +28,18 @@ from learned_index.engine.building import label_order, sketch_rows, stored_rows,
 from learned_index.engine.checking import check_segment
 from learned_index.engine.config import EngineConfig, Precision
 from learned_index.engine.constants import Constants
-from learned_index.engine.new_labels import (
-    Examples,
-    Known,
-    known_means,
-    new_classifiers,
+from learned_index.engine.new_edges import (
+    background,
+    drawn_rows,
     new_edges,
+    strongest_weights,
+    visits_of,
 )
+from learned_index.engine.new_labels import Examples, Known, known_means, new_classifiers
+from learned_index.engine.new_steps import stepped
 from learned_index.errors import InputError
+from learned_index.inputs.labels import points_per_label
+from learned_index.inputs.matrices import largest_first
 from learned_index.kernels.engine.routing import route_rows
 from learned_index.kernels.engine.scratch import scratch_bytes
 from learned_index.types import Float32Array, Int64Array
@@ -50,6 +54,7 @@ def with_new_labels(
     constants: Constants,
     examples: Examples,
     known: tuple[Float32Array, sp.csr_matrix],
+    counts_L: Int64Array | None = None,
 ) -> EngineArrays:
     """The same main part, and a segment that holds M labels more.
 
@@ -63,27 +68,62 @@ def with_new_labels(
         constants: Its numbers.
         examples: Of the new labels.
         known: Vectors and labels (CSR) of points that the engine knows labels by.
+        counts_L: int64, training points of each label; None: as many as in ``known``.
     """
     points_ND, labels_NL = known
     scale = 1.0 / max(float(np.linalg.norm(points_ND, axis=1).mean()), 1e-30)
     labels_K, means_KD, counts_K = known_means(points_ND, labels_NL)
-    classifiers_KO = stored_classifiers(arrays, labels_K, constants.dim, config.precision)
-    classifiers_KO[:, :-1] /= scale
-    made_MO = new_classifiers(
-        Known(means_KD * scale, counts_K, classifiers_KO),
-        examples.vectors_nD * np.float32(scale),
-        examples,
+
+    def of_known(rows: Int64Array) -> npt.NDArray[np.float64]:
+        found = stored_classifiers(arrays, labels_K[rows], constants.dim, config.precision)
+        found[:, :-1] /= scale
+        return found
+
+    x_nD = examples.vectors_nD * np.float32(scale)
+    means_KD *= np.float32(scale)
+    made_MO = new_classifiers(Known(means_KD, counts_K, of_known), x_nD, examples)
+    rows = drawn_rows(labels_NL)
+    visits_SC, visits_nC = (
+        visits_of(*_beams(arrays, config, constants, x), arrays.n_clusters)
+        for x in (points_ND[rows], examples.vectors_nD)
     )
+    beside = background(
+        points_ND[rows] * np.float32(scale), visits_SC, labels_NL[rows], labels_NL, counts_L
+    )
+    known_L = points_per_label(labels_NL) if counts_L is None else counts_L
+    strongest_L = _strongest_edges(arrays, constants.path_exponent)
+    strongest_M = strongest_weights(known_L, strongest_L, examples.counts)
+    edges_MC = new_edges(visits_nC, examples, beside.all_C, strongest_M)
+    edges_MC = _without_weak(edges_MC, config.edge_threshold)
+    made_MO = stepped(made_MO, edges_MC, x_nD, examples, beside)
     weights_MD = np.ascontiguousarray(made_MO[:, :-1] * scale, np.float32)
-    edges_MC = new_edges(
-        *_beams(arrays, config, constants, examples.vectors_nD), examples, arrays.n_clusters
-    )
-    edges_MC.data[edges_MC.data < config.edge_threshold] = 0  # each label has one of weight 1
-    edges_MC.eliminate_zeros()
     biases_M = np.ascontiguousarray(made_MO[:, -1], np.float32)
     grown = _appended(arrays, config.precision, weights_MD, biases_M, edges_MC, constants)
     check_segment(grown, dim=constants.dim, precision=config.precision)
     return grown
+
+
+def _strongest_edges(arrays: EngineArrays, exponent: float) -> Float32Array:
+    """Weight of each label's strongest edge, float32 L; 0 where it has none."""
+    _, places, bits = edges_of_both(arrays)
+    weights = bits.view(np.float16).astype(np.float32)
+    if exponent > 0:
+        weights **= np.float32(1 / exponent)
+    strongest_L = np.zeros(arrays.n_labels, np.float32)
+    np.maximum.at(strongest_L, arrays.ids()[places], weights)
+    return strongest_L
+
+
+def _without_weak(edges_MC: sp.csr_matrix, threshold: float) -> sp.csr_matrix:
+    """The edges that weigh at least so much, and the strongest of each label."""
+    row, order, place = largest_first(edges_MC)
+    order = order[(place == 0) | (edges_MC.data[order] >= threshold)]
+    row = np.repeat(np.arange(edges_MC.shape[0]), np.diff(edges_MC.indptr))[order]
+    kept = sp.csr_matrix(
+        (edges_MC.data[order], (row, edges_MC.indices[order])), shape=edges_MC.shape
+    )
+    kept.sort_indices()
+    return kept
 
 
 def stored_classifiers(

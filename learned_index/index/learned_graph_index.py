@@ -306,19 +306,23 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         graph, _ = prune_graph(self.graph, threshold=threshold, top_k=top_k, keep=keep)
         return copy.deepcopy(self.clone(graph=graph))
 
-    def add_labels(self, examples: NewLabels, *, known: KnownPoints) -> Self:
+    def add_labels(
+        self, examples: NewLabels, *, known: KnownPoints, counts: Int64Array | None = None
+    ) -> Self:
         """An index with M labels more; all else is shared with this one. No training.
 
         A new label gets the classifier that labels with such examples have, told from the known
-        ones (equation 21 of docs/method.md), and edges from the clusters that its examples visit.
-        Known labels keep ids, classifiers and edges. As after :meth:`prune`, edges are no longer
-        trained by :meth:`forward`.
+        ones (equation 21 of docs/method.md), which takes a few steps beside the known points, and
+        edges from the clusters that its examples visit, as strong as those of known labels with as
+        many points (23b). Known labels keep ids, classifiers and edges. As after :meth:`prune`,
+        edges are no longer trained by :meth:`forward`.
 
         Args:
             examples: For each new label the vectors of its examples, n x D, at least one.
             known: Points that the index knows labels by, some of what it was trained on (some
                 for each label tell enough): vectors N x D, and their labels as for :meth:`fit`.
                 Labels without a point there are left out.
+            counts: int64, L. Training points of each label; None: as many as in ``known``.
 
         Returns:
             An index whose new labels have the ids L, L + 1, ... in the order given.
@@ -330,7 +334,7 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         Example:
             >>> grown = index.add_labels([new_vectors], known=(vectors, labels))  # doctest: +SKIP
         """
-        return with_new_labels(self, examples, known)
+        return with_new_labels(self, examples, known, counts)
 
     def update(
         self,

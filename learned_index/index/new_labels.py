@@ -13,22 +13,27 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from learned_index.engine.new_labels import (
-    Examples,
-    Known,
-    known_means,
-    new_classifiers,
+from learned_index.engine.new_edges import (
+    background,
+    drawn_rows,
     new_edges,
+    strongest_weights,
+    visits_of,
 )
+from learned_index.engine.new_labels import Examples, Known, known_means, new_classifiers
+from learned_index.engine.new_steps import stepped
 from learned_index.index.graph import ClusterLabelGraph
 from learned_index.index.network import IndexNetwork
+from learned_index.inputs.labels import points_per_label
+from learned_index.inputs.matrices import largest_first
 from learned_index.inputs.new_labels import (
     KnownPoints,
     NewLabels,
+    checked_counts,
     checked_examples,
     checked_known,
 )
-from learned_index.types import Float32Array
+from learned_index.types import Float32Array, Int64Array
 
 AnyIndex = TypeVar("AnyIndex", bound=IndexNetwork)
 
@@ -36,19 +41,41 @@ _BATCH = 4096
 """Examples that are routed at once."""
 
 
-def with_new_labels(index: AnyIndex, examples: NewLabels, known: KnownPoints) -> AnyIndex:
+def with_new_labels(
+    index: AnyIndex,
+    examples: NewLabels,
+    known: KnownPoints,
+    counts: Any = None,
+) -> AnyIndex:
     """See :meth:`LearnedGraphIndex.add_labels`."""
     index.require_fitted()
+    counts_L = checked_counts(counts, index.n_labels)
     vectors_nD, counts_M = checked_examples(examples, dim=index.dim)
     of_labels = Examples.of(vectors_nD, counts_M)
     known_ND, labels_NL = checked_known(known, dim=index.dim, n_labels=index.n_labels)
-    labels_K, means_KD, counts_K = known_means(index.project(known_ND), labels_NL)
+    labels_K, means_KD, counts_K = known_means(known_ND, labels_NL)
     weight_LD, bias_L = index.label_classifiers()
-    of_known = np.concatenate([weight_LD[labels_K], bias_L[labels_K, None]], axis=1)
-    made_MO = new_classifiers(
-        Known(means_KD, counts_K, of_known.astype(np.float64)), index.project(vectors_nD), of_labels
+
+    def of_known(rows: Int64Array) -> Float32Array:
+        some = labels_K[rows]
+        return np.concatenate([weight_LD[some], bias_L[some, None]], axis=1)
+
+    x_nD = index.project(vectors_nD)
+    # The projection is linear: that of a mean is the mean of the projected.
+    made_MO = new_classifiers(Known(index.project(means_KD), counts_K, of_known), x_nD, of_labels)
+    rows = drawn_rows(labels_NL)
+    beside = background(
+        index.project(known_ND[rows]),
+        visits_of(*beams(index, known_ND[rows]), index.n_clusters),
+        labels_NL[rows],
+        labels_NL,
+        counts_L,
     )
-    edges_MC = new_edges(*beams(index, vectors_nD), of_labels, index.n_clusters)
+    visits_nC = visits_of(*beams(index, vectors_nD), index.n_clusters)
+    known_L = points_per_label(labels_NL) if counts_L is None else counts_L
+    strongest_M = strongest_weights(known_L, _strongest_edges(index.graph), counts_M)
+    edges_MC = new_edges(visits_nC, of_labels, beside.all_C, strongest_M)
+    made_MO = stepped(made_MO, edges_MC, x_nD, of_labels, beside)
     twin = copy.copy(index)
     device = index.label_bias_L.device
     made = torch.tensor(made_MO, dtype=torch.float32, device=device)
@@ -58,6 +85,14 @@ def with_new_labels(index: AnyIndex, examples: NewLabels, known: KnownPoints) ->
     twin.register_buffer("cluster_of_label_L", torch.cat([index.cluster_of_label_L, strongest]))
     twin.graph = _longer_graph(index.graph, edges_MC)
     return twin
+
+
+def _strongest_edges(graph: ClusterLabelGraph) -> Float32Array:
+    """Weight of each label's strongest edge, float32 L; 0 where it has none."""
+    labels_CM, weights_CM = graph.arrays()
+    strongest_L = np.zeros(graph.n_labels, np.float32)
+    np.maximum.at(strongest_L, labels_CM[labels_CM >= 0], weights_CM[labels_CM >= 0])
+    return strongest_L
 
 
 @torch.no_grad()
@@ -73,11 +108,9 @@ def beams(index: IndexNetwork, vectors_nD: Float32Array) -> tuple[Any, Any]:
 
 
 def _strongest(edges_MC: sp.csr_matrix) -> Any:
-    """The first cluster of each label whose edge weighs 1."""
-    row = np.repeat(np.arange(edges_MC.shape[0]), np.diff(edges_MC.indptr))
-    whole = np.flatnonzero(edges_MC.data == 1.0)
-    _, first = np.unique(row[whole], return_index=True)
-    return edges_MC.indices[whole[first]]
+    """The cluster of each label's strongest edge, of equals the first."""
+    _, order, place = largest_first(edges_MC)
+    return edges_MC.indices[order[place == 0]]
 
 
 def _longer(parameter: nn.Parameter, more: torch.Tensor) -> nn.Parameter:

@@ -14,12 +14,12 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
+from learned_index.engine.new_edges import cluster_sums, strongest_visits, visits_of
 from learned_index.index.graph import ClusterLabelGraph, as_csr
 from learned_index.index.level import walk_edges
 from learned_index.index.network import IndexNetwork
 from learned_index.index.new_labels import beams
 from learned_index.inputs.labels import points_per_label
-from learned_index.inputs.matrices import largest_first
 from learned_index.inputs.positives import padded_positives
 from learned_index.kernels.classify import score_labels
 from learned_index.kernels.losses import both_losses
@@ -30,8 +30,6 @@ AnyIndex = TypeVar("AnyIndex", bound=IndexNetwork)
 
 RATE = 0.1
 """Step of a classifier along the gradient of one point."""
-MOST_EDGES = 20
-"""Edges that a label gets or keeps through new points at most."""
 EPOCHS = 2
 """Passes over the points."""
 _BATCH = 256
@@ -135,24 +133,24 @@ def _visited(
     index: IndexNetwork, new: Labelled, kept: Labelled | None, counts_L: Int64Array
 ) -> sp.csr_matrix:
     """The edges of equation 23: CSR float32, C x L."""
-    visits_LC = (new.labels_NL.T @ _visits(index, new)).tocsr()
+    visits_NC = _visits(index, new)
+    visits_LC = (new.labels_NL.T @ visits_NC).tocsr()
     visits_LC.sum_duplicates()
-    all_C = np.asarray(visits_LC.sum(axis=0)).ravel()
-    known = all_C if kept is None else kept.labels_NL.sum(axis=1).A1 @ _visits(index, kept)
-    n_known = new.labels_NL.nnz if kept is None else kept.labels_NL.nnz
-    all_C = all_C + known * (counts_L.sum() / max(1, n_known))
-    labels_E, order_E, place_E = largest_first(visits_LC)
-    kept_E = order_E[place_E < MOST_EDGES]
-    labels, clusters = labels_E[place_E < MOST_EDGES], visits_LC.indices[kept_E]
-    share = visits_LC.data[kept_E] / np.maximum(all_C[clusters], _LEAST_WEIGHT)
+    all_C = cluster_sums(new.labels_NL, visits_NC)
+    seen = new if kept is None else kept
+    known = all_C if kept is None else cluster_sums(kept.labels_NL, _visits(index, kept))
+    all_C = all_C + known * (counts_L.sum() / max(1, seen.labels_NL.nnz))
+    labels, clusters, visited, _ = strongest_visits(visits_LC)
+    share = visited / np.maximum(all_C[clusters], _LEAST_WEIGHT)
     weights = np.minimum(1.0, index.graph.scale * share).astype(np.float32)
     shape = (index.n_clusters, len(counts_L))
     return sp.csr_matrix((weights, (clusters, labels)), shape=shape)
 
 
 def _visits(index: IndexNetwork, points: Labelled) -> sp.csr_matrix:
-    """Scores of the clusters that each point explores: CSR float32, N x C."""
-    return as_csr(*beams(index, np.asarray(points.vectors_ND, np.float32)), index.n_clusters)
+    """Scores of the clusters that each point explores, N x C."""
+    vectors = np.asarray(points.vectors_ND, np.float32)
+    return visits_of(*beams(index, vectors), index.n_clusters)
 
 
 def _csr(graph: ClusterLabelGraph) -> sp.csr_matrix:

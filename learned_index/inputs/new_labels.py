@@ -68,3 +68,21 @@ def checked_known(
         known[1], n_points=len(rows), n_labels=n_labels, name="the known labels"
     )
     return rows, labels
+
+
+def checked_counts(counts: Any, n_labels: int) -> Int64Array | None:
+    """Training points of each label, int64 L; None where they are not given.
+
+    Raises:
+        InputError: No whole numbers of at least 0, or of other labels.
+    """
+    if counts is None:
+        return None
+    found = as_array(counts, name="counts")
+    if found.shape != (n_labels,) or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        raise InputError(
+            f"counts are {found.dtype} {found.shape}, expected {n_labels} whole numbers of 0 or "
+            "more, one for each label"
+        )
+    checked: Int64Array = found.astype(np.int64)
+    return checked

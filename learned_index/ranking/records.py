@@ -255,11 +255,18 @@ class Records(Saved):
         labels.sort_indices()
         lists = _joined_lists(m, inverted(sparse_MV), number, len(self))
         offsets = np.searchsorted(cell_N[order], np.arange(len(m.centroids_CD) + 1))
+        own = _own_of_both(m, number, labels, np.unique(labels_ML.indices), lists)
         memory = _Memory(
             labels.indptr.astype(np.int64), labels.indices.astype(np.int32), *lists, codes, units,
-            offsets.astype(np.int64), m.centroids_CD, *owned(labels, *lists),
+            offsets.astype(np.int64), m.centroids_CD, *own,
         )  # fmt: skip
         return type(self)(memory, n_labels)
+
+    def with_more_terms(self, n_terms: int) -> Self:
+        """The same records among points with further sparse features, which none of them has."""
+        indptr = self._memory.term_indptr
+        longer = np.concatenate([indptr, np.full(n_terms - self.n_terms, indptr[-1])])
+        return type(self)(self._memory._replace(term_indptr=longer), self.n_labels)
 
     def points(self) -> tuple[sp.csr_matrix, Float32Array, sp.csr_matrix]:
         """What is remembered of the records: heaviest terms N x V, unit vectors N x D, labels."""
@@ -268,8 +275,9 @@ class Records(Saved):
     def vectors(self, rows: slice | Int64Array) -> Float32Array:
         """Unit vectors of some records by their numbers, float32 n x D."""
         m = self._memory
-        codes = m.codes_NP[rows, : self.dim].astype(np.float32)
-        unit: Float32Array = (codes - ZERO) * m.units_N[rows, None]
+        unit: Float32Array = m.codes_NP[rows, : self.dim].astype(np.float32)
+        unit -= ZERO
+        unit *= m.units_N[rows, None]
         return unit
 
     def labels(self) -> sp.csr_matrix:
@@ -422,6 +430,34 @@ def _joined_lists(memory: _Memory, more: Any, number_N: Any, n_known: int) -> tu
     records = np.insert(number_N[memory.term_records], place, number_N[more[1] + n_known][order])
     weights = np.insert(memory.term_weights, place, more[2][order])
     return memory.term_indptr + more[0], records.astype(np.int32), weights
+
+
+def _own_of_both(
+    memory: _Memory, number_N: Any, labels_NL: sp.csr_matrix, touched_U: Int64Array, lists: Any
+) -> tuple[Any, Any, Any]:
+    """What :func:`owned` gives of all records, computed for the labels that have new ones alone.
+
+    Args:
+        memory: Of the known records.
+        number_N: The new numbers of all records, known ones first; those of these ascend.
+        labels_NL: CSR, the labels of all records under their new numbers.
+        touched_U: int64, ascending: the labels of new records.
+        lists: All records by term.
+    """
+    n_known, n_labels = len(memory.own_scales), int(labels_NL.shape[1])
+    counts_L = np.zeros(n_labels, np.int64)
+    counts_L[:n_known] = np.diff(memory.own_indptr)
+    scales_L = np.zeros(n_labels, np.float32)
+    scales_L[:n_known] = memory.own_scales
+    stays = np.repeat(np.isin(np.arange(n_known), touched_U, invert=True), counts_L[:n_known])
+    kept = number_N[memory.own_records[stays]]
+    indptr_U, records, scales_L[touched_U] = owned(labels_NL[:, touched_U], *lists)
+    counts_L[touched_U] = 0
+    before_U = np.concatenate([[0], np.cumsum(counts_L)])[touched_U]  # of kept ones
+    counts_L[touched_U] = np.diff(indptr_U)
+    both = np.insert(kept, np.repeat(before_U, np.diff(indptr_U)), records)
+    indptr = np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
+    return indptr, both.astype(np.int32), scales_L
 
 
 def _check_memory(memory: _Memory, n_labels: int) -> None:

@@ -324,21 +324,30 @@ class SparseRanker(Saved):
             max_negatives=self.config.max_negatives,
             seed=self.config.seed,
         )
-        every = self.sparse_weights()
+        features_U, values_U = (
+            _rows_of(old.label_indptr, array, touched_U) for array in (old.features, old.values)
+        )
+        lengths_U = (old.label_indptr[1:] - old.label_indptr[:-1])[touched_U]
         prior = _Weights(
-            *kernel_arrays(every[touched_U]), old.weight_LD[touched_U], old.bias_L[touched_U]
+            _offsets(lengths_U),
+            np.concatenate([old.features[:0], *features_U]),
+            np.concatenate([old.values[:0], *values_U]),
+            old.weight_LD[touched_U],
+            old.bias_L[touched_U],
         )
-        alphas, n_features = _started(hard, None), int(every.shape[1])
+        alphas, n_features = _started(hard, None), int(self.n_features_ or 0)
         new = _trained(self.config, x, hard, alphas, n_features, None, prior)
-        rows_U = sp.csr_matrix(
-            (new.values, new.features, new.label_indptr), shape=(len(touched_U), n_features)
-        )
-        place_L = np.arange(self.n_labels)
-        place_L[touched_U] = self.n_labels + np.arange(len(touched_U))
-        weight_LD, bias_L = old.weight_LD.copy(), old.bias_L.copy()
-        weight_LD[touched_U], bias_L[touched_U] = new.weight_LD, new.bias_L
-        spliced = kernel_arrays(sp.vstack([every, rows_U], format="csr")[place_L])
-        return self._with(_Weights(*spliced, weight_LD, bias_L))
+        return self._with(_with_rows(old, touched_U, new))
+
+    def with_more_features(self, n_features: int) -> Self:
+        """The same classifiers of points with further sparse features, which weigh nothing yet."""
+        kept, twin = self._kept(), copy(self)
+        if isinstance(kept, CodedWeights):  # which lie by term
+            more = np.full(n_features + 1 - len(kept.term_indptr), kept.term_indptr[-1])
+            longer = np.concatenate([kept.term_indptr, more])
+            twin._coded = kept._replace(term_indptr=longer)
+        twin.n_features_, twin._by_term, twin.dual_ = n_features, None, None
+        return twin
 
     def with_labels_taken(self, source_L: Int64Array) -> Self:
         """A ranker whose label ``l`` is label ``source_L[l]`` of this one; others are left out."""
@@ -577,6 +586,34 @@ def _trained(
     run_ranges(ranges, train)
     features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     return _Weights(_offsets(counts_L), features, kept, weight_LD, bias_L)
+
+
+def _rows_of(indptr: Int64Array, values: Any, rows: Int64Array) -> list[Any]:
+    """The values of some rows of a compressed matrix."""
+    return [values[indptr[row] : indptr[row + 1]] for row in rows.tolist()]
+
+
+def _with_rows(old: _Weights, touched_U: Int64Array, new: _Weights) -> _Weights:
+    """All classifiers, some of them replaced; what stays is copied in runs, not row by row.
+
+    Args:
+        old: Of all labels.
+        touched_U: int64, ascending: the labels whose classifiers are new.
+        new: Theirs.
+    """
+    weight_LD, bias_L = old.weight_LD.copy(), old.bias_L.copy()
+    weight_LD[touched_U], bias_L[touched_U] = new.weight_LD, new.bias_L
+    lengths_L = np.diff(old.label_indptr)
+    lengths_L[touched_U] = np.diff(new.label_indptr)
+    ends = np.append(old.label_indptr[touched_U], old.label_indptr[-1])
+    begins = np.append(old.label_indptr[:1], old.label_indptr[touched_U + 1])
+    spliced = []
+    for before, after in ((old.features, new.features), (old.values, new.values)):
+        rows = _rows_of(new.label_indptr, after, np.arange(len(touched_U)))
+        runs = [before[start:stop] for start, stop in zip(begins, ends, strict=True)]
+        parts = [part for pair in zip(runs, [*rows, after[:0]], strict=True) for part in pair]
+        spliced.append(np.concatenate(parts))
+    return _Weights(_offsets(lengths_L), spliced[0], spliced[1], weight_LD, bias_L)
 
 
 def _no_weights(n_labels: int, dim: int) -> _Weights:

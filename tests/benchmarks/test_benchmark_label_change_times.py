@@ -26,6 +26,7 @@ def test_every_change_is_timed(tmp_path):
     done = {(row["what"], row["work"]) for row in rows}
     for what in ("index", "engine", "model", "compiled model"):
         assert {(what, "add 9"), (what, "remove 4")} <= done
+    assert {("model", "learn one text"), ("model", "learn a new label")} <= done
     assert ("with segment", "search one vector") in done
     assert all(row["seconds"] > 0 for row in rows)
     assert "| engine | compact |" in result.stdout

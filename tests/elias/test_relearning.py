@@ -11,7 +11,7 @@ from elias_cases import finally_ranked, queries
 
 from learned_index import ELIAS, LearnedGraphIndex
 from learned_index.elias.final_ranking import evidence_of, listed
-from learned_index.elias.relearning import with_final_order, with_index_anew
+from learned_index.elias.relearning import with_final_order, with_index_anew, with_words_grown
 from learned_index.ranking.final_ranker import FinalRanker
 
 
@@ -149,3 +149,36 @@ def test_a_new_index_asks_for_a_new_order(model: ELIAS) -> None:
     final.report_["n_known"] = model.n_points - 1
     assert with_final_order(model, *seen_by(model, points)) is not model
     final.report_["n_known"] = 100
+
+
+def test_words_that_only_new_points_have_get_columns_and_weights(model: ELIAS, tmp_path) -> None:
+    strange = ["zebra quagga bread", "quagga zebra bread sort", "bread zebra"]
+    learned = model.update(strange, [["Cooking"]] * 3)
+    known, terms = model.features.terms_, learned.features.terms_
+    assert terms[: len(known)] == known and "zebra" in terms and "zebra" not in known
+    sparse = model.features.encode(queries())
+    grown = learned.features.encode(queries())
+    np.testing.assert_array_equal(grown[:, : len(known)].toarray(), sparse.toarray())
+    assert grown.shape[1] == len(terms) == learned.ranker_.n_features_ == learned.records_.n_terms
+    weights = learned.ranker_.sparse_weights()[:, len(known) :]
+    assert weights[model.vocabulary.id("Cooking")].max() > 0
+    asked = ["zebra", "zebra quagga"]
+    before, after = (m.features.encode(asked).getnnz(axis=1) for m in (model, learned))
+    assert (after > before).all()
+    learned.save_pretrained(tmp_path / "model")
+    loaded = ELIAS.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(
+        loaded.search(queries(), 5).scores, learned.search(queries(), 5).scores
+    )
+    assert (
+        learned.to_engine().search(queries(), 1).ids == learned.search(queries(), 1).ids
+    ).mean() > 0.9
+
+
+def test_grown_words_change_nothing_until_something_is_learned(model: ELIAS) -> None:
+    grown = with_words_grown(model, ["zebra quagga", "quagga zebra"])
+    assert grown.features.dim > model.features.dim
+    before, after = (m.search(queries(), 5) for m in (model, grown))
+    np.testing.assert_array_equal(after.ids, before.ids)
+    np.testing.assert_array_equal(after.scores, before.scores)
+    assert with_words_grown(model, model.features.terms_[:1]) is model

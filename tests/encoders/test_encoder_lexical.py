@@ -78,6 +78,22 @@ def test_tfidf_refuses(options: dict[str, object], message: str) -> None:
         TfidfEncoder(**options)
 
 
+def test_tfidf_grows_by_terms_that_only_new_texts_have() -> None:
+    old, new = ["a red fox", "a blue fox"], ["red kite", "a kite and a red kite", "fox kite"]
+    encoder = TfidfEncoder(word_ngrams=2, min_df=2, max_features=4).fit(old)
+    assert encoder.terms_ == ["a", "fox"]
+    grown = encoder.grown(new, n_known=len(old))
+    assert grown.terms_ == ["a", "fox", "kite", "red"]  # "red kite" finds no room
+    idf = [math.log((1 + 5) / (1 + df)) + 1 for df in (3, 2)]  # texts that have it, of five
+    np.testing.assert_allclose(grown._idf[0][2:], idf, rtol=1e-6)
+    np.testing.assert_array_equal(grown._idf[0][:2], encoder._idf[0])
+    np.testing.assert_array_equal(grown.encode(old[:1])[:, :2].toarray() > 0, [[True, True]])
+    assert encoder.encode(new).shape == (3, 2) and encoder.grown(old, n_known=2) is encoder
+    assert grown.grown(["green owl", "green owl"], n_known=5) is grown
+    for other in (TfidfEncoder(analyser="char").fit(old), TfidfEncoder(word_ngrams=3).fit(old)):
+        assert other.grown(new, n_known=2) is other
+
+
 def test_no_vocabulary_left() -> None:
     with pytest.raises(InputError, match="lower min_df"):
         TfidfEncoder().fit(["", " ", "!!!"])

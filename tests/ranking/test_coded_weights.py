@@ -115,6 +115,17 @@ def test_labels_that_stay_keep_their_bits(floats, x, ids) -> None:
     assert np.array_equal(more.score(*x, ids), coded.score(*x, ids))
 
 
+def test_further_features_weigh_nothing(floats, x, ids) -> None:
+    rng = np.random.default_rng(0)
+    more = sp.csr_matrix(rng.random((N, 3)).astype(np.float32))
+    wider = sp.hstack([x[0], more], format="csr")
+    for ranker in (floats, floats.to_int8()):
+        longer = ranker.with_more_features(x[0].shape[1] + 3)
+        assert longer.n_features_ == ranker.n_features_ + 3 == wider.shape[1]
+        assert longer.precision == ranker.precision
+        assert np.array_equal(longer.score(wider, x[1], ids), ranker.score(*x, ids))
+
+
 def test_a_margin_is_explained(floats, x) -> None:
     coded = floats.to_int8()
     for label in (0, 7, 13):
