@@ -1,11 +1,14 @@
 # make demo   install into .venv, build the data, train, answer three questions, compare
 # make test   the test suite                   make lint   ruff, mypy, import directions
+# make docs   the site of docs/, in build/site; broken links fail
+# make dist   the wheel and the source archive, in dist/, checked by twine
 # make clean  remove what the above made, except .venv (make distclean removes that too)
 #
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
 # THREADS     CPU threads of the demo; default: all
 # JOBS        processes of make test; default: 2
+# BUILD_FLAGS options of make dist's build; --no-isolation builds without downloads
 # TRAIN_FLAGS options for the demo's li train. The default needs no language model to run; with
 #             one it takes longer and knows more words:           make demo TRAIN_FLAGS=
 
@@ -13,6 +16,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 THREADS ?=
 JOBS ?= 2
+BUILD_FLAGS ?=
 TRAIN_FLAGS ?= --encoder lsa:512
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +31,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-slow lint format types imports tree clean distclean check-python
+.PHONY: help demo install test test-slow lint format types imports tree docs dist clean distclean check-python
 
 help:
 	@sed -n '/^# /s/^# //p' Makefile
@@ -111,6 +115,19 @@ types: tree
 
 imports: tree
 	cd build/tree && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+# ---- site and release ----------------------------------------------------------------------
+
+# The reference is read off the tree, too.
+docs: tree
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
+	@echo "site: build/site/index.html"
+
+# From a source archive, as a stranger would build it: what is missing there shows.
+dist: $(DEV_STAMP)
+	rm -rf dist build/lib build/bdist.*
+	$(BIN)/python -m build $(BUILD_FLAGS) --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf build dist *.egg-info $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis \

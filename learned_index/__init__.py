@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from learned_index.ranking.config import RankerConfig
     from learned_index.types import SearchResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELIAS",

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from cli_cases import ok
+from document_cases import FENCE, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("### ", "Texts and matrices that lie apart")
 """What begins an example, in a folder of its own."""
-FENCE = re.compile(r"(?:^`([^`\n]+)`\n\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
 def sections() -> dict[str, str]:
