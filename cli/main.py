@@ -23,6 +23,7 @@ COMMANDS = {
     "learn": "Learn one text and its right labels.",
     "compile": "Make a model small and fast for search.",
     "warmup": "Compile what searches of a model run.",
+    "serve": "Serve models over HTTP.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
     "inspect": "Show what a model knows of a cluster or a label.",

@@ -137,26 +137,14 @@ class QueryFilters:
 def _answers(
     model: Any, texts: list[str], k: int, arguments: dict[str, Any], *, explain: bool
 ) -> list[dict[str, Any]]:
+    from learned_index.elias.answers import explained, named_answers
+
     result = model.search(texts, k, **arguments)
-    names, keys = model.vocabulary, model.vocabulary.keys
-    answers: list[dict[str, Any]] = [
-        {
-            "query": text,
-            "results": [
-                {"label": names.name(int(label)), "key": keys[int(label)], "score": float(score)}
-                for label, score in zip(ids, scores, strict=True)
-                if label >= 0
-            ],
-        }
-        for text, ids, scores in zip(texts, result.ids, result.scores, strict=True)
-    ]
+    named = named_answers(model, result)
     if explain:
-        for answer, ids in zip(answers, result.ids, strict=True):
-            found = ids[ids >= 0].tolist()
-            explained = model.explain(answer["query"], found) if found else []
-            for each, why in zip(answer["results"], explained, strict=True):
-                each["why"] = why.to_dict()
-    return answers
+        for text, labels, ids in zip(texts, named, result.ids, strict=True):
+            explained(model, text, labels, ids)
+    return [{"query": text, "results": labels} for text, labels in zip(texts, named, strict=True)]
 
 
 def _tell_that_it_compiles() -> None:

@@ -166,7 +166,7 @@ def test_every_entry_point_can_be_loaded(installed: Path, tmp_path: Path) -> Non
 
 def test_all_holds_every_extra_that_the_main_job_needs() -> None:
     extras = project()["project"]["optional-dependencies"]
-    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report,data]"]
+    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report,data,serve]"]
     assert "learned-index[all]" in extras["dev"]
 
 
@@ -186,6 +186,7 @@ np.savez(sys.argv[3], ids=result.ids, scores=result.scores)
 engine.restrict(allow=[1, 2, 3]).search(rows[0], 2)
 """
 NOT_CORE = ("torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib")
+NOT_CORE += ("fastapi", "uvicorn", "prometheus_client")
 
 
 def test_an_engine_is_served_with_the_core_dependencies(tmp_path: Path) -> None:

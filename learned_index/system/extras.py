@@ -23,6 +23,10 @@ EXTRA_OF = {
     "pyarrow": "data",
     "rdflib": "data",
     "triton": "gpu",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
 }
 """The extra of learned-index that brings a top-level module."""
 

@@ -1,0 +1,164 @@
+"""What the thread that searches does: texts, vectors or labels in, answers with names out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from learned_index.elias.answers import explained, named_answers
+from learned_index.elias.model import ELIAS
+from learned_index.elias.prediction import Score, predict_points
+from learned_index.encoding import sparse_features
+from learned_index.errors import InputError
+from learned_index.serving.metrics import Metrics
+from learned_index.serving.models import Served
+from learned_index.types import PAD_ID, PAD_SCORE, SearchResult
+
+_NO_TEXT = "-"
+"""Stands for the text of a vector, which only the index is asked about; a blank has no answer."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How texts or vectors are searched; requests with equal ones are searched together.
+
+    Attributes:
+        k: Labels wanted.
+        score: As :meth:`ELIAS.search`.
+        by_vectors: Whether the items are vectors: then the index alone is asked.
+        threshold: Least calibrated probability of a label that is answered; None: any.
+        allow: Names of the only labels to find; None: all.
+        deny: Names of labels not to find; None: none.
+        beam_width: As :meth:`ELIAS.search`.
+        shortlist_size: Likewise.
+        explain: Whether each label tells why.
+    """
+
+    k: int
+    score: Score = "ranking"
+    by_vectors: bool = False
+    threshold: float | None = None
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] | None = None
+    beam_width: int | None = None
+    shortlist_size: int | None = None
+    explain: bool = False
+
+    def work(self, metrics: Metrics) -> Any:
+        """The search as :data:`~learned_index.serving.batching.Work`."""
+        return lambda served, items: search(served, items, self, metrics)
+
+
+def search(
+    served: Served, items: Sequence[Any], how: Search, metrics: Metrics
+) -> list[list[dict[str, Any]]]:
+    """Answer texts or vectors.
+
+    Args:
+        served: The model.
+        items: Texts, or vectors as lists of D numbers.
+        how: What is wanted.
+        metrics: Where steps and answers are counted.
+
+    Returns:
+        For each item its labels, best first: label, key, score, and why if that is wanted.
+
+    Raises:
+        InputError: As :meth:`ELIAS.search`.
+    """
+    model = served.model
+    texts, vectors = list(items), None
+    if how.by_vectors:
+        _check_vectors(model, how)
+        texts, vectors = [_NO_TEXT] * len(items), [np.asarray(items, np.float32)]
+    sparse = None
+    with metrics.timed("encode"):
+        if vectors is None:
+            vectors = list(model.encode(texts))
+            if model.ranker_ is not None and how.score != "index":
+                assert model.features is not None
+                sparse = sparse_features(model.features, texts)
+    options: Any = {
+        "beam_width": how.beam_width,
+        "shortlist_size": how.shortlist_size,
+        "allow": None if how.allow is None else list(how.allow),
+        "deny": None if how.deny is None else list(how.deny),
+    }
+
+    def found(score: Score) -> SearchResult:
+        return predict_points(
+            model, texts, how.k, vectors=vectors, sparse=sparse, score=score, options=options
+        )
+
+    with metrics.timed("search"):
+        result = found(how.score)
+        if how.threshold is not None:
+            likely = result if how.score == "probability" else found("probability")
+            result = above(result, likely, how.threshold)
+    with metrics.timed("answer"):
+        answers = named_answers(model, result)
+    if how.explain:
+        with metrics.timed("explain"):
+            for text, answer, ids in zip(texts, answers, result.ids, strict=True):
+                explained(model, text, answer, ids)
+    metrics.answered(served, result.ids, result.scores)
+    return answers
+
+
+def above(result: SearchResult, likely: SearchResult, threshold: float) -> SearchResult:
+    """What a threshold leaves of answers, in their order.
+
+    Args:
+        result: The answers.
+        likely: The same labels with their calibrated probabilities.
+        threshold: The least probability that stays.
+    """
+    if (result.ids != likely.ids).any():
+        raise InputError(
+            "the threshold is a probability, and goes with the scores 'ranking' and 'probability'"
+        )
+    stays = (likely.ids != PAD_ID) & (likely.scores >= np.float32(threshold))
+    order = np.argsort(~stays, axis=1, kind="stable")  # the gaps close
+    ids = np.where(stays, result.ids, PAD_ID)
+    scores = np.where(stays, result.scores, np.float32(PAD_SCORE))
+    return SearchResult(
+        np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    )
+
+
+def _check_vectors(model: ELIAS, how: Search) -> None:
+    if model.has_own_encoders:
+        raise InputError("the members of this model have encoders of their own; send texts")
+    if how.explain:
+        raise InputError("an explanation needs the text; send texts")
+    if how.score != "index" and model.ranker_ is not None:
+        raise InputError(
+            "this model ranks by words, which a vector has not: send texts, or ask for the score "
+            "'index'"
+        )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which labels are scored for texts.
+
+    Attributes:
+        labels: Names or keys, for all texts.
+        score: As :meth:`ELIAS.score`.
+    """
+
+    labels: tuple[str, ...]
+    score: Score = "ranking"
+
+    def work(self, metrics: Metrics) -> Any:
+        """As :data:`~learned_index.serving.batching.Work`; an answer is a list of scores."""
+
+        def score(served: Served, items: Sequence[str]) -> list[list[float | None]]:
+            with metrics.timed("search"):
+                rows = served.model.score(list(items), list(self.labels), score=self.score)
+            return [[None if np.isneginf(x) else float(x) for x in row] for row in rows]
+
+        return score
