@@ -95,7 +95,7 @@ def read_token(file: Path | None) -> str | None:
         raise InputError(
             f"{where} holds other characters than ASCII; a token is one line"
         ) from None
-    if raw is None:
+    if raw is None or (file is None and not raw):  # a variable that is empty is none
         return None
     token = raw.strip()
     if len(token) < SHORTEST_TOKEN or not token.isascii() or len(token.split()) != 1:

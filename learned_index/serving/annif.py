@@ -1,4 +1,4 @@
-"""Annif's protocol, so that its ``http`` backend asks these models as it would ask another Annif."""
+"""Annif's protocol: its ``http`` backend asks these models as it would ask another Annif."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def search(
     texts, vectors = list(items), None
     if how.by_vectors:
         _check_vectors(model, how)
-        texts, vectors = [_NO_TEXT] * len(items), [np.asarray(items, np.float32)]
+        texts, vectors = [_NO_TEXT] * len(items), [np.asarray(items, np.float64)]
     sparse = None
     with metrics.timed("encode"):
         if vectors is None:

@@ -92,7 +92,7 @@ class Batcher:
         if self._n_waiting and self._n_waiting + len(items) > config.max_queue:
             self._metrics.refused.labels("queue").inc()
             refuse(
-                TOO_MANY, f"{self._n_waiting} texts wait already, {config.max_queue} may; try later",
+                TOO_MANY, f"{self._n_waiting} texts wait, {config.max_queue} may; try later",
                 Retry_After="1",
             )  # fmt: skip
         limit_s = min(config.deadline_s, deadline_s or config.deadline_s)

@@ -1,7 +1,8 @@
 """Changes of labels, and corrections: saved before they are acknowledged, and seen by all workers.
 
-A change takes the place of the model in its directory, in one step, under the lock that the commands
-``li labels`` and ``li update`` take too. Changes that come while one is saved are saved together.
+A change takes the place of the model in its directory, in one step, under the lock that the
+commands ``li labels`` and ``li update`` take too. Changes that come while one is saved are saved
+together.
 """
 
 from __future__ import annotations

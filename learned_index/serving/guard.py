@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from learned_index.serving.config import ServingConfig
 from learned_index.serving.metrics import Metrics
-from learned_index.serving.refusals import FORBIDDEN, NO_TOKEN, SLOW_BODY, TOO_LARGE, refuse
+from learned_index.serving.refusals import BROKEN, FORBIDDEN, NO_TOKEN, SLOW_BODY, TOO_LARGE, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,12 @@ class Guard:
         name = secrets.token_hex(8)
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"], state["log"] = name, {}
-        status = 500
+        status, has_begun = BROKEN, False
 
         async def sending(message: Any) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 own = [(b"x-request-id", name.encode()), *_HEADERS]
                 message["headers"] = [*message.get("headers", []), *own]
             await send(message)
@@ -66,6 +66,12 @@ class Guard:
         try:
             if not await self._too_large(scope, sending):
                 await self._app(scope, self._limited(receive), sending)
+        except Exception:
+            # Here and not in a handler of the framework, whose answer would lack all headers.
+            logger.exception("broken", extra={"request": name})
+            if not has_begun:
+                told = f"a fault of the server; its log tells of {name}"
+                await JSONResponse({"detail": told}, BROKEN)(scope, receive, sending)
         finally:
             self._done(scope, status, time.perf_counter() - began)
 

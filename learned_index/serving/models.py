@@ -150,9 +150,9 @@ class Models:
         if self._watch is not None and self._watch.is_dir():
             for path in sorted(self._watch.iterdir()):
                 # Hidden ones are what writers and copying programs are working on.
-                if NAME.fullmatch(path.name) and not path.name.startswith("."):
-                    if (path / MANIFEST_NAME).is_file():
-                        found.setdefault(path.name, path)
+                is_name = NAME.fullmatch(path.name) and not path.name.startswith(".")
+                if is_name and (path / MANIFEST_NAME).is_file():
+                    found.setdefault(path.name, path)
         return found
 
     def _refresh_one(self, name: str, path: Path) -> bool:

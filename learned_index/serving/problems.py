@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from learned_index.errors import LearnedIndexError
 from learned_index.persistence.failures import shortened
-from learned_index.serving.refusals import BROKEN, INVALID, refusal
+from learned_index.serving.refusals import INVALID, refusal
 from learned_index.serving.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,3 @@ def handle_errors(app: FastAPI) -> None:
         if found.status_code != INVALID:
             logger.error("refused", extra={"reason": shortened(error)})
         return JSONResponse({"detail": shortened(found.detail)}, found.status_code)
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        name = request.state.request_id
-        logger.error("broken", extra={"request": name}, exc_info=error)
-        return JSONResponse({"detail": f"a fault of the server; its log tells of {name}"}, BROKEN)

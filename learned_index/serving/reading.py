@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from learned_index.data.formats.lines import has_half_pair
 from learned_index.serving.answering import Scoring, Search
 from learned_index.serving.batching import Answered
 from learned_index.serving.config import ServingConfig
@@ -173,6 +174,8 @@ def check_items(items: list[Any], config: ServingConfig) -> None:
     longest = max(map(len, items))
     if longest > config.max_characters:
         refuse(TOO_LARGE, f"a text of {longest} characters, at most {config.max_characters}")
+    if any(isinstance(item, str) and has_half_pair(item) for item in items):
+        refuse(INVALID, "a text holds half a surrogate pair, which is no character")
 
 
 def seconds(milliseconds: int | None) -> float | None:

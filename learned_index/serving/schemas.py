@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from learned_index.data.formats.lines import has_half_pair
 
 _LONGEST_NAME = 10_000
 _MOST_NAMES = 10_000
-Name = Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
+
+
+def _characters(name: str) -> str:
+    if has_half_pair(name):
+        raise ValueError("it holds half a surrogate pair, which is no character")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME), AfterValidator(_characters)]
 Names = Annotated[list[Name], Field(max_length=_MOST_NAMES)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -89,7 +99,7 @@ class NewLabel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     key: Name
-    name: Annotated[str | None, Field(max_length=_LONGEST_NAME)] = None
+    name: Name | None = None
     examples: Annotated[
         list[str],
         Field(description="Texts that have it; none: it is learned from its name."),

@@ -36,10 +36,12 @@ def serve(service: Service, *, tell: Callable[[str], None]) -> None:
     require("fastapi")
     require("prometheus_client")
     require("python_multipart")
+    from learned_index.serving.models import Models
     from learned_index.serving.processes import run_one, run_several
 
+    Models(service)  # before anything listens: are these names, and models that are whole?
     for path in service.models.values():
-        read_manifest(path, kind="elias", verify=False)  # before anything listens
+        read_manifest(path, kind="elias")
     with _listening(service.config.host, service.config.port) as listener:
         tell(address(listener))
         if service.config.workers == 1:

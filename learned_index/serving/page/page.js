@@ -229,7 +229,8 @@ function describe() {
     ["Compiled", told.is_compiled ? "yes, so it cannot learn here" : "no"],
     ["Probabilities", told.is_calibrated ? "calibrated" : "none"],
   ];
-  for (const [name, value] of Object.entries(told.validation || {})) {
+  const figures = told.validation && (told.validation.with_ranker || told.validation);
+  for (const [name, value] of Object.entries(figures || {})) {
     if (typeof value === "number") rows.push([name + " (held-out points)", String(Math.round(10 * value) / 10)]);
   }
   $("card").replaceChildren(...rows.flatMap(([name, value]) =>
