@@ -25,7 +25,7 @@ from learned_index.serving.guard import Guard
 from learned_index.serving.metrics import Metrics
 from learned_index.serving.models import Models
 from learned_index.serving.problems import handle_errors, problems
-from learned_index.serving.state import State, may_read
+from learned_index.serving.state import State, needs_token
 from learned_index.system.threads import available_cpus, set_threads
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,9 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         responses=problems(),
     )
+    guarded = [Depends(needs_token)] if service.config.guard == "all" else []
     for routes in (reading, annif):
-        app.include_router(routes.router, dependencies=[Depends(may_read)])
+        app.include_router(routes.router, dependencies=guarded)
     for routes in (changing, operations, web):
         app.include_router(routes.router)
     handle_errors(app)

@@ -19,9 +19,9 @@ from learned_index.serving.schemas import (
     RemoveRequest,
     RenameRequest,
 )
-from learned_index.serving.state import may_change, state_of
+from learned_index.serving.state import needs_token, state_of
 
-router = APIRouter(tags=["change"], dependencies=[Depends(may_change)])
+router = APIRouter(tags=["change"], dependencies=[Depends(needs_token)])
 _PROBLEMS = problems(404, 409, 429, 504)
 
 

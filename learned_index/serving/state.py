@@ -52,12 +52,6 @@ def state_of(request: Request) -> State:
     return found
 
 
-async def may_change(request: Request, bearer: Bearer) -> None:
+async def needs_token(request: Request, bearer: Bearer) -> None:
     """Refuse who does not bring the server's token."""
     check_token(bearer.credentials if bearer else None, state_of(request).service.token)
-
-
-async def may_read(request: Request, bearer: Bearer) -> None:
-    """Refuse who does not bring the token, where reading needs it too."""
-    if state_of(request).config.guard == "all":
-        await may_change(request, bearer)

@@ -7,8 +7,10 @@ from serving_cases import BEARER, TEXT, answers, built, copied, started  # noqa:
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
+from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
+# What fits the description may be refused all the same: labels that no model has, say.
 N_EXAMPLES = 40
 """Of each route."""
 
@@ -39,7 +41,7 @@ def test_whatever_is_asked_is_answered_as_described(server, headers):
             answer = case.call(headers=headers)
             statuses.add(answer.status_code)
             assert answer.status_code < 500, answer.text
-            case.validate_response(answer)
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 
         ask()
     assert {200, 422} <= statuses

@@ -103,7 +103,9 @@ class Page:
         self.until(lambda: self.names() and self.browser.execute_script(shown) == text)
 
     def names(self):
-        return [each.text.split("\n")[0] for each in self.all("#results .name")]
+        return self.browser.execute_script(
+            "return [...document.querySelectorAll('#results .name')].map(e => e.firstChild.data)"
+        )
 
     def picture(self, name):
         if SCREENSHOTS:

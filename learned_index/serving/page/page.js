@@ -38,6 +38,7 @@ const percent = (score) => (100 * score).toFixed(score < 0.0995 ? 1 : 0) + " %";
 function say(where, text, kind = "") {
   where.textContent = text;
   where.className = kind;
+  if (where === $("taught") && text) where.scrollIntoView({ block: "nearest" });
 }
 
 async function search() {
@@ -89,7 +90,7 @@ function row(label, place) {
   if (label.key !== label.label) name.append(" ", element("span", { className: "key" }, label.key));
   line.append(name, element("span", { className: "number" }, percent(label.score)),
     element("meter", { min: 0, max: 1, value: label.score, ariaLabel: "score of " + label.label }));
-  const why = element("details", { className: "why" }, element("summary", {}, "Why " + label.label + "?"));
+  const why = element("details", { className: "why" }, element("summary", { ariaLabel: "Why " + label.label + "?" }, "Why?"));
   why.addEventListener("toggle", () => { if (why.open && why.children.length < 2) explain(label, why); });
   return element("li", {}, line, why);
 }
@@ -108,17 +109,22 @@ async function explain(label, where) {
   }
 }
 
+const SHOWN = 6;
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 const table = (rows) => element("table", {}, ...rows.map((cells) =>
   element("tr", {}, ...cells.map((cell) => element("td", {}, cell)))));
 
 function reasons(why) {
+  const sum = (parts) => parts.reduce((total, each) => total + each.part, 0);
+  const rest = why.evidence.slice(SHOWN);
+  const rows = why.evidence.slice(0, SHOWN).map((each) => [each.name.replaceAll("_", " "), signed(each.part)]);
+  if (rest.length) rows.push([`the rest (${rest.length} kinds)`, signed(sum(rest))]);
+  rows.push(["together: " + why.form + " of the score", signed(why.constant + sum(why.evidence))]);
   const parts = [element("h3", {}, "Evidence, and its part of the score"),
-    table([["constant", signed(why.constant)],
-      ...why.evidence.slice(0, 6).map((each) => [each.name.replaceAll("_", " "), signed(each.part)])])];
+    table([["constant", signed(why.constant)], ...rows])];
   if (why.ranker && why.ranker.words.length) {
     parts.push(element("h3", {}, "Words"),
-      table(why.ranker.words.slice(0, 6).map((each) => [each.term, signed(each.part)])));
+      table(why.ranker.words.slice(0, SHOWN).map((each) => [each.term, signed(each.part)])));
   }
   for (const index of why.index) {
     parts.push(element("h3", {}, "Clusters that lead here"),
