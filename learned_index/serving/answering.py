@@ -29,7 +29,7 @@ class Search:
         k: Labels wanted.
         score: As :meth:`ELIAS.search`.
         by_vectors: Whether the items are vectors: then the index alone is asked.
-        threshold: Least calibrated probability of a label that is answered; None: any.
+        threshold: Least score of a label that is answered; None: any.
         allow: Names of the only labels to find; None: all.
         deny: Names of labels not to find; None: none.
         beam_width: As :meth:`ELIAS.search`.
@@ -88,16 +88,12 @@ def search(
         "deny": None if how.deny is None else list(how.deny),
     }
 
-    def found(score: Score) -> SearchResult:
-        return predict_points(
-            model, texts, how.k, vectors=vectors, sparse=sparse, score=score, options=options
-        )
-
     with metrics.timed("search"):
-        result = found(how.score)
+        result = predict_points(
+            model, texts, how.k, vectors=vectors, sparse=sparse, score=how.score, options=options
+        )
         if how.threshold is not None:
-            likely = result if how.score == "probability" else found("probability")
-            result = above(result, likely, how.threshold)
+            result = above(result, how.threshold)
     with metrics.timed("answer"):
         answers = named_answers(model, result)
     if how.explain:
@@ -108,19 +104,14 @@ def search(
     return answers
 
 
-def above(result: SearchResult, likely: SearchResult, threshold: float) -> SearchResult:
-    """What a threshold leaves of answers, in their order.
+def above(result: SearchResult, threshold: float) -> SearchResult:
+    """What a least score leaves of answers, in their order.
 
     Args:
         result: The answers.
-        likely: The same labels with their calibrated probabilities.
-        threshold: The least probability that stays.
+        threshold: Labels with a lower score are left out.
     """
-    if (result.ids != likely.ids).any():
-        raise InputError(
-            "the threshold is a probability, and goes with the scores 'ranking' and 'probability'"
-        )
-    stays = (likely.ids != PAD_ID) & (likely.scores >= np.float32(threshold))
+    stays = result.scores >= np.float32(threshold)
     order = np.argsort(~stays, axis=1, kind="stable")  # the gaps close
     ids = np.where(stays, result.ids, PAD_ID)
     scores = np.where(stays, result.scores, np.float32(PAD_SCORE))

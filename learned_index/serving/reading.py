@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -103,13 +104,8 @@ async def labels(
     """List labels, or those whose name or key holds a text."""
     served = state_of(request).models.get(model)
     vocabulary, counts = served.model.vocabulary, served.model.label_counts
-    wanted = query.casefold()
-    ids = [
-        label
-        for label, (name, key) in enumerate(zip(vocabulary, vocabulary.keys, strict=True))
-        if label not in served.model.removed_labels
-        and (wanted in name.casefold() or wanted in key.casefold())
-    ]
+    # Of a million labels it takes a second, in which other requests shall be answered.
+    ids = await asyncio.to_thread(_named_like, served, query)
     rows = [
         {
             "key": vocabulary.keys[label],
@@ -121,6 +117,16 @@ async def labels(
     return JSONResponse(
         {"model": served.name, "version": served.version, "total": len(ids), "labels": rows}
     )
+
+
+def _named_like(served: Served, query: str) -> list[int]:
+    vocabulary, wanted = served.model.vocabulary, query.casefold()
+    return [
+        label
+        for label, (name, key) in enumerate(zip(vocabulary, vocabulary.keys, strict=True))
+        if label not in served.model.removed_labels
+        and (wanted in name.casefold() or wanted in key.casefold())
+    ]
 
 
 @router.get("/v1/models", response_model=CardList)

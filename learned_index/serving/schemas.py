@@ -70,7 +70,7 @@ class SearchRequest(_Timed):
     ] = "ranking"
     threshold: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Least calibrated probability of what is answered."),
+        Field(ge=0, le=1, description="Least score, of the kind that is asked for."),
     ] = None
     allow: Annotated[
         Names | None, Field(description="The only labels to find, by key or name.")

@@ -32,7 +32,6 @@ def client(built):  # noqa: F811
         ({"texts": [TEXT], "k": 21}, 413, "at most 20"),
         ({"texts": [TEXT], "score": "best"}, 422, "score"),
         ({"texts": [TEXT], "threshold": 1.5}, 422, "threshold"),
-        ({"texts": [TEXT], "score": "index", "threshold": 0.5}, 422, "threshold"),
         ({"texts": [TEXT], "deny": ["Cookin"]}, 422, "no label is called 'Cookin'"),
         ({"texts": [TEXT], "allow": [""]}, 422, "allow.0"),
         ({"texts": [TEXT], "K": 3}, 422, "K: Extra inputs"),
