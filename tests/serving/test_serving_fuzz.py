@@ -7,12 +7,15 @@ from serving_cases import BEARER, TEXT, answers, built, copied, started  # noqa:
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
+from schemathesis.checks import not_a_server_error  # noqa: E402
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
-# What fits the description may be refused all the same: labels that no model has, say.
 N_EXAMPLES = 40
 """Of each route."""
+NOT_CHECKED = [positive_data_acceptance, not_a_server_error]
+"""What fits the description may be refused all the same: labels that no model has, say, or a
+deadline of a millisecond (504); other errors of the server are looked for here."""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,8 @@ def test_whatever_is_asked_is_answered_as_described(server, headers):
         def ask(case):
             answer = case.call(headers=headers)
             statuses.add(answer.status_code)
-            assert answer.status_code < 500, answer.text
-            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+            assert answer.status_code < 500 or answer.status_code == 504, answer.text
+            case.validate_response(answer, excluded_checks=NOT_CHECKED)
 
         ask()
     assert {200, 422} <= statuses
