@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,8 +86,6 @@ def started(
     finally:
         with_group(process.pid, signal.SIGKILL)
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def with_group(pid: int, number: int) -> None:
@@ -99,7 +97,7 @@ def with_group(pid: int, number: int) -> None:
 
 
 class Process:
-    """A server that was started, and its log.
+    """A server that was started, and its log, which is read all the time: a full pipe holds it up.
 
     Args:
         process: It.
@@ -108,26 +106,26 @@ class Process:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.lines: list[str] = []
-        self._rest = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.url = self.wait_for("serving on ").split()[-1]
         self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_S)
         assert self.client.get("/readyz").status_code == 200
 
-    def wait_for(self, what: str, *, since: int = 0) -> str:
+    def wait_for(self, what: str) -> str:
         """The first line on standard error that holds a text."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            for line in self.lines[since:]:
+            for line in list(self.lines):
                 if what in line:
                     return line
-            self._read()
+            assert self.process.poll() is None or self._reader.is_alive(), self.lines
+            time.sleep(0.05)
         raise AssertionError(f"no line with {what!r} in {self.lines}")
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """What was logged of one kind until now."""
-        while self._read(wait_s=0.2):
-            pass
-        lines = [json.loads(line) for line in self.lines if line.startswith("{")]
+        lines = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def workers(self) -> list[int]:
@@ -147,21 +145,14 @@ class Process:
         """Send a signal and wait; the exit code."""
         self.client.close()
         self.process.send_signal(number)
-        until = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None and time.monotonic() < until:
-            self._read(wait_s=0.1)
-        return self.process.wait(1)
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
 
-    def _read(self, *, wait_s: float = 1.0) -> bool:
-        stream = self.process.stderr
-        assert stream is not None
-        ready, _, _ = select.select([stream], [], [], wait_s)
-        if not ready:
-            return False
-        chunk = os.read(stream.fileno(), 1 << 16)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        self.lines += [line.decode() for line in lines]
-        return bool(chunk)
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.decode().rstrip("\n"))
 
 
 def answers(client: Any, texts: list[str], **fields: Any) -> dict[str, Any]:

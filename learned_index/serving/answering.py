@@ -70,7 +70,8 @@ def search(
         InputError: As :meth:`ELIAS.search`.
     """
     model = served.model
-    texts, vectors = list(items), None
+    texts = list(items)
+    vectors: list[Any] | None = None
     if how.by_vectors:
         _check_vectors(model, how)
         texts, vectors = [_NO_TEXT] * len(items), [np.asarray(items, np.float64)]

@@ -118,7 +118,7 @@ class Metrics:
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = self._client.CollectorRegistry()
-            require("prometheus_client.multiprocess").MultiProcessCollector(registry)  # type: ignore[attr-defined]
+            require("prometheus_client.multiprocess").MultiProcessCollector(registry)
         return self._client.generate_latest(registry), str(self._client.CONTENT_TYPE_LATEST)
 
 

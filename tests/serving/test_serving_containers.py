@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,34 @@ def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_token(None) is None
     monkeypatch.setenv("LI_SERVE_TOKEN", "a token of sixteen".replace(" ", "-"))
     assert read_token(None) == "a-token-of-sixteen"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_what_the_image_runs_works_in_a_fresh_environment(tmp_path: Path) -> None:
+    """Its pip command, of what it copies, without torch: that is only needed to load a model."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for line in re.findall(r"^COPY (?!--)(.*) \S+$", dockerfile(), re.MULTILINE):
+        for name in line.split():
+            path = ROOT / name
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, source / name)
+    (command,) = re.findall(r"^RUN python -m venv (\S+) && \1/bin/(pip .*)$", dockerfile(), re.M)
+    home = tmp_path / "venv"
+    venv.EnvBuilder(with_pip=True, symlinks=True).create(home)
+    words = shlex.split(command[1].replace("${EXTRAS}", "serve"))
+    done = subprocess.run(
+        [str(home / "bin" / words[0]), *words[1:]], cwd=source, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for arguments, code, told in (
+        (["serve", "--help"], 0, "--watch"),
+        (["serve", "nothing"], 1, "pip install 'learned-index[train]'"),
+    ):
+        li = [str(home / "bin" / "li"), *arguments]
+        done = subprocess.run(li, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert told in done.stdout + done.stderr
+    web = "from learned_index.serving import web; assert len(web.router.routes) == 3"
+    subprocess.run([str(home / "bin" / "python"), "-c", web], cwd=tmp_path, check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from serving_cases import BEARER, TEXT, answers, built, copied, started  # noqa: F401
+from serving_cases import BEARER, PATIENCE_S, TEXT, answers, built, copied, started  # noqa: F401
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
@@ -41,7 +41,7 @@ def test_whatever_is_asked_is_answered_as_described(server, headers):
         )  # fmt: skip
         @given(case=operation.as_strategy())
         def ask(case):
-            answer = case.call(headers=headers)
+            answer = case.call(headers=headers, timeout=PATIENCE_S)
             statuses.add(answer.status_code)
             assert answer.status_code < 500 or answer.status_code == 504, answer.text
             case.validate_response(answer, excluded_checks=NOT_CHECKED)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import threading
 
 import pytest
 from serving_cases import TEXT, TEXTS, answers, built, serving  # noqa: F401
 
-from learned_index.serving.logs import JsonLines
+from learned_index.serving import logs
+from learned_index.serving.logs import JsonLines, Written
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +112,25 @@ def test_a_fault_of_the_server_is_told_and_logged(client, monkeypatch, caplog):
     (record,) = [r for r in caplog.records if r.getMessage() == "broken"]
     assert "secret of the implementation" in JsonLines().format(record)
     assert client.get("/v1/models").status_code == 200
+
+
+def test_a_log_that_nobody_reads_stops_nobody(monkeypatch):
+    monkeypatch.setattr(logs, "MOST_WAITING", 3)
+    monkeypatch.setattr(logs, "_LAST_LINES_S", 0.05)
+    read = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text):
+            read.wait(30)
+            return super().write(text)
+
+    stream = Blocked()
+    handler = Written(stream)
+    for n in range(10):
+        handler.emit(logging.makeLogRecord({"msg": f"line {n}"}))
+    handler.close()  # does not wait for ever either
+    read.set()
+    handler._lines.put(None)
+    handler._thread.join(30)
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert 3 <= len(events) <= 5 and events == [f"line {n}" for n in range(len(events))]
