@@ -53,12 +53,14 @@ class Seen:
         statuses: How often each status came.
         broken: Connections that ended without an answer, as those of a killed worker do.
         answers: Text, version and labels of each answer.
+        cpu_s: Processor time of the server meanwhile; of a killed worker it is not known.
     """
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     broken: int = 0
     answers: list[tuple[int, str, bytes]] = field(default_factory=list)
+    cpu_s: float = float("nan")
 
 
 class Connection:
@@ -290,6 +292,15 @@ class Server:
                 pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes that live."""
+        ticks = 0
+        for pid in [*self.workers(), self.process.pid]:
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> int:
         """End it gracefully; its exit code."""
         self.process.terminate()
@@ -301,6 +312,7 @@ async def _load(
 ) -> tuple[Seen, Changes, list[float]]:
     await Connection(server.port).ask("/v1/search", {"texts": texts[:1], "k": K})  # it is ready
     seen, changes, memory = Seen(), Changes(), []
+    cpu_s = server.cpu_seconds()
     until = time.monotonic() + arguments.seconds
     tasks = [
         asyncio.create_task(client(server.port, texts, until, seen, number))
@@ -312,6 +324,7 @@ async def _load(
         memory.append(server.resident_mb())
         await asyncio.sleep(min(5.0, max(arguments.seconds / 10, 0.5)))
     await asyncio.gather(*tasks)
+    seen.cpu_s = server.cpu_seconds() - cpu_s
     return seen, changes, memory
 
 
@@ -355,6 +368,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "ms_p50": round(float(milliseconds[0]), 2),
         "ms_p95": round(float(milliseconds[1]), 2),
         "ms_p99": round(float(milliseconds[2]), 2),
+        "cpu_ms_per_request": round(1000 * seen.cpu_s / max(len(seen.seconds), 1), 2),
         "statuses": dict(sorted(seen.statuses.items())),
         "broken_connections": seen.broken,
         "killed_workers": changes.killed,

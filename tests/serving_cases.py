@@ -62,7 +62,8 @@ def serving(
     """A client of a server in this process, which runs as long as the block."""
     config = {"poll_s": 0.02, "deadline_s": float(PATIENCE_S), **config}
     service = Service(models, ServingConfig(**config), watch=watch, token=token, threads=1)
-    with TestClient(make_app(service), raise_server_exceptions=False) as client:
+    app = make_app(service)
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 

@@ -76,7 +76,7 @@ def _hosts(config: ServingConfig) -> list[str]:
     """Names that a client may call the server by: no page elsewhere can pretend to be ours."""
     if config.allowed_hosts != "auto":
         return [name.strip() for name in config.allowed_hosts.split(",") if name.strip()]
-    return [*LOOPBACK, "testserver"] if config.host in LOOPBACK else ["*"]
+    return [*LOOPBACK] if config.host in LOOPBACK else ["*"]
 
 
 @asynccontextmanager
