@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serve_load import Server
+from served import Server
 
 from learned_index.data import Dataset, open_data
 from learned_index.elias.model import ELIAS
