@@ -21,8 +21,8 @@ import click
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.ablation.data import ablation_splits
 from learned_index.baselines import MethodSpec, parse_baselines
+from learned_index.cli.shared.ablation_data import ablation_splits
 from learned_index.cli.shared.common import (
     errors_as_lines,
     note,
@@ -42,6 +42,7 @@ from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.metrics import label_propensities, point_values
 from learned_index.persistence import atomic_file, write_json
 from learned_index.persistence.digest import data_digest, digest
+from learned_index.reproduction.answers import best_setting
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads
 from learned_index.system.timing import single_latencies
@@ -111,24 +112,13 @@ def read_data(
     )
 
 
-def full_quality(method: Any) -> dict[str, Any]:
-    """Return the knobs of the common setting.
-
-    An index has the beam and the shortlist that it was trained with; a graph over labels looks at
-    twice as many as the shortlist holds, so that little is lost to its search.
-    """
-    if "ef_search" not in method.arguments:
-        return {}
-    return {"ef_search": 2 * max(WIDTH, method.shortlist_size)}
-
-
 def train_and_measure(spec: MethodSpec, data: IdeasData) -> Run:
     """Train an idea, answer all queries, and time some of them."""
     method = spec.create()
     start = time.perf_counter()
     method.build(data.vectors_ND, data.labels_NL)
     seconds = time.perf_counter() - start
-    knobs = full_quality(method)
+    knobs = best_setting(method)
     ids_MK = method.search(data.queries_MD, WIDTH, **knobs).ids
     with limit_threads(1):
         queries = method.split_queries(method.prepare_queries(data.queries_MD))

@@ -33,6 +33,7 @@ from learned_index.cli.shared.options import (
     propensity_option,
     split_option,
 )
+from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.comparison import (
     Comparison,
@@ -46,7 +47,6 @@ from learned_index.comparison.classifiers import KeptClassifiers, trained_classi
 from learned_index.comparison.method import INDEX_CLASSIFIERS
 from learned_index.comparison.report import comparison_parts
 from learned_index.data import SplitName
-from learned_index.errors import InputError
 from learned_index.system.extras import require
 
 NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
@@ -89,15 +89,7 @@ class MethodsOption(click.Option):
     "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
     "(hnswlib:links=48).",
 )
-@click.option(
-    "--python",
-    "interpreters",
-    multiple=True,
-    metavar="NAME=INTERPRETER",
-    help="Measure a method with the interpreter of another environment, for packages that do not "
-    "fit into this one (pecos=pecos-env/bin/python); may be given again. It needs numpy, scipy, "
-    "safetensors and the method's package, nothing else.",
-)
+@python_option
 @click.option(
     "--classifiers",
     default=INDEX_CLASSIFIERS,
@@ -155,7 +147,7 @@ def compare(
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
-    from learned_index.cli.shared import output, report, sources
+    from learned_index.cli.shared import output, sources
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation import compared
 
@@ -176,7 +168,7 @@ def compare(
         split,
         [*specs, *others],
         encode=partial(sources.encode_split, cache=cache, quiet=quiet),
-        word_features=partial(_word_features, quiet=quiet),
+        word_features=partial(word_features, quiet=quiet),
         max_queries=max_queries,
         propensity=propensity,
     )
@@ -185,7 +177,7 @@ def compare(
         encode_ms = compared.encoding_ms(model, values.model_queries.points)
     out.mkdir(parents=True, exist_ok=True)
     output.claim(out)
-    costs = compared.training_costs(report.report_path(model_path))
+    costs = compared.training_costs(compared.report_path(model_path))
     trained = {
         spec.name: train_classifiers(spec, values, out / "classifiers", quiet=quiet)
         for spec in others
@@ -230,26 +222,10 @@ def train_classifiers(
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:
     """Read the methods, the index always among them, and who measures them."""
-    python = {}
-    for text in interpreters:
-        name, equals, interpreter = text.rpartition("=")
-        if not equals or not name or not interpreter:
-            raise InputError(f"--python {text} is not NAME=INTERPRETER, e.g. pecos=env/bin/python")
-        # The process that measures has another working directory.
-        python[name] = str(Path(interpreter).absolute()) if "/" in interpreter else interpreter
-    specs = parse_baselines(baselines or default_baselines(), python=python)
+    specs = parse_baselines(baselines or default_baselines(), python=interpreters_of(interpreters))
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]
     return specs
-
-
-def _word_features(
-    train: Any, test: Any, *, ngrams: int, min_df: int, quiet: bool
-) -> tuple[Any, Any]:
-    from learned_index.encoders.lexical.point_features import point_features
-
-    with progress_bar("features of words", quiet=quiet):
-        return point_features(train, test, ngrams=ngrams, min_df=min_df)
 
 
 def show(result: Comparison, out: Path) -> None:

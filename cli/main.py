@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": "Serve models over HTTP.",
     "compare": "Measure the index and its rivals.",
     "analyse": "What a model learned, by frequency.",
+    "reproduce": "Make the paper's tables and figures.",
     "inspect": "Show what a model knows of a cluster or a label.",
     "suggest-missing": "Find labels that points probably miss.",
     "info": "Show what a saved index holds.",

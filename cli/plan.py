@@ -12,6 +12,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.config_files import config_option
 from learned_index.cli.shared.model_options import given_sections, model_options
 from learned_index.cli.shared.tables import DataSource
 from learned_index.system.memory import gigabytes
@@ -26,6 +27,7 @@ def duration(seconds: float) -> str:
 
 @click.command(epilog="Example: li plan --data my-data --preset cpu --n-models 3")
 @model_options
+@config_option
 @standard_options
 def plan(
     data: DataSource,

@@ -13,6 +13,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.config_files import asked_options, config_option, write_config
 from learned_index.cli.shared.model_options import (
     evaluate_test_option,
     given_sections,
@@ -57,6 +58,7 @@ from learned_index.system.timing import timed
 @click.option("--force", is_flag=True, help="Train also what is not expected to fit into memory.")
 @cache_option
 @model_options
+@config_option
 @standard_options
 def train(
     out: Path,
@@ -81,7 +83,8 @@ def train(
     One command runs all stages: encoder, clustering, both stages of the index (--n-models times),
     the sparse ranker, the calibration. Points are held out from training to validate and
     calibrate on; the test split is touched by --evaluate-test alone. Beside the model,
-    OUT.report.json tells times, memory, versions and metrics.
+    OUT.report.json tells times, memory, versions and metrics, and OUT.config.yaml the options:
+    what was asked for, and what was taken for the others.
 
     Ctrl-C saves the state; the same command with --resume goes on and ends with the model that an
     unbroken run would have made. Before training, memory is estimated (see li plan).
@@ -89,6 +92,7 @@ def train(
     Options that are not given come from the preset. "auto" leaves a choice to the program.
     """
     from learned_index.cli.shared import output, report, training
+    from learned_index.cli.shared.effective import effective_options
     from learned_index.elias.steps import discard_progress
     from learned_index.planning.summary import refuse_what_cannot_fit
     from learned_index.training.checkpoint import CheckpointOptions, claimed
@@ -139,6 +143,8 @@ def train(
     summary = report.training_summary(out, setup, model, seconds, metrics)
     summary |= {"threads": n_threads, "resumed": resumed, "validation_points": validation}
     path = report.write_report(out, summary)
+    asked = asked_options(click.get_current_context())
+    write_config(out, asked, effective_options(setup, model))
     if as_json:
         emit_json(summary)
         return

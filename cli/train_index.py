@@ -13,6 +13,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.config_files import asked_options, config_option, write_config
 from learned_index.cli.shared.model_options import (
     evaluate_test_option,
     given_sections,
@@ -63,6 +64,7 @@ WITHOUT_RANKER = {
 @cache_option
 @config_options(IndexConfig)
 @config_options(TrainingConfig)
+@config_option
 @standard_options
 def train_index(
     data: DataSource,
@@ -83,12 +85,14 @@ def train_index(
 
     The model is that of li train without ranker and calibration. Measures on the dev split, or on
     points held out from training; never on the test split unless --evaluate-test asks for it.
-    Beside the model, OUT.report.json tells times, memory, versions and metrics. The same data,
-    options, seed and thread count give an equal model, byte for byte.
+    Beside the model, OUT.report.json tells times, memory, versions and metrics, and
+    OUT.config.yaml the options: what was asked for, and what was taken for the others. The same
+    data, options, seed and thread count give an equal model, byte for byte.
 
     Options that are not given come from the preset. "auto" leaves a choice to the program.
     """
     from learned_index.cli.shared import output, report, sources, training
+    from learned_index.cli.shared.effective import effective_options
 
     given = given_sections(parameters)
     given["model"] = {**WITHOUT_RANKER, "clustering_features": clustering_features}
@@ -124,6 +128,8 @@ def train_index(
     summary = report.training_summary(out, setup, model, seconds, metrics)
     summary["threads"] = n_threads
     path = report.write_report(out, summary)
+    asked = asked_options(click.get_current_context())
+    write_config(out, asked, effective_options(setup, model))
     if as_json:
         emit_json(summary)
         return

@@ -23,8 +23,9 @@ CHOICES = (
     "minilm:auto measures on the labelled texts how many tokens are enough), static "
     "(MiniLM's table of word pieces), student or student:TEXTS (the same taught by MiniLM on so "
     "many texts), the name or folder of a sentence-transformers or transformers model (st:NAME or "
-    "hf:NAME to say which), a file or folder of vectors (.npy, .npz, .safetensors; {split} stands "
-    "for train, dev, test), the folder of a saved encoder, or several joined by +, e.g. lsa+minilm"
+    "hf:NAME to say which, hf:NAME:TOKENS to cut texts there), a file or folder of vectors (.npy, "
+    ".npz, .safetensors; {split} stands for train, dev, test), the folder of a saved encoder, or "
+    "several joined by +, e.g. lsa+minilm"
 )
 """The grammar in words, for help texts and errors."""
 
@@ -145,9 +146,19 @@ def parse_feature_encoder(spec: str, *, seed: int) -> EncoderBase:
 
 def _split(spec: str) -> list[str]:
     """Split at ``+``, except where the whole is an existing path that has one in its name."""
-    if "+" not in spec or Path(spec.removeprefix("st:").removeprefix("hf:")).expanduser().exists():
+    model, _ = _model_and_length(spec.removeprefix("st:").removeprefix("hf:"))
+    if "+" not in spec or Path(model).expanduser().exists():
         return [spec]
     return [part.strip() for part in spec.split("+")]
+
+
+def _model_and_length(text: str) -> tuple[str, int | None]:
+    """Part the name of a model from the number of tokens behind it, if there is one."""
+    model, _, tokens = text.rpartition(":")
+    length = number_after_colon(tokens) if model else None
+    if length is None or Path(text).expanduser().exists():
+        return text, None
+    return model, length
 
 
 def check_length(spec: str) -> None:
@@ -189,7 +200,8 @@ def _part(part: str, spec: str) -> _Part:
         return _named(part, name, number_after_colon(argument) if colon else None, bool(colon))
     if name in ("st", "hf") and argument:
         kind = "sentence-transformer" if name == "st" else "transformer"
-        return _of_kind(kind, model=argument)
+        model, length = _model_and_length(argument)
+        return _of_kind(kind, model=model, **({} if length is None else {"max_length": length}))
     if not part or part == "+":
         _refuse(part, spec)
     if is_vector_spec(part):

@@ -89,6 +89,24 @@ class Config:
             raise InputError(f"unknown {cls.__name__} keys {unknown}; known: {sorted(known)}")
         return cls(**values)
 
+    @classmethod
+    def checked_value(cls, name: str, value: Any) -> Any:
+        """Check one field by itself, and return it as it is stored.
+
+        Args:
+            name: A field.
+            value: What it is to hold.
+
+        Raises:
+            InputError: Not what its annotation and its limits say.
+        """
+        (limits,) = (
+            each.metadata.get("limits", {})
+            for each in fields(cls)  # type: ignore[arg-type]
+            if each.name == name
+        )
+        return _checked(value, get_type_hints(cls)[name], name, limits)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able dictionary of all fields."""
         return asdict(self)  # type: ignore[call-overload,no-any-return]

@@ -36,6 +36,7 @@ LONGEST = (
     "test_benchmark_engine.py",
     "test_engine.py",
     "test_cli_train_index.py",
+    "test_reproduction.py",
     "test_training_processes.py",
     "test_training_checkpoint.py",
     "test_readme.py",

@@ -93,6 +93,8 @@ def test_wheel_holds_one_import_package_its_licence_and_the_type_marker(wheel: P
     assert sorted(top for top in tops if not top.endswith(".dist-info")) == ["learned_index"]
     assert any(n.endswith("dist-info/licenses/LICENSE") for n in names)
     assert "learned_index/py.typed" in names
+    shipped = {f"learned_index/cli/configs/{p.name}" for p in (ROOT / "cli/configs").iterdir()}
+    assert shipped == {name for name in names if name.endswith(".yaml")} and len(shipped) == 4
     modules = {n for n in names if n.endswith(".py")}
     expected = {
         "/".join((*name.split("."), module.name))
@@ -185,8 +187,10 @@ result = engine.search(rows, 5, deny=[0])
 np.savez(sys.argv[3], ids=result.ids, scores=result.scores)
 engine.restrict(allow=[1, 2, 3]).search(rows[0], 2)
 """
-NOT_CORE = ("torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib")
-NOT_CORE += ("fastapi", "uvicorn", "prometheus_client")
+NOT_CORE = (
+    *("torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib"),
+    *("yaml", "fastapi", "uvicorn", "prometheus_client"),
+)
 
 
 def test_an_engine_is_served_with_the_core_dependencies(tmp_path: Path) -> None:

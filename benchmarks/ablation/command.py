@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmarks.ablation.data import ablation_splits, encoded_data
-from benchmarks.ablation.one_vs_all import ONE_VS_ALL, one_vs_all
+from learned_index.cli.shared.ablation_data import ablation_splits, encoded_data
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
@@ -27,6 +26,7 @@ from learned_index.elias.presets import PRESETS, preset_encoder
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.ranking.config import RankerConfig
+from learned_index.reproduction.one_vs_all import ONE_VS_ALL, one_vs_all
 
 T = TypeVar("T")
 DEFAULT_STEPS = "stage1,stage2,ranker,calibration,ensemble"
@@ -184,13 +184,13 @@ def ablate(
     Run again with the same --out, rows whose data and configuration are the same are read from
     there. A row that fails tells why, the others go on, and the exit code is 1.
     """
-    from benchmarks.ablation.ablation import Ablation
     from benchmarks.ablation.report import make_report, print_tables, write_files
-    from benchmarks.ablation.shared import STEPS
     from learned_index.cli.shared.output import claim
     from learned_index.cli.shared.sources import feature_count, resolve_data
     from learned_index.cli.shared.training import check_labels, training_progress
     from learned_index.elias.presets import model_configs
+    from learned_index.reproduction.ablation import Ablation
+    from learned_index.reproduction.shared_training import STEPS
 
     wanted = [step for step in STEPS if step in steps]
     unknown = sorted(set(steps) - {*STEPS, ONE_VS_ALL, "none"})
@@ -212,7 +212,9 @@ def ablate(
     check_labels(train, quiet=quiet)
     configs = model_configs(preset, n_labels=train.n_labels, **given)
     spec = encoder_spec or preset_encoder(preset, n_features=feature_count(train))
-    encoder, values = encoded_data(spec, configs, whole, train, queries, cache=cache, quiet=quiet)
+    encoder, values = encoded_data(
+        spec, configs, train, queries, whole=whole, cache=cache, quiet=quiet
+    )
     out.mkdir(parents=True, exist_ok=True)
     claim(out)
     with progress_bar("ablation", quiet=quiet) as bar:

@@ -13,9 +13,9 @@ from rich.table import Table
 from learned_index.cli.shared.common import output_console
 
 if TYPE_CHECKING:
-    from benchmarks.ablation.ablation import Row
     from learned_index.data import Dataset
     from learned_index.elias.presets import ModelConfigs
+    from learned_index.reproduction.ablation import Row
 
 METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5", "R@10", "R@100")
 PLOTTED = ("P@1", "P@5", "R@100")

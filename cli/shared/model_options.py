@@ -9,12 +9,13 @@ import click
 
 from learned_index.cli.shared.options import combined, config_options, given_values
 from learned_index.cli.shared.tables import data_option
+from learned_index.config import Config
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import Command, preset_help, preset_names
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.ranking.config import RankerConfig
 
-SECTIONS = {
+SECTIONS: dict[str, tuple[type[Config], str]] = {
     "model": (EliasConfig, ""),
     "index": (IndexConfig, ""),
     "training": (TrainingConfig, ""),

@@ -155,7 +155,7 @@ def config_options(
     options = []
     for field in dataclasses.fields(config):
         if field.name not in skip:
-            name = _joined(prefix, field.name)
+            name = joined(prefix, field.name)
             default = AUTO if field.default is None else field.default
             text = f"{field.metadata['help']}  [default: {default}]"
             kind = _click_type(hints[field.name])
@@ -168,7 +168,8 @@ def config_options(
     return combined(*options)
 
 
-def _joined(prefix: str, name: str) -> str:
+def joined(prefix: str, name: str) -> str:
+    """Return the parameter's name of a field, with what is put before those of its section."""
     return f"{prefix}_{name}" if prefix else name
 
 
@@ -186,9 +187,9 @@ def given_values(
         Field name to value, only for options that were given; ``auto`` has become None.
     """
     values = {
-        field: parameters.pop(_joined(prefix, field.name))
+        field: parameters.pop(joined(prefix, field.name))
         for field in dataclasses.fields(config)
-        if _joined(prefix, field.name) in parameters
+        if joined(prefix, field.name) in parameters
     }
     hints = typing.get_type_hints(config)
     return {

@@ -12,6 +12,7 @@ from learned_index.cli.shared.common import output_console, print_pairs
 from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
+from learned_index.evaluation.compared import report_path
 from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
 from learned_index.evaluation.training_points import TRAINING_BANDS
 from learned_index.metrics import RECALL_CUTOFFS
@@ -185,11 +186,6 @@ def print_calibration(bands: dict[str, dict[str, float | int]], *, what: str = "
         ]
         table.add_row(band, *cells)
     output_console().print(table)
-
-
-def report_path(model: Path) -> Path:
-    """Return the report's path: beside the model, because the model must not depend on timing."""
-    return model.with_name(model.name + ".report.json")
 
 
 def write_report(model: Path, values: dict[str, Any]) -> Path:

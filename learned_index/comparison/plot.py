@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from learned_index.comparison.data import Comparison
 from learned_index.comparison.method import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
@@ -14,14 +16,19 @@ from learned_index.comparison.operating import (
     Load,
     pareto_front,
 )
-from learned_index.persistence import atomic_file
-from learned_index.system.extras import require
+from learned_index.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    new_figure,
+    save_figure,
+)
 
-# Distinguishable with colour-blind eyes (Okabe and Ito), and by marker.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-# One more than colours, so that a pair comes again after 72 methods only.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-
+COLOURS = (BLACK, BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)
+"""Black is the learned index, which is measured first."""
 NARROWEST = 0.7
 """Part of the recall asked for below which the left panels end."""
 
@@ -35,11 +42,8 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     front are faint dots. In the upper row the setting shown in
     the table is ringed; the dashed line is the recall asked for. The PNG appears when it is whole.
     """
-    backend = require("matplotlib.backends.backend_agg", extra="report")
-    figures = require("matplotlib.figure", extra="report")
-    figure = figures.Figure(figsize=(12, 9), dpi=150, layout="constrained")
-    backend.FigureCanvasAgg(figure)  # a file needs no display
-    panels = figure.subplots(2, 2, sharex="col")
+    figure, found = new_figure(2, 2, width=6, height=4.5, sharex="col")
+    panels = np.array(found).reshape(2, 2)
     for number, row in enumerate(comparison.rows):
         if row["error"] is not None:
             continue
@@ -57,8 +61,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     handles, names = panels[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside right center", frameon=False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
 def _style(number: int, row: dict[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ class EliasConfig(Config):
     ranker: Literal["sparse", "none"] = parameter(
         "sparse", "linear classifiers on [tf-idf, embedding] that order the shortlist, or none"
     )
-    final_ranker: Literal["auto", "trees", "linear", "fixed"] = parameter(
+    final_ranker: Literal["auto", "mixed", "trees", "linear", "fixed"] = parameter(
         "auto",
         "final order of the shortlist by all evidence, learned on the held-out points: gradient "
-        "boosted trees, a log-linear model, or sqrt(p) sigmoid(2q) of index and ranker alone; "
-        "auto takes what orders them best, and from fewer than 100 points learns nothing",
+        "boosted trees, a log-linear model, the mean of both (mixed), or sqrt(p) sigmoid(2q) of "
+        "index and ranker alone (fixed); auto: mixed, or fixed where that orders them as well, and "
+        "from fewer than 100 points learns nothing",
     )
     records: Literal["auto", "yes", "no"] = parameter(
         "auto",

@@ -65,9 +65,22 @@ class Pairs(NamedTuple):
         return values_nK[np.arange(len(self.column_n)), self.column_n]
 
 
-def asked(model: EliasParts, texts: Points, *, by_index: bool = False) -> Asked:
-    """Encode texts and make their shortlists, where ``by_index`` those of the indexes alone."""
-    vectors = list(model.encode(texts))
+def asked(
+    model: EliasParts,
+    texts: Points,
+    *,
+    vectors: list[Any] | None = None,
+    by_index: bool = False,
+) -> Asked:
+    """Encode texts and make their shortlists.
+
+    Args:
+        model: The model.
+        texts: B texts or rows of features.
+        vectors: Their vectors, B x D of each encoder, where they are known already.
+        by_index: Ask the indexes alone.
+    """
+    vectors = list(model.encode(texts)) if vectors is None else vectors
     sparse = None
     if model.ranker_ is not None and not by_index:
         assert model.features is not None

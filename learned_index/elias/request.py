@@ -176,7 +176,7 @@ def _check_without_held_out(model: EliasParts) -> None:
             f"calibration {config.calibration!r} needs held-out points, but {why}; give "
             "validation points, or set calibration to 'none'"
         )
-    if config.final_ranker in ("trees", "linear") and config.ranker != "none":
+    if config.final_ranker not in ("auto", "fixed") and config.ranker != "none":
         raise InputError(
             f"the final ranker is to be learned on held-out points, but {why}; give validation "
             "points, or set final_ranker to 'fixed'"

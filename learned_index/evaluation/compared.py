@@ -231,6 +231,20 @@ def with_budget(spec: MethodSpec, config: IndexConfig, training: TrainingConfig)
     return spec.with_options(**{**options, **spec.options})
 
 
+def report_path(model: Path) -> Path:
+    """Return the path of a training's report: beside the model, which must not depend on timing."""
+    return model.with_name(model.name + ".report.json")
+
+
+def trained_encoder(report: Path) -> str | None:
+    """Return the description of the encoder in a training's report; None: it is not told."""
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))["encoder"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return told if isinstance(told, str) else None
+
+
 def training_costs(report: Path) -> dict[str, Any]:
     """Return what the report beside a model tells: seconds by step, of all, and peak memory.
 

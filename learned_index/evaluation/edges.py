@@ -40,6 +40,19 @@ class EdgeDistribution(NamedTuple):
     bin_counts: Int64Array
 
 
+class LabelOverlap(NamedTuple):
+    """What remains of the edge that each label had in stage 1.
+
+    Attributes:
+        own_weight_L: float64. Learned weight of the edge from the label's cluster of stage 1; -inf
+            where there is none.
+        is_strongest_L: bool. Whether no other cluster has a stronger edge to the label.
+    """
+
+    own_weight_L: Float64Array
+    is_strongest_L: npt.NDArray[np.bool_]
+
+
 class PartitionOverlap(NamedTuple):
     """What remains of the edges of stage 1, one for each label.
 
@@ -97,6 +110,27 @@ def partition_overlap(
     """
     clusters = np.asarray(cluster_of_label_L, dtype=np.int64)
     labels, weights = _checked(edge_labels_CM, edge_weights_CM, len(clusters))
+    found = label_overlap(labels, weights, clusters)
+    kept = np.isfinite(found.own_weight_L)
+    own = float(found.own_weight_L[kept].sum())
+    total = float(weights[labels >= 0].astype(np.float64).sum())
+    return PartitionOverlap(
+        share_kept=float(kept.mean()),
+        share_above=float((found.own_weight_L > threshold).mean()),
+        share_strongest=float(found.is_strongest_L.mean()),
+        weight_share=own / total if total > 0 else 0.0,
+        mean_weight=own / max(1, int(kept.sum())),
+    )
+
+
+def label_overlap(
+    edge_labels_CM: npt.NDArray[Any],
+    edge_weights_CM: Float32Array,
+    cluster_of_label_L: npt.NDArray[Any],
+) -> LabelOverlap:
+    """What remains of each label's edge of stage 1; arguments as of :func:`partition_overlap`."""
+    clusters = np.asarray(cluster_of_label_L, dtype=np.int64)
+    labels, weights = _checked(edge_labels_CM, edge_weights_CM, len(clusters))
     rows, columns = np.nonzero(labels >= 0)
     label_T, weight_T = labels[rows, columns], weights[rows, columns].astype(np.float64)
     own_T = clusters[label_T] == rows
@@ -104,16 +138,7 @@ def partition_overlap(
     np.maximum.at(strongest_L, label_T, weight_T)
     own_L = np.full(len(clusters), -np.inf)
     own_L[label_T[own_T]] = weight_T[own_T]
-    kept = np.isfinite(own_L)
-    total = float(weight_T.sum())
-    own = float(weight_T[own_T].sum())
-    return PartitionOverlap(
-        share_kept=float(kept.mean()),
-        share_above=float((own_L > threshold).mean()),
-        share_strongest=float((kept & (own_L == strongest_L)).mean()),
-        weight_share=own / total if total > 0 else 0.0,
-        mean_weight=own / max(1, int(kept.sum())),
-    )
+    return LabelOverlap(own_L, np.isfinite(own_L) & (own_L == strongest_L))
 
 
 def edge_distribution(

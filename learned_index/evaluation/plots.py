@@ -1,42 +1,24 @@
-"""Pictures of an analysis and of an ablation, as PNG files that appear when they are whole."""
+"""Pictures of an analysis and of an ablation: PNG and SVG files that appear when they are whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from learned_index.evaluation.analysis import IndexAnalysis
-from learned_index.persistence import atomic_file
+from learned_index.plotting import (
+    BLUE,
+    COLOURS,
+    horizontal_lines,
+    new_figure,
+    save_figure,
+    titled,
+)
 
-# Distinguishable with colour-blind eyes (Okabe and Ito).
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 NARROWEST = 2.0
 """Percentage points that an axis of a sweep shows at least, so that noise looks like noise."""
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
-
-
-def _figure(columns: int, *, height: float = 4.2) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2 * columns, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, columns, squeeze=False)
-    return figure, list(panels[0])
-
-
-def _horizontal_lines(*panels: Any) -> None:
-    for axes in panels:
-        axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
-        axes.set_axisbelow(True)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
@@ -49,7 +31,7 @@ def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
         analysis: What to draw.
         path: The PNG.
     """
-    figure, (left, middle, right) = _figure(3)
+    figure, (left, middle, right) = new_figure(3)
     groups = np.arange(1, len(analysis.group_sizes) + 1)
     recall = [np.nan if value is None else value for value in analysis.recall]
     left.bar(groups, recall, color=BLUE)
@@ -77,32 +59,36 @@ def plot_analysis(analysis: IndexAnalysis, path: Path) -> None:
         right.set_yscale("log")
     right.set_xlabel("edge weight")
     right.set_ylabel("edges")
-    _horizontal_lines(left, middle, right)
+    horizontal_lines(left, middle, right)
     if n_graphs > 1:
         middle.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_sweep(
     values: Sequence[float],
     series: Mapping[str, Sequence[float]],
-    path: Path,
-    *,
+    *paths: Path,
     label: str,
     log: bool = False,
     reference: Mapping[str, float] | None = None,
+    title: str = "",
+    below: str = "",
 ) -> None:
     """Draw metrics against the value of one parameter, one panel each.
 
     Args:
         values: The parameter's values, one for each row.
         series: Name of the metric -> its values in percent.
-        path: The PNG.
+        *paths: The files, PNG or SVG.
         label: What the parameter is, below the panels.
         log: Logarithmic axis of values.
         reference: Name of the metric -> value drawn as a dashed line.
+        title: Over the panels; none where empty.
+        below: What the numbers are of, in small letters.
     """
-    figure, panels = _figure(len(series), height=3.6)
+    figure, panels = new_figure(len(series), width=4.2, height=3.6)
+    titled(figure, title, below=below)
     order = np.argsort(values, kind="stable")
     for number, (axes, (name, metric)) in enumerate(zip(panels, series.items(), strict=True)):
         x, y = np.asarray(values, float)[order], np.asarray(metric, float)[order]
@@ -116,36 +102,52 @@ def plot_sweep(
         axes.set_xlabel(label)
         axes.set_ylabel(f"{name} (%)")
         axes.grid(visible=True, linewidth=0.4, alpha=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
         shown = y if reference is None else np.append(y, reference[name])
         middle, half = (shown.max() + shown.min()) / 2, 0.6 * (shown.max() - shown.min())
         half = max(half, NARROWEST / 2)
         axes.set_ylim(middle - half, middle + half)
-    _save(figure, path)
+    save_figure(figure, *paths)
 
 
-def plot_build_up(names: Sequence[str], series: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the rows of a build-up table as bars, one panel for each metric.
+def plot_build_up(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *paths: Path,
+    title: str = "",
+    below: str = "",
+) -> None:
+    """Draw the rows of a build-up table as dots with their values, one panel for each metric.
 
     Args:
         names: Names of the rows, from top to bottom.
         series: Name of the metric -> its values in percent.
-        path: The PNG.
+        *paths: The files, PNG or SVG.
+        title: Over the panels; none where empty.
+        below: What the numbers are of, in small letters.
     """
-    figure, panels = _figure(len(series), height=1.2 + 0.42 * len(names))
+    height = 1.3 + 0.36 * len(names) + (0.5 if title else 0.0)
+    figure, panels = new_figure(len(series), width=3.6, height=height, sharey=True)
+    titled(figure, title, below=below)
     rows = np.arange(len(names))
     for number, (axes, (metric, values)) in enumerate(zip(panels, series.items(), strict=True)):
         numbers = np.asarray(values, float)
-        axes.barh(rows, numbers, color=COLOURS[number % len(COLOURS)])
+        # Dots, not bars: rows differ in the second digit, and the axis need not begin at zero.
+        axes.plot(numbers, rows, "o", color=COLOURS[number % len(COLOURS)], markersize=6)
         for row, value in zip(rows, numbers, strict=True):
-            axes.text(value, row, f" {value:.2f}", va="center", size=8)
+            axes.annotate(
+                f"{value:.2f}", (value, row), (7, 0), textcoords="offset points",
+                va="center", size=8,
+            )  # fmt: skip
         low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-        # Bars that differ in the second digit need a shortened axis; the numbers stand at them.
-        start = max(0.0, low - 0.5 * max(high - low, 1.0))
-        axes.set_xlim(start, high + 0.25 * max(high - start, 1.0))
-        axes.set_yticks(rows, names if number == 0 else [""] * len(names))
-        axes.invert_yaxis()
-        axes.set_xlabel(f"{metric} (%), axis from {start:.1f}")
-    _save(figure, path)
+        room = max(high - low, NARROWEST)
+        axes.set_xlim(low - 0.1 * room, high + 0.35 * room)
+        axes.set_yticks(rows, names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=True, linewidth=0.4, alpha=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel(f"{metric} (%)")
+    save_figure(figure, *paths)
 
 
 def plot_lines(
@@ -158,7 +160,7 @@ def plot_lines(
         path: The PNG.
         label: What the places are, below the panels.
     """
-    figure, panels = _figure(len(series), height=3.6)
+    figure, panels = new_figure(len(series), height=3.6)
     for axes, (metric, lines) in zip(panels, series.items(), strict=True):
         for number, (name, points) in enumerate(lines.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -167,4 +169,4 @@ def plot_lines(
         axes.set_ylabel(f"{metric} (%)")
         axes.grid(visible=True, linewidth=0.4, alpha=0.5)
     panels[0].legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)

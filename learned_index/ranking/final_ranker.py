@@ -1,16 +1,15 @@
-"""The final order of a shortlist by all evidence: a log-linear model, or boosted trees on top."""
+"""The final order of a shortlist by all evidence: a log-linear model, boosted trees, or both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
-from learned_index.inputs.numbers import whole_number
+from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
@@ -37,7 +36,11 @@ from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 from learned_index.ranking.name_search import NameLists, name_lists
 from learned_index.types import Float32Array, Int64Array
 
-FinalRankerMethod = Literal["auto", "linear", "trees"]
+FinalRankerMethod = Literal["auto", "mixed", "linear", "trees"]
+LINEAR_SHARE = 0.4
+"""Of the log-linear model in the log-odds of a mixed one. Trees are the better of the two from some
+hundred points on, the log-linear model below; their mean is as good as the better one or better at
+all numbers (docs/method.md), so nothing has to be chosen from differences as small as chance."""
 N_BOOSTED = 60
 """Labels of a shortlist, best first by the sieve, that the trees order."""
 MOST_NAMED = 1000
@@ -60,6 +63,7 @@ class _Model(NamedTuple):
         logistic: float64 (slope, bias): the linear score as a probability.
         sieve: Small trees for all labels, see :func:`~learned_index.ranking.boosting.fit_trees`.
         trees: Those of the best ones. Both are empty in a log-linear model.
+        linear_share: What the log-linear model has of the log-odds where there are trees.
         arguments: Sieve and trees as the kernel takes them.
     """
 
@@ -67,13 +71,21 @@ class _Model(NamedTuple):
     logistic: Any
     sieve: Arrays
     trees: Arrays
+    linear_share: float
     arguments: tuple[Any, ...]
 
     @classmethod
-    def of(cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays) -> Self:
+    def of(
+        cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays, linear_share: float
+    ) -> Self:
         """Prepare the trees for the kernel."""
         arguments = (*tree_masks(sieve), *tree_masks(trees))
-        return cls(weights, logistic, sieve, trees, arguments)
+        return cls(weights, logistic, sieve, trees, linear_share, arguments)
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether trees order the best labels."""
+        return len(self.trees["roots"]) > 0
 
 
 class ScoreParts(NamedTuple):
@@ -97,19 +109,21 @@ class FinalRanker(Saved):
 
     ``linear``: the log-linear model of :func:`fit_log_linear`. ``trees``: gradient boosted trees,
     a few small ones for all labels (the sieve), and more for its best :data:`N_BOOSTED`; the
-    others follow.
+    others follow. ``mixed``: the same, but the best have the weighted mean of the log-odds of trees
+    and log-linear model.
 
     Args:
-        method: ``"linear"``, ``"trees"``, or ``"auto"``: what orders held-out points best, by
-            P@1 + P@5 in four folds, the simplest of those within a standard error. The fixed
-            formula :class:`~learned_index.ranking.combination.Combination` is among them.
+        method: ``"mixed"``, ``"linear"``, ``"trees"``, or ``"auto"``: mixed, or the fixed formula
+            :class:`~learned_index.ranking.combination.Combination` where it orders held-out
+            points as well: by P@1 + P@5 in four folds, within a standard error.
         names: Terms of the labels' names, which the evidence is made of and which are saved here.
         n_named: Labels that names add to a shortlist at most; 0: names are not searched, and their
             scores are 0.
         seed: Seed of the folds.
 
     Attributes:
-        method_: ``"fixed"``, ``"linear"`` or ``"trees"``.
+        method_: ``"fixed"``, ``"linear"``, ``"trees"`` or ``"mixed"``; ``"linear"`` where the
+            points were too few or too much alike for trees.
         report_: ``method``, ``precision`` (P@1 + P@5 out of fold, by method), ``n_points``,
             ``weights`` of the log-linear model by name of the evidence, and of a model's final
             ranker ``n_known``: training points that the model knew when it was learned.
@@ -125,8 +139,8 @@ class FinalRanker(Saved):
         n_named: int = 0,
         seed: int = 0,
     ) -> None:
-        if method not in ("auto", "linear", "trees"):
-            raise InputError(f"method is {method!r}, expected auto, linear or trees")
+        if method not in get_args(FinalRankerMethod):
+            raise InputError(f"method is {method!r}, expected auto, mixed, linear or trees")
         self.method = method
         self.names = names
         self.n_named = n_named
@@ -184,11 +198,12 @@ class FinalRanker(Saved):
                 f"labels; the final ranker needs {2 * N_FOLDS} points and both kinds of outcome"
             )
         scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
-        names = ("linear", "trees") if self.method == "auto" else (self.method,)
-        scores |= _out_of_fold(names, evidence_BKF, inside, relevant, self.seed)
-        self.method_ = simplest_of_the_best(scores, inside, relevant)
-        fitted = "linear" if self.method_ == "fixed" else self.method_
-        self._model = _fit((fitted,), evidence_BKF, inside, relevant, self.seed)[fitted]
+        wanted = "mixed" if self.method == "auto" else self.method
+        scores[wanted] = _out_of_fold(wanted, evidence_BKF, inside, relevant, self.seed)
+        chosen = simplest_of_the_best(scores, inside, relevant)
+        fitted = "linear" if chosen == "fixed" else wanted
+        self._model = _fit(fitted, evidence_BKF, inside, relevant, self.seed)
+        self.method_ = chosen if chosen == "fixed" or self._model.has_trees else "linear"
         self.report_ = {
             "method": self.method_,
             "precision": {
@@ -198,8 +213,7 @@ class FinalRanker(Saved):
             "n_points": n_points,
             "weights": dict(zip(EVIDENCE, self._model.weights.tolist(), strict=False)),
         }
-        chosen: Float32Array = scores[self.method_]
-        return chosen
+        return np.asarray(scores[chosen], np.float32)
 
     def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
@@ -225,16 +239,18 @@ class FinalRanker(Saved):
         """
         model = self._fitted()
         row_F = evidence_KF[column].astype(np.float64)
-        if not len(model.trees["roots"]):
-            slope, bias = (float(value) for value in model.logistic)
-            parts_F = np.zeros(len(row_F))
-            parts_F[:N_LINEAR] = slope * model.weights * row_F[:N_LINEAR]
-            return ScoreParts(bias, parts_F, 1.0)
+        slope, bias = (float(value) for value in model.logistic)
+        linear_F = np.zeros(len(row_F))
+        linear_F[:N_LINEAR] = slope * model.weights * row_F[:N_LINEAR]
+        if not model.has_trees:
+            return ScoreParts(bias, linear_F, 1.0)
         inside = ids_K >= 0
         sifted_K = _sifted(model.sieve, evidence_KF, inside)
         order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, int(inside.sum()))]
         if column in order:
-            return ScoreParts(*path_parts(model.trees, row_F), 1.0)
+            constant, parts_F = path_parts(model.trees, row_F)
+            a = model.linear_share
+            return ScoreParts((1 - a) * constant + a * bias, (1 - a) * parts_F + a * linear_F, 1.0)
         least = float(self.score(evidence_KF[None], ids_K[None])[0, order].min())
         return ScoreParts(*path_parts(model.sieve, row_F), least)
 
@@ -248,7 +264,7 @@ class FinalRanker(Saved):
         arrays |= {f"sieve_{name}": array for name, array in model.sieve.items()}
         save_arrays(folder / _ARRAYS, arrays | model.trees)
         config = {"method": self.method, "seed": self.seed, "evidence": list(EVIDENCE)}
-        config["n_named"] = self.n_named
+        config |= {"n_named": self.n_named, "linear_share": model.linear_share}
         return {**config, "chosen": self.method_, "report": self.report_}
 
     @classmethod
@@ -262,40 +278,39 @@ class FinalRanker(Saved):
         seed = whole_number(config["seed"], "seed", low=0)
         n_named = whole_number(config.get("n_named", 0), "n_named", low=0, high=MOST_NAMED)
         ranker = cls(config["method"], names=names, n_named=n_named, seed=seed)
-        if config["chosen"] not in ("linear", "trees"):
-            raise InputError(f"its method is {config['chosen']!r:.60}, expected linear or trees")
+        if config["chosen"] not in ("linear", "trees", "mixed"):
+            raise InputError(
+                f"its method is {config['chosen']!r:.60}, expected linear, trees or mixed"
+            )
+        # Models saved before there were mixed ones say nothing.
+        share = real_number(config.get("linear_share", 0.0), "linear_share", low=0.0, high=1.0)
         ranker.method_ = config["chosen"]
         ranker.report_ = dict(config["report"])
         trees = {name: arrays[name] for name in _NO_TREES}
         sieve = {name: arrays[f"sieve_{name}"] for name in _NO_TREES}
         for each in (sieve, trees):
             check_trees(each, len(config["evidence"]))
-            if (len(each["roots"]) > 0) != (ranker.method_ == "trees"):
+            if (len(each["roots"]) > 0) != (ranker.method_ != "linear"):
                 raise InputError("its trees do not belong to its method")
         require_layout(
             arrays, {"weights": (np.float64, (N_LINEAR,)), "logistic": (np.float64, (2,))}
         )
         for name in ("weights", "logistic"):
             require_range(name, arrays[name], -1e100, 1e100)
-        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], sieve, trees)
+        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], sieve, trees, share)
         return ranker
 
 
-def _fit(
-    methods: Sequence[str], evidence_BKF: Any, inside: Any, relevant: Any, seed: int
-) -> dict[str, _Model]:
-    """Models of several methods, which share their log-linear part."""
+def _fit(method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int) -> _Model:
     columns = evidence_BKF[:, :, :N_LINEAR]
     weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
     linear = columns.astype(np.float64) @ weights
     logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
-    models = {}
-    for method in methods:
-        trees = None
-        if method == "trees":
-            trees = _fit_boosted(evidence_BKF, inside, relevant, seed)
-        models[method] = _Model.of(weights, logistic, *(trees or (_NO_TREES, _NO_TREES)))
-    return models
+    trees = None
+    if method != "linear":
+        trees = _fit_boosted(evidence_BKF, inside, relevant, seed)
+    share = LINEAR_SHARE if method == "mixed" else 0.0
+    return _Model.of(weights, logistic, *(trees or (_NO_TREES, _NO_TREES)), share)
 
 
 def _fit_boosted(
@@ -332,17 +347,16 @@ def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
 
 
 def _out_of_fold(
-    methods: Sequence[str], evidence_BKF: Any, inside: Any, relevant: Any, seed: int
-) -> dict[str, Float32Array]:
+    method: str, evidence_BKF: Any, inside: Any, relevant: Any, seed: int
+) -> Float32Array:
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
-    scores = {method: np.zeros(inside.shape, np.float32) for method in methods}
+    scores = np.zeros(inside.shape, np.float32)
 
     def one(fold: int) -> None:
         held = folds == fold
-        models = _fit(methods, evidence_BKF[~held], inside[~held], relevant[~held], seed)
-        for method, model in models.items():
-            scores[method][held] = _scores(model, evidence_BKF[held], inside[held])
+        model = _fit(method, evidence_BKF[~held], inside[~held], relevant[~held], seed)
+        scores[held] = _scores(model, evidence_BKF[held], inside[held])
 
     for_each_fold(one)
     return scores
@@ -394,6 +408,7 @@ def _scores(model: _Model, evidence_BKF: Any, inside: Any) -> Float32Array:
             model.weights,
             model.logistic,
             N_BOOSTED,
+            model.linear_share,
             *model.arguments,
             out,
         ),

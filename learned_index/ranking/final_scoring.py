@@ -193,16 +193,25 @@ def _sigmoid(x):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _log_odds(evidence_F, weights, logistic):
+    """Those of the log-linear model."""
+    total = 0.0
+    for f in range(weights.shape[0]):
+        total += weights[f] * np.float64(evidence_F[f])
+    return logistic[0] * total + logistic[1]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def score_rows(
-    start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted,
+    start, stop, evidence_BKF, inside_BK, weights, logistic, n_boosted, linear_share,
     sieve_offsets, sieve_feature, sieve_threshold, sieve_kept, sieve_leaves, sieve_value,
     sieve_bias, offsets, feature, threshold, kept, leaves, value, bias, out_BK,
 ):  # fmt: skip
     """Scores of rows start..stop in 0 to 1 into ``out_BK``, which must be 0 and stays so at pads.
 
     Without trees all labels have the log-linear model's. With them the sieve's few small trees
-    see all labels, and the ``n_boosted`` best of these get the trees' probability; the others
-    follow in the order of the sieve.
+    see all labels, and the ``n_boosted`` best of these get the trees' probability, whose log-odds
+    are to ``linear_share`` the log-linear model's; the others follow in the order of the sieve.
     """
     width, n_columns = evidence_BKF.shape[1], evidence_BKF.shape[2]
     first, best = np.empty(width, np.float64), np.empty(n_boosted, np.int64)
@@ -212,10 +221,8 @@ def score_rows(
         if leaves.shape[0] == 0:
             for k in range(width):
                 if inside_BK[row, k]:
-                    total = 0.0
-                    for f in range(weights.shape[0]):
-                        total += weights[f] * np.float64(evidence_BKF[row, k, f])
-                    out_BK[row, k] = np.float32(_sigmoid(logistic[0] * total + logistic[1]))
+                    odds = _log_odds(evidence_BKF[row, k], weights, logistic)
+                    out_BK[row, k] = np.float32(_sigmoid(odds))
             continue
         tree_sums(
             evidence_BKF[row], sieve_offsets, sieve_feature, sieve_threshold, sieve_kept,
@@ -230,6 +237,9 @@ def score_rows(
         tree_sums(rows_nF[:n], offsets, feature, threshold, kept, leaves, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
+            if linear_share > 0.0:
+                odds = _log_odds(rows_nF[place], weights, logistic)
+                sums[place] += linear_share * (odds - sums[place])
             sums[place] = np.float32(_sigmoid(sums[place]))
             least = min(least, np.float32(sums[place]))
         for k in range(width):

@@ -19,6 +19,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "faiss": "compare",
     "threadpoolctl": "train",
+    "yaml": "train",
     "matplotlib": "report",
     "pyarrow": "data",
     "rdflib": "data",

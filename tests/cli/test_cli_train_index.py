@@ -33,6 +33,7 @@ def test_trained_model_and_report(text_model: Path, text_folder: Path) -> None:
     assert ELIAS.from_pretrained(text_model).index.n_labels == 30
     assert sorted(path.name for path in text_model.parent.iterdir()) == [
         "model",
+        "model.config.yaml",
         "model.report.json",
     ]
 

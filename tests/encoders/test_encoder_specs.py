@@ -41,6 +41,7 @@ def test_specs(bert: Path, tmp_path: Path) -> None:
     assert kind_and_dim("lsa:16+minilm", batch_size=8) == ("concatenated", 400)
     assert kind_and_dim(str(bert), pooling="cls") == ("transformer", 32)
     assert kind_and_dim(f"hf:{bert}") == ("transformer", 32)
+    assert parse_encoder(f"hf:{bert}:7").max_length == 7 != parse_encoder(f"hf:{bert}").max_length
     st = make_sentence_transformer(tmp_path / "st", bert)
     assert kind_and_dim(str(st)) == ("sentence-transformer", 32)
     assert kind_and_dim(f"lsa:8+{st}", weights=[1, 2]) == ("concatenated", 40)

@@ -24,7 +24,7 @@ from learned_index.ranking.evidence import (
     name_terms,
     no_names,
 )
-from learned_index.ranking.final_ranker import N_BOOSTED, FinalRanker
+from learned_index.ranking.final_ranker import LINEAR_SHARE, N_BOOSTED, FinalRanker
 from learned_index.ranking.final_scoring import best_first, tree_sums
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 
@@ -199,7 +199,7 @@ def test_trees_rise_with_what_speaks_for_a_label(made: dict[str, Any]) -> None:
         assert (sums_of(arrays, more) >= before - 1e-9).all()
 
 
-@pytest.fixture(scope="module", params=["linear", "trees"])
+@pytest.fixture(scope="module", params=["linear", "trees", "mixed"])
 def ranker(request: pytest.FixtureRequest, made: dict[str, Any]) -> FinalRanker:
     ranker = FinalRanker(request.param, names=made["names"])
     ranker.fit(made["rows"], made["listed"].ids, made["relevant"])
@@ -213,12 +213,16 @@ def test_scores_are_those_of_a_plain_model(made: dict[str, Any], ranker: FinalRa
     by_linear = sigmoid(model.logistic[0] * linear + model.logistic[1])
     for row in range(B):
         expected = np.where(inside[row], by_linear[row], 0)
-        if ranker.method_ == "trees":
+        if ranker.method_ != "linear":
+            assert model.linear_share == (LINEAR_SHARE if ranker.method_ == "mixed" else 0.0)
             sifted = np.where(inside[row], sums_of(model.sieve, made["rows"][row]), -np.inf)
             order = np.argsort(-sifted, kind="stable")
             expected = sigmoid(sifted)
             best = order[:N_BOOSTED]
-            expected[best] = sigmoid(sums_of(model.trees, made["rows"][row, best]))
+            by_trees = sums_of(model.trees, made["rows"][row, best])
+            by_both = np.log(by_linear[row, best] / (1 - by_linear[row, best]))
+            share = model.linear_share
+            expected[best] = sigmoid((1 - share) * by_trees + share * by_both)
             expected[order[N_BOOSTED:]] *= expected[best].min()
         np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-9)
     assert (scores >= 0).all() and (scores <= 1).all() and (scores[~inside] == 0).all()
@@ -256,17 +260,57 @@ def test_the_simplest_of_the_best_is_taken(made: dict[str, Any]) -> None:
     ranker = FinalRanker(names=made["names"])
     ranker.fit(made["rows"], ids, drawn)
     report = ranker.report_
-    assert set(report["precision"]) == {"fixed", "linear", "trees"}
-    assert report["precision"]["linear"] > report["precision"]["fixed"]
-    assert ranker.method_ == "linear"  # the data are made by a log-linear model
+    assert set(report["precision"]) == {"fixed", "mixed"}
+    assert report["precision"]["mixed"] > report["precision"]["fixed"]
+    assert ranker.method_ == "mixed"
     assert report["weights"]["word_votes"] > report["weights"]["vector_votes"] >= 0
     inside = np.ones((100, 5), bool)
     relevant = np.zeros((100, 5), bool)
     relevant[:, 1] = True
     bad, good = np.tile(np.arange(5.0), (100, 1)), relevant.astype(float)
     choose = module.simplest_of_the_best
-    assert choose({"fixed": good, "linear": good}, inside, relevant) == "fixed"
-    assert choose({"fixed": bad, "linear": good}, inside, relevant) == "linear"
+    assert choose({"fixed": good, "mixed": good}, inside, relevant) == "fixed"
+    assert choose({"fixed": bad, "mixed": good}, inside, relevant) == "mixed"
+
+
+def test_a_mixed_ranker_is_better_than_trees_that_have_too_few_points(made: dict[str, Any]) -> None:
+    """Data that a log-linear model made, of which trees learn too little."""
+    ids, rows = made["listed"].ids, made["rows"].astype(np.float64)
+    chance = sigmoid(rows[:, :, 0] + 2 * rows[:, :, 1] + 3 * rows[:, :, 2] - 1)
+    drawn = (np.random.default_rng(0).random(ids.shape) < chance) & (ids >= 0)
+    precision = {}
+    for method in ("trees", "mixed"):
+        ranker = FinalRanker(method, names=made["names"])
+        ranker.fit(made["rows"], ids, drawn)
+        precision[method] = ranker.report_["precision"][method]
+    assert precision["trees"] + 1 < precision["mixed"]
+
+
+def test_where_no_trees_can_grow_the_ranker_is_linear_and_can_be_saved(
+    made, tmp_path, monkeypatch
+) -> None:
+    rows, ids = made["rows"], made["listed"].ids
+    monkeypatch.setattr(module, "_fit_boosted", lambda *_: None)  # one kind of outcome
+    for method in ("trees", "mixed"):
+        ranker = FinalRanker(method, names=made["names"])
+        ranker.fit(rows, ids, made["relevant"])
+        assert ranker.method_ == "linear"
+        ranker.save_pretrained(tmp_path / method)
+        again = FinalRanker.from_pretrained(tmp_path / method)
+        assert again.score(rows, ids).tobytes() == ranker.score(rows, ids).tobytes()
+
+
+def test_rankers_from_before_there_were_mixed_ones_answer_as_they_did(made, tmp_path) -> None:
+    rows, ids = made["rows"], made["listed"].ids
+    ranker = FinalRanker("trees", names=made["names"])
+    ranker.fit(rows, ids, made["relevant"])
+    ranker.save_pretrained(tmp_path / "f")
+    path = tmp_path / "f" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["config"]["linear_share"]
+    path.write_text(json.dumps(manifest))
+    old = FinalRanker.from_pretrained(tmp_path / "f")
+    assert old.score(rows, ids).tobytes() == ranker.score(rows, ids).tobytes()
 
 
 def test_a_saved_final_ranker_scores_the_same(made, ranker, tmp_path) -> None:

@@ -10,10 +10,6 @@ import pytest
 import scipy.sparse as sp
 from conftest import tiny_dataset
 
-from benchmarks.ablation import ablation as ablation_module
-from benchmarks.ablation.ablation import ALL_EDGES, Ablation
-from benchmarks.ablation.measurements import Measurement, MeasurementStore
-from benchmarks.ablation.shared import AblationData
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.presets import ModelConfigs
@@ -22,6 +18,10 @@ from learned_index.errors import InputError
 from learned_index.metrics import evaluate, label_propensities
 from learned_index.persistence.digest import data_digest, digest
 from learned_index.ranking.config import RankerConfig
+from learned_index.reproduction import ablation as ablation_module
+from learned_index.reproduction.ablation import ALL_EDGES, Ablation
+from learned_index.reproduction.measurements import Measurement, MeasurementStore
+from learned_index.reproduction.shared_training import AblationData
 from learned_index.types import SearchResult
 
 CONFIGS = ModelConfigs(

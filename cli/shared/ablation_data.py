@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.ablation.shared import AblationData
 from learned_index.cli.shared.common import progress_bar
 from learned_index.cli.shared.sources import bind, encode_points, make_encoder, points_for
 from learned_index.data import DataFolder, Dataset
@@ -16,6 +15,7 @@ from learned_index.elias.model import ELIAS
 from learned_index.elias.points import default_features, fit_encoder, take
 from learned_index.elias.presets import ModelConfigs
 from learned_index.errors import InputError
+from learned_index.reproduction.shared_training import AblationData
 from learned_index.types import Encoder
 
 HOLDOUT_FRACTION = 0.1
@@ -48,14 +48,18 @@ def ablation_splits(
 def encoded_data(
     spec: str,
     configs: ModelConfigs,
-    whole: Dataset,
     train: Dataset,
     queries: Dataset,
     *,
+    whole: Dataset | None = None,
     cache: str | None,
     quiet: bool,
 ) -> tuple[Encoder, AblationData]:
-    """Fit the encoder on the points that are not held out, and encode once for all rows."""
+    """Fit the encoder on the points that are not held out, and encode once for all rows.
+
+    ``whole`` is the training split where ``train`` is a part of it.
+    """
+    whole = train if whole is None else whole
     has_texts = train.texts is not None
     encoder = make_encoder(spec, has_texts=has_texts, seed=configs.training.seed)
     held = ELIAS(

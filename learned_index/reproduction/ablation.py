@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation.measurements import Measurement
-from benchmarks.ablation.shared import STEPS, WIDTH, SharedTraining, Step
 from learned_index.elias.prediction import Score
 from learned_index.errors import InputError, LearnedIndexError
 from learned_index.index.build.partition import default_n_clusters
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.pruning import Keep
+from learned_index.index.graph import Keep
 from learned_index.inputs.points import n_rows
+from learned_index.reproduction.measurements import Measurement
+from learned_index.reproduction.shared_training import STEPS, WIDTH, SharedTraining, Step
 from learned_index.types import SearchResult
 
 ALL_EDGES = "all edges"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.ablation.ablation import Ablation, Row
+    from learned_index.reproduction.ablation import Ablation, Row
 
 ONE_VS_ALL = "one-vs-all"
 

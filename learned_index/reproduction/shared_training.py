@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.ablation.measurements import Measurement, MeasurementStore
 from learned_index.data.holdout import without_labels
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.model import ELIAS
@@ -32,6 +31,7 @@ from learned_index.inputs.points import blank_rows
 from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.persistence import atomic_directory, remove_directory
 from learned_index.persistence.digest import data_digest, digest
+from learned_index.reproduction.measurements import Measurement, MeasurementStore
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 

@@ -1,0 +1,1 @@
+"""The tables and figures of the ELIAS paper, made on any data set."""
