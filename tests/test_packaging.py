@@ -59,7 +59,7 @@ def test_constraints_pin_every_direct_dependency() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
     wanted = [*table["dependencies"], *extras["dev"]]
-    for name in ("train", "text", "minilm", "onnx", "compare", "report", "data"):
+    for name in ("train", "text", "minilm", "onnx", "compare", "report", "data", "serve"):
         wanted += extras[name]
     names = {spec.partition(">")[0].strip() for spec in wanted if "[" not in spec}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -95,6 +95,8 @@ def test_wheel_holds_one_import_package_its_licence_and_the_type_marker(wheel: P
     assert "learned_index/py.typed" in names
     shipped = {f"learned_index/cli/configs/{p.name}" for p in (ROOT / "cli/configs").iterdir()}
     assert shipped == {name for name in names if name.endswith(".yaml")} and len(shipped) == 4
+    page = {name.rpartition("/")[2] for name in names if "/serving/page/" in name}
+    assert page == {"__init__.py", "index.html", "page.css", "page.js"}
     modules = {n for n in names if n.endswith(".py")}
     expected = {
         "/".join((*name.split("."), module.name))
