@@ -250,6 +250,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         count for status, count in (seen.statuses + changes.statuses).items()
         if status not in {200, 0, *DOCUMENTED}
     )  # fmt: skip
+    n_answers = max(len(seen.seconds), 1)
     expected_breaks = changes.killed * arguments.connections
     return {
         "workers": arguments.workers,
@@ -259,7 +260,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "ms_p50": round(float(milliseconds[0]), 2),
         "ms_p95": round(float(milliseconds[1]), 2),
         "ms_p99": round(float(milliseconds[2]), 2),
-        "cpu_ms_per_request": round(1000 * seen.cpu_s / max(len(seen.seconds), 1), 2),
+        "cpu_ms_per_request": None if changes.killed else round(1000 * seen.cpu_s / n_answers, 2),
         "statuses": dict(sorted(seen.statuses.items())),
         "broken_connections": seen.broken,
         "killed_workers": changes.killed,
