@@ -29,14 +29,15 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from learned_index.comparison.method import (
-    INDEX_CLASSIFIERS,
     OVER_CLASSIFIERS,
     About,
     LabelClassifiers,
     Method,
     MethodSpec,
 )
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 
 _KNOWN: dict[str, type[Method]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -247,7 +248,9 @@ def _parse_one(text: str, python: Mapping[str, str]) -> MethodSpec:
     match = _SPEC.fullmatch(text)
     method = match["method"] if match else text
     if match is None or method not in known:
-        raise InputError(f"unknown method {method!r}; known are {', '.join(known)}")
+        guess = did_you_mean(method, known)
+        all_of_them = f"{' Known' if guess else '; known'} are {', '.join(known)}"
+        raise InputError(f"unknown method {method!r}{guess}{all_of_them}")
     adapter, interpreter = known[method], python.get(text, python.get(method))
     given = match["colon"] if match["colon"] is not None else match["parentheses"]
     if given is None:

@@ -73,7 +73,8 @@ class Versions:
         version = read_manifest(directory, kind=ELIAS.kind, verify=False).digest[:16]
         if version not in self.answers:
             model = ELIAS.from_pretrained(directory)
-            found = named_answers(model, model.search(self._texts, K))
+            result = model.search(self._texts, K)
+            found = named_answers(model, result.ids, score=result.scores)
             self.answers[version] = [_canonical(labels) for labels in found]
         return version
 

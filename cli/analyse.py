@@ -12,7 +12,9 @@ from learned_index.cli.shared.common import (
     progress_bar,
     standard_options,
     use_threads,
+    wide_option,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import (
     cache_option,
     model_option,
@@ -20,13 +22,17 @@ from learned_index.cli.shared.options import (
 )
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.errors import InputError
-from learned_index.evaluation.truth import truth_of
-from learned_index.persistence import atomic_file, write_csv, write_json
 
 RECALL_AT = 100
 
 
-@click.command(epilog="Example: li analyse --model model --data my-data --out analysis")
+@command(
+    common=(
+        *("model_path", "data", "split", "out", "n_groups", "edge_threshold"),
+        *("wide", "as_json", "threads"),
+    ),
+    examples=("li analyse --model model --data my-data --out analysis",),
+)
 @model_option
 @data_option
 @split_option
@@ -50,6 +56,7 @@ RECALL_AT = 100
     show_default=True,
     help="An edge above this weight counts as: the label is in the cluster.",
 )
+@wide_option
 @cache_option
 @standard_options
 def analyse(
@@ -59,6 +66,7 @@ def analyse(
     out: Path | None,
     n_groups: int,
     edge_threshold: float,
+    wide: bool,
     cache: str | None,
     threads: int | None,
     quiet: bool,
@@ -74,8 +82,10 @@ def analyse(
     from learned_index.cli.shared import analysis_tables, sources
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.analysis import analyse_index
-    from learned_index.evaluation.evaluate import require_points, search_points
     from learned_index.evaluation.plots import plot_analysis
+    from learned_index.evaluation.search import require_points, search_points
+    from learned_index.evaluation.truth import truth_of
+    from learned_index.persistence import atomic_file, write_csv, write_json
 
     use_threads(threads)
     model = ELIAS.from_pretrained(model_path)
@@ -118,6 +128,6 @@ def analyse(
     if as_json:
         emit_json(report)
         return
-    analysis_tables.show(analysis, title=f"{split}: {dataset.n_points:,} points")
+    analysis_tables.show(analysis, title=f"{split}: {dataset.n_points:,} points", wide=wide)
     if out is not None:
         click.echo(f"written: {out / 'analysis.json'}, groups.csv, edges.csv, analysis.png")

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from learned_index.baselines import (
-    default_baselines,
-    methods,
-    options_of,
-    over_classifiers,
-    parse_baselines,
-    parse_classifiers,
-)
 from learned_index.cli.shared.common import (
     EXIT_FAILURE,
     emit_json,
@@ -23,8 +15,10 @@ from learned_index.cli.shared.common import (
     progress_bar,
     standard_options,
     use_threads,
+    wide_option,
 )
 from learned_index.cli.shared.compare_tables import comparison_table, operating_table
+from learned_index.cli.shared.help import PanelCommand
 from learned_index.cli.shared.options import (
     cache_option,
     config_options,
@@ -35,42 +29,47 @@ from learned_index.cli.shared.options import (
 )
 from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
-from learned_index.comparison import (
-    Comparison,
-    ComparisonData,
-    ComparisonSettings,
-    MethodSpec,
-    write_comparison,
-)
-from learned_index.comparison import compare as run
-from learned_index.comparison.classifiers import KeptClassifiers, trained_classifiers
-from learned_index.comparison.method import INDEX_CLASSIFIERS
-from learned_index.comparison.report import comparison_parts
-from learned_index.data import SplitName
+from learned_index.comparison.settings import INDEX_CLASSIFIERS, ComparisonSettings
 from learned_index.system.extras import require
+
+if TYPE_CHECKING:
+    from learned_index.comparison import Comparison, ComparisonData, MethodSpec
+    from learned_index.comparison.classifiers import KeptClassifiers
+    from learned_index.data import SplitName
 
 NOT_OPTIONS = ("threads", "latency_queries", "label_slack", "isolation", "seed")
 """Settings of a comparison that only the library is asked for; threads all commands have."""
 
 
-class MethodsOption(click.Option):
-    """An option whose help names the methods, which are looked up when it is shown."""
+class CompareCommand(PanelCommand):
+    """The command, whose whole help names every method with its options."""
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the help with every method, its options and what it is."""
-        record = super().get_help_record(ctx)
-        if record is None:
-            return None
-        lines = []
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the panels, and behind them the methods."""
+        super().format_options(ctx, formatter)
+        if not self.shows_all(ctx):
+            return
+        from learned_index.baselines import default_baselines, methods, options_of
+
+        rows = [("default:", default_baselines())]
         for name, adapter in methods().items():
             options = ", ".join(options_of(adapter))
-            lines.append(f"{name}: {adapter.about.summary}" + (f" [{options}]" if options else ""))
-        return record[0], f"{record[1]}  {'; '.join(lines)}.  [default: {default_baselines()}]"
+            rows.append((f"{name}:", adapter.about.summary + (f" [{options}]" if options else "")))
+        with formatter.section("Methods, with their options"):
+            formatter.write_dl(rows)
 
 
 @click.command(
-    epilog="Example: li compare --data my-data --model model --out comparison "
-    "--baselines exact,hnsw,ivf:IVF512,SQ8,RFlat,tree"
+    cls=CompareCommand,
+    common=(
+        *("data", "model_path", "baselines", "classifiers", "out", "split", "max_queries"),
+        *("target_recall", "wide", "threads"),
+    ),
+    examples=(
+        "li compare --data my-data --model model --out comparison",
+        "li compare --data my-data --model model --out comparison \\",
+        "  --baselines model,exact,tree",
+    ),
 )
 @data_option
 @model_option
@@ -83,11 +82,10 @@ class MethodsOption(click.Option):
 )
 @click.option(
     "--baselines",
-    cls=MethodsOption,
     multiple=True,
-    help="Methods, separated by commas; may be given again. A FAISS index_factory string follows "
-    "a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, and so do options "
-    "(hnswlib:links=48).",
+    help="Methods, separated by commas; may be given again; --help-all tells them. A FAISS "
+    "index_factory string follows a colon (hnsw:HNSW16, ivf:IVF512,Flat) or stands in parentheses, "
+    "and so do options (hnswlib:links=48).",
 )
 @python_option
 @click.option(
@@ -101,6 +99,7 @@ class MethodsOption(click.Option):
 )
 @split_option
 @config_options(ComparisonSettings, skip=NOT_OPTIONS)
+@wide_option
 @click.option(
     "--max-queries",
     type=click.IntRange(min=1),
@@ -123,6 +122,7 @@ def compare(
     threads: int | None,
     quiet: bool,
     as_json: bool,
+    wide: bool,
     **measuring: Any,
 ) -> None:
     """Measure a trained model and other search methods on the same data.
@@ -147,7 +147,11 @@ def compare(
 
     A method that fails gets a row with the reason, the others go on, and the exit code is 1.
     """
+    from learned_index.baselines import over_classifiers, parse_classifiers
     from learned_index.cli.shared import output, sources
+    from learned_index.comparison import compare as run
+    from learned_index.comparison import write_comparison
+    from learned_index.comparison.report import comparison_parts
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation import compared
 
@@ -207,7 +211,7 @@ def compare(
         emit_json(comparison_parts(result))
         show_failures(result)
     else:
-        show(result, out)
+        show(result, out, wide=wide)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILURE)
 
@@ -216,25 +220,27 @@ def train_classifiers(
     spec: MethodSpec, data: ComparisonData, folder: Path, *, quiet: bool
 ) -> KeptClassifiers:
     """Train label classifiers, or take those that an earlier run kept in the folder."""
+    from learned_index.comparison.classifiers import trained_classifiers
+
     with progress_bar(f"training {spec.name}", quiet=quiet) as bar:
         return trained_classifiers(spec, data, folder, progress=bar.count)
 
 
 def _methods(baselines: tuple[str, ...], interpreters: tuple[str, ...]) -> list[MethodSpec]:
     """Read the methods, the index always among them, and who measures them."""
+    from learned_index.baselines import default_baselines, parse_baselines
+
     specs = parse_baselines(baselines or default_baselines(), python=interpreters_of(interpreters))
     if all(spec.name != "learned" for spec in specs):
         specs = [*parse_baselines("learned"), *specs]
     return specs
 
 
-def show(result: Comparison, out: Path) -> None:
+def show(result: Comparison, out: Path, *, wide: bool = False) -> None:
     """Print the tables, what was written, and what failed."""
-    console = output_console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no edge to wrap at
-    console.print(comparison_table(result))
-    console.print(operating_table(result))
+    console = output_console(wide=wide)
+    console.print(comparison_table(result, wide=wide))
+    console.print(operating_table(result, wide=wide))
     click.echo(f"written: {out / 'compare.json'}, compare.csv, pareto.csv, operating.csv, .png")
     show_failures(result)
 

@@ -13,6 +13,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import (
     config_options,
     given_values,
@@ -22,12 +23,9 @@ from learned_index.cli.shared.options import (
 )
 from learned_index.engine.config import EngineConfig
 from learned_index.errors import InputError
-from learned_index.persistence import directory_bytes
 
 
-@click.command(
-    epilog="Example: li compile model --out fast --tune my-data --split dev --recall 0.99"
-)
+@command(examples=("li compile model --out fast --tune my-data --split dev --recall 0.99",))
 @model_argument
 @out_option
 @config_options(EngineConfig)
@@ -79,6 +77,7 @@ def compile(
     """
     from learned_index.cli.shared import output, tuning
     from learned_index.elias.model import ELIAS
+    from learned_index.persistence import directory_bytes
 
     use_threads(threads)
     output.check_output(out, overwrite=overwrite)

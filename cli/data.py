@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
-from learned_index import data as library
 from learned_index.cli.data_import import import_table
 from learned_index.cli.shared.common import (
     console,
@@ -20,9 +19,12 @@ from learned_index.cli.shared.common import (
     output_console,
     quiet_option,
 )
+from learned_index.cli.shared.help import PanelCommand
 from learned_index.cli.shared.options import combined
-from learned_index.data import DataFolder, ValidationReport, build_api_docs, split_folder
-from learned_index.data.validation import SplitReport
+
+if TYPE_CHECKING:
+    from learned_index.data import DataFolder, ValidationReport
+    from learned_index.data.validation import SplitReport
 
 _BAD_DATA = 2
 _MOST = 2**31 - 1
@@ -74,7 +76,7 @@ def build() -> None:
     """
 
 
-@build.command("api-docs")
+@build.command("api-docs", cls=PanelCommand, examples=("li data build api-docs --out api-docs",))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -96,26 +98,26 @@ def api_docs(
 
     Texts are sentences of docstrings of numpy, scipy, scikit-learn, torch, matplotlib and others;
     labels are the documented object, its class, its module and what it names under See Also.
-
-    Example: li data build api-docs --out api-docs
     """
+    from learned_index.data import build_api_docs
+
     shown = not quiet and console.is_terminal
     with console.status("Reading docstrings") if shown else nullcontext():
         folder = build_api_docs(out, packages=packages or None, force=force)
     _print_folder(folder, as_json)
 
 
-@data.command()
+@data.command("validate", cls=PanelCommand, examples=("li data validate api-docs",))
 @click.argument("directory", type=click.Path(path_type=Path))
 @json_option
-def validate(directory: Path, as_json: bool) -> None:
+def validate_folder(directory: Path, as_json: bool) -> None:
     """Count what a data folder holds, and report what is wrong with it.
 
     Ends with exit code 2 when there are errors; warnings do not change it.
-
-    Example: li data validate api-docs
     """
-    report = library.validate(directory)
+    from learned_index.data import validate
+
+    report = validate(directory)
     if as_json:
         emit_json(report.to_dict())
     else:
@@ -124,7 +126,11 @@ def validate(directory: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(_BAD_DATA)
 
 
-@data.command()
+@data.command(
+    "convert",
+    cls=PanelCommand,
+    examples=("li data convert api-docs api-docs-npz --to npz --features tfidf",),
+)
 @_source_and_target
 @click.option(
     "--to",
@@ -142,7 +148,7 @@ def validate(directory: Path, as_json: bool) -> None:
 )
 @click.option("--max-features", type=click.IntRange(1, _MOST), help="Words kept by tf-idf.")
 @json_option
-def convert(
+def convert_folder(
     source: Path,
     target: Path,
     to: Literal["text", "xmc", "npz", "jsonl"],
@@ -155,16 +161,16 @@ def convert(
 
     Texts convert between text and jsonl, sparse features between xmc and npz; with
     --features tfidf texts become features.
-
-    Example: li data convert api-docs api-docs-npz --to npz --features tfidf
     """
-    folder = library.convert(
+    from learned_index.data import convert
+
+    folder = convert(
         source, target, to=to, features=features, max_features=max_features, overwrite=force
     )
     _print_folder(folder, as_json)
 
 
-@data.command()
+@data.command(cls=PanelCommand, examples=("li data split my-titles my-titles-split --size 2000",))
 @_source_and_target
 @click.option(
     "--size", required=True, type=click.IntRange(1, _MOST), help="Training points to hold out."
@@ -193,9 +199,9 @@ def split(
     """Write the data folder SOURCE as TARGET with part of train as test or dev split.
 
     Every label keeps a training point, so fewer points than asked for may be held out.
-
-    Example: li data split my-titles my-titles-split --size 2000
     """
+    from learned_index.data import split_folder
+
     folder = split_folder(source, target, size=size, split=split, seed=seed, overwrite=force)
     _print_folder(folder, as_json)
 

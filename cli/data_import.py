@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from learned_index.cli.shared.common import emit_json, json_option, note, progress_bar, quiet_option
+from learned_index.cli.shared.help import PanelCommand
 from learned_index.cli.shared.lines import cut, say, say_cut
 from learned_index.cli.shared.tables import column_options, percent, say_dropped, table_options
 
@@ -20,7 +21,16 @@ _NAME, _USE = 20, 12
 """Columns of the terminal for the names of a table's columns and what they are used for."""
 
 
-@click.command("import")
+@click.command(
+    "import",
+    cls=PanelCommand,
+    examples=(
+        "li data import articles.csv --text title,abstract --labels tags \\",
+        "  --separator '|' --dry-run",
+        "li data import articles.csv --text title,abstract --labels tags \\",
+        "  --separator '|' --out my-data",
+    ),
+)
 @click.argument("table", type=click.Path(path_type=Path))
 @column_options
 @click.option(
@@ -52,9 +62,6 @@ def import_table(
     All rows are training points, unless a column or --test-share says otherwise.
 
     A file called test.csv holds test points; TABLE may be a folder with train.csv, test.csv.
-
-    Example: li data import articles.csv --text title,abstract --labels tags --separator '|'
-    --dry-run; then --out my-data in the place of --dry-run
     """
     from learned_index.data import import_table as run
 

@@ -16,6 +16,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.errors import InputError
 
 SPLITS = ("train", "dev", "test")
@@ -53,9 +54,12 @@ def read_texts(data: str, splits: tuple[str, ...]) -> dict[str, list[str]]:
     return {split: list(folder.iter_texts(split)) for split in wanted}  # type: ignore[arg-type]
 
 
-@click.command(
-    epilog="Example: li embed --data my-data --encoder minilm --out vectors; then: "
-    "li train-index --data my-data --encoder vectors --out model"
+@command(
+    common=("data", "spec", "out", "splits", "batch_size", "device", "quiet", "threads"),
+    examples=(
+        "li embed --data my-data --encoder minilm --out vectors",
+        "li train-index --data my-data --encoder vectors --out model",
+    ),
 )
 @click.option(
     "--data", required=True, help="Data folder, api-docs, or a file with one text a line."

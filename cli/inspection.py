@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from learned_index.cli.shared.common import emit_json, standard_options, use_threads
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.lines import named, say, say_items, say_rows
 from learned_index.cli.shared.options import cache_option, model_argument, train_split_option
 from learned_index.errors import InputError
@@ -67,8 +68,8 @@ def parse_target(
     return number if is_cluster and number is not None else target
 
 
-@click.command(
-    epilog="Example: li inspect model 17 --data my-data    li inspect model 'Turbulent flow'"
+@command(
+    examples=("li inspect model 17 --data my-data", "li inspect model 'Turbulent flow'"),
 )
 @model_argument
 @click.argument("target", required=False, metavar="[CLUSTER|LABEL]")

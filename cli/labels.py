@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from learned_index.cli.search import read_labels
 from learned_index.cli.shared.changes import finish, load, to_change, version_options
 from learned_index.cli.shared.common import emit_json, json_option
+from learned_index.cli.shared.help import PanelCommand
+from learned_index.cli.shared.lines import say_columns
 from learned_index.cli.shared.options import model_argument
-from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.errors import InputError
 
 _NEW_LINE = '{"key": ..., "name": ..., "examples": [...]}'
@@ -25,17 +26,22 @@ def labels() -> None:
     No training. Ids and keys of labels never change; a changed model is written whole and takes its
     place in one step. Commands that change one model at the same time take turns.
 
-    Example: li labels remove my-model "sold out" --out my-model-2
+    Example: li labels remove model "sold out" --out model-2
     """
 
 
-@labels.command("list")
+@labels.command(
+    "list",
+    cls=PanelCommand,
+    examples=("li labels list model | sort -t \"$(printf '\\t')\" -k 2 -n -r | head",),
+)
 @model_argument
 @json_option
 def list_labels(model: Path, as_json: bool) -> None:
-    """Print key, training points and name of each label of MODEL, separated by tabs.
+    """Print key, training points and name of each label of MODEL.
 
-    Example: li labels list my-model | sort -t "$(printf '\\t')" -k 2 -n -r | head
+    In columns on a terminal, where what does not fit is cut off; separated by tabs and whole
+    elsewhere.
     """
     loaded = load(model)
     counts, names = loaded.label_counts, loaded.vocabulary
@@ -48,12 +54,23 @@ def list_labels(model: Path, as_json: bool) -> None:
     if as_json:
         emit_json(rows)
         return
-    for row in rows:
-        count = "" if row["training_points"] is None else row["training_points"]
-        click.echo(f"{row['key']}\t{count}\t{row['name']}")
+    lines = [
+        (row["key"], "" if row["training_points"] is None else f"{row['training_points']}",
+         row["name"])
+        for row in rows
+    ]  # fmt: skip
+    if sys.stdout.isatty():
+        say_columns(("key", "training points", "name"), lines)
+        return
+    for line in lines:
+        click.echo("\t".join(line))
 
 
-@labels.command("add")
+@labels.command(
+    "add",
+    cls=PanelCommand,
+    examples=('li labels add model tea --name "Tea" --example "green tea leaves"',),
+)
 @model_argument
 @click.argument("key", required=False)
 @click.option("--name", help="Name to show, where it is not the key.")
@@ -75,8 +92,6 @@ def add(
     """Make a version of MODEL that answers the new label KEY too, learned from examples.
 
     Without an example the label is learned from its name alone. Known labels stay as they are.
-
-    Example: li labels add my-model tea --name "Tea and infusions" --example "green tea leaves"
     """
     if (key is None) == (file is None):
         raise InputError("expected KEY, or --file with a label a line, and one of both")
@@ -92,6 +107,8 @@ def add(
 
 
 def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    from learned_index.data.formats.lines import fail, iter_lines
+
     new: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for number, line in enumerate(iter_lines(file), start=1):
@@ -114,7 +131,11 @@ def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     return new, names
 
 
-@labels.command("remove")
+@labels.command(
+    "remove",
+    cls=PanelCommand,
+    examples=('li labels remove model "sold out" --out model-2',),
+)
 @model_argument
 @click.argument("names", nargs=-1)
 @click.option(
@@ -129,10 +150,9 @@ def remove(
     file: Path | None,
     **written: Any,
 ) -> None:
-    """Make a version of MODEL that never answers the labels NAMES (keys or names).
+    """Make a version of MODEL that never answers the labels NAMES (keys or names)."""
+    from learned_index.cli.search import read_labels
 
-    Example: li labels remove my-model "sold out" --out my-model-2
-    """
     with to_change(model, written) as loaded:
         gone = [int(label) for label in loaded.vocabulary.ids(names)]
         gone += [] if file is None else read_labels(file, loaded.vocabulary)
@@ -141,7 +161,11 @@ def remove(
         finish(loaded.remove_labels(gone), "removed", len(set(gone)), model, **written)
 
 
-@labels.command("rename")
+@labels.command(
+    "rename",
+    cls=PanelCommand,
+    examples=('li labels rename model "mobile phones" "smartphones"',),
+)
 @model_argument
 @click.argument("old", required=False)
 @click.argument("new", required=False)
@@ -158,16 +182,17 @@ def rename(
     file: Path | None,
     **written: Any,
 ) -> None:
-    """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays.
-
-    Example: li labels rename my-model "mobile phones" "smartphones"
-    """
+    """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays."""
     names = _pairs(old, new, file, "OLD and NEW")
     with to_change(model, written) as loaded:
         finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
 
 
-@labels.command("merge")
+@labels.command(
+    "merge",
+    cls=PanelCommand,
+    examples=('li labels merge model "cell phones" "mobile phones"',),
+)
 @model_argument
 @click.argument("gone", required=False)
 @click.argument("kept", required=False)
@@ -187,8 +212,6 @@ def merge(
     """Make a version of MODEL in which the label GONE (key or name) has become KEPT.
 
     KEPT is answered wherever one of both was; GONE is not answered any more.
-
-    Example: li labels merge my-model "cell phones" "mobile phones"
     """
     targets = _pairs(gone, kept, file, "GONE and KEPT")
     with to_change(model, written) as loaded:
@@ -208,6 +231,8 @@ def _pairs(first: str | None, second: str | None, file: Path | None, what: str) 
 
 
 def _read_pairs(file: Path, what: str) -> dict[str, str]:
+    from learned_index.data.formats.lines import fail, iter_lines
+
     expected = "expected " + what.replace(" and ", "<TAB>")
     pairs: dict[str, str] = {}
     for number, line in enumerate(iter_lines(file), start=1):

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from learned_index.cli.shared.changes import finish, to_change, version_options
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import model_argument
 
 
-@click.command(epilog='Example: li learn model "green tea leaves" --label tea --label plants')
+@command(examples=('li learn model "green tea leaves" --label tea --label plants --new',))
 @model_argument
 @click.argument("text")
 @click.option(

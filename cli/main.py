@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from learned_index.cli.shared.common import errors_as_lines, terminated_as_exit
+from learned_index.cli.shared.suggestions import refuse_command, suggesting
 
 # The lines stand here so that listing the commands imports none of them.
 COMMANDS = {
@@ -17,7 +18,8 @@ COMMANDS = {
     "train": "Train the full model: index, ranker, calibration.",
     "plan": "Tell what li train would need.",
     "search": "Find the labels for texts.",
-    "evaluate": "Measure a saved index on data.",
+    "predict": "Write the labels of all texts of a file.",
+    "evaluate": "Measure models or predictions on data.",
     "labels": "Change a model's labels without a training.",
     "update": "Learn from new points without a training.",
     "learn": "Learn one text and its right labels.",
@@ -25,6 +27,7 @@ COMMANDS = {
     "warmup": "Compile what searches of a model run.",
     "serve": "Serve models over HTTP.",
     "compare": "Measure the index and its rivals.",
+    "report": "Write all about a model as one HTML page.",
     "analyse": "What a model learned, by frequency.",
     "reproduce": "Make the paper's tables and figures.",
     "inspect": "Show what a model knows of a cluster or a label.",
@@ -51,7 +54,7 @@ class LazyGroup(click.Group):
         with errors_as_lines():
             module = importlib.import_module(f"learned_index.cli.{MODULES.get(name, name)}")
             command: click.Command = getattr(module, name)
-            return command
+            return suggesting(command)
         raise AssertionError("unreachable")  # pragma: no cover
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,10 +65,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Add the known names to the message about an unknown command."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            names = ", ".join(COMMANDS)
-            ctx.fail(f"no such command {args[0]!r}; the commands are {names}")
+        """Add the known names, and a similar one, to the message about an unknown command."""
+        if args:
+            refuse_command(ctx, args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -77,7 +79,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: li train-index --data api-docs --out model && "
+    epilog="Examples: li train --data api-docs --out model, then "
     'li search model "solve a sparse linear system"',
 )
 @click.version_option(package_name="learned-index", prog_name="li")

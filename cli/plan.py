@@ -13,6 +13,8 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.config_files import config_option
+from learned_index.cli.shared.help import command
+from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.model_options import given_sections, model_options
 from learned_index.cli.shared.tables import DataSource
 from learned_index.system.memory import gigabytes
@@ -25,7 +27,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-@click.command(epilog="Example: li plan --data my-data --preset cpu --n-models 3")
+@command(
+    common=(
+        *("data", "table_text", "table_labels", "preset", "encoder_spec", "n_models"),
+        *("n_clusters", "batch_size", "as_json", "threads"),
+    ),
+    examples=("li plan --data my-data --preset cpu --n-models 3",),
+)
 @model_options
 @config_option
 @standard_options
@@ -70,17 +78,17 @@ def _show(summary: dict[str, Any]) -> None:
     from learned_index.cli.shared.sources import length_lines
     from learned_index.elias.presets import MEASURED_ON
 
-    click.echo(
+    _say(
         f"{summary['data']}: {summary['n_points']:,} points, {summary['n_labels']:,} labels, "
         f"{summary['terms_per_point']:.0f} terms a point, {summary['n_terms']:,} terms in all"
     )
-    click.echo(
+    _say(
         f"{summary['encoder']} ({summary['dim']} dimensions, "
         f"{'trained' if summary['trains_encoder'] else 'frozen'}), {summary['n_clusters']:,} "
         f"clusters of {summary['edges_per_cluster']:,} edges, {summary['n_models']} model(s)"
     )
     for line in length_lines(summary["encoder_lengths"]):
-        click.echo(line)
+        _say(line)
     for title, rows in (
         (
             "parameters",
@@ -106,7 +114,12 @@ def _show(summary: dict[str, Any]) -> None:
         )
     click.echo(f"saved model: {gigabytes(summary['disk_bytes'])}")
     if summary["measured"]:
-        click.echo(f"measured on {MEASURED_ON}, percent:")
+        _say(f"measured on {MEASURED_ON}, percent:")
         for name, metrics in summary["measured"].items():
-            click.echo(f"  {name}: " + ", ".join(f"{m} {v:.1f}" for m, v in metrics.items()))
-    click.echo("it fits" if summary["fits"] else f"it does not fit: {summary['shortage']}")
+            told = ", ".join(f"{m} {v:.1f}" for m, v in metrics.items())
+            say("", f"{name}: {told}", width=0)
+    _say("it fits" if summary["fits"] else f"it does not fit: {summary['shortage']}")
+
+
+def _say(text: str) -> None:
+    say("", text, indent="", width=0)

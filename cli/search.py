@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import click
 
+from learned_index.cli.shared.answers import print_heads, print_row
 from learned_index.cli.shared.common import (
     emit_json,
     json_option,
@@ -18,11 +19,16 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
-from learned_index.cli.shared.lines import named, say
+from learned_index.cli.shared.lines import WIDTH, cut, named, say
 from learned_index.cli.shared.options import knob_options, model_argument
+from learned_index.cli.shared.threshold import threshold_option
 from learned_index.data.formats.lines import fail, iter_lines
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
+
+if TYPE_CHECKING:
+    from learned_index.elias.model import ELIAS
+    from learned_index.elias.parts import SearchOptions
 
 READ_BYTES = 1 << 16
 MOST_SHOWN = 5
@@ -74,7 +80,8 @@ def read_labels(file: Path, vocabulary: LabelVocabulary) -> list[int]:
     ids: list[int] = []
     for number, line in enumerate(map(str.strip, iter_lines(file)), start=1):
         if line and line not in by_name:
-            fail(file, number, f"the model has no label {line!r:.80}")
+            guess = vocabulary.did_you_mean(line)
+            fail(file, number, f"the model has no label {line!r:.80}{guess}")
         ids += by_name.get(line, [])
     return ids
 
@@ -134,15 +141,62 @@ class QueryFilters:
             fail(self._file, number, str(error))
 
 
+Shown = Literal["auto", "probability", "ranking", "index", "all"]
+
+
+def shown_columns(model: ELIAS, shown: Shown) -> list[str]:
+    """Which numbers are told of an answer, by their names in the JSON."""
+    if shown == "all":
+        probable = ["probability"] * (model.calibrator_ is not None)
+        return [*probable, "score", "index_p", *["ranker_q"] * (model.ranker_ is not None)]
+    by_default = "score" if model.calibrator_ is None else "probability"
+    return [by_default if shown == "auto" else "probability" if shown == "probability" else "score"]
+
+
+def _found(
+    model: ELIAS, texts: list[str], k: int, shown: Shown, threshold: Any, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Ids B x k, and numbers B x k by their names in the JSON."""
+    from learned_index.elias.label_scores import part_scores
+    from learned_index.elias.thresholds import scored_answers
+
+    if shown in ("ranking", "index"):
+        found = model.search(texts, k, score=shown, threshold=threshold, **options)
+        return found.ids, {"score": found.scores}
+    if shown == "probability" and model.calibrator_ is None:
+        raise InputError(
+            "this model was trained without calibration, so it has no probabilities; ask for "
+            "--score ranking"
+        )
+    asked = cast("SearchOptions", options)
+    found, probability = scored_answers(model, texts, k, threshold=threshold, options=asked)
+    columns = {} if probability is None else {"probability": probability}
+    columns["score"] = found.scores
+    if shown == "all":
+        knobs: SearchOptions = {
+            "beam_width": options["beam_width"], "shortlist_size": options["shortlist_size"]
+        }  # fmt: skip
+        parts = part_scores(model, texts, found.ids, options=knobs)
+        columns |= {name: each for name, each in parts._asdict().items() if each is not None}
+    return found.ids, columns
+
+
 def _answers(
-    model: Any, texts: list[str], k: int, arguments: dict[str, Any], *, explain: bool
+    model: ELIAS,
+    texts: list[str],
+    k: int,
+    shown: Shown,
+    threshold: Any,
+    options: dict[str, Any],
+    *,
+    explain: bool,
 ) -> list[dict[str, Any]]:
     from learned_index.elias.answers import explained, named_answers
 
-    result = model.search(texts, k, **arguments)
-    named = named_answers(model, result)
+    all_ids, columns = _found(model, texts, k, shown, threshold, options)
+    named = named_answers(model, all_ids, **columns)
     if explain:
-        for text, labels, ids in zip(texts, named, result.ids, strict=True):
+        for text, labels, ids in zip(texts, named, all_ids, strict=True):
             explained(model, text, labels, ids)
     return [{"query": text, "results": labels} for text, labels in zip(texts, named, strict=True)]
 
@@ -162,13 +216,16 @@ def _tell_unknown(answers: list[dict[str, Any]]) -> None:
             click.echo(f"no answer: the model knows no word of {text!r}", err=True)
 
 
-def _print_answer(answer: dict[str, Any]) -> None:
-    click.echo(answer["query"] or "(empty line)")
+def _print_answer(answer: dict[str, Any], columns: list[str], *, is_cut: bool) -> None:
+    click.echo(cut(answer["query"], WIDTH) or "(empty line)")
     if not answer["results"]:
-        why = "no label found" if answer["query"].strip() else "an empty query has no answer"
-        click.echo(f"      {why}")
+        why = "no label reaches the threshold" if is_cut else "no label found"
+        click.echo(f"      {why if answer['query'].strip() else 'an empty query has no answer'}")
+    elif len(columns) > 1:
+        print_heads(columns)
     for rank, found in enumerate(answer["results"], start=1):
-        click.echo(f"{rank:4d}  {found['score']:.4f}  {named(found['label'], found['key'])}")
+        values = {name: found[name] for name in columns}
+        print_row(rank, named(found["label"], found["key"]), values)
         if "why" in found:
             for name, told in reasons(found["why"]):
                 say(name, told, indent=" " * 6, width=9)
@@ -220,11 +277,16 @@ def reasons(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @knob_options
 @click.option(
     "--score",
-    type=click.Choice(["ranking", "probability", "index"]),
-    default="ranking",
+    "--scores",
+    "shown",
+    type=click.Choice(["auto", "probability", "ranking", "index", "all"]),
+    default="auto",
     show_default=True,
-    help="The ranking score, its calibrated probability in the same order, or the index alone.",
+    help="What is shown of a label: its calibrated probability, or the ranking score, which orders "
+    "the labels; auto: the probability where the model has one; all: both, the index's p and the "
+    "ranker's margin q; index: order and score of the index alone.",
 )
+@threshold_option
 @click.option(
     "--allow",
     type=click.Path(path_type=Path),
@@ -253,7 +315,8 @@ def search(
     k: int,
     beam_width: int | None,
     shortlist_size: int | None,
-    score: str,
+    shown: Shown,
+    threshold: Any,
     allow: Path | None,
     deny: Path | None,
     filters: Path | None,
@@ -263,24 +326,25 @@ def search(
 ) -> None:
     """Find the K best labels for each TEXT with the model in the directory MODEL.
 
-    Without TEXT, each line of standard input is a query. Scores are in 0 to 1, best first: the
-    probability in an index of li train-index, the ranking score in a model of li train.
-    Fewer than K labels, or none for an empty query, is an answer and no error. A text without a
-    word that the model knows has no answer either, which is said on standard error.
+    Without TEXT, each line of standard input is a query. Labels come best first, in the order of
+    the ranking score. The number behind a label is its calibrated probability where the model has
+    one (li train), else its score. Fewer than K labels, or none for an empty query, is an answer
+    and no error. A text without a word that the model knows has no answer either, which is said
+    on standard error.
 
-    With --json: a list of {"query", "results": [{"label", "key", "score"}]} for texts given
-    as arguments; one such object a line for standard input. With --explain each result has
-    "why", whose parts add up to the ranking score.
+    With --json: a list of {"query", "results": [{"label", "key", "probability", "score"}]} for
+    texts given as arguments; one such object a line for standard input. With --explain each result
+    has "why", whose parts add up to the ranking score.
     """
     from learned_index.elias.model import ELIAS
     from learned_index.kernels.machine.compiling import watched
 
     use_threads(threads)
     loaded = ELIAS.from_pretrained(model)
+    columns = shown_columns(loaded, shown)
     arguments: dict[str, Any] = {
         "beam_width": beam_width,
         "shortlist_size": shortlist_size,
-        "score": score,
     }
     for name, file in (("allow", allow), ("deny", deny)):
         if file is not None:
@@ -293,8 +357,9 @@ def search(
     for lines in [list(texts)] if texts else read_queries(sys.stdin.buffer):
         own = {} if each is None else each.take(len(lines))
         with watched(_tell_that_it_compiles):
-            answers = _answers(loaded, lines, k, {**arguments, **own}, explain=explain)
-        if allow is None and deny is None and each is None:
+            asked = {**arguments, **own}
+            answers = _answers(loaded, lines, k, shown, threshold, asked, explain=explain)
+        if allow is None and deny is None and each is None and threshold is None:
             _tell_unknown(answers)
         if as_json and texts:
             if each is not None:
@@ -305,7 +370,7 @@ def search(
             if as_json:
                 click.echo(json.dumps(answer, ensure_ascii=False))
             else:
-                _print_answer(answer)
+                _print_answer(answer, columns, is_cut=threshold is not None)
         sys.stdout.flush()  # whoever sent one line waits for its answer
     if each is not None:
         each.end()

@@ -14,6 +14,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.lines import named, say_cut
 from learned_index.cli.shared.options import (
     cache_option,
@@ -30,8 +31,15 @@ SHOWN = 20
 """Suggestions on the screen unless another number is asked for."""
 
 
-@click.command(
-    epilog="Example: li suggest-missing model --data my-data --threshold 0.8 --out missing.jsonl"
+@command(
+    common=(
+        *("data", "table_text", "table_labels", "split", "threshold", "limit", "k", "out"),
+        *("as_json", "threads"),
+    ),
+    examples=(
+        "li suggest-missing model --data my-data --threshold 0.8",
+        "li suggest-missing model --data my-data --out missing.jsonl",
+    ),
 )
 @model_argument
 @data_option

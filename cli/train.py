@@ -14,10 +14,12 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.config_files import asked_options, config_option, write_config
+from learned_index.cli.shared.help import command, panel
 from learned_index.cli.shared.model_options import (
     evaluate_test_option,
     given_sections,
     model_options,
+    track_option,
 )
 from learned_index.cli.shared.options import cache_option, out_option, overwrite_option
 from learned_index.cli.shared.signals import SignalStop
@@ -26,36 +28,58 @@ from learned_index.errors import TrainingInterrupted
 from learned_index.system.timing import timed
 
 
-@click.command(
-    epilog="Example: li train --data my-data --out model --preset cpu --threads 2    "
-    "After an interruption, the same and --resume."
+@command(
+    common=(
+        *("data", "table_text", "table_labels", "out", "preset", "encoder_spec", "n_models"),
+        *("evaluate_test", "resume", "threads"),
+    ),
+    examples=(
+        "li train --data my-data --out model --threads 2",
+        "li train --data my-data --out model --threads 2 --resume",
+        "li train --data articles.csv --text title,abstract --labels tags \\",
+        "  --separator '|' --out model",
+    ),
 )
 @out_option
 @overwrite_option
-@click.option("--resume", is_flag=True, help="Go on with an interrupted training of this model.")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for the state of the unfinished training; removed at the end.  "
-    "[default: OUT.checkpoint]",
+@panel(
+    "Output",
+    click.option(
+        "--resume", is_flag=True, help="Go on with an interrupted training of this model."
+    ),
+    click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Directory for the state of the unfinished training; removed at the end.  "
+        "[default: OUT.checkpoint]",
+    ),
+    click.option(
+        "--checkpoint-seconds",
+        type=click.FloatRange(min=0),
+        default=300.0,
+        show_default=True,
+        help="Time between two saved states.",
+    ),
 )
-@click.option(
-    "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    show_default=True,
-    help="Time between two saved states.",
-)
-@click.option(
-    "--validation",
-    type=click.Choice(["held-out", "dev", "test"]),
-    default="held-out",
-    show_default=True,
-    help="Points to validate and calibrate on: held out from training, or the dev split. Test data "
-    "are refused: no choice is made on them.",
+@panel(
+    "Calibration",
+    click.option(
+        "--validation",
+        type=click.Choice(["held-out", "dev", "test"]),
+        default="held-out",
+        show_default=True,
+        help="Points to validate and calibrate on: held out from training, or the dev split. Test "
+        "data are refused: no choice is made on them.",
+    ),
 )
 @evaluate_test_option
-@click.option("--force", is_flag=True, help="Train also what is not expected to fit into memory.")
+@track_option
+@panel(
+    "Machine",
+    click.option(
+        "--force", is_flag=True, help="Train also what is not expected to fit into memory."
+    ),
+)
 @cache_option
 @model_options
 @config_option
@@ -68,6 +92,7 @@ def train(
     checkpoint_seconds: float,
     validation: str,
     evaluate_test: bool,
+    track: tuple[str, ...],
     force: bool,
     cache: str | None,
     data: DataSource,
@@ -102,6 +127,7 @@ def train(
     quiet, as_json = quiet or not first, as_json and first
     state = checkpoint or out.with_name(out.name + ".checkpoint")
     output.check_output(out, overwrite=overwrite)
+    trackers = training.trackers_of(track)
     flag = SignalStop()
     options = CheckpointOptions(state, every_seconds=checkpoint_seconds, stop=flag)
     click.get_current_context().with_resource(claimed(options))
@@ -122,7 +148,13 @@ def train(
         try:
             with flag.listening(quiet=quiet):
                 model = training.fit(
-                    setup, setup.train, validation=dev, checkpoint=options, quiet=quiet, **arrays
+                    setup,
+                    setup.train,
+                    validation=dev,
+                    callbacks=trackers,
+                    checkpoint=options,
+                    quiet=quiet,
+                    **arrays,
                 )
         except TrainingInterrupted:
             click.echo(

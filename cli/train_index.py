@@ -14,20 +14,16 @@ from learned_index.cli.shared.common import (
     use_threads,
 )
 from learned_index.cli.shared.config_files import asked_options, config_option, write_config
+from learned_index.cli.shared.help import command, panel
 from learned_index.cli.shared.model_options import (
     evaluate_test_option,
     given_sections,
+    section_options,
     source_options,
+    track_option,
 )
-from learned_index.cli.shared.options import (
-    cache_option,
-    config_options,
-    out_option,
-    overwrite_option,
-)
+from learned_index.cli.shared.options import cache_option, out_option, overwrite_option
 from learned_index.cli.shared.tables import DataSource
-from learned_index.data.holdout import choose_points
-from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.system.timing import timed
 
 WITHOUT_RANKER = {
@@ -40,9 +36,13 @@ WITHOUT_RANKER = {
 """What a model of this command consists of, beside ``clustering_features``."""
 
 
-@click.command(
+@command(
     "train-index",
-    epilog="Example: li train-index --data my-data --out model --seed 1 --encoder lsa",
+    common=(
+        *("data", "table_text", "table_labels", "out", "preset", "encoder_spec", "holdout"),
+        *("evaluate_test", "seed", "threads"),
+    ),
+    examples=("li train-index --data my-data --out model --seed 1 --encoder lsa",),
 )
 @source_options("train-index", preset="default")
 @out_option
@@ -54,16 +54,19 @@ WITHOUT_RANKER = {
     "and at most 500; 0 trains on all and measures nothing.",
 )
 @evaluate_test_option
-@click.option(
-    "--clustering-features",
-    type=click.Choice(["tfidf", "none"]),
-    default="tfidf",
-    show_default=True,
-    help="What the label clustering uses beside the vectors.",
+@track_option
+@panel(
+    "Index",
+    click.option(
+        "--clustering-features",
+        type=click.Choice(["tfidf", "none"]),
+        default="tfidf",
+        show_default=True,
+        help="What the label clustering uses beside the vectors.",
+    ),
 )
 @cache_option
-@config_options(IndexConfig)
-@config_options(TrainingConfig)
+@section_options("index", "training")
 @config_option
 @standard_options
 def train_index(
@@ -74,6 +77,7 @@ def train_index(
     encoder_spec: str | None,
     holdout: int | None,
     evaluate_test: bool,
+    track: tuple[str, ...],
     clustering_features: str,
     cache: str | None,
     threads: int | None,
@@ -93,10 +97,12 @@ def train_index(
     """
     from learned_index.cli.shared import output, report, sources, training
     from learned_index.cli.shared.effective import effective_options
+    from learned_index.data.holdout import choose_points
 
     given = given_sections(parameters)
     given["model"] = {**WITHOUT_RANKER, "clustering_features": clustering_features}
     output.check_output(out, overwrite=overwrite)
+    trackers = training.trackers_of(track)
     n_threads = use_threads(threads)
     seconds: dict[str, float] = {}
     with timed(seconds, "read_seconds"):
@@ -108,7 +114,7 @@ def train_index(
     with timed(seconds, "encode_seconds"):
         vectors = training.fit_and_encode(setup, train, cache=cache, quiet=quiet)
     with timed(seconds, "fit_seconds"):
-        model = training.fit(setup, train, embeddings=vectors, quiet=quiet)
+        model = training.fit(setup, train, embeddings=vectors, callbacks=trackers, quiet=quiet)
     with timed(seconds, "save_seconds"):
         model.save_pretrained(out, overwrite=overwrite)
     metrics: dict[str, dict[str, Any]] = {}

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from learned_index.cli.shared.changes import finish, to_change, version_options
 from learned_index.cli.shared.common import note, quiet_option, threads_option, use_threads
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import model_argument, train_split_option
 from learned_index.cli.shared.tables import DataSource, data_option
 
 
-@click.command(epilog="Example: li update model --data this-week --out model-2")
+@command(
+    common=(
+        *("data", "table_text", "table_labels", "split", "out", "overwrite"),
+        *("as_json", "quiet", "threads"),
+    ),
+    examples=("li update model --data this-week --out model-2",),
+)
 @model_argument
 @data_option
 @train_split_option

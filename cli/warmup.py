@@ -12,10 +12,11 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import model_argument
 
 
-@click.command(epilog="Example: li warmup model && li search model")
+@command(examples=("li warmup model",))
 @model_argument
 @standard_options
 def warmup(model: Path, threads: int | None, quiet: bool, as_json: bool) -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from learned_index.encoding import dense_vectors
-from learned_index.errors import BusyError, InputError, ModelFormatError
+from learned_index.errors import InputError
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import path_lock, read_json, write_json, writing
+from learned_index.persistence import writing
 from learned_index.persistence.digest import bytes_digest
-from learned_index.persistence.names import hidden, real_path
+from learned_index.persistence.names import real_path
+from learned_index.persistence.partial import (
+    flush,
+    partial_folder,
+    record_rows,
+    recorded_rows,
+    sweep_partial,
+)
 from learned_index.types import Encoder, Float32Array
 
 DEFAULT_CHUNK_SIZE = 256
@@ -93,68 +97,19 @@ def check_block(block: Any, shape: tuple[int, int], *, first_row: int = 0) -> Fl
     return vectors
 
 
-@contextmanager
-def _partial_folder(path: Path, key: str) -> Iterator[Path]:
-    """Yield the folder of unfinished work on ``path``, held by this run alone.
-
-    It stays where there is something in it to resume. Where another run does the same job, it is
-    a folder of its own, and nothing of it stays.
-    """
-    with ExitStack() as stack:
-        folder, is_apart = hidden(path, f"{key}.partial"), False
-        try:
-            stack.enter_context(path_lock(folder, wait=False))
-        except BusyError:
-            folder, is_apart = hidden(path, f"{key}-{secrets.token_hex(4)}.partial"), True
-            stack.enter_context(path_lock(folder))
-        try:
-            folder.mkdir(exist_ok=True)
-            yield folder
-        finally:
-            if is_apart or not (folder / "progress.json").exists():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep_partial(path: Path) -> None:
-    """Remove the unfinished work of other jobs on ``path`` that nobody is doing."""
-    start = re.escape(hidden(path, "").name)
-    folders = re.compile(rf"{start}[0-9a-f-]+\.partial")
-    locks = re.compile(rf"\.({start}[0-9a-f-]+\.partial)\.li\.lock")
-    names = [entry.name for entry in path.parent.iterdir()]
-    found = {name for name in names if folders.fullmatch(name)}
-    # Of a folder that a killed run had just removed, the lock alone is left.
-    found |= {match[1] for match in map(locks.fullmatch, names) if match}
-    for name in found:
-        with suppress(BusyError), path_lock(path.with_name(name), wait=False):
-            shutil.rmtree(path.with_name(name), ignore_errors=True)
-
-
 def _rows_done(folder: Path, header: bytes, row_bytes: int, n_rows: int, chunk_size: int) -> int:
     """Rows that an earlier run finished and recorded; 0 where the record does not hold."""
-    data, record = folder / "data.npy", folder / "progress.json"
+    data, done = folder / "data.npy", recorded_rows(folder)
     try:
-        done = read_json(record)["rows"]
         with data.open("rb") as file:
             head = file.read(len(header))
         size = data.stat().st_size
-    except (ModelFormatError, KeyError, TypeError, OSError):
+    except OSError:
         return 0
     whole = isinstance(done, int) and 0 <= done <= n_rows
     if not whole or (done % chunk_size and done != n_rows):
         return 0
     return int(done) if head == header and size >= len(header) + done * row_bytes else 0
-
-
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _record(folder: Path, file: IO[bytes], rows: int) -> None:
-    _flush(file)  # first: the record must never name rows that the disk does not have
-    temporary = folder / "progress.json.tmp"
-    write_json(temporary, {"rows": rows})
-    temporary.replace(folder / "progress.json")
 
 
 def encode_chunks(
@@ -230,7 +185,7 @@ def write_vectors(
     path = real_path(path)
     header, row_bytes = npy_header(len(texts), dim), 4 * dim
     with writing(path):
-        with _partial_folder(path, key) as folder:
+        with partial_folder(path, key) as folder:
             done = _rows_done(folder, header, row_bytes, len(texts), chunk_size)
             with (folder / "data.npy").open("r+b" if done else "wb") as file:
                 if not done:
@@ -243,9 +198,10 @@ def write_vectors(
                     encoder, texts, start=done, chunk_size=chunk_size, progress=progress
                 ):
                     file.write(block.astype("<f4", copy=False).data)
-                    _record(folder, file, row + len(block))
-                _flush(file)
+                    flush(file)  # first: the record must never name rows that the disk lacks
+                    record_rows(folder, row + len(block))
+                flush(file)
             (folder / "data.npy").replace(path)
             shutil.rmtree(folder, ignore_errors=True)
-        _sweep_partial(path)
+        sweep_partial(path)
     return open_vectors(path)

@@ -269,8 +269,18 @@ def without_pairs(result: SearchResult, pairs_NL: sp.csr_matrix) -> SearchResult
         >>> without_pairs(found, sp.csr_matrix([[1, 0, 0]])).ids
         array([[ 2,  1, -1]])
     """
+    ids_NK = np.asarray(result.ids).astype(np.int64, copy=False)
+    return without(result, hit_matrix(ids_NK, canonical_truth(pairs_NL)))
+
+
+def without(result: SearchResult, taken_NK: npt.NDArray[np.bool_]) -> SearchResult:
+    """Take the answers at some places away; what stands behind them moves up.
+
+    Args:
+        result: Ids and scores, N x k.
+        taken_NK: Bool, the places.
+    """
     ids_NK, scores_NK = np.asarray(result.ids), np.asarray(result.scores)
-    taken_NK = hit_matrix(ids_NK.astype(np.int64, copy=False), canonical_truth(pairs_NL))
     order_NK = np.argsort(taken_NK, axis=1, kind="stable")
     moved_NK = np.take_along_axis(taken_NK, order_NK, axis=1)
     ids_NK = np.where(moved_NK, PAD_ID, np.take_along_axis(ids_NK, order_NK, axis=1))

@@ -112,6 +112,16 @@ def text_model(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+@pytest.fixture(scope="session")
+def calibrated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with ranker, final ranker, calibration and best thresholds."""
+    from elias_cases import finally_ranked
+
+    out = tmp_path_factory.mktemp("calibrated") / "model"
+    finally_ranked("linear").save_pretrained(out)
+    return out
+
+
 @pytest.fixture(autouse=True)
 def _commands_show_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for users: no traceback, whatever the developer's environment says."""

@@ -148,7 +148,7 @@ def _model_rows(
     from learned_index.comparison.reference import DEPTH
     from learned_index.elias.model import ELIAS
     from learned_index.evaluation.compared import SavedModel
-    from learned_index.evaluation.evaluate import search_points
+    from learned_index.evaluation.search import search_points
 
     rows: dict[str, Row] = {}
     for number, text in enumerate(models):

@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from benchmarks.peers.data import METRICS, Points
 from benchmarks.peers.grids import MEMBERS, WITH_SEEDS, Trial, trials_for
 from learned_index.baselines import methods
-from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.kept import package_versions
 from learned_index.comparison.measure import Job
 from learned_index.comparison.method import MethodSpec
 from learned_index.comparison.processes import run_job
 from learned_index.comparison.reference import DEPTH
+from learned_index.comparison.settings import ComparisonSettings
 from learned_index.errors import InputError, LearnedIndexError
 from learned_index.metrics import PointValues
 from learned_index.persistence import atomic_file, scratch_directory

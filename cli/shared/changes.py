@@ -11,9 +11,6 @@ import click
 
 from learned_index.cli.shared.common import emit_json, json_option
 from learned_index.cli.shared.options import combined
-from learned_index.persistence import path_lock
-from learned_index.persistence.layout import existing_directory
-from learned_index.persistence.names import real_path
 
 version_options = combined(
     click.option(
@@ -36,6 +33,10 @@ def load(model: Path) -> Any:
 @contextmanager
 def to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
     """Load a model; if its new version takes its place, nobody else changes it meanwhile."""
+    from learned_index.persistence import path_lock
+    from learned_index.persistence.layout import existing_directory
+    from learned_index.persistence.names import real_path
+
     out = written["out"]
     if out is not None and real_path(out) != real_path(model):
         yield load(model)

@@ -14,22 +14,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
+from learned_index.cli.shared.help import panel
 from learned_index.errors import (
     BusyError,
     LearnedIndexError,
@@ -37,8 +28,13 @@ from learned_index.errors import (
     NotFittedError,
     StorageError,
 )
-from learned_index.persistence.files import json_ready
+from learned_index.system.progress import new_bar
 from learned_index.system.threads import set_threads
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 use_threads = set_threads
 
@@ -48,8 +44,8 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 BAD_PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 """What is wrong with a path that was given, rather than with the disk."""
-FILE_WIDTH = 160
-"""Width of tables that go to a file or a pipe."""
+NARROW, WIDE = 80, 240
+"""Columns of tables that go to a file or a pipe, and of those that are asked to be wide."""
 TRACEBACK_VARIABLE = "LI_TRACEBACK"
 """Environment variable that makes the commands raise instead of printing one line."""
 
@@ -58,22 +54,49 @@ console = Console(stderr=True, highlight=False)
 """Rich console on standard error: progress, notes and errors. Results go to standard output."""
 
 
-def output_console() -> Console:
-    """Return a rich console on standard output, for tables that are the command's result."""
+def output_console(*, wide: bool = False) -> Console:
+    """Return a rich console on standard output, for tables that are the command's result.
+
+    Args:
+        wide: Lines may be longer than those of the terminal.
+    """
     found = Console(highlight=False, soft_wrap=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = FILE_WIDTH  # rich takes 80 for a file, too narrow for a comparison
+    if wide:
+        found.width = max(found.width, WIDE)
+    elif not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = NARROW
     return found
+
+
+def plain_table(*, show_header: bool = True) -> Table:
+    """An empty table of the kind that commands print, without lines."""
+    from rich.table import Table
+
+    return Table(show_header=show_header, box=None, pad_edge=False, padding=(0, 1))
+
+
+def titled(table: Table, title: str, *, caption: str | None = None) -> RenderableType:
+    """A table with a text above it and one below, which are wrapped at the console's width."""
+    from rich.console import Group
+    from rich.text import Text
+
+    below = [] if caption is None else [Text(caption, style="dim")]
+    return Group(Text(title, style="italic"), table, *below)
 
 
 def print_pairs(title: str, rows: Mapping[str, str]) -> None:
     """Print names and values below one another; values end in one column."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
-    table.add_column()
-    table.add_column(justify="right")
+    output_console().print(pairs_table(title, rows))
+
+
+def pairs_table(title: str, rows: Mapping[str, str]) -> RenderableType:
+    """Names and values below one another."""
+    table = plain_table(show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
-    output_console().print(table)
+        table.add_row(escape(name), escape(value))
+    return titled(table, title)
 
 
 def note(message: str, *, quiet: bool = False) -> None:
@@ -132,22 +155,15 @@ def progress_bar(
     if quiet or not console.is_terminal:
         yield ProgressHandle()
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[info]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with new_bar(console=console, transient=True) as progress:
         task = progress.add_task(escape(description), total=total, info="")
         yield ProgressHandle((progress, task))
 
 
 def emit_json(value: Any) -> None:
     """Print ``value`` as JSON on standard output; NaN and infinities become null."""
+    from learned_index.persistence.files import json_ready
+
     click.echo(json.dumps(json_ready(value), indent=1, ensure_ascii=False))
 
 
@@ -159,19 +175,29 @@ def _set_threads(_: click.Context, __: click.Parameter, threads: int | None) -> 
     return threads
 
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+json_option = panel(
+    "Machine",
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+    ),
 )
-quiet_option = click.option(
-    "--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."
+quiet_option = panel(
+    "Machine",
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no notes on standard error."),
 )
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    callback=_set_threads,
-    help="CPU threads to use. Default: all that are available to the process.",
+threads_option = panel(
+    "Machine",
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        callback=_set_threads,
+        help="CPU threads to use. Default: all that are available to the process.",
+    ),
 )
 """Its command calls :func:`use_threads`."""
+wide_option = click.option(
+    "--wide", is_flag=True, help="Tables with all columns, in lines as long as these need."
+)
 
 
 def error_line(error: BaseException) -> tuple[str, int]:

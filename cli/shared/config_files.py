@@ -22,12 +22,11 @@ from learned_index.cli.shared.model_options import SECTIONS
 from learned_index.cli.shared.options import AUTO, combined, joined
 from learned_index.cli.shared.shipped_configs import list_configs, shipped_text, show_config
 from learned_index.errors import InputError
-from learned_index.persistence import atomic_file
 from learned_index.system.extras import require
 
 BECAME = "became"
 """Section of a file that a training writes: what it chose itself. It is told, and not read."""
-OF_FILES = ("config", "list-configs", "show-config", "help")
+OF_FILES = ("config", "list-configs", "show-config", "help", "help-all")
 """Options that a file cannot hold."""
 MOST_BYTES = 1_000_000
 """Size of a file that is surely something else than options."""
@@ -261,6 +260,8 @@ def write_config(model: Path, asked: dict[str, Any], became: dict[str, Any]) -> 
         yaml.safe_dump({BECAME: became}, sort_keys=False, allow_unicode=True),
     ]
     path = config_path(model)
+    from learned_index.persistence import atomic_file
+
     with atomic_file(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
     return path

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from learned_index.cli.shared.help import panel
 from learned_index.cli.shared.options import combined, config_options, given_values
 from learned_index.cli.shared.tables import data_option
 from learned_index.config import Config
@@ -23,6 +24,31 @@ SECTIONS: dict[str, tuple[type[Config], str]] = {
     "ranker": (RankerConfig, "ranker"),
 }
 """The configurations of a model, and what stands before the names of their options."""
+_PANELS = {"model": "Model", "index": "Index", "training": "Training", "ranker": "Ranker"}
+"""Heading of the options of each configuration, but for these fields:"""
+_PANEL_OF_FIELD = {
+    **dict.fromkeys(("ranker", "final_ranker", "records", "keep_sample", "refit"), "Ranker"),
+    **dict.fromkeys(("rerank_size", "ranker_shortlist"), "Ranker"),
+    **dict.fromkeys(("calibration", "validation_fraction", "validation_limit"), "Calibration"),
+    **dict.fromkeys(("train_encoder", "encoder_learning_rate", "warm_epochs"), "Encoder"),
+    **dict.fromkeys(("encoder_weight_decay", "precision"), "Encoder"),
+    "clustering_features": "Index",
+    "device": "Machine",
+}
+
+
+def section_options(*names: str) -> Callable[[Any], Any]:
+    """Make a decorator that adds the options of some of :data:`SECTIONS`, in panels."""
+
+    def options_of(section: str) -> Callable[[Any], Any]:
+        config, prefix = SECTIONS[section]
+
+        def panel_of(field: str) -> str:
+            return _PANEL_OF_FIELD.get(field, _PANELS[section])
+
+        return config_options(config, prefix=prefix, panel_of=panel_of)
+
+    return combined(*map(options_of, names))
 
 
 def source_options(command: Command, *, preset: str) -> Callable[[Any], Any]:
@@ -47,9 +73,19 @@ def source_options(command: Command, *, preset: str) -> Callable[[Any], Any]:
 
 model_options = combined(
     source_options("train", preset="cpu"),
-    *(config_options(config, prefix=prefix) for config, prefix in SECTIONS.values()),
+    section_options(*SECTIONS),
 )
 """What describes a full model: data, preset, encoder and every field of the configurations."""
+track_option = panel(
+    "Output",
+    click.option(
+        "--track",
+        "track",
+        multiple=True,
+        metavar="tensorboard:DIR|mlflow[:URI]|wandb[:PROJECT]",
+        help="Log losses, metrics and results there too; may be given again.",
+    ),
+)
 evaluate_test_option = click.option(
     "--evaluate-test", is_flag=True, help="Measure on the test split too, at the end."
 )

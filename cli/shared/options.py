@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 import click
 
+from learned_index.cli.shared.help import panel
+
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
 else:  # generic since click 8.4 only
@@ -46,13 +48,17 @@ model_option = click.option(
 out_option = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Directory to write the model to."
 )
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace a saved model that is there."
+overwrite_option = panel(
+    "Output",
+    click.option("--overwrite", is_flag=True, help="Replace a saved model that is there."),
 )
-cache_option = click.option(
-    "--cache",
-    help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
-    "nothing.  [default: the user's cache directory]",
+cache_option = panel(
+    "Machine",
+    click.option(
+        "--cache",
+        help="Directory of encoded texts, used again for the same texts and encoder; off keeps "
+        "nothing.  [default: the user's cache directory]",
+    ),
 )
 
 
@@ -139,7 +145,11 @@ def _click_type(hint: Any) -> ParamType:
 
 
 def config_options(
-    config: type[Any], *, skip: tuple[str, ...] = (), prefix: str = ""
+    config: type[Any],
+    *,
+    skip: tuple[str, ...] = (),
+    prefix: str = "",
+    panel_of: Callable[[str], str] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make a decorator that adds one option for each field of a dataclass.
 
@@ -147,6 +157,7 @@ def config_options(
         config: A dataclass; each field has ``metadata["help"]`` and a default.
         skip: Names of fields that get no option.
         prefix: Put before every name (``"ranker"`` makes ``--ranker-seed``).
+        panel_of: The heading of a field's help; None: no heading of its own.
 
     Returns:
         The decorator. The command reads what was given with :func:`given_values`.
@@ -160,11 +171,10 @@ def config_options(
             text = f"{field.metadata['help']}  [default: {default}]"
             kind = _click_type(hints[field.name])
             # Not the default of click: only what was given takes precedence over a preset.
-            options.append(
-                click.option(
-                    "--" + name.replace("_", "-"), name, type=kind, default=None, help=text
-                )
+            option = click.option(
+                "--" + name.replace("_", "-"), name, type=kind, default=None, help=text
             )
+            options.append(option if panel_of is None else panel(panel_of(field.name), option))
     return combined(*options)
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from learned_index.cli.shared.common import output_console, print_pairs
+from learned_index.cli.shared.common import output_console, plain_table, print_pairs, titled
+from learned_index.cli.shared.lines import say
 from learned_index.cli.shared.sources import evaluate_shown, length_lines, lengths_of, model_vectors
 from learned_index.cli.shared.training import Setup
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.compared import report_path
-from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS, FREQUENCY_BANDS
+from learned_index.evaluation.probabilities import CALIBRATION_CUTOFFS
 from learned_index.evaluation.training_points import TRAINING_BANDS
 from learned_index.metrics import RECALL_CUTOFFS
 from learned_index.persistence import atomic_file, write_json
+from learned_index.ranking.bands import FREQUENCY_BANDS
 from learned_index.system.environment import cpu_model, instruction_sets, versions
 from learned_index.system.memory import peak_rss_mb
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 TABLE_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5", "R@10", "R@100")
 
@@ -77,6 +81,7 @@ def training_summary(
         "step_seconds": {name: round(value, 3) for name, value in inside.items()},
         "peak_rss_mb": peak_rss_mb(),
         "metrics": metrics,
+        "curves": model.report_["curves"],
         "calibration": model.report_["calibration"],
         "ranker": model.report_["ranker"],
         "final_ranker": model.report_.get("final_ranker"),
@@ -96,7 +101,7 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
         f"{summary['n_models']} model{'s' if summary['n_models'] > 1 else ''}"
     )
     for line in length_lines(summary["encoder_lengths"]):
-        click.echo(line)
+        _say(line)
     steps = {
         "reading": summary["read_seconds"],
         "planning": summary["plan_seconds"],
@@ -106,20 +111,14 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     }
     print_pairs("seconds", {name: f"{value:8.1f}" for name, value in steps.items()})
     if summary["metrics"]:
-        table = Table(title="percent", title_justify="left", box=None)
-        table.add_column("")
-        for name in TABLE_METRICS:
-            table.add_column(name, justify="right")
-        for title, values in summary["metrics"].items():
-            table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
-        output_console().print(table)
+        output_console().print(metrics_table(summary["metrics"]))
     final, records = summary["final_ranker"], summary["records"]
     if final is not None:
         held = "" if records is None else f", {records['bytes'] / 1e6:.1f} MB of records"
-        click.echo(f"final ranker: {final['method']}{held}")
+        _say(f"final ranker: {final['method']}{held}")
     found = summary["calibration"]
     if found is not None:
-        click.echo(
+        _say(
             f"calibration: {found['method']}, error over all shortlisted pairs "
             f"{found['calibration_error']:.2f} % (before {found['calibration_error_before']:.2f} %)"
         )
@@ -131,6 +130,21 @@ def show_training(summary: dict[str, Any], report: Path) -> None:
     click.echo(f"report: {report}")
 
 
+def _say(text: str) -> None:
+    say("", text, indent="", width=0)
+
+
+def metrics_table(metrics: dict[str, dict[str, Any]]) -> RenderableType:
+    """The metrics of several measurements, one a row."""
+    table = plain_table()
+    table.add_column("", overflow="fold")
+    for name in TABLE_METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for title, values in metrics.items():
+        table.add_row(title, *(f"{values[name]:.2f}" for name in TABLE_METRICS))
+    return titled(table, "percent")
+
+
 def print_metrics(values: dict[str, Any], *, title: str) -> None:
     """Print metrics as a table with one row for each family (P, nDCG, PSP, R), and calibration."""
     families: dict[str, list[tuple[str, float]]] = {}
@@ -138,10 +152,10 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
         family, at, cutoff = name.partition("@")
         if at:
             families.setdefault(family, []).append((cutoff, float(value)))
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
+    table = plain_table(show_header=False)
     for family, items in families.items():
         table.add_row(family, *(f"@{cutoff} {value:6.2f}" for cutoff, value in items))
-    output_console().print(table)
+    output_console().print(titled(table, title))
     if "by_training_points" in values:
         print_training_points(values["by_training_points"])
     if "calibration" in values:
@@ -151,11 +165,8 @@ def print_metrics(values: dict[str, Any], *, title: str) -> None:
 def print_training_points(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
     """Print the recall of labels by how often they were trained, one row for each band."""
     names = ", ".join(f"{name} {low} or more" for name, low in TRAINING_BANDS[:-1])
-    table = Table(
-        title=f"{what}recall of labels by training points: {names}, {TRAINING_BANDS[-1][0]} none",
-        title_justify="left",
-        box=None,
-    )
+    _say(f"{what}recall of labels by training points: {names}, {TRAINING_BANDS[-1][0]} none")
+    table = plain_table()
     recalls = [f"R@{k}" for k in RECALL_CUTOFFS]
     table.add_column("")
     for column in ("labels", "pairs", *recalls):
@@ -169,11 +180,8 @@ def print_training_points(bands: dict[str, dict[str, float | int]], *, what: str
 def print_calibration(bands: dict[str, dict[str, float | int]], *, what: str = "") -> None:
     """Print how good the probabilities of the best labels are, one row for each band of labels."""
     names = " / ".join(f"{name} {low}+" for name, low in FREQUENCY_BANDS)
-    table = Table(
-        title=f"{what}probabilities of the best labels; by training points: {names}",
-        title_justify="left",
-        box=None,
-    )
+    _say(f"{what}probabilities of the best labels; by training points: {names}")
+    table = plain_table()
     table.add_column("")
     columns = [f"{name}@{k}" for k in CALIBRATION_CUTOFFS for name in ("n", "ECE", "Brier")]
     for column in columns:

@@ -16,7 +16,9 @@ from learned_index.encoders import cached_encode
 from learned_index.encoders.registry import parse_encoder, parse_feature_encoder
 from learned_index.encoding import check_encoder
 from learned_index.errors import InputError
-from learned_index.evaluation.evaluate import Query, evaluate
+from learned_index.evaluation.answers import Answers, answers_of
+from learned_index.evaluation.evaluate import measured_values
+from learned_index.evaluation.search import Query
 from learned_index.types import Encoder
 
 API_DOCS = "api-docs"
@@ -160,6 +162,22 @@ def model_vectors(
     return encode_split(model.encoder, dataset, cache=cache, quiet=quiet)
 
 
+def answers_shown(
+    model: ELIAS,
+    dataset: Dataset,
+    *,
+    vectors: Any | None = None,
+    cache: str | None = None,
+    query: Query | None = None,
+    quiet: bool = False,
+) -> Answers:
+    """:func:`~learned_index.evaluation.answers.answers_of`, with the cache and a progress bar."""
+    if vectors is None and dataset.n_points:
+        vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
+    with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
+        return answers_of(model, dataset, vectors=vectors, query=query, progress=bar.count)
+
+
 def evaluate_shown(
     model: ELIAS,
     dataset: Dataset,
@@ -171,14 +189,5 @@ def evaluate_shown(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """:func:`~learned_index.evaluation.evaluate.evaluate`, with the cache and a progress bar."""
-    if vectors is None and dataset.n_points:
-        vectors = model_vectors(model, dataset, cache=cache, quiet=quiet)
-    with progress_bar("searching", total=dataset.n_points, quiet=quiet) as bar:
-        return evaluate(
-            model,
-            dataset,
-            vectors=vectors,
-            query=query,
-            propensity=propensity,
-            progress=bar.count,
-        )
+    answers = answers_shown(model, dataset, vectors=vectors, cache=cache, query=query, quiet=quiet)
+    return measured_values(answers, propensity=propensity)

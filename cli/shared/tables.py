@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from learned_index.cli.shared.common import ProgressHandle, progress_bar
+from learned_index.cli.shared.help import panel
 from learned_index.cli.shared.options import ParamType, combined
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Names(ParamType):
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-column_options = combined(
+column_options = panel(
+    "Table",
     click.option(
         "--text",
         "table_text",
@@ -111,12 +113,15 @@ def data_option(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Data folder; table (.csv, .tsv, .parquet, .jsonl, .json, .gz); or api-docs.",
         ),
         column_options,
-        click.option(
-            "--split-seed",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Seed of --test-share.",
+        panel(
+            "Table",
+            click.option(
+                "--split-seed",
+                type=click.IntRange(min=0),
+                default=0,
+                show_default=True,
+                help="Seed of --test-share.",
+            ),
         ),
     )
     return options(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,8 @@ from learned_index.elias.presets import model_configs, preset_encoder
 from learned_index.elias.steps import check_directory
 from learned_index.errors import InputError
 from learned_index.index.fit import training_device
+from learned_index.tracking import Tracker, parse_tracker
+from learned_index.tracking.progress import Course
 from learned_index.training.events import TrainingEvent
 from learned_index.types import Int64Array
 
@@ -97,19 +99,14 @@ def set_up(
 
 def training_progress(bar: ProgressHandle) -> Callable[[TrainingEvent], None]:
     """Make the callback that shows training events in a progress bar."""
+    course = Course()
 
     def show(event: TrainingEvent) -> None:
-        parts = []
-        if event.n_epochs > 1:
-            parts.append(f"epoch {min(event.epoch + 1, event.n_epochs)}/{event.n_epochs}")
-        if event.loss is not None:
-            parts.append(f"loss {event.loss:.4f}")
-        parts += [f"{name} {value:.2f}" for name, value in list(event.metrics.items())[:2]]
         bar.update(
             completed=event.step,
             total=max(event.n_steps, 1),
             description=event.stage,
-            info="  ".join(parts),
+            info=course.line(event),
         )
 
     return show
@@ -149,6 +146,11 @@ def fit_and_encode(
     for line in length_lines(lengths_of(encoder)):
         note(line, quiet=quiet)
     return encode_points(encoder, points, what="encoding", cache=cache, quiet=quiet)
+
+
+def trackers_of(texts: Sequence[str]) -> list[Tracker]:
+    """The trackers that ``--track`` names; those whose package is missing are refused now."""
+    return [parse_tracker(text) for text in texts]
 
 
 def fit(setup: Setup, train: Dataset, *, quiet: bool, **arguments: Any) -> ELIAS:

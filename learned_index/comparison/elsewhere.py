@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.measure import Job, answer_job, listen
 from learned_index.comparison.method import FROM_THE_MODEL, MethodSpec
+from learned_index.comparison.settings import ComparisonSettings
 from learned_index.errors import InputError
 from learned_index.persistence import read_json, write_json
 from learned_index.system.progress import Progress

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.method import Method, MethodSpec, ModelLoader, padded_ids
+from learned_index.comparison.settings import ComparisonSettings
 from learned_index.comparison.workspace import Workspace
 from learned_index.errors import LearnedIndexError
 from learned_index.persistence import write_json

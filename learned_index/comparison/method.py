@@ -49,6 +49,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from learned_index.comparison.features import PointFeatures
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.config import Config, parameter, seed_parameter
 from learned_index.errors import InputError, MissingExtraError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
@@ -68,8 +69,6 @@ FROM_THE_MODEL: tuple[Inputs, ...] = ("index", "model")
 OWN_RANKING: tuple[Inputs, ...] = ("training", "points", "model")
 """Kinds of methods that order labels otherwise than by the label classifiers alone: the recall of
 the exact 100 best does not apply to them, and their recall is no target for the others."""
-INDEX_CLASSIFIERS = "index"
-"""Name of the label classifiers that the trained index ranks with."""
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 

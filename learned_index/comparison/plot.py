@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from learned_index.comparison.data import Comparison
-from learned_index.comparison.method import INDEX_CLASSIFIERS
 from learned_index.comparison.operating import (
     COSTS,
     NEIGHBOUR_RECALL,
@@ -16,6 +15,7 @@ from learned_index.comparison.operating import (
     Load,
     pareto_front,
 )
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.plotting import (
     BLACK,
     BLUE,

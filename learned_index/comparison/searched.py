@@ -8,8 +8,9 @@ from pathlib import Path
 
 from learned_index.comparison.data import ComparisonData
 from learned_index.comparison.halves import split_queries
-from learned_index.comparison.method import INDEX_CLASSIFIERS, LabelClassifiers, MethodSpec
+from learned_index.comparison.method import LabelClassifiers, MethodSpec
 from learned_index.comparison.reference import Reference
+from learned_index.comparison.settings import INDEX_CLASSIFIERS
 from learned_index.comparison.workspace import Workspace, prepare
 from learned_index.errors import InputError
 from learned_index.metrics import canonical_truth

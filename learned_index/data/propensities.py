@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 
 DEFAULT_CONSTANTS = (0.55, 1.5)
 """A and B where a data set has none of its own (Jain et al. 2016, section 5)."""
@@ -59,7 +60,7 @@ def propensity_constants(text: str) -> tuple[float, float]:
     if not (0 < a < math.inf and 0 < b < math.inf):
         raise InputError(
             f"the propensity constants are {text!r:.60}, expected A,B as 0.55,1.5, or one of "
-            f"{', '.join(PUBLISHED)}"
+            f"{', '.join(PUBLISHED)}{did_you_mean(text, PUBLISHED)}"
         )
     return a, b
 

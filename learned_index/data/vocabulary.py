@@ -277,9 +277,9 @@ class LabelVocabulary:
             raise InputError(
                 f"{len(found)} labels have the text {name!r:.80}; use a key instead: {keys}"
             )
-        close = self.suggest(name)
-        hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise InputError(f"no label is called {name!r:.80} (of {len(self)} labels){hint}")
+        raise InputError(
+            f"no label is called {name!r:.80} (of {len(self)} labels){self.did_you_mean(name)}"
+        )
 
     def ids(self, names: Iterable[str]) -> Int64Array:
         """Return the ids of names as int64; see :meth:`id`."""
@@ -301,6 +301,11 @@ class LabelVocabulary:
             else key
             for number, (key, text) in enumerate(zip(self._keys, self._texts, strict=True))
         )
+
+    def did_you_mean(self, name: str) -> str:
+        """The end of an error about a name that no label has: names that look like it, if any."""
+        close = self.suggest(name)
+        return f"; did you mean {', '.join(map(repr, close))}?" if close else ""
 
     def suggest(self, name: str, *, n: int = 3) -> list[str]:
         """Return up to ``n`` names that look like ``name``, the closest first."""

@@ -5,28 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from learned_index.elias.model import ELIAS
-from learned_index.types import PAD_ID, Int64Array, SearchResult
+from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 
-def named_answers(model: ELIAS, result: SearchResult) -> list[list[dict[str, Any]]]:
+def named_answers(
+    model: ELIAS, ids_BK: Int64Array, **numbers_BK: Float32Array
+) -> list[list[dict[str, Any]]]:
     """The labels of each text, best first, as plain values.
 
     Args:
         model: Whose labels they are.
-        result: B x k.
+        ids_BK: -1 at pads.
+        **numbers_BK: What is told of each, by its name in the answers, such as ``score``.
 
     Returns:
-        For each text a list of ``{"label", "key", "score"}``, without pads. A score as JSON tells
-        it is read back as the same float32.
+        For each text a list of ``{"label", "key", ...}``, without pads. A number as JSON tells it
+        is read back as the same float32.
     """
     names, keys = model.vocabulary, model.vocabulary.keys
+    columns = {name: values.tolist() for name, values in numbers_BK.items()}
     return [
         [
-            {"label": names.name(label), "key": keys[label], "score": score}
-            for label, score in zip(ids, scores, strict=True)
+            {"label": names.name(label), "key": keys[label]}
+            | {name: values[row][place] for name, values in columns.items()}
+            for place, label in enumerate(ids)
             if label != PAD_ID
         ]
-        for ids, scores in zip(result.ids.tolist(), result.scores.tolist(), strict=True)
+        for row, ids in enumerate(ids_BK.tolist())
     ]
 
 

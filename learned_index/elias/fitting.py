@@ -26,7 +26,7 @@ from learned_index.elias.request import HeldOut, Request, check_request, held_ou
 from learned_index.elias.steps import Steps
 from learned_index.elias.validation import ENOUGH_TO_LEARN, validate
 from learned_index.encoding import dense_vectors
-from learned_index.errors import InputError
+from learned_index.errors import InputError, TrainingInterrupted
 from learned_index.index.fit import fit_end_to_end
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import points_per_label
@@ -79,6 +79,14 @@ class _Data:
 
 def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     """See :meth:`ELIAS.fit`."""
+    try:
+        _fit_model(model, request, steps)
+    except TrainingInterrupted:
+        steps.keep_curves()
+        raise
+
+
+def _fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
     data = _prepared(model, request, steps)
     if request.embeddings is None and model.given_index is None:
         with steps.step("fitting the encoder"):
@@ -112,6 +120,7 @@ def fit_model(model: EliasParts, request: Request, steps: Steps) -> None:
         "n_models": len(model.members),
         "n_held_out": 0 if data.held is None else n_rows(data.held.texts),
         "seconds": steps.seconds,
+        "curves": steps.curves.rows,
     }
     if data.held is not None:
         validate(model, data.held, steps, reads_names=data.label_points is not None)

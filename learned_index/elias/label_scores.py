@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.final_ranking import evidence_of, listed
-from learned_index.elias.parts import EliasParts
+from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.errors import InputError
 from learned_index.inputs.points import unanswerable_rows
@@ -71,6 +71,7 @@ def asked(
     *,
     vectors: list[Any] | None = None,
     by_index: bool = False,
+    options: SearchOptions | None = None,
 ) -> Asked:
     """Encode texts and make their shortlists.
 
@@ -79,13 +80,14 @@ def asked(
         texts: B texts or rows of features.
         vectors: Their vectors, B x D of each encoder, where they are known already.
         by_index: Ask the indexes alone.
+        options: How the members search.
     """
     vectors = list(model.encode(texts)) if vectors is None else vectors
     sparse = None
     if model.ranker_ is not None and not by_index:
         assert model.features is not None
         sparse = model.features.encode(texts)
-    head, _ = model.shortlist(vectors, model.config.rerank_size)
+    head, _ = model.shortlist(vectors, model.config.rerank_size, **(options or {}))
     found = _listed(model, head, sparse, vectors[0])
     return Asked(vectors, sparse, found, ~unanswerable_rows(texts, vectors), by_index)
 
@@ -187,6 +189,44 @@ def probabilities(
         p[:, None], q[:, None], labels_n[:, None], model.label_counts
     )
     return found[:, 0]
+
+
+class PartScores(NamedTuple):
+    """What the parts of a model say of labels.
+
+    Attributes:
+        index_p: float32 B x M. Probability by the index, of an ensemble the mean; 0 where no path
+            leads to the label.
+        ranker_q: float32 B x M. Margin of the ranker; None of a model without one.
+    """
+
+    index_p: Float32Array
+    ranker_q: Float32Array | None
+
+
+def part_scores(
+    model: EliasParts, texts: Points, ids_BM: Int64Array, *, options: SearchOptions | None = None
+) -> PartScores:
+    """What index and ranker say of labels, each by itself.
+
+    Args:
+        model: The model.
+        texts: B texts, or CSR B x F.
+        ids_BM: int64, labels of each, as a search gives them; -1 at pads, which score NaN.
+        options: How the members search.
+    """
+    p_BM, q_BM = (np.full(ids_BM.shape, np.nan, np.float32) for _ in range(2))
+    at = np.nonzero(ids_BM != PAD_ID)
+    rows_n, labels_n = at[0], ids_BM[at]
+    found = np.empty((2, len(rows_n)), np.float32)
+    if len(rows_n):
+        told = asked(model, texts, options=options)
+        for start in range(0, len(rows_n), _CHUNK_PAIRS):
+            part = slice(start, start + _CHUNK_PAIRS)
+            pairs = pairs_of(model, told, rows_n[part], labels_n[part])
+            found[:, part] = [pairs.of_label(each) for each in pairs.listed[1:3]]
+    p_BM[at], q_BM[at] = found
+    return PartScores(p_BM, None if model.ranker_ is None else q_BM)
 
 
 def score_labels(model: EliasParts, texts: Points, wanted: Wanted, score: str) -> Scores:

@@ -25,12 +25,13 @@ from learned_index.elias.label_changes import (
 )
 from learned_index.elias.label_scores import score_labels
 from learned_index.elias.new_labels import add_labels
-from learned_index.elias.parts import EliasParts
+from learned_index.elias.parts import EliasParts, SearchOptions
 from learned_index.elias.points import Points
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.elias.request import Request, rows_to_hold_out
+from learned_index.elias.request import Request, described, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
 from learned_index.elias.steps import Steps
+from learned_index.elias.thresholds import Threshold, search_above
 from learned_index.elias.updating import update_model
 from learned_index.encoding import AnyEncoder, as_encoder
 from learned_index.engine.config import EngineConfig
@@ -45,6 +46,7 @@ from learned_index.inputs.points import as_points, n_rows, one_point
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
+from learned_index.training.callbacks import Callback, announced
 from learned_index.training.checkpoint import CheckpointOptions, claimed
 from learned_index.training.events import Progress
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
@@ -93,7 +95,9 @@ class ELIAS(EliasParts, Saved):
         n_points: Training points; those that were held out among them where they were given back.
         n_indexed: Training points when the indexes were trained.
         report_: Of the last :meth:`fit`: seconds of each step, metrics on the validation points
-            with and without ranker, calibration. A loaded model keeps all but the seconds.
+            with and without ranker, calibration, ``curves`` of losses and metrics
+            (:class:`~learned_index.training.curves.Curves`). A loaded model keeps all but seconds
+            and curves.
 
     Example:
         >>> from learned_index.encoders import LSAEncoder
@@ -382,6 +386,7 @@ class ELIAS(EliasParts, Saved):
         embeddings: Any | None = None,
         validation_embeddings: Any | None = None,
         progress: Progress | None = None,
+        callbacks: Sequence[Callback] | None = None,
         checkpoint: CheckpointOptions | None = None,
     ) -> Self:
         """Train everything: encoder, indexes, ranker, calibrator.
@@ -404,7 +409,13 @@ class ELIAS(EliasParts, Saved):
             embeddings: N x D vectors of the texts from this very encoder, already fitted (may be
                 memory-mapped); None fits and encodes. Only where the encoder is not trained.
             validation_embeddings: Vectors of the validation texts likewise.
-            progress: Called with a :class:`~learned_index.training.TrainingEvent` now and then.
+            progress: Called with a :class:`~learned_index.training.events.TrainingEvent` now and
+                then.
+            callbacks: Who is told that the training begins, its events, and how it ends: a
+                :class:`~learned_index.tracking.ProgressBar`, a tracker of
+                :mod:`learned_index.tracking`, a
+                :class:`~learned_index.training.callbacks.TrainingCallback`, a function that takes
+                events.
             checkpoint: Where to keep the state of an unfinished training, and whom to ask whether
                 to stop.
 
@@ -418,8 +429,12 @@ class ELIAS(EliasParts, Saved):
         """
         texts = as_points(texts)
         request = Request(texts, labels, vocabulary, validation, embeddings, validation_embeddings)
-        with claimed(checkpoint):
-            fit_model(self, request, Steps(progress, checkpoint))
+        with (
+            claimed(checkpoint),
+            announced(callbacks, lambda: described(self), progress=progress) as run,
+        ):
+            fit_model(self, request, Steps(run.progress, checkpoint))
+            run.results = self.report_
         return self
 
     # -- prediction -----------------------------------------------------------------------------
@@ -429,6 +444,7 @@ class ELIAS(EliasParts, Saved):
         texts: Points,
         k: int = 10,
         *,
+        threshold: Threshold | None = None,
         allow: Filter | None = None,
         deny: Filter | None = None,
     ) -> list[list[tuple[str, float]]]:
@@ -438,31 +454,45 @@ class ELIAS(EliasParts, Saved):
             texts: B texts, or CSR B x F. A blank one has no answer, nor has one without a word
                 (or a feature) that the encoder knows.
             k: Labels wanted.
+            threshold: Answers whose score is below it are left out. ``"best"``: those whose
+                calibrated probability is below the one that had the best F1 on held-out points, for
+                labels trained as often (head, torso, tail).
             allow: The only labels to find: ids, names, or a mask of L booleans; None: all. For each
                 text by itself: a list of B of these, or a boolean or sparse matrix B x L.
             deny: Labels not to find, likewise; wins over ``allow``.
 
         Returns:
             For each text at most k pairs (label name, ranking score), best first.
+
+        Raises:
+            InputError: A threshold that is none, or ``"best"`` for a model without calibration.
         """
-        return self._named(self.search(texts, k, allow=allow, deny=deny))
+        return self._named(self.search(texts, k, threshold=threshold, allow=allow, deny=deny))
 
     def predict_proba(
         self,
         texts: Points,
         k: int = 10,
         *,
+        threshold: Threshold | None = None,
         allow: Filter | None = None,
         deny: Filter | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Return the labels of :meth:`predict` in the same order, with calibrated probabilities.
 
         The order is that of the ranking score; a probability may be higher than the one before.
+        Answers whose probability is below ``threshold`` are left out; ``"best"`` as there.
 
         Raises:
             InputError: The model was trained without calibration.
+
+        Example:
+            >>> model.predict_proba(["sort a list"], threshold="best")  # doctest: +SKIP
+            [[('sorting', 0.97)]]
         """
-        return self._named(self.search(texts, k, score="probability", allow=allow, deny=deny))
+        return self._named(
+            self.search(texts, k, score="probability", threshold=threshold, allow=allow, deny=deny)
+        )
 
     def score(self, texts: Points, labels: ScoredLabels, *, score: Score = "ranking") -> Scores:
         """Score labels for texts, also those that a search would not find.
@@ -545,6 +575,7 @@ class ELIAS(EliasParts, Saved):
         vectors: Any | None = None,
         sparse: sp.csr_matrix | None = None,
         score: Score = "ranking",
+        threshold: Threshold | None = None,
         beam_width: int | None = None,
         shortlist_size: int | None = None,
         allow: Filter | None = None,
@@ -565,6 +596,7 @@ class ELIAS(EliasParts, Saved):
             score: ``"ranking"`` (non-increasing, in 0 to 1), ``"probability"`` (calibrated, of
                 the same labels in the same order), or ``"index"`` (order and score of the index
                 alone, without the ranker).
+            threshold: As in :meth:`predict`: least score, or ``"best"``.
             beam_width: Clusters explored; None: the trained value.
             shortlist_size: Labels scored; None: the trained value.
             allow: As in :meth:`predict`.
@@ -575,23 +607,19 @@ class ELIAS(EliasParts, Saved):
 
         Raises:
             InputError: A single string, k below 1, no calibration for ``"probability"``, labels
-                that do not exist.
+                that do not exist, a threshold that is none.
         """
         self.require_fitted()
-        return predict_points(
-            self,
-            texts,
-            k,
-            vectors=vectors,
-            sparse=sparse,
-            score=score,
-            options={
-                "beam_width": beam_width,
-                "shortlist_size": shortlist_size,
-                "allow": allow,
-                "deny": deny,
-            },
-        )
+        options: SearchOptions = {
+            "beam_width": beam_width,
+            "shortlist_size": shortlist_size,
+            "allow": allow,
+            "deny": deny,
+        }
+        given: dict[str, Any] = {"vectors": vectors, "sparse": sparse, "score": score}
+        if threshold is None:
+            return predict_points(self, texts, k, options=options, **given)
+        return search_above(self, texts, k, threshold=threshold, options=options, **given)
 
     # -- persistence ----------------------------------------------------------------------------
 

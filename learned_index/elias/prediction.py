@@ -93,6 +93,42 @@ def predict_points(
     return SearchResult(ids, scores)
 
 
+def with_probabilities(
+    model: EliasParts,
+    texts: Points,
+    k: int,
+    *,
+    vectors: Any | None = None,
+    sparse: SparseFeatures | None = None,
+    options: SearchOptions | None = None,
+) -> tuple[SearchResult, Float32Array]:
+    """Answers with ranking scores, and the calibrated probabilities of the same labels.
+
+    Arguments as in :meth:`ELIAS.search`.
+
+    Returns:
+        What a search by each of both scores gives: ids and ranking scores B x k; probabilities,
+        float32 B x k, -inf at pads.
+    """
+    texts = as_points(texts)
+    given: dict[str, Any] = {"vectors": vectors, "sparse": sparse, "options": options}
+    if model.final_ranker_ is None and n_rows(texts):
+        # The probability needs what the index and the ranker say, so the labels are found twice,
+        # and the texts encoded once.
+        given["vectors"] = _given_vectors(model, texts, vectors)
+        if model.ranker_ is not None and sparse is None:
+            assert model.features is not None
+            given["sparse"] = sparse_features(model.features, texts)
+        probable = predict_points(model, texts, k, score="probability", **given).scores
+        return predict_points(model, texts, k, score="ranking", **given), probable
+    if model.calibrator_ is None or not n_rows(texts):
+        found = predict_points(model, texts, k, score="probability", **given)
+        return found, found.scores
+    # Here it is a function of the label and its ranking score alone.
+    found = predict_points(model, texts, k, score="ranking", **given)
+    return found, _probability(model, Shortlist(found.ids, found.scores), None)
+
+
 def _given_vectors(model: EliasParts, texts: Points, vectors: Any | None) -> list[Any]:
     if n_rows(texts) == 0:
         return [np.empty((0, member.dim), np.float32) for member in model.members[:1]]

@@ -20,7 +20,12 @@ import scipy.sparse as sp
 from learned_index.elias.final_ranking import judged
 from learned_index.elias.new_labels import as_long_as_points
 from learned_index.elias.parts import EliasParts
-from learned_index.elias.validation import ENOUGH_TO_LEARN, OutOfFold, calibrated_scores
+from learned_index.elias.validation import (
+    ENOUGH_TO_LEARN,
+    OutOfFold,
+    calibrated_scores,
+    true_points,
+)
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.ranking.final_ranker import FinalRanker, simplest_of_the_best
@@ -102,7 +107,8 @@ def with_final_order(
     anew.report_["n_known"] = model.n_points
     twin = copy.copy(model)
     twin.final_ranker_ = anew
-    out_of_fold = OutOfFold(found.ids_BK, scores_BK, found.relevant_BK)
+    n_true_L = true_points(model, labels_NL[rows])
+    out_of_fold = OutOfFold(found.ids_BK, scores_BK, found.relevant_BK, n_true_L)
     twin.calibrator_ = calibrated_scores(model, out_of_fold) or model.calibrator_
     twin.report_ = {**model.report_, "final_ranker": anew.report_}
     if twin.calibrator_ is not None:

@@ -184,16 +184,23 @@ def _check_without_held_out(model: EliasParts) -> None:
     logger.info("nothing is held out (%s): no validation and no calibration", why)
 
 
-def request_key(
-    model: EliasParts, request: Request, labels_NL: sp.csr_matrix, names: LabelVocabulary
-) -> str:
-    """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
-    settings = {
+def described(model: EliasParts) -> dict[str, Any]:
+    """What a model is to be: the kind of its encoder, and its configurations by name."""
+    return {
         "encoder": model.encoder.kind,
         "model": model.config.to_dict(),
         "index": model.index_config.to_dict(),
         "training": model.training_config.to_dict(),
         "ranker": model.ranker_config.to_dict(),
+    }
+
+
+def request_key(
+    model: EliasParts, request: Request, labels_NL: sp.csr_matrix, names: LabelVocabulary
+) -> str:
+    """Digest of data and configuration: a checkpoint is gone on with only where it is the same."""
+    settings = {
+        **described(model),
         "validation": request.validation is not None,
         "label_texts": names.learning_texts if model.config.label_text != "off" else [],
     }

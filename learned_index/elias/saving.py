@@ -59,7 +59,8 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
     model.vocabulary.save(folder)
     if model.label_counts is not None:
         save_arrays(folder / _COUNTS, {"label_counts": model.label_counts.astype(np.int64)})
-    report = {name: value for name, value in model.report_.items() if name != "seconds"}
+    # Times, and losses told by the clock, would make other bytes of equal trainings.
+    report = {k: v for k, v in model.report_.items() if k not in ("seconds", "curves")}
     return {
         "model": model.config.to_dict(),
         "n_points": int(model.n_points),

@@ -32,6 +32,7 @@ from learned_index.persistence import (
 from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
 from learned_index.system.timing import timed
 from learned_index.training.checkpoint import CheckpointOptions
+from learned_index.training.curves import Curves
 from learned_index.training.events import Progress, TrainingEvent
 from learned_index.training.processes import is_first_process
 from learned_index.types import Encoder
@@ -41,8 +42,10 @@ logger = logging.getLogger(__name__)
 _STATE = "training.json"
 _WEIGHTS = "encoder.safetensors"
 _DUAL = "dual.safetensors"
+_CURVES = "curves.json"
 _OURS = re.compile(
-    r"training\.json|finished_(ranker|member_\d+)|member_\d+|\.(training|finished|member).+"
+    r"training\.json|curves\.json|finished_(ranker|member_\d+)|member_\d+|"
+    r"\.(training|curves|finished|member).+"
 )
 
 
@@ -57,6 +60,7 @@ class Steps:
 
     Attributes:
         seconds: Time of each step, in order.
+        curves: Losses and metrics of what was trained, also before an interruption.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class Steps:
         self._progress = progress if self._writes else None
         self._checkpoint = checkpoint
         self.seconds: dict[str, float] = {}
+        self.curves = Curves()
+        self._epoch: tuple[str, int] | None = None
 
     def open(self, make_key: Callable[[], str]) -> None:
         """Take possession of the checkpoint's directory, where there is one.
@@ -88,6 +94,9 @@ class Steps:
                     f"{path.parent} holds the state of a training on other data or with another "
                     "configuration; repeat the call that began it, or choose another directory"
                 )
+            if (path.parent / _CURVES).is_file():
+                with _reading(path.parent / _CURVES):
+                    self.curves = Curves(read_json(path.parent / _CURVES))
             return
         if not self._checkpoint.resume:
             discard_progress(path.parent)
@@ -105,8 +114,23 @@ class Steps:
 
     def tell(self, name: str, done: int, total: int) -> None:
         """Report that a step has come so far."""
+        self._tell(TrainingEvent(name, 0, 1, done, max(total, 1)))
+
+    def _tell(self, event: TrainingEvent) -> None:
+        if not self._writes:
+            return
+        self.curves(event)
         if self._progress is not None:
-            self._progress(TrainingEvent(name, 0, 1, done, max(total, 1)))
+            self._progress(event)
+        if event.loss is not None and self._epoch != (event.stage, event.epoch):
+            self._epoch = (event.stage, event.epoch)
+            self.keep_curves()
+
+    def keep_curves(self) -> None:
+        """Keep the curves so far beside the state of the training, where there is one."""
+        if self._checkpoint is not None and self._writes and self.curves.rows:
+            with atomic_file(Path(self._checkpoint.directory) / _CURVES) as temporary:
+                write_json(temporary, self.curves.rows)
 
     def stop_if_asked(self) -> None:
         """End the training where its caller wants that.
@@ -123,11 +147,10 @@ class Steps:
 
     def member_progress(self, number: int, total: int) -> Progress | None:
         """Return the callback for the training of one member."""
-        progress = self._progress
-        if progress is None or total == 1:
-            return progress
+        if not self._writes or total == 1:
+            return self._tell if self._writes else None
         prefix = f"model {number + 1}/{total}: "
-        return lambda event: progress(replace(event, stage=prefix + event.stage))
+        return lambda event: self._tell(replace(event, stage=prefix + event.stage))
 
     def member_checkpoint(self, number: int) -> CheckpointOptions | None:
         """Return where the training of one member keeps its state."""

@@ -14,6 +14,7 @@ from learned_index.elias.prediction import Score, arranged, predict_points
 from learned_index.elias.request import HeldOut
 from learned_index.elias.steps import Steps
 from learned_index.errors import InputError
+from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking.calibration import Calibrator
@@ -51,11 +52,19 @@ def validate(model: EliasParts, held: HeldOut, steps: Steps, *, reads_names: boo
 
 
 class OutOfFold(NamedTuple):
-    """Labels of points, B x K, and their scores by final rankers that have not seen their point."""
+    """What final rankers say of labels of points that they have not seen.
+
+    Attributes:
+        ids: B x K labels.
+        scores: Their scores.
+        relevant: Whether the label is one of the point's.
+        n_true_L: int64, points that have each label, on the shortlist or not.
+    """
 
     ids: Int64Array
     scores: Float32Array
     relevant: Any
+    n_true_L: Int64Array
 
 
 def _answers(
@@ -94,7 +103,7 @@ def _final_ranker(model: EliasParts, held: HeldOut, *, reads_names: bool) -> Out
     if ranker.method_ == "fixed":
         return None
     model.final_ranker_ = ranker
-    return OutOfFold(found.ids_BK, scores, found.relevant_BK)
+    return OutOfFold(found.ids_BK, scores, found.relevant_BK, true_points(model, held.labels))
 
 
 def _calibrator(
@@ -116,24 +125,37 @@ def _calibrator(
         assert held.sparse is not None
         q_BK = model.ranker_.score(held.sparse, held.vectors[0], head.ids)
     relevant_BK = hit_matrix(head.ids, held.labels)
-    return _calibrated(model, head.p, q_BK, head.ids, relevant_BK)
+    n_true_L = true_points(model, held.labels)
+    return _calibrated(model, head.p, q_BK, head.ids, relevant_BK, n_true_L)
+
+
+def true_points(model: EliasParts, labels_NL: sp.csr_matrix) -> Int64Array:
+    """Points that have each of the model's labels, int64; others than these may be there."""
+    return points_per_label(labels_NL)[: model.n_labels]
 
 
 def calibrated_scores(model: EliasParts, out_of_fold: OutOfFold) -> Calibrator | None:
     """Probabilities of the scores of a final ranker; None where there is nothing to tell them."""
-    ids, p_BK, relevant_BK = out_of_fold
-    return _calibrated(model, p_BK, np.zeros_like(p_BK), ids, relevant_BK)
+    ids, p_BK, relevant_BK, n_true_L = out_of_fold
+    return _calibrated(model, p_BK, np.zeros_like(p_BK), ids, relevant_BK, n_true_L)
 
 
 def _calibrated(
-    model: EliasParts, p_BK: Float32Array, q_BK: Float32Array, ids: Int64Array, relevant_BK: Any
+    model: EliasParts,
+    p_BK: Float32Array,
+    q_BK: Float32Array,
+    ids: Int64Array,
+    relevant_BK: Any,
+    n_true_L: Int64Array,
 ) -> Calibrator | None:
     assert model.label_counts is not None
     wanted = model.config.calibration
     if wanted == "none":
         return None
     try:
-        return Calibrator(wanted).fit(p_BK, q_BK, ids, relevant_BK, model.label_counts)
+        return Calibrator(wanted).fit(
+            p_BK, q_BK, ids, relevant_BK, model.label_counts, n_true_L=n_true_L
+        )
     except InputError as error:
         if wanted != "auto":
             raise

@@ -21,8 +21,8 @@ from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.elias.saving import index_directory
 from learned_index.errors import InputError
-from learned_index.evaluation.evaluate import require_points, training_counts
-from learned_index.evaluation.truth import filtered_of, truth_of
+from learned_index.evaluation.search import require_points
+from learned_index.evaluation.truth import filtered_of, training_counts, truth_of
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.points import n_rows

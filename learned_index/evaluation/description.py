@@ -9,16 +9,25 @@ from learned_index.elias.model import ELIAS
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.persistence import directory_bytes
+from learned_index.ranking.thresholds import BandThresholds
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Load a model and collect what it holds.
+    """Load a model and collect what it holds, see :func:`describe_model`."""
+    return describe_model(ELIAS.from_pretrained(directory), directory)
+
+
+def describe_model(model: ELIAS, directory: Path) -> dict[str, Any]:
+    """Collect what a model holds.
+
+    Args:
+        model: The model.
+        directory: Where it is saved.
 
     Returns:
         JSON-able: encoder kind, sizes, configurations, bytes on disk; of a full model its members,
         ranker and calibration too.
     """
-    model = ELIAS.from_pretrained(directory)
     counts = model.label_counts
     values: dict[str, Any] = {
         "model": str(directory),
@@ -49,6 +58,7 @@ def _index(index: LearnedGraphIndex | SearchEngine) -> dict[str, Any]:
             "engine": index.config.to_dict(),
         }
     return {
+        "n_clusters": index.n_clusters,
         "hierarchy": _hierarchy(index),
         "index": index.config.to_dict(),
         "training": index.training_config.to_dict(),
@@ -69,6 +79,10 @@ def _hierarchy(index: LearnedGraphIndex) -> dict[str, Any] | str:
     }
 
 
+def _thresholds(thresholds: BandThresholds | None) -> dict[str, Any]:
+    return {} if thresholds is None else thresholds.to_dict()
+
+
 def _full_model(model: ELIAS) -> dict[str, Any]:
     ranker, calibrator = model.ranker_, model.calibrator_
     return {
@@ -87,7 +101,8 @@ def _full_model(model: ELIAS) -> dict[str, Any]:
         },
         "calibration": None
         if calibrator is None
-        else {name: value for name, value in calibrator.report_.items() if name != "bins"},
+        else {name: value for name, value in calibrator.report_.items() if name != "bins"}
+        | {"thresholds": _thresholds(calibrator.thresholds_)},
         "final_ranker": model.report_.get("final_ranker"),
         "validation": model.report_.get("validation"),
         "elias": model.config.to_dict(),

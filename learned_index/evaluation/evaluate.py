@@ -1,85 +1,44 @@
-"""A model measured on a split of data: every metric, under the labels of both."""
+"""Answers measured on a split of data: every metric, under the labels of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict, cast
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from learned_index.data.dataset import Dataset
 from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
-from learned_index.elias.prediction import Score
-from learned_index.errors import InputError
+from learned_index.evaluation.answers import Answers, aligned, answers_of
+from learned_index.evaluation.by_frequency import band_sizes, band_values
+from learned_index.evaluation.f1 import Judged, f1_at, f1_by_threshold
 from learned_index.evaluation.probabilities import probability_quality
+from learned_index.evaluation.search import Query
+from learned_index.evaluation.significance import Metric, bootstrap_intervals, compare_metrics
 from learned_index.evaluation.training_points import recall_by_training_points
-from learned_index.evaluation.truth import filtered_of, truth_of
-from learned_index.inputs.points import n_rows
 from learned_index.metrics import (
-    RECALL_CUTOFFS,
-    most_of_a_point,
+    canonical_truth,
+    check_ids,
+    hit_matrix,
+    point_values,
     propensities_from_counts,
-    without_pairs,
 )
-from learned_index.metrics import evaluate as metrics_of
-from learned_index.types import Int64Array, SearchResult
-
-BATCH = 1024
-"""Points that are searched at a time."""
 
 
-class Query(TypedDict, total=False):
-    """How a model is asked: keyword arguments of :meth:`ELIAS.search`."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Metrics of answers, point by point.
 
-    beam_width: int | None
-    shortlist_size: int | None
-    score: Score
-
-
-def require_points(dataset: Dataset) -> None:
-    """Refuse an empty split.
-
-    Raises:
-        InputError: It has no points.
+    Attributes:
+        metrics: Over all labels, by name.
+        bands: Of head, torso and tail labels; empty where nobody knows the training points.
     """
-    if dataset.n_points == 0:
-        raise InputError(f"the {dataset.split} split has no points; nothing can be measured")
 
-
-def search_points(
-    model: ELIAS,
-    points: Any,
-    k: int,
-    *,
-    vectors: Any | None = None,
-    query: Query | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> SearchResult:
-    """Search many points in batches.
-
-    Args:
-        model: The model.
-        points: N texts or rows of sparse features.
-        k: Labels wanted.
-        vectors: N x D vectors of the points, where they are known already.
-        query: How the model is asked.
-        progress: Called with the points that are done and all.
-
-    Returns:
-        Ids and scores, N x k.
-    """
-    total = n_rows(points)
-    if vectors is not None and len(vectors) != total:
-        raise InputError(f"got {len(vectors)} vectors for {total} points; expected as many")
-    ids, scores = np.empty((total, k), np.int64), np.empty((total, k), np.float32)
-    for start in range(0, total, BATCH):
-        part = slice(start, min(start + BATCH, total))
-        known = None if vectors is None else vectors[part]
-        ids[part], scores[part] = model.search(points[part], k, vectors=known, **(query or {}))
-        if progress is not None:
-            progress(part.stop, total)
-    return SearchResult(ids, scores)
+    metrics: dict[str, Metric]
+    bands: dict[str, dict[str, Metric]]
 
 
 def evaluate(
@@ -89,6 +48,7 @@ def evaluate(
     vectors: Any | None = None,
     query: Query | None = None,
     propensity: tuple[float, float] = DEFAULT_CONSTANTS,
+    n_resamples: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """All metrics of a model on one split, in percent.
@@ -105,53 +65,150 @@ def evaluate(
         query: How the model is asked.
         propensity: The constants A and B of the propensities, see
             :func:`~learned_index.data.propensities.propensity_constants`.
+        n_resamples: Of the bootstrap intervals; 0: none are made.
         progress: Called with the points that are done and all.
 
     Returns:
-        The metrics, ``n_points``, and ``n_unseen_labels``: labels of these points that the
-        model was never trained on. Of a model that knows its counts also ``by_training_points``:
-        recall of seen, few-shot and unseen labels apart, see
-        :func:`~learned_index.evaluation.training_points.recall_by_training_points`. Of a
-        calibrated model asked for its ranking also ``calibration``: how good the probabilities of
-        the best labels are, see
-        :func:`~learned_index.evaluation.probabilities.probability_quality`.
+        What :func:`measured_values` tells.
 
     Raises:
         InputError: The split has no points, or the two share no label.
     """
-    require_points(dataset)
-    truth, pairs = truth_of(model, dataset), filtered_of(model, dataset)
-    k = max(RECALL_CUTOFFS) + most_of_a_point(pairs)
-    asked = cast(Query, dict(query or {}))
-    calibrated = model.calibrator_ is not None and asked.get("score", "ranking") == "ranking"
-    if calibrated:
-        asked["score"] = "probability"  # the same labels in the same order
-    result = search_points(
-        model, dataset.points, k, vectors=vectors, query=asked, progress=progress
-    )
-    if pairs is not None:
-        result = without_pairs(result, pairs)
-    counts = training_counts(model, truth.shape[1])
-    propensities = np.ones(len(counts))  # a model that does not know its counts
-    if counts.any() and model.n_points:
-        a, b = propensity
-        propensities = propensities_from_counts(counts, n_points=model.n_points, a=a, b=b)
-    values: dict[str, Any] = dict(metrics_of(result, truth, propensities=propensities))
-    values["n_points"] = dataset.n_points
-    if pairs is not None:
-        values["n_filtered"] = int(pairs.nnz)
-    used = np.unique(truth.indices)
+    answers = answers_of(model, dataset, vectors=vectors, query=query, progress=progress)
+    return measured_values(answers, propensity=propensity, n_resamples=n_resamples)
+
+
+def measured_values(
+    answers: Answers,
+    *,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
+    n_resamples: int = 0,
+) -> dict[str, Any]:
+    """All metrics of answers, in percent.
+
+    Args:
+        answers: From :func:`~learned_index.evaluation.answers.answers_of` or
+            :func:`~learned_index.evaluation.answers.predicted_answers`.
+        propensity: As :func:`evaluate`.
+        n_resamples: Likewise.
+
+    Returns:
+        The metrics of :func:`learned_index.metrics.evaluate` and of
+        :func:`~learned_index.evaluation.f1.f1_at`, ``n_points``, ``n_filtered`` (where pairs do not
+        count) and ``n_unseen_labels``: labels of these points that were never trained. Where the
+        training points of the labels are known also ``by_training_points``
+        (:func:`~learned_index.evaluation.training_points.recall_by_training_points`) and
+        ``by_frequency``: for head, torso and tail ``n_labels``, ``n_pairs`` and what
+        :func:`~learned_index.evaluation.by_frequency.band_values` tells. Where scores are
+        probabilities ``by_threshold``, rows of
+        :class:`~learned_index.evaluation.f1.ThresholdQuality`, and of a calibrated model
+        ``calibration``
+        (:func:`~learned_index.evaluation.probabilities.probability_quality`). With ``n_resamples``
+        also ``intervals``, 95 % bootstrap intervals: ``{"P@1": [low, high], ...}``, and
+        ``intervals_by_frequency`` likewise by band.
+    """
+    found, judged = measure(answers, propensity=propensity), _judged(answers)
+    values: dict[str, Any] = {name: metric.rate for name, metric in found.metrics.items()}
+    values["n_points"] = answers.n_points
+    if answers.n_filtered is not None:
+        values["n_filtered"] = answers.n_filtered
+    counts, used = answers.counts, np.unique(answers.truth.indices)
     values["n_unseen_labels"] = int((counts[used] == 0).sum()) if counts.any() else 0
     if counts.any():
+        result, truth = answers.result, answers.truth
         values["by_training_points"] = recall_by_training_points(result, truth, counts)
-    if calibrated:
-        values["calibration"] = probability_quality(result, truth, counts)
+        sizes = band_sizes(truth, counts)
+        values["by_frequency"] = {
+            band: sizes[band] | {name: metric.rate for name, metric in metrics.items()}
+            for band, metrics in found.bands.items()
+        }
+    if answers.probable:
+        rows = f1_by_threshold(judged, answers.result.scores, best_L=answers.best)
+        values["by_threshold"] = [row._asdict() for row in rows]
+    if answers.calibrated:
+        values["calibration"] = probability_quality(answers.result, answers.truth, counts)
+    if n_resamples:
+        values |= _intervals(found, n_resamples)
     return values
 
 
-def training_counts(model: ELIAS, n_labels: int) -> Int64Array:
-    """Training points of the labels of model and data, int64: the model's stand first."""
-    counts = np.zeros(n_labels, dtype=np.int64)
-    if model.label_counts is not None:
-        counts[: len(model.label_counts)] = model.label_counts
-    return counts
+def measure(answers: Answers, *, propensity: tuple[float, float] = DEFAULT_CONSTANTS) -> Measured:
+    """The metrics of answers, point by point: what intervals and comparisons are made of."""
+    judged = _judged(answers)
+    propensities = _propensities(answers, propensity)
+    metrics: dict[str, Metric] = dict(
+        point_values(judged.ids_NK, judged.truth_NL, propensities=propensities)
+    )
+    metrics |= f1_at(judged)
+    bands: dict[str, dict[str, Metric]] = {}
+    if answers.counts.any():
+        each = band_values(judged, answers.counts, propensities=propensities)
+        bands = {band: dict(values) for band, values in each.items()}
+    return Measured(metrics, bands)
+
+
+def compare_answers(
+    a: Answers,
+    b: Answers,
+    *,
+    propensity: tuple[float, float] = DEFAULT_CONSTANTS,
+    n_resamples: int,
+) -> dict[str, Any]:
+    """Compare two answers to the same points.
+
+    Args:
+        a: The first, see :func:`measured_values`.
+        b: The second, to points in the same order. Frequency and propensities of labels are those
+            of the first for both.
+        propensity: As :func:`evaluate`.
+        n_resamples: Resamples of the intervals, and exchanges of the test.
+
+    Returns:
+        ``n_points``, ``metrics``: for each
+        :class:`~learned_index.evaluation.significance.ComparedMetric` its fields, and
+        ``by_frequency``: the same by band.
+
+    Raises:
+        InputError: Answers to other points.
+    """
+    one, other = (measure(each, propensity=propensity) for each in aligned(a, b))
+    bands = [band for band in one.bands if band in other.bands]
+    # All at once: the same resamples for all of them.
+    flat_a, flat_b = (
+        {("", name): metric for name, metric in found.metrics.items()}
+        | {(band, name): m for band in bands for name, m in found.bands[band].items()}
+        for found in (one, other)
+    )
+    compared = compare_metrics(flat_a, flat_b, n_resamples=n_resamples)
+    told: dict[str, dict[str, Any]] = {band: {} for band in ("", *bands)}
+    for (band, name), metric in compared.items():
+        told[band][name] = metric._asdict()
+    return {
+        "n_points": a.n_points,
+        "metrics": told.pop(""),
+        "by_frequency": told,
+        "n_resamples": n_resamples,
+    }
+
+
+def _intervals(found: Measured, n_resamples: int) -> dict[str, Any]:
+    flat = {("", name): metric for name, metric in found.metrics.items()}
+    flat |= {(band, name): m for band, each in found.bands.items() for name, m in each.items()}
+    told: dict[str, dict[str, list[float]]] = {band: {} for band in ("", *found.bands)}
+    for (band, name), interval in bootstrap_intervals(flat, n_resamples=n_resamples).items():
+        told[band][name] = list(interval)
+    return {"intervals": told.pop(""), "intervals_by_frequency": told}
+
+
+def _judged(answers: Answers) -> Judged:
+    truth = canonical_truth(answers.truth)
+    ids = check_ids(answers.result, truth.shape, at_least=0)
+    return Judged(ids, hit_matrix(ids, truth), truth)
+
+
+def _propensities(answers: Answers, propensity: tuple[float, float]) -> npt.NDArray[np.float64]:
+    counts = answers.counts
+    if not counts.any() or not answers.n_trained:
+        return np.ones(len(counts))  # nobody knows how often labels were trained
+    a, b = propensity
+    return propensities_from_counts(counts, n_points=answers.n_trained, a=a, b=b)

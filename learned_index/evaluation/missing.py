@@ -12,7 +12,7 @@ from learned_index.data.dataset import Dataset
 from learned_index.elias.model import ELIAS
 from learned_index.elias.points import take
 from learned_index.errors import InputError
-from learned_index.evaluation.evaluate import BATCH, require_points
+from learned_index.evaluation.search import BATCH, require_points
 from learned_index.evaluation.truth import truth_of
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.metrics import hit_matrix

@@ -13,20 +13,12 @@ import numpy as np
 
 from learned_index.errors import InputError
 from learned_index.metrics import canonical_truth, check_ids, hit_matrix
+from learned_index.ranking.bands import FREQUENCY_BANDS, frequency_band
 from learned_index.ranking.reliability import brier_score, calibration_error
 from learned_index.types import PAD_ID, Int64Array, SearchResult
 
 CALIBRATION_CUTOFFS = (1, 5)
 """Labels of each point whose probabilities are looked at."""
-FREQUENCY_BANDS: tuple[tuple[str, int], ...] = (("head", 51), ("torso", 6), ("tail", 0))
-"""Bands of labels, each with the smallest number of training points in it."""
-
-
-def frequency_band(label_counts_L: Int64Array) -> Int64Array:
-    """Return the band of each label, an index into :data:`FREQUENCY_BANDS`, int64 L."""
-    bounds = [low for _, low in FREQUENCY_BANDS[:-1]]
-    below_LB = np.asarray(label_counts_L)[:, None] < bounds
-    return np.asarray(below_LB.sum(axis=1), np.int64)
 
 
 def probability_quality(

@@ -7,7 +7,6 @@ from typing import Literal, Self
 
 from learned_index.config import Config, parameter, seed_parameter
 from learned_index.errors import InputError
-from learned_index.metrics import metric_names
 
 _STEPS = {"index": (280, 560), "encoder": (40, 60)}
 """Steps that stages 1 and 2 have at least, unless epochs are given."""
@@ -186,7 +185,12 @@ class TrainingConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         metric = self.early_stopping_metric
-        if metric is not None and metric not in metric_names():
+        if metric is None:
+            return
+        # Imported where it is needed: li train --help makes this class and needs no scipy.
+        from learned_index.metrics import metric_names
+
+        if metric not in metric_names():
             raise InputError(
                 f"early_stopping_metric is {metric!r}, expected one of {', '.join(metric_names())}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -36,6 +36,7 @@ from learned_index.inputs.new_labels import KnownPoints, NewLabels, checked_know
 from learned_index.inputs.scored import ScoredLabels, Scores
 from learned_index.kernels.update import RowAdamW, RowGradients
 from learned_index.persistence import Manifest, Saved, saved_kind
+from learned_index.training.callbacks import Callback, announced
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
 from learned_index.types import DenseMatrix, Int64Array, SearchResult
@@ -126,6 +127,7 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         clustering_features: sp.csr_matrix | None = None,
         validation: tuple[DenseMatrix, sp.csr_matrix] | None = None,
         progress: Progress | None = None,
+        callbacks: Sequence[Callback] | None = None,
         checkpoint: CheckpointOptions | None = None,
     ) -> Self:
         """Learn the index: cluster, stage 1, initialise the graph, stage 2.
@@ -142,7 +144,8 @@ class LearnedGraphIndex(IndexNetwork, Saved):
             validation: Optional held-out (vectors, CSR labels); measured after each epoch and
                 reported through ``progress``.
             progress: Called a few times a second with a
-                :class:`~learned_index.training.TrainingEvent`.
+                :class:`~learned_index.training.events.TrainingEvent`.
+            callbacks: As in :meth:`ELIAS.fit <learned_index.elias.model.ELIAS.fit>`.
             checkpoint: Where to save the state of the training, and to go on from.
 
         Raises:
@@ -150,15 +153,17 @@ class LearnedGraphIndex(IndexNetwork, Saved):
                 another training.
             TrainingInterrupted: ``checkpoint.stop`` asked for it; the state is saved.
         """
-        fit_index(
-            self,
-            embeddings,
-            labels,
-            clustering_features=clustering_features,
-            validation=validation,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+        asked = {"index": self.config.to_dict(), "training": self.training_config.to_dict()}
+        with announced(callbacks, lambda: asked, progress=progress) as run:
+            fit_index(
+                self,
+                embeddings,
+                labels,
+                clustering_features=clustering_features,
+                validation=validation,
+                progress=run.progress,
+                checkpoint=checkpoint,
+            )
         return self
 
     # -- losses ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.ranking.calibration_methods import METHODS, Arrays
 from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.reliability import calibration_error, log_loss, reliability_bins
+from learned_index.ranking.thresholds import BandThresholds
 from learned_index.types import Float32Array, Int64Array
 
 CalibrationMethod = Literal["auto", "tree", "isotonic", "logistic"]
@@ -39,6 +40,8 @@ class Calibrator(Saved):
             ``calibration_error`` (cross-validated) and ``calibration_error_before`` of the raw
             p, ``n_points``, ``n_pairs``, ``bins`` (see
             :func:`~learned_index.ranking.reliability.reliability_bins`).
+        thresholds_: From which probability on labels are answered best, by how often they were
+            trained; None of a calibrator that an earlier version saved.
     """
 
     kind: ClassVar[str] = "calibrator"
@@ -50,6 +53,7 @@ class Calibrator(Saved):
         self.seed = whole_number(seed, "seed", low=0, high=MOST_SEED)
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
+        self.thresholds_: BandThresholds | None = None
         self._arrays: Arrays = {}
 
     def fit(
@@ -59,6 +63,8 @@ class Calibrator(Saved):
         ids_BK: Int64Array,
         relevant_BK: Any,
         label_counts_L: Int64Array,
+        *,
+        n_true_L: Int64Array | None = None,
     ) -> Self:
         """Learn from points that neither the index nor the ranker was trained on.
 
@@ -68,6 +74,8 @@ class Calibrator(Saved):
             ids_BK: int64 label ids, -1 at pads.
             relevant_BK: bool, the label is one of the point's.
             label_counts_L: int64, training points of each label.
+            n_true_L: int64, points of these that have each label, on the shortlist or not; None:
+                no label is missing there. The thresholds depend on it.
 
         Raises:
             InputError: Fewer than 10 points with a shortlist, or only one kind of outcome.
@@ -89,6 +97,11 @@ class Calibrator(Saved):
         self.method_ = min(losses, key=lambda name: losses[name])
         self._arrays = METHODS[self.method_].fit(features, relevant)
         raw, chosen = features[:, 0], predictions[self.method_]
+        labels_n = np.asarray(ids_BK)[inside]
+        if n_true_L is None:
+            n_true_L = np.bincount(labels_n[relevant > 0], minlength=len(label_counts_L))
+        # On points that the probabilities were not learned from: else they would look too good.
+        self.thresholds_ = BandThresholds.fit(chosen, relevant, labels_n, n_true_L, label_counts_L)
         self.report_ = {
             "method": self.method_,
             "log_loss": losses,
@@ -125,7 +138,8 @@ class Calibrator(Saved):
     def _write(self, folder: Path) -> dict[str, Any]:
         save_arrays(folder / _ARRAYS, self._arrays)
         config = {"method": self.method, "seed": self.seed, "report": self.report_}
-        return {**config, "chosen": self.method_}
+        told = None if self.thresholds_ is None else self.thresholds_.to_dict()
+        return {**config, "chosen": self.method_, "thresholds": told}
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
@@ -133,6 +147,8 @@ class Calibrator(Saved):
         calibrator = cls(config["method"], seed=whole_number(config["seed"], "seed", low=0))
         calibrator.method_ = str(config["chosen"])
         calibrator.report_ = dict(config["report"])
+        told = config.get("thresholds")  # calibrators of earlier versions have none
+        calibrator.thresholds_ = None if told is None else BandThresholds.from_dict(told)
         calibrator._arrays = arrays
         METHODS[calibrator.method_].check(arrays)
         return calibrator

@@ -263,7 +263,11 @@ class FinalRanker(Saved):
         arrays |= {"weights": model.weights, "logistic": model.logistic}
         arrays |= {f"sieve_{name}": array for name, array in model.sieve.items()}
         save_arrays(folder / _ARRAYS, arrays | model.trees)
-        config = {"method": self.method, "seed": self.seed, "evidence": list(EVIDENCE)}
+        config: dict[str, Any] = {
+            "method": self.method,
+            "seed": self.seed,
+            "evidence": list(EVIDENCE),
+        }
         config |= {"n_named": self.n_named, "linear_share": model.linear_share}
         return {**config, "chosen": self.method_, "report": self.report_}
 

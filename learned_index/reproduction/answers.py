@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from learned_index.baselines import parse_baselines
-from learned_index.comparison.data import ComparisonSettings
 from learned_index.comparison.kept import package_versions
 from learned_index.comparison.measure import Job
-from learned_index.comparison.method import FROM_THE_MODEL, INDEX_CLASSIFIERS, Method, MethodSpec
+from learned_index.comparison.method import FROM_THE_MODEL, Method, MethodSpec
 from learned_index.comparison.processes import run_job
 from learned_index.comparison.reference import DEPTH
 from learned_index.comparison.searched import prepared
+from learned_index.comparison.settings import INDEX_CLASSIFIERS, ComparisonSettings
 from learned_index.errors import InputError
 from learned_index.evaluation.compared import SavedModel, as_trained, comparison_data
 from learned_index.metrics import most_of_a_point, without_pairs

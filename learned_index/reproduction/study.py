@@ -18,9 +18,9 @@ from learned_index.elias.presets import ModelConfigs
 from learned_index.errors import InputError
 from learned_index.evaluation.compared import SavedModel
 from learned_index.evaluation.deciles import frequency_groups
-from learned_index.evaluation.evaluate import require_points, training_counts
+from learned_index.evaluation.search import require_points
 from learned_index.evaluation.significance import paired_bootstrap
-from learned_index.evaluation.truth import filtered_of, truth_of
+from learned_index.evaluation.truth import filtered_of, training_counts, truth_of
 from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.metrics import propensities_from_counts
 from learned_index.persistence.digest import data_digest

@@ -11,11 +11,11 @@ import numpy as np
 from learned_index.elias.answers import explained, named_answers
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score, predict_points
+from learned_index.elias.thresholds import Threshold, search_above
 from learned_index.encoding import sparse_features
 from learned_index.errors import InputError
 from learned_index.serving.metrics import Metrics
 from learned_index.serving.models import Served
-from learned_index.types import PAD_ID, PAD_SCORE, SearchResult
 
 _NO_TEXT = "-"
 """Stands for the text of a vector, which only the index is asked about; a blank has no answer."""
@@ -29,7 +29,7 @@ class Search:
         k: Labels wanted.
         score: As :meth:`ELIAS.search`.
         by_vectors: Whether the items are vectors: then the index alone is asked.
-        threshold: Least score of a label that is answered; None: any.
+        threshold: As :meth:`ELIAS.search`; None: all labels are answered.
         allow: Names of the only labels to find; None: all.
         deny: Names of labels not to find; None: none.
         beam_width: As :meth:`ELIAS.search`.
@@ -40,7 +40,7 @@ class Search:
     k: int
     score: Score = "ranking"
     by_vectors: bool = False
-    threshold: float | None = None
+    threshold: Threshold | None = None
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] | None = None
     beam_width: int | None = None
@@ -90,35 +90,19 @@ def search(
     }
 
     with metrics.timed("search"):
-        result = predict_points(
-            model, texts, how.k, vectors=vectors, sparse=sparse, score=how.score, options=options
-        )
-        if how.threshold is not None:
-            result = above(result, how.threshold)
+        given: Any = {"vectors": vectors, "sparse": sparse, "score": how.score, "options": options}
+        if how.threshold is None:
+            result = predict_points(model, texts, how.k, **given)
+        else:
+            result = search_above(model, texts, how.k, threshold=how.threshold, **given)
     with metrics.timed("answer"):
-        answers = named_answers(model, result)
+        answers = named_answers(model, result.ids, score=result.scores)
     if how.explain:
         with metrics.timed("explain"):
             for text, answer, ids in zip(texts, answers, result.ids, strict=True):
                 explained(model, text, answer, ids)
     metrics.answered(served, result.ids, result.scores)
     return answers
-
-
-def above(result: SearchResult, threshold: float) -> SearchResult:
-    """What a least score leaves of answers, in their order.
-
-    Args:
-        result: The answers.
-        threshold: Labels with a lower score are left out.
-    """
-    stays = result.scores >= np.float32(threshold)
-    order = np.argsort(~stays, axis=1, kind="stable")  # the gaps close
-    ids = np.where(stays, result.ids, PAD_ID)
-    scores = np.where(stays, result.scores, np.float32(PAD_SCORE))
-    return SearchResult(
-        np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    )
 
 
 def _check_vectors(model: ELIAS, how: Search) -> None:

@@ -69,8 +69,11 @@ class SearchRequest(_Timed):
         Field(description="The ranking score; its calibrated probability; the index alone."),
     ] = "ranking"
     threshold: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Least score, of the kind that is asked for."),
+        Annotated[float, Field(ge=0, le=1)] | Literal["best"] | None,
+        Field(
+            description="Least score, of the kind that is asked for; best: the calibrated "
+            "probability that is best for the label."
+        ),
     ] = None
     allow: Annotated[
         Names | None, Field(description="The only labels to find, by key or name.")

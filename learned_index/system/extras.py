@@ -28,6 +28,10 @@ EXTRA_OF = {
     "uvicorn": "serve",
     "prometheus_client": "serve",
     "python_multipart": "serve",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "jinja2": "report",
 }
 """The extra of learned-index that brings a top-level module."""
 

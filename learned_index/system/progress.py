@@ -1,8 +1,8 @@
-"""How long work tells how far it is: one call, whatever the work."""
+"""How long work tells how far it is: one call, whatever the work; and the bar that shows it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -16,3 +16,31 @@ class Progress(Protocol):
             total: Steps in all, in the same unit.
             text: What is being done, a few words.
         """
+
+
+def new_bar(**options: Any) -> Any:
+    """A bar of rich with the time gone and left, and a field ``info`` behind them.
+
+    Args:
+        **options: Of ``rich.progress.Progress``, which is returned.
+    """
+    # Imported here: whoever only asks for help waits for no bar.
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[info]}"),
+        **options,
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 PERCENTILES = (50, 95, 99)
 
@@ -37,6 +38,8 @@ def single_latencies(
     Returns:
         One value for each timed call.
     """
+    import numpy as np  # commands that only tell their options time nothing
+
     for number in range(warmup):
         search_one(queries[number % len(queries)])
     times: list[float] = []
@@ -54,6 +57,8 @@ def single_latencies(
 
 def latency_summary(times_ms: npt.NDArray[np.float64]) -> dict[str, float]:
     """Return ``latency_ms_p50``, ``latency_ms_p95`` and ``latency_ms_p99``."""
+    import numpy as np
+
     values = np.percentile(times_ms, PERCENTILES)
     return {f"latency_ms_p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=True)}
 
@@ -107,6 +112,8 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Return the median, and the distance between largest and smallest as a share of it."""
+    import numpy as np
+
     middle = float(np.median(values))
     return middle, float((max(values) - min(values)) / middle) if middle > 0 else 0.0
 

@@ -51,7 +51,7 @@ def test_the_factory_string_reaches_the_method():
     [
         ("", "empty name"),
         ("hnsw,,tree", "empty name"),
-        ("hsnw", "unknown method 'hsnw'; known are dismec, engine, exact"),
+        ("hsnw", r"method 'hsnw'; did you mean 'hnsw'\? Known are dismec, engine, exact"),
         ("tree,Flat", "'Flat' is no method"),
         ("IVF512,Flat", "'IVF512' is no method"),
         ("tree:Flat", "takes no factory string"),

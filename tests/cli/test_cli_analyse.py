@@ -92,7 +92,10 @@ def test_an_ensemble_tells_the_edges_of_each_model(folder, tmp_path):
     )
     assert report["groups"] == expected.to_dict()["groups"]
     assert (tmp_path / "analysis.png").exists()
-    assert "model 2" in li(folder, model="full").stdout
+    shown = li(folder, model="full").stdout
+    assert "model 2" in shown and "Means of 2 models" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "clusters 2" in li(folder, "--wide", model="full").stdout
 
 
 def test_labels_that_were_never_trained_are_told(folder, tmp_path):

@@ -62,6 +62,8 @@ def test_writes_all_three_files_and_a_table(folder, tmp_path):
         "compare.csv", "compare.json", "compare.png", "methods", "operating.csv", "pareto.csv",
     ]  # fmt: skip
     assert "learned" in result.output and "queries/s" in result.output
+    *tables, written = result.stdout.splitlines()
+    assert max(map(len, tables)) <= 80 and written.startswith("written: ")
 
 
 def test_searches_over_one_vs_all_stand_beside_those_over_the_index(folder, tmp_path):
@@ -243,7 +245,7 @@ def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
 
 def test_the_help_names_every_method_and_its_options():
     shown = "".join(
-        CliRunner().invoke(main, ["compare", "--help"]).output.split()
+        CliRunner().invoke(main, ["compare", "--help-all"]).output.split()
     )  # lines are wrapped
     for name in known_methods():
         assert f"{name}:" in shown

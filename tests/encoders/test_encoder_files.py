@@ -113,7 +113,7 @@ def test_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     encoder = Counting().fit(TEXTS)
-    monkeypatch.setattr(chunked_module, "_record", full)
+    monkeypatch.setattr(chunked_module, "record_rows", full)
     with pytest.raises(OSError, match="No space"):
         encoder.encode_to_file(TEXTS, tmp_path / "x.npy", chunk_size=5)
     monkeypatch.undo()

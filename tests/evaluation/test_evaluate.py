@@ -12,7 +12,8 @@ from elias_cases import train_data, without_ranker
 from learned_index import ELIAS, LabelVocabulary
 from learned_index.data import Dataset, labels_from_lists
 from learned_index.errors import InputError
-from learned_index.evaluation.evaluate import evaluate, search_points
+from learned_index.evaluation.evaluate import evaluate
+from learned_index.evaluation.search import search_points
 
 TEST = tiny_dataset("test", 40, seed=2)
 

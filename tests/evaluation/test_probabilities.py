@@ -14,7 +14,8 @@ from elias_cases import train_data, without_ranker
 from learned_index import ELIAS
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import evaluate
-from learned_index.evaluation.probabilities import frequency_band, probability_quality
+from learned_index.evaluation.probabilities import probability_quality
+from learned_index.ranking.bands import frequency_band
 from learned_index.types import SearchResult
 
 

@@ -31,7 +31,8 @@ def tiny(models):
 @pytest.mark.parametrize("name", ["tiny", "fast"])
 def test_answers_are_those_of_li_search_bit_for_bit(client, models, name):
     found = answers(client, TEXTS, k=4, model=name)["answers"]
-    told = json.loads(ok("search", models[name], *TEXTS, "-k", 4, "--json", "--threads", 1))
+    asked = ["-k", 4, "--score", "ranking", "--json", "--threads", 1]
+    told = json.loads(ok("search", models[name], *TEXTS, *asked))
     assert found == [each["results"] for each in told]
     assert sum(map(len, found)) > len(TEXTS)
 
@@ -57,6 +58,12 @@ def test_a_threshold_leaves_the_labels_whose_score_is_high_enough(client, tiny, 
     kept = [[each for each in row if each[1] >= middle] for row in found]
     assert pairs(answers(client, TEXTS, k=6, score=score, threshold=middle)) == kept
     assert 0 < sum(map(len, kept)) < sum(map(len, found))
+
+
+def test_the_best_threshold_is_that_of_the_model(client, tiny):
+    found = pairs(answers(client, TEXTS, k=6, threshold="best"))
+    assert found == expected(tiny, TEXTS, 6, threshold="best")
+    assert 0 < sum(map(len, found)) < 6 * len(TEXTS)
 
 
 def test_vectors_are_answered_by_the_index(client, tiny):

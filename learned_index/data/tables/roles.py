@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +11,7 @@ from learned_index.data.tables.cells import guessed_separator
 from learned_index.data.tables.files import Table
 from learned_index.data.tables.options import NO_SEPARATOR, TableOptions
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 from learned_index.system.progress import Progress
 
 _TEXT = ("text", "content", "body", "abstract", "description", "document", "sentence")
@@ -151,8 +151,7 @@ def _by_name(table: Table, known: Sequence[str]) -> tuple[str, ...]:
 
 def _check_there(table: Table, name: str) -> None:
     if name not in table.columns:
-        close = difflib.get_close_matches(name, table.columns, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, table.columns)
         raise InputError(
             f"{table.path} has no column {name!r}; it has {_shown(table.columns)}{hint}"
         )

@@ -19,18 +19,11 @@ from learned_index.comparison.data import (
     NEIGHBOUR_TARGETS,
     Comparison,
     ComparisonData,
-    ComparisonSettings,
 )
 from learned_index.comparison.halves import HALVES, half_key
 from learned_index.comparison.kept import KeptMethods, package_versions
 from learned_index.comparison.measure import Job, describe
-from learned_index.comparison.method import (
-    INDEX_CLASSIFIERS,
-    OWN_RANKING,
-    LabelClassifiers,
-    MethodSpec,
-    ModelLoader,
-)
+from learned_index.comparison.method import OWN_RANKING, LabelClassifiers, MethodSpec, ModelLoader
 from learned_index.comparison.operating import (
     TARGET_METRIC,
     best_point,
@@ -41,6 +34,7 @@ from learned_index.comparison.operating import (
 from learned_index.comparison.processes import run_job
 from learned_index.comparison.reference import Reference
 from learned_index.comparison.searched import Searched, check_classifiers, prepared
+from learned_index.comparison.settings import INDEX_CLASSIFIERS, ComparisonSettings
 from learned_index.errors import InputError
 from learned_index.persistence import scratch_directory
 from learned_index.system.environment import describe_environment

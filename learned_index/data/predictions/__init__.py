@@ -1,0 +1,1 @@
+"""Saved predictions: what labels somebody, or some system, has for each point."""

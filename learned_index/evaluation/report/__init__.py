@@ -1,0 +1,1 @@
+"""All about a model on one page: figures, curves, examples and its card as one HTML file."""
