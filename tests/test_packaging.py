@@ -59,7 +59,8 @@ def test_constraints_pin_every_direct_dependency() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
     wanted = [*table["dependencies"], *extras["dev"]]
-    for name in ("train", "text", "minilm", "onnx", "compare", "report", "data", "serve"):
+    own = ("train", "text", "minilm", "onnx", "compare", "report", "data", "serve")
+    for name in (*own, "tensorboard", "mlflow", "wandb", "notebook"):
         wanted += extras[name]
     names = {spec.partition(">")[0].strip() for spec in wanted if "[" not in spec}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
