@@ -32,10 +32,9 @@ def serve(service: Service, *, tell: Callable[[str], None]) -> None:
         LearnedIndexError: A model cannot be loaded.
         MissingExtraError: A package is missing.
     """
-    require("uvicorn")
-    require("fastapi")
-    require("prometheus_client")
-    require("python_multipart")
+    # The last one is what loading a model needs; its error names the extra that brings it.
+    for module in ("uvicorn", "fastapi", "prometheus_client", "python_multipart", "torch"):
+        require(module)
     from learned_index.serving.models import Models
     from learned_index.serving.processes import run_one, run_several
 
