@@ -94,7 +94,7 @@ test: $(DEV_STAMP)
 	  $(PYTEST_FLAGS)
 
 test-slow: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "slow or server" $(PYTEST_FLAGS)
 
 lint: $(DEV_STAMP) types imports
 	$(BIN)/ruff check .

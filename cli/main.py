@@ -25,6 +25,7 @@ COMMANDS = {
     "learn": "Learn one text and its right labels.",
     "compile": "Make a model small and fast for search.",
     "warmup": "Compile what searches of a model run.",
+    "serve": "Serve models over HTTP.",
     "compare": "Measure the index and its rivals.",
     "report": "Write all about a model as one HTML page.",
     "analyse": "What a model learned, by frequency.",

@@ -191,27 +191,14 @@ def _answers(
     *,
     explain: bool,
 ) -> list[dict[str, Any]]:
+    from learned_index.elias.answers import explained, named_answers
+
     all_ids, columns = _found(model, texts, k, shown, threshold, options)
-    names, keys = model.vocabulary, model.vocabulary.keys
-    answers: list[dict[str, Any]] = [
-        {
-            "query": text,
-            "results": [
-                {"label": names.name(int(label)), "key": keys[int(label)]}
-                | {name: float(values[row, place]) for name, values in columns.items()}
-                for place, label in enumerate(all_ids[row])
-                if label >= 0
-            ],
-        }
-        for row, text in enumerate(texts)
-    ]
+    named = named_answers(model, all_ids, **columns)
     if explain:
-        for answer, ids in zip(answers, all_ids, strict=True):
-            found = ids[ids >= 0].tolist()
-            explained = model.explain(answer["query"], found) if found else []
-            for each, why in zip(answer["results"], explained, strict=True):
-                each["why"] = why.to_dict()
-    return answers
+        for text, labels, ids in zip(texts, named, all_ids, strict=True):
+            explained(model, text, labels, ids)
+    return [{"query": text, "results": labels} for text, labels in zip(texts, named, strict=True)]
 
 
 def _tell_that_it_compiles() -> None:

@@ -99,6 +99,8 @@ def test_wheel_holds_one_import_package_its_licence_and_the_type_marker(wheel: P
     assert "learned_index/py.typed" in names
     shipped = {f"learned_index/cli/configs/{p.name}" for p in (ROOT / "cli/configs").iterdir()}
     assert shipped == {name for name in names if name.endswith(".yaml")} and len(shipped) == 4
+    page = {name.rpartition("/")[2] for name in names if "/serving/page/" in name}
+    assert page == {"__init__.py", "index.html", "page.css", "page.js"}
     modules = {n for n in names if n.endswith(".py")}
     expected = {
         "/".join((*name.split("."), module.name))
@@ -201,7 +203,7 @@ def test_every_entry_point_can_be_loaded(installed: Path, tmp_path: Path) -> Non
 
 def test_all_holds_every_extra_that_the_main_job_needs() -> None:
     extras = project()["project"]["optional-dependencies"]
-    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report,data]"]
+    assert extras["all"] == ["learned-index[train,text,minilm,onnx,compare,report,data,serve]"]
     assert "learned-index[all]" in extras["dev"]
 
 
@@ -222,7 +224,7 @@ engine.restrict(allow=[1, 2, 3]).search(rows[0], 2)
 """
 NOT_CORE = (
     *("torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib"),
-    "yaml",
+    *("yaml", "fastapi", "uvicorn", "prometheus_client"),
 )
 
 

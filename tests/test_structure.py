@@ -77,7 +77,8 @@ def test_the_walks_of_the_documentation_lead_to_functions_that_exist():
     for file, function in hops:
         (path,) = [p for p in (ROOT / "learned_index" / file, ROOT / file) if p.is_file()]
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        defined = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
         assert function in defined, f"{file} has no {function}"
 
 

@@ -1,0 +1,124 @@
+"""A server of models in a process of its own, and connections to it; for what measures servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+START_S = 300
+
+
+class Connection:
+    """One connection that is kept open, and opened again when it breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, path: str, body: Any, headers: str = "") -> tuple[int, bytes]:
+        """Send a request and wait for its answer: status and body."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        content = json.dumps(body).encode()
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\n{headers}\r\n"
+        )
+        try:
+            writer.write(head.encode() + content)
+            top = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(top.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            answer = await reader.readexactly(length)
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            raise ConnectionError from None
+        if b"connection: close" in top:
+            self.close()
+        return int(top.split(b" ", 2)[1]), answer
+
+    def close(self) -> None:
+        """Close it; the next request opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+
+class Server:
+    """``li serve`` on a free port.
+
+    Args:
+        model: Directory of the model that it may change.
+        workers: Processes.
+        options: More of the command's options.
+    """
+
+    def __init__(self, model: Path, workers: int, options: list[str]) -> None:
+        self.model, self.token = model, secrets.token_urlsafe()
+        command = [
+            sys.executable, "-m", "learned_index.cli", "serve", str(model), "--port", "0",
+            "--workers", str(workers), "--log", "errors", *options,
+        ]  # fmt: skip
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
+        self.process = subprocess.Popen(
+            command, stderr=self._log, env={**os.environ, "LI_SERVE_TOKEN": self.token}
+        )
+        self.port = self._wait()
+
+    def _wait(self) -> int:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and self.process.poll() is None:
+            found = self.log().partition("serving on http://127.0.0.1:")[2]
+            if found:
+                return int(found.split()[0])
+            time.sleep(0.1)
+        raise SystemExit(f"the server did not start: {self.log()}")
+
+    def log(self) -> str:
+        """What it wrote on standard error."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = int(path.read_text().rpartition(")")[2].split()[1])
+                is_worker = b"spawn_main" in (path.parent / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if parent == self.process.pid and is_worker:
+                found.append(int(path.parent.name))
+        return sorted(found)
+
+    def resident_mb(self) -> float:
+        """Memory of all its processes; pages that they share are counted in each."""
+        pages = 0
+        for pid in [*self.workers(), self.process.pid]:
+            with suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes that live."""
+        ticks = 0
+        for pid in [*self.workers(), self.process.pid]:
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> int:
+        """End it gracefully; its exit code."""
+        self.process.terminate()
+        return self.process.wait(60)

@@ -1,0 +1,1 @@
+"""Trained models over HTTP: ``li serve``."""

@@ -1,0 +1,1 @@
+"""The web page: three files that are read once, and sent as they are."""
