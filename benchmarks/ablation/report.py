@@ -156,7 +156,7 @@ def ablation_table(table: str, rows: Sequence[Row], *, caption: str) -> Table:
 
 def print_tables(report: dict[str, Any], out: Path) -> None:
     """Print the tables, and where the files are."""
-    console = output_console()
+    console = output_console(wide=True)  # a laboratory: all columns
     tables = _tables(report)
     last = list(tables)[-1]
     caption = (

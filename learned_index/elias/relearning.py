@@ -113,7 +113,9 @@ def with_words_grown(model: AnyModel, texts: Points) -> AnyModel:
     if model.records_ is not None:
         twin.records_ = model.records_.with_more_terms(grown.dim)
     if model.final_ranker_ is not None:
-        twin.final_ranker_ = model.final_ranker_.with_names(names_of(twin, are_texts=True))
+        # What new words are spelled like is compared by the next training: it takes seconds.
+        ranker = model.final_ranker_
+        twin.final_ranker_ = ranker.with_names(names_of(twin, are_texts=True), ranker.alike)
     return twin
 
 

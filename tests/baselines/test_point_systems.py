@@ -386,7 +386,7 @@ def test_the_command_measures_it_in_its_own_process(
     printed = ok(
         "compare", "--data", text_folder, "--model", text_model, "--out", tmp_path / "out",
         "--baselines", system, "--threads", 1, "--cache", "off", "--repeats", 1,
-        "--timing-seconds", 0, "--max-queries", 20,
+        "--timing-seconds", 0, "--max-queries", 20, "--wide",
     )  # fmt: skip
     assert "rank by themselves" in " ".join(printed.split())
     report = json.loads((tmp_path / "out" / "compare.json").read_text())

@@ -45,6 +45,8 @@ def plain_numbers(metrics: dict, before: str = "") -> dict[str, float]:
     """Metrics with those of the calibration beside the others."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
+        if isinstance(value, list):
+            value = {str(place): each for place, each in enumerate(value)}
         if isinstance(value, dict):
             flat |= plain_numbers(value, f"{before}{name}.")
         else:

@@ -240,6 +240,7 @@ def test_labels_that_pretend_are_as_those_that_have_no_points() -> None:
     of_them = np.isin(points.labels_M, np.setdiff1d([*drawn, *UNSEEN], out))
     plain = copy.copy(model)
     plain.records_ = model.records_.without_labels(np.isin(np.arange(33), drawn))
+    plain.label_counts = less.label_counts
     keys = [f"new-{label}" for label in points.labels_M[of_them]]
     texts = [vocabulary.texts[label] for label in points.labels_M[of_them]]
     grown = plain.add_labels({key: [] for key in keys}, texts=dict(zip(keys, texts, strict=True)))

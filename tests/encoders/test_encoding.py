@@ -126,7 +126,12 @@ def test_every_extra_brings_what_it_is_named_for() -> None:
                 found |= brings(other)
         return found
 
-    packages = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+    packages = {
+        "sklearn": "scikit-learn",
+        "faiss": "faiss-cpu",
+        "yaml": "pyyaml",
+        "mlflow": "mlflow-skinny",
+    }
     for module, extra in EXTRA_OF.items():
         if module != "huggingface_hub":  # transformers brings it
             assert packages.get(module, module.replace("_", "-")) in brings(extra), module
