@@ -1,4 +1,4 @@
-# make demo   install into .venv, build the data, train, answer three questions, compare
+# make demo   install into .venv, build the data, train, answer questions, compare
 # make test   the test suite                   make lint   ruff, mypy, import directions
 # make docs   the site of docs/, in build/site; broken links fail
 # make dist   the wheel and the source archive, in dist/, checked by twine
@@ -74,11 +74,12 @@ $(DEMO)/compare/table.txt: $(DEMO)/model.report.json
 	  --out $(DEMO)/compare $(THREAD_FLAGS) > $@
 
 demo: $(DEMO)/model.report.json
-	@echo "== 3/4  three questions"
+	@echo "== 3/4  three questions, and twenty whose answers are known"
 	@$(LI) search $(DEMO)/model -k 5 \
 	  "solve a sparse symmetric linear system" \
 	  "split a data set into a training part and a test part" \
 	  "smooth a noisy signal with a moving polynomial"
+	@$(BIN)/python examples/answer_questions.py $(DEMO)/model examples/questions.tsv
 	@$(MAKE) --no-print-directory $(DEMO)/compare/table.txt
 	@cat $(DEMO)/compare/table.txt
 	@echo

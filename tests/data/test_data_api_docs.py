@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from learned_index.data import build_api_docs, validate
-from learned_index.data.api_docs.build import hide_name
+from learned_index.data.api_docs.build import hide_name, words_of_name
 from learned_index.data.api_docs.docstrings import clean_markup, parse_docstring, split_sentences
 from learned_index.data.api_docs.objects import PACKAGES, ApiObject, collect_objects
 from learned_index.errors import InputError
@@ -187,7 +187,9 @@ def test_the_small_set_is_sound(tmp_path):
     assert report.ok and report.warnings == []
     train = folder.read("train")
     row = next(i for i, t in enumerate(train.texts) if t.startswith("Print a message and newline"))
-    assert train.label_names(row) == ["click", "click.echo"]
+    assert train.label_names(row) == ["click.echo"]  # the object alone, without its module
+    label = train.vocabulary.id("click.echo")
+    assert train.vocabulary.descriptions[label] == "click echo"
     method = next(i for i in range(len(train)) if "click.Context.invoke" in train.label_names(i))
     assert {"click", "click.Context"} <= set(train.label_names(method))
     assert not any(text.lower().startswith(("echo(", ":param")) for text in train.texts)
@@ -279,3 +281,14 @@ def test_the_default_data_set(tmp_path):
     eigh = names.id("scipy.linalg.eigh")
     rows = np.flatnonzero(splits["train"].labels[:, eigh].toarray()[:, 0])
     assert any("eigenvalue" in splits["train"].texts[row] for row in rows)
+
+
+def test_names_are_taken_apart_into_words() -> None:
+    """A fault of these words is silent: labels would be described by other names."""
+    words = {
+        "sklearn.cluster.MiniBatchKMeans": "sklearn cluster mini batch k means",
+        "scipy.stats.ks_2samp": "scipy stats ks 2 samp",
+        "PIL.Image": "pil image",
+        "http.HTTPStatus": "http http status",
+    }
+    assert {name: words_of_name(name) for name in words} == words

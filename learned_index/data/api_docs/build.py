@@ -1,9 +1,11 @@
 """The default data set: find a Python object from a plain English description.
 
 Texts are sentences of the docstrings that the installed scientific packages bring. The labels of
-a sentence are the object it documents, the object's class and module, and the objects that its
-"See Also" names. The first sentence of every docstring is a training point, so every label is
-trained; other sentences fall into train, dev and test by a hash of the sentence.
+a sentence are the object it documents, the object's class, and the objects that its "See Also"
+names; not its module, which would be the first answer to nearly everything. The words of an
+object's name are its label's description: learned from, never shown. The first sentence of every
+docstring is a training point, so every label is trained; other sentences fall into train, dev and
+test by a hash of the sentence.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from learned_index.system.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Goes into the cache key: raised when the same packages would give other data."""
 MAX_OBJECTS_PER_SENTENCE = 4
 """A sentence that more objects share is boilerplate and left out."""
@@ -45,6 +47,7 @@ TEST_SHARE, DEV_SHARE = 0.14, 0.07
 """Shares of the sentences after the first that are held out."""
 
 _SOURCE_NAME = "source.json"
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|[^A-Za-z]|$)|[A-Z]?[a-z]+|[A-Z]|\d+")
 _CODE_NAME = re.compile(r"_|\d|[a-z][A-Z]")
 _REPLACEMENT = {
     "module": "this module",
@@ -156,7 +159,7 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
     def labels_of(name: str) -> set[str]:
         item = by_name[name]
         related = resolver.resolve(parsed[name].see_also, item)
-        own = {name, item.module, *([item.owner] if item.owner else [])}
+        own = {name, *([item.owner] if item.owner else [])}
         return own | {other for other in related if other in sentences_of}
 
     always_trained = {sentences[0] for sentences in sentences_of.values()}
@@ -166,7 +169,8 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
         split = "train" if sentence in always_trained else _split_of(sentence)
         rows[split].append((sentence, set().union(*map(labels_of, users[sentence]))))
 
-    vocabulary = LabelVocabulary(sorted(set().union(*(labels for _, labels in rows["train"]))))
+    keys = sorted(set().union(*(labels for _, labels in rows["train"])))
+    vocabulary = LabelVocabulary(keys, descriptions=[words_of_name(key) for key in keys])
     id_of = {key: number for number, key in enumerate(vocabulary.keys)}
     return {
         split: Dataset(
@@ -180,6 +184,17 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
         )
         for split, part in rows.items()
     }
+
+
+def words_of_name(name: str) -> str:
+    """The words that a qualified name is made of.
+
+    Example:
+        >>> words_of_name("sklearn.cluster.MiniBatchKMeans.fit_predict")
+        'sklearn cluster mini batch k means fit predict'
+    """
+    words = _WORD.findall(name)
+    return " ".join(word.lower() for word in words)
 
 
 def _digest(text: str) -> bytes:
