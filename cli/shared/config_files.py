@@ -8,7 +8,6 @@ through the conversion of its option.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from learned_index.cli.shared.model_options import SECTIONS
 from learned_index.cli.shared.options import AUTO, combined, joined
 from learned_index.cli.shared.shipped_configs import list_configs, shipped_text, show_config
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 from learned_index.system.extras import require
 
 BECAME = "became"
@@ -121,8 +121,7 @@ def converted(entries: dict[str, Entry], ctx: click.Context, *, name: str) -> di
         if option not in known:
             if option in OF_FILES:
                 raise InputError(f"{where}: {option} belongs on the command line, not into a file")
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(option, known)
             raise InputError(
                 f"{where}: li {ctx.command.name} has no option {option!r}{hint} "
                 f"(li {ctx.command.name} --help lists them)"

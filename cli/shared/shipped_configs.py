@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -13,6 +12,7 @@ from learned_index.cli.shared.model_options import SECTIONS
 from learned_index.cli.shared.options import joined
 from learned_index.elias.presets import PRESETS
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 
 _PRESETS_OF = {"train": "train", "plan": "train", "train-index": "train-index"}
 """The command whose presets a command takes."""
@@ -62,11 +62,9 @@ def shipped_text(name: str, *, command: str) -> str | None:
         return None
     known, wanted = shipped_configs(command), name.lower()
     if wanted not in known:
-        close = difflib.get_close_matches(wanted, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise InputError(
-            f"no configuration is called {name!r}{hint}; there are {', '.join(known)}; a file of "
-            "your own ends in .yaml"
+            f"no configuration is called {name!r}{did_you_mean(wanted, known)}; there are "
+            f"{', '.join(known)}; a file of your own ends in .yaml"
         )
     return f"preset: {wanted}\n" if wanted in PRESETS else shipped_files()[wanted]
 

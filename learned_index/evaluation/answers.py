@@ -21,6 +21,7 @@ from learned_index.evaluation.search import Query, require_points, search_points
 from learned_index.evaluation.truth import filtered_of, training_counts, truth_of
 from learned_index.inputs.labels import points_per_label, relabelled
 from learned_index.metrics import RECALL_CUTOFFS, canonical_truth, most_of_a_point, without_pairs
+from learned_index.system.timing import timed
 from learned_index.types import PAD_ID, PAD_SCORE, Int64Array, SearchResult
 
 DEPTH = max(RECALL_CUTOFFS)
@@ -66,6 +67,7 @@ def answers_of(
     vectors: Any | None = None,
     query: Query | None = None,
     progress: Callable[[int, int], None] | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> Answers:
     """Ask a model; its labels are numbered as it does, those that only the data have come behind.
 
@@ -75,6 +77,7 @@ def answers_of(
         vectors: N x D vectors of the points; None: encode them.
         query: How the model is asked.
         progress: Called with the points that are done and all.
+        seconds: Gets the time of the search, under ``"search"``.
 
     Raises:
         InputError: The split has no points, or the two share no label.
@@ -86,9 +89,10 @@ def answers_of(
     if calibrated:
         asked["score"] = "probability"  # the same labels in the same order
     k = DEPTH + most_of_a_point(pairs)
-    result = search_points(
-        model, dataset.points, k, vectors=vectors, query=asked, progress=progress
-    )
+    with timed({} if seconds is None else seconds, "search"):
+        result = search_points(
+            model, dataset.points, k, vectors=vectors, query=asked, progress=progress
+        )
     counts = training_counts(model, truth.shape[1])
     best = None
     if calibrated and model.calibrator_ is not None and model.calibrator_.thresholds_ is not None:

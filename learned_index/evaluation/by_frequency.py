@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from learned_index.evaluation.f1 import Judged
+from learned_index.evaluation.f1 import MarkedAnswers
 from learned_index.metrics import RANK_CUTOFFS, RECALL_CUTOFFS, PointValues, point_values
 from learned_index.ranking.bands import FREQUENCY_BANDS, frequency_band
 from learned_index.types import PAD_ID, Int64Array
@@ -21,7 +21,7 @@ BAND_METRICS = tuple(
 
 
 def band_values(
-    judged: Judged, label_counts_L: Int64Array, *, propensities: npt.ArrayLike
+    judged: MarkedAnswers, label_counts_L: Int64Array, *, propensities: npt.ArrayLike
 ) -> dict[str, dict[str, PointValues]]:
     """The metrics of the labels of each band, point by point.
 

@@ -14,7 +14,7 @@ from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.answers import Answers, aligned, answers_of
 from learned_index.evaluation.by_frequency import band_sizes, band_values
-from learned_index.evaluation.f1 import Judged, f1_at, f1_by_threshold
+from learned_index.evaluation.f1 import MarkedAnswers, f1_at, f1_by_threshold
 from learned_index.evaluation.probabilities import probability_quality
 from learned_index.evaluation.search import Query
 from learned_index.evaluation.significance import Metric, bootstrap_intervals, compare_metrics
@@ -135,7 +135,7 @@ def measured_values(
 def measure(answers: Answers, *, propensity: tuple[float, float] = DEFAULT_CONSTANTS) -> Measured:
     """The metrics of answers, point by point: what intervals and comparisons are made of."""
     judged = _judged(answers)
-    propensities = _propensities(answers, propensity)
+    propensities = propensities_of(answers, propensity)
     metrics: dict[str, Metric] = dict(
         point_values(judged.ids_NK, judged.truth_NL, propensities=propensities)
     )
@@ -200,13 +200,16 @@ def _intervals(found: Measured, n_resamples: int) -> dict[str, Any]:
     return {"intervals": told.pop(""), "intervals_by_frequency": told}
 
 
-def _judged(answers: Answers) -> Judged:
+def _judged(answers: Answers) -> MarkedAnswers:
     truth = canonical_truth(answers.truth)
     ids = check_ids(answers.result, truth.shape, at_least=0)
-    return Judged(ids, hit_matrix(ids, truth), truth)
+    return MarkedAnswers(ids, hit_matrix(ids, truth), truth)
 
 
-def _propensities(answers: Answers, propensity: tuple[float, float]) -> npt.NDArray[np.float64]:
+def propensities_of(
+    answers: Answers, propensity: tuple[float, float] = DEFAULT_CONSTANTS
+) -> npt.NDArray[np.float64]:
+    """Propensities of the labels of answers, L; all 1 where nobody knows their training points."""
     counts = answers.counts
     if not counts.any() or not answers.n_trained:
         return np.ones(len(counts))  # nobody knows how often labels were trained

@@ -45,7 +45,7 @@ class LabelValues(NamedTuple):
         return 100.0 * float(np.mean(values[told] / weights[told])) if told.any() else 0.0
 
 
-class Judged(NamedTuple):
+class MarkedAnswers(NamedTuple):
     """Answers and which of them are right.
 
     Attributes:
@@ -65,7 +65,7 @@ def f1_names(ks: Sequence[int] = RANK_CUTOFFS) -> list[str]:
 
 
 def f1_at(
-    judged: Judged, *, ks: Sequence[int] = RANK_CUTOFFS
+    judged: MarkedAnswers, *, ks: Sequence[int] = RANK_CUTOFFS
 ) -> dict[str, PointValues | LabelValues]:
     """F1 of the first k answers.
 
@@ -83,14 +83,14 @@ def f1_at(
     return dict(zip(f1_names(ks), [*micro, *macro], strict=True))
 
 
-def micro_f1(judged: Judged, kept_NK: Mask) -> PointValues:
+def micro_f1(judged: MarkedAnswers, kept_NK: Mask) -> PointValues:
     """F1 over all pairs, of the answers that are kept."""
     hits_N = (judged.hits_NK & kept_NK).sum(axis=1)
     weights_N = kept_NK.sum(axis=1) + np.diff(judged.truth_NL.indptr)
     return PointValues(2.0 * hits_N, weights_N.astype(np.float64))
 
 
-def macro_f1(judged: Judged, kept_NK: Mask) -> LabelValues:
+def macro_f1(judged: MarkedAnswers, kept_NK: Mask) -> LabelValues:
     """The mean of the labels' F1, of the answers that are kept."""
     shape = judged.truth_NL.shape
     hits_NL = _marked(judged.ids_NK, judged.hits_NK & kept_NK, shape)
@@ -128,7 +128,7 @@ class ThresholdQuality(NamedTuple):
 
 
 def f1_by_threshold(
-    judged: Judged,
+    judged: MarkedAnswers,
     probability_NK: Any,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -155,7 +155,7 @@ def f1_by_threshold(
     return [_quality(judged, threshold, kept_NK) for threshold, kept_NK in kept.items()]
 
 
-def _quality(judged: Judged, threshold: float | str, kept_NK: Mask) -> ThresholdQuality:
+def _quality(judged: MarkedAnswers, threshold: float | str, kept_NK: Mask) -> ThresholdQuality:
     hits, n_true = int((judged.hits_NK & kept_NK).sum()), int(judged.truth_NL.nnz)
     answers = int(kept_NK.sum())
     return ThresholdQuality(

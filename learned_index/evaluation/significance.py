@@ -231,15 +231,16 @@ def compare_metrics(
             drawn[name].append(_rates(_sums(other, counts_RN)) - _rates(_sums(one, counts_RN)))
     as_large = dict.fromkeys(names, 0)
     ones = np.ones((1, n_points))
+    sums_of = {name: [_sums(each, ones) for each in pair] for name, pair in pairs.items()}
     for swapped_RN in _exchanges(n_points, n_resamples, seed):
         for name, (one, other) in pairs.items():
-            sums = [_sums(each, ones) for each in (one, other)]
+            sums = sums_of[name]
             moved = [
                 more - less
                 for less, more in zip(_sums(one, swapped_RN), _sums(other, swapped_RN), strict=True)
             ]
-            first = _rates(*[[s + m for s, m in zip(sums[0], moved, strict=True)]])
-            second = _rates(*[[s - m for s, m in zip(sums[1], moved, strict=True)]])
+            first = _rates([s + m for s, m in zip(sums[0], moved, strict=True)])
+            second = _rates([s - m for s, m in zip(sums[1], moved, strict=True)])
             least = abs(observed[name][1] - observed[name][0]) - _ROUNDING
             as_large[name] += int((np.abs(second - first) >= least).sum())
     found = {}

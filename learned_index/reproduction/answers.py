@@ -7,7 +7,7 @@ many as a shortlist holds, and a whole system has its own default.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,11 @@ class Answered:
         """Mean of a fact over the trainings; None where it is not known."""
         known = [facts[name] for facts in self.facts if facts.get(name) is not None]
         return float(np.mean(known)) if known else None
+
+
+def failures(found: Iterable[Answered]) -> dict[str, str]:
+    """Why there are no answers, by the title of each method that has none."""
+    return {each.title: each.error for each in found if each.error is not None}
 
 
 def best_setting(method: Method) -> dict[str, Any]:

@@ -8,13 +8,13 @@ the method, or could not be looked up.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from learned_index.errors import InputError
+from learned_index.inputs.similar import did_you_mean
 
 ALL = "all"
 """What stands for every item."""
@@ -210,8 +210,7 @@ def find_items(names: Sequence[str]) -> list[Item]:
         if plain == ALL:
             found = list(known)
         if not found:
-            close = difflib.get_close_matches(plain, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(plain, known)
             raise InputError(
                 f"nothing is called {name!r}{hint}; there are {', '.join(known)}, and {ALL}"
             )

@@ -19,7 +19,7 @@ from learned_index.plotting import (
     save_figure,
     titled,
 )
-from learned_index.reproduction.answers import STAGE_2, TITLES, WHOLE, Answered, answers
+from learned_index.reproduction.answers import STAGE_2, TITLES, WHOLE, Answered, answers, failures
 from learned_index.reproduction.by_decile import by_decile, decile_rows, draw_by_decile
 from learned_index.reproduction.results import Made, Row
 from learned_index.reproduction.study import Study, interval
@@ -94,7 +94,7 @@ def figure_5_left(study: Study) -> Made:
         draw=draw if rows else None,
         caption=f"R@k, mean over points with a label, percent; {study.spread()} at "
         f"k = {', '.join(map(str, WITH_INTERVALS))}. {SETTINGS}",
-        failed={each.title: each.error for each in found if each.error is not None},
+        failed=failures(found),
     )
 
 
@@ -154,5 +154,5 @@ def figure_5_right(study: Study) -> Made:
         draw=draw if rows else None,
         caption=f"Labels in ten groups of equal size by training points. R@{DEPTH}: found pairs of "
         f"point and true label / all pairs, percent; {study.spread('pairs')}. {SETTINGS}",
-        failed={each.title: each.error for each in found if each.error is not None},
+        failed=failures(found),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from learned_index.evaluation.compared import report_path, training_costs
 from learned_index.metrics import point_values
 from learned_index.plotting import COLOURS, new_figure, save_figure, titled
-from learned_index.reproduction.answers import STAGE_2, WHOLE, Answered, answers
+from learned_index.reproduction.answers import STAGE_2, WHOLE, Answered, answers, failures
 from learned_index.reproduction.results import Made, Row
 from learned_index.reproduction.study import Study, interval
 
@@ -69,7 +69,7 @@ def _measured(
         columns=("method", *names),
         draw=draw if rows else None,
         caption=f"Percent. In the CSV file: {study.spread()}. " + SETTINGS,
-        failed={each.title: each.error for each in found if each.error is not None},
+        failed=failures(found),
     )
 
 
@@ -137,5 +137,5 @@ def table_6(study: Study) -> Made:
         f"{study.threads} thread{'s' if study.threads > 1 else ''}, and the peak of memory of a "
         "process that builds and searches. Encoding and tf-idf are in no time. Times of the "
         "model's own training stand in its report.",
-        failed={each.title: each.error for each in found if each.error is not None},
+        failed=failures(found),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learned_index.serving.config import ServingConfig
+from learned_index.serving.futures import settle
 from learned_index.serving.metrics import Metrics
 from learned_index.serving.models import Models, Served
 from learned_index.serving.refusals import TOO_LATE, TOO_MANY, refuse
@@ -157,7 +158,7 @@ class Batcher:
             outcomes = self._outcomes(batch)
         except BaseException as error:  # none may wait for ever, whatever happened
             outcomes = [error] * len(batch)
-        loop.call_soon_threadsafe(_hand_out, batch, outcomes)
+        loop.call_soon_threadsafe(settle, [each.answer for each in batch], outcomes)
 
     def _outcomes(self, batch: list[_Ask]) -> list[Answered | BaseException]:
         try:
@@ -176,13 +177,3 @@ class Batcher:
             found.append(Answered(served, answers[start:stop]))
             start = stop
         return found
-
-
-def _hand_out(batch: list[_Ask], outcomes: list[Answered | BaseException]) -> None:
-    for ask, outcome in zip(batch, outcomes, strict=True):
-        if ask.answer.done():
-            continue
-        if isinstance(outcome, BaseException):
-            ask.answer.set_exception(outcome)
-        else:
-            ask.answer.set_result(outcome)

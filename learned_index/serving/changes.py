@@ -21,6 +21,7 @@ from learned_index.errors import LearnedIndexError
 from learned_index.persistence import path_lock
 from learned_index.serving.board import Board
 from learned_index.serving.config import ServingConfig
+from learned_index.serving.futures import settle
 from learned_index.serving.metrics import Metrics
 from learned_index.serving.models import Models
 from learned_index.serving.refusals import TOO_LATE, TOO_MANY, refuse
@@ -144,7 +145,7 @@ class Changer:
             outcomes = self._made(batch)
         except BaseException as error:  # none may wait for ever, whatever happened
             outcomes = [error] * len(batch)
-        loop.call_soon_threadsafe(_hand_out, batch, outcomes)
+        loop.call_soon_threadsafe(settle, [each.done for each in batch], outcomes)
 
     def _made(self, batch: list[_Change]) -> list[Changed | BaseException]:
         name = batch[0].name
@@ -173,13 +174,3 @@ class Changer:
                 logger.info("change saved", extra=facts)
         done = Changed(served.version, everywhere)
         return [failed.get(change, done) for change in batch]
-
-
-def _hand_out(batch: list[_Change], outcomes: list[Changed | BaseException]) -> None:
-    for change, outcome in zip(batch, outcomes, strict=True):
-        if change.done.done():
-            continue
-        if isinstance(outcome, BaseException):
-            change.done.set_exception(outcome)
-        else:
-            change.done.set_result(outcome)

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from learned_index.errors import InputError
 from learned_index.evaluation.by_frequency import band_sizes, band_values
-from learned_index.evaluation.f1 import Judged, f1_at, f1_by_threshold, f1_names
+from learned_index.evaluation.f1 import MarkedAnswers, f1_at, f1_by_threshold, f1_names
 from learned_index.evaluation.significance import bootstrap_intervals, compare_metrics
 from learned_index.metrics import hit_matrix, point_values
 from learned_index.ranking.bands import frequency_band
@@ -30,7 +30,7 @@ def judged(seed=0, quality=2.0):
     ids[3], ids[4, 2:] = -1, -1
     p = np.where(ids >= 0, np.sort(rng.random((N, K)), axis=1)[:, ::-1], -np.inf)
     truth_NL = sp.csr_matrix(truth.astype(np.float32))
-    return Judged(ids, hit_matrix(ids, truth_NL), truth_NL), p.astype(np.float32)
+    return MarkedAnswers(ids, hit_matrix(ids, truth_NL), truth_NL), p.astype(np.float32)
 
 
 def indicator(ids, kept):
@@ -75,7 +75,7 @@ def test_f1_by_threshold_is_that_of_scikit_learn():
 def test_no_answers_and_no_labels_are_zero():
     none = np.full((2, 5), -1)
     truth = sp.csr_matrix((2, 4), dtype=np.float32)
-    case = Judged(none, np.zeros((2, 5), bool), truth)
+    case = MarkedAnswers(none, np.zeros((2, 5), bool), truth)
     assert {value.rate for value in f1_at(case).values()} == {0.0}
     assert f1_by_threshold(case, none, thresholds=(0.5,))[0].precision == 0.0
 
@@ -167,7 +167,7 @@ def test_a_comparison_is_a_loop_over_resamples_and_exchanges():
             rates = []
             for first, second in ((one, other), (other, one)):
                 ids = np.where(swapped[:, None], second.ids_NK, first.ids_NK)
-                mixed = Judged(ids, hit_matrix(ids, one.truth_NL), one.truth_NL)
+                mixed = MarkedAnswers(ids, hit_matrix(ids, one.truth_NL), one.truth_NL)
                 if name == "PSP@3":
                     propensities = np.random.default_rng(2).random(L) * 0.9 + 0.1
                     values = point_values(ids, one.truth_NL, propensities=propensities)

@@ -12,20 +12,16 @@ import scipy.sparse as sp
 from learned_index.data.dataset import Dataset
 from learned_index.data.propensities import DEFAULT_CONSTANTS
 from learned_index.elias.model import ELIAS
+from learned_index.evaluation.answers import DEPTH, answers_of
 from learned_index.evaluation.deciles import frequency_groups
-from learned_index.evaluation.search import Query, require_points, search_points
+from learned_index.evaluation.evaluate import propensities_of
+from learned_index.evaluation.search import require_points
 from learned_index.evaluation.significance import bootstrap_intervals
-from learned_index.evaluation.truth import filtered_of, training_counts, truth_of
 from learned_index.metrics import (
-    RECALL_CUTOFFS,
     PointValues,
     hit_matrix,
-    most_of_a_point,
     point_values,
-    propensities_from_counts,
-    without_pairs,
 )
-from learned_index.system.timing import timed
 from learned_index.types import PAD_ID, Int64Array, SearchResult
 
 N_GROUPS = 10
@@ -76,41 +72,36 @@ def measure(
     Raises:
         InputError: The split has no points, or the two share no label.
     """
-    require_points(dataset)
-    truth, pairs = truth_of(model, dataset), filtered_of(model, dataset)
-    k = max(RECALL_CUTOFFS) + most_of_a_point(pairs)
-    counts = training_counts(model, truth.shape[1])
-    propensities = np.ones(len(counts))  # of a model that does not know its counts
-    if counts.any() and model.n_points:
-        a, b = propensity
-        propensities = propensities_from_counts(counts, n_points=model.n_points, a=a, b=b)
-    has_ranker, calibrated = model.ranker_ is not None, model.calibrator_ is not None
+    has_ranker = model.ranker_ is not None
     rounds = 2 if has_ranker else 1
 
     def tell(done: int, total: int) -> None:
         if progress is not None:
             progress(done, rounds * total)
 
-    def ask(query: Query, told: Callable[[int, int], None]) -> SearchResult:
-        found = search_points(model, dataset.points, k, vectors=vectors, query=query, progress=told)
-        return found if pairs is None else without_pairs(found, pairs)
-
-    seconds: dict[str, float] = {}
+    require_points(dataset)
     ask_one = dataset.points[:1]
-    model.search(ask_one, k, vectors=None if vectors is None else vectors[:1])  # compiles
-    with timed(seconds, "search"):
-        result = ask({"score": "probability" if calibrated else "ranking"}, tell)
+    model.search(ask_one, DEPTH, vectors=None if vectors is None else vectors[:1])  # compiles
+    seconds: dict[str, float] = {}
+    answers = answers_of(model, dataset, vectors=vectors, progress=tell, seconds=seconds)
+    propensities = propensities_of(answers, propensity)
     index_values = None
     if has_ranker:
-        of_index = ask({"score": "index"}, lambda done, total: tell(total + done, total))
-        index_values = point_values(of_index, truth, propensities=propensities)
+        of_index = answers_of(
+            model,
+            dataset,
+            vectors=vectors,
+            query={"score": "index"},
+            progress=lambda done, total: tell(total + done, total),
+        )
+        index_values = point_values(of_index.result, answers.truth, propensities=propensities)
     return Measured(
-        result=result,
-        truth_NL=truth,
-        counts_L=counts,
-        values=point_values(result, truth, propensities=propensities),
+        result=answers.result,
+        truth_NL=answers.truth,
+        counts_L=answers.counts,
+        values=point_values(answers.result, answers.truth, propensities=propensities),
         index_values=index_values,
-        is_calibrated=calibrated,
+        is_calibrated=answers.calibrated,
         search_seconds=seconds["search"],
     )
 
