@@ -22,7 +22,7 @@ from learned_index.data import open_dataset
 from learned_index.elias.final_ranking import judged
 from learned_index.elias.prediction import arranged
 from learned_index.errors import InputError
-from learned_index.metrics import evaluate
+from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.ranking.final_ranker import FinalRanker, FinalRankerMethod
 
 SHOWN = ("P@1", "P@5", "nDCG@5", "R@10")
@@ -55,6 +55,8 @@ def main(data: str, path: str, points: str, measured: int, draws: int, threads: 
         vectors, sparse = model.encode(held.texts), model.features.encode(held.texts)
         found = judged(model, vectors, sparse, held.labels, model.final_ranker_)
         _, wide = model.shortlist(vectors, WIDTH)
+        assert model.label_counts is not None
+        propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         click.echo(f"| points | final ranker | {' | '.join(SHOWN)} |\n|{'---|' * (2 + len(SHOWN))}")
         for size in sizes:
             values: dict[str, list[Any]] = {method: [] for method in METHODS}
@@ -71,7 +73,7 @@ def main(data: str, path: str, points: str, measured: int, draws: int, threads: 
                     scores = ranker.score(found.evidence_BKF[asked], found.ids_BK[asked])
                     behind = type(wide)(*(part[asked] for part in wide))
                     ids, _ = arranged(found.ids_BK[asked], scores, behind, WIDTH)
-                    told = evaluate(ids, held.labels[asked])
+                    told = evaluate(ids, held.labels[asked], propensities=propensities)
                     values[method].append([told[name] for name in SHOWN])
             for method in METHODS:
                 means = " | ".join(f"{value:.2f}" for value in np.mean(values[method], axis=0))

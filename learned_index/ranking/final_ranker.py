@@ -40,7 +40,7 @@ from learned_index.types import Float32Array, Int64Array
 FinalRankerMethod = Literal["auto", "mixed", "linear", "trees"]
 LINEAR_SHARE = 0.4
 """Of the log-linear model in the log-odds of a mixed one. Trees are the better of the two from some
-hundred points on, the log-linear model below; their mean is as good as the better one or better at
+hundred points on, the log-linear model below; their mean has the P@1 of the better one or more at
 all numbers (docs/method.md), so nothing has to be chosen from differences as small as chance."""
 N_BOOSTED = 60
 """Labels of a shortlist, best first by the sieve, that the trees order."""
