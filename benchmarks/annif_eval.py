@@ -1,6 +1,6 @@
 """Annif's own evaluation of a model that `li serve` serves to its `http` backend, beside ours.
 
-    python benchmarks/annif_eval.py my-model --data my-data --annif annif-env/bin/annif
+    python -m benchmarks.annif_eval my-model --data my-data --annif annif-env/bin/annif
 
 Annif (an environment of its own: `pip install annif`) loads the labels as a vocabulary, asks the
 server over its `http` backend for every test text, and measures; `li evaluate` measures the same
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from served import Server
 
+from benchmarks.served import Server
 from learned_index.data import Dataset, open_data
 from learned_index.elias.model import ELIAS
 from learned_index.evaluation.evaluate import evaluate

@@ -6,7 +6,8 @@ version that gave it, and is compared with that version's own prediction, score 
 requests a second, latencies, errors by status, wrong answers, acknowledged changes that were lost.
 Ends with 1 where an answer is wrong, a change is lost, or a status comes that is not documented.
 
-    python benchmarks/serve_load.py my-model --data my-data --seconds 60 --workers 2 --upset
+    python -m benchmarks.serve_load my-model --data my-data --seconds 60 --workers 2 --upset
+    python -m benchmarks.serve_load my-model --data my-data --served '--threads 1'
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import sys
@@ -28,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from served import Connection, Server
 
+from benchmarks.served import Connection, Server
 from learned_index.data import open_data
 from learned_index.elias.answers import named_answers
 from learned_index.elias.model import ELIAS
@@ -233,7 +235,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     copies.mkdir()
     versions = Versions(texts)
     versions.learn(place)
-    server = Server(place, arguments.workers, arguments.options)
+    server = Server(place, arguments.workers, arguments.served)
     try:
         seen, changes, memory = asyncio.run(_load(server, texts, arguments, copies))
     finally:
@@ -296,7 +298,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--upset", action="store_true", help="change labels, swap, kill a worker")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    parser.add_argument("options", nargs="*", help="options of li serve, after --")
+    parser.add_argument(
+        "--served", type=shlex.split, default=[], metavar="OPTIONS", help="more options of li serve"
+    )
     arguments = parser.parse_args()
     with limit_threads(1), tempfile.TemporaryDirectory(prefix="serve-load-") as folder:
         found = measure(arguments, Path(folder))

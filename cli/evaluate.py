@@ -14,6 +14,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import knob_options, propensity_option, split_option
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.errors import InputError
@@ -26,10 +27,13 @@ RESAMPLES = 2000
 """Of intervals and tests: the ends of an interval differ by less than a tenth of its width."""
 
 
-@click.command(
-    epilog="Example: li evaluate model --data my-data --intervals    "
-    "li evaluate old-model new-model --data my-data    "
-    "li evaluate --predictions mine.jsonl --data my-data"
+@command(
+    common=("data", "split", "predictions", "intervals", "as_json"),
+    examples=(
+        "li evaluate model --data my-data --intervals",
+        "li evaluate old-model new-model --data my-data",
+        "li evaluate --predictions mine.jsonl --data my-data",
+    ),
 )
 @click.argument("models", nargs=-1, metavar="[MODEL [MODEL]]", type=click.Path(path_type=Path))
 @data_option

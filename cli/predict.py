@@ -14,6 +14,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import knob_options, model_argument, split_option
 from learned_index.cli.shared.tables import Names
 from learned_index.cli.shared.threshold import threshold_option
@@ -63,9 +64,12 @@ def open_source(
     return LineSource(path)
 
 
-@click.command(
-    epilog="Example: li predict model texts.txt --out predictions.jsonl    "
-    "li predict model articles.csv --text title,abstract --out predictions.parquet"
+@command(
+    common=("out", "k", "threshold", "text", "id_", "split", "threads"),
+    examples=(
+        "li predict model texts.txt --out predictions.jsonl",
+        "li predict model articles.csv --text title,abstract --out predictions.parquet",
+    ),
 )
 @model_argument
 @click.argument("texts", type=click.Path(path_type=Path))

@@ -18,6 +18,7 @@ from learned_index.cli.shared.common import (
     standard_options,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import cache_option, split_option
 from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
@@ -38,9 +39,12 @@ def list_items(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     ctx.exit()
 
 
-@click.command(
-    epilog="Example: li reproduce figure-4 --model model --data my-data --out paper    "
-    "li reproduce --list tells what there is; li reproduce all makes everything."
+@command(
+    common=("list", "model_paths", "data", "out", "split", "max_queries", "threads"),
+    examples=(
+        "li reproduce --list",
+        "li reproduce figure-4 --model model --data my-data --out paper",
+    ),
 )
 @click.option(
     "--list",

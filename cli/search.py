@@ -19,6 +19,7 @@ from learned_index.cli.shared.common import (
     threads_option,
     use_threads,
 )
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.lines import WIDTH, cut, named, say
 from learned_index.cli.shared.options import knob_options, model_argument
 from learned_index.cli.shared.threshold import threshold_option
@@ -271,9 +272,12 @@ def reasons(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "label", ", ".join(counts)
 
 
-@click.command(
-    epilog='Example: li search model "solve a sparse linear system" -k 5'
-    "    Many queries: li search model --json < queries.txt > answers.jsonl"
+@command(
+    common=("k", "shown", "threshold", "allow", "deny", "filters", "explain", "as_json"),
+    examples=(
+        'li search model "solve a sparse linear system" -k 5',
+        "li search model --json < queries.txt > answers.jsonl",
+    ),
 )
 @model_argument
 @click.argument("texts", nargs=-1)

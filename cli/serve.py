@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from learned_index.cli.shared.common import threads_option
+from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import config_options, given_values
 from learned_index.errors import InputError
 from learned_index.serving.config import Service, ServingConfig
@@ -18,8 +19,12 @@ TOKEN_VARIABLE = "LI_SERVE_TOKEN"
 SHORTEST_TOKEN = 16
 
 
-@click.command(
-    epilog="Example: li serve my-model --port 8080    Two: li serve new=model-2 old=model-1"
+@command(
+    common=("watch", "token_file", "host", "port", "workers", "threads"),
+    examples=(
+        "li serve my-model --port 8080",
+        "li serve new=model-2 old=model-1",
+    ),
 )
 @click.argument("models", nargs=-1, metavar="[NAME=]MODEL...")
 @click.option(

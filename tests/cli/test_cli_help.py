@@ -173,7 +173,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows += [f"{text},more,{'|'.join(train.label_names(row))}" for row, text in
              enumerate(train.texts[:200])]  # fmt: skip
     (root / "articles.csv").write_text("\n".join(rows), encoding="utf-8")
-    fitted(records="yes").save_pretrained(root / "model")
+    model = fitted(records="yes")
+    for name in ("model", "old-model", "new-model"):
+        model.save_pretrained(root / name)
+    (root / "texts.txt").write_text("\n".join(test.texts), encoding="utf-8")
+    (root / "queries.txt").write_text("\n".join(test.texts[:3]), encoding="utf-8")
     return root
 
 
@@ -187,6 +191,7 @@ def cases() -> list[object]:
             id=each[1][:60],
         )
         for each in examples()
+        if each[0] != "serve"  # which does not end: tests/serving run it
     ]
 
 
@@ -199,12 +204,15 @@ def test_the_examples_run(
     shutil.copytree(place, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     asked, _, pipe = line.partition(" | ")
+    asked, _, given = asked.partition(" < ")
     for name, other in NAMED.items():
         asked = asked.replace(name, other)
     more = next((text for begin, text in MORE.items() if asked.startswith(begin)), "")
     arguments = [*shlex.split(asked)[1:], *shlex.split(more)]
     prepare(arguments)
-    result = li(*arguments)
+    # What the shell reads from a file and writes to one, an example names behind "<" and ">".
+    source = Path(given.partition(" > ")[0]).read_bytes() if given else None
+    result = li(*arguments, stdin=source)
     assert result.exit_code == 0, result.output
     if pipe:
         done = subprocess.run(["sh", "-c", pipe], input=result.stdout, text=True, check=False,
@@ -219,6 +227,8 @@ def prepare(arguments: list[str]) -> None:
     if arguments[0] == "report" and "--comparison" in arguments:
         ok("compare", "--data", "my-data", "--model", "model", "--out", "comparison",
            "--baselines", "exact", *shlex.split(MORE["li compare "]))  # fmt: skip
+    if "mine.jsonl" in arguments:
+        ok("predict", "model", "my-data", "--out", "mine.jsonl")
     if arguments[:2] == ["data", "build"]:
         arguments += ["--force"]
     if arguments[:2] == ["data", "import"] and "--out" in arguments:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 
 import pytest
 from serving_cases import (  # noqa: F401
@@ -72,6 +74,21 @@ def test_equal_models_have_equal_versions(built, tmp_path):  # noqa: F811
     with serving({"a": built[0], "b": copied(built[0], tmp_path)}) as client:
         versions = [card["version"] for card in client.get("/v1/models").json()["models"]]
     assert versions[0] == versions[1]
+
+
+def test_the_collector_passes_over_what_is_served_and_takes_what_was(built, less, tmp_path):  # noqa: F811
+    place = copied(built[0], tmp_path)
+    models = Models(Service({"m": place}))
+    models.load()
+    old = models.get("m").model
+    assert not {id(each) for each in gc.get_objects()} & {id(old), id(old.vocabulary)}
+    gone = weakref.ref(old)
+    del old
+    shutil.rmtree(place)
+    shutil.copytree(less, place)
+    models.refresh_one("m")
+    assert gone() is None
+    gc.unfreeze()
 
 
 def test_folders_of_a_watched_directory_come_change_and_go(built, less, tmp_path):  # noqa: F811
