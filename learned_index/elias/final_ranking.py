@@ -29,7 +29,7 @@ from learned_index.ranking.evidence import (
     with_other_names,
 )
 from learned_index.ranking.final_ranker import FinalRanker, Judged
-from learned_index.ranking.name_search import search_names
+from learned_index.ranking.name_search import search_names, with_likeness
 from learned_index.ranking.records import Records
 from learned_index.ranking.spelling import spelled_names
 from learned_index.types import Float32Array
@@ -74,7 +74,7 @@ def listed(
     alike = names.alike_lists(sparse_BV.shape[1])
     lists = names.name_lists(sparse_BV.shape[1]) if alike is None else alike
     if lists is not None:
-        named, _ = search_names(
+        named, known = search_names(
             lists, sparse_BV, ids, n_labels=model.n_labels, n_added=names.n_named,
             allowed_L=allowed_L,
         )  # fmt: skip
@@ -87,7 +87,8 @@ def listed(
     p[:, : head.p.shape[1]] = head.p
     spelled = np.zeros(ids.shape, np.float32)
     if alike is not None:
-        _, spelled = search_names(alike, sparse_BV, ids, n_labels=model.n_labels, n_added=0)
+        assert names.alike is not None
+        spelled = with_likeness(names.alike, sparse_BV, ids, known)
     q = model.ranker_.score(sparse_BV, x_BD, ids)
     return Listed(ids, p, q, votes[0], votes[1], votes[2], spelled)
 

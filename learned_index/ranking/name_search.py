@@ -18,7 +18,7 @@ from learned_index.inputs.matrices import SparseFeatures, by_column, sparse_rows
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.machine.scratch import zeros
 from learned_index.ranking.evidence import NameTerms
-from learned_index.ranking.name_matching import best_names
+from learned_index.ranking.name_matching import best_names, score_names
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 K1 = 1.2
@@ -116,13 +116,13 @@ def search_names(
 
     Returns:
         int64, B x S, best first, of equal ones the smaller id first; padded with -1. And float32,
-        B x K: the scores of the shortlisted.
+        B x (K + S): the scores of the shortlisted, and of these.
     """
     indptr, indices, values, _ = sparse_rows(sparse_BV)
     if isinstance(lists, NameLists):
         values = values[:0]
     added = np.full((len(ids_BK), n_added), PAD_ID, np.int64)
-    scores = np.zeros(ids_BK.shape, np.float32)
+    scores = np.zeros((len(ids_BK), ids_BK.shape[1] + n_added), np.float32)
     allowed = np.empty(0, np.bool_) if allowed_L is None else allowed_L
     run_queries(
         len(ids_BK),
@@ -133,3 +133,31 @@ def search_names(
         ),
     )  # fmt: skip
     return added, scores
+
+
+def with_likeness(
+    alike: NameTerms, sparse_BV: SparseFeatures, ids_BR: Int64Array, known_BK: Float32Array
+) -> Float32Array:
+    """How alike names are spelled to texts, where that is known of the first labels already.
+
+    Args:
+        alike: What :func:`~learned_index.ranking.spelling.spelled_names` gives.
+        sparse_BV: Sparse features of the texts.
+        ids_BR: int64 label ids, -1 at pads.
+        known_BK: Scores of the first K of them, see :func:`search_names`.
+
+    Returns:
+        float32, B x R, as :func:`search_names` scores shortlisted labels.
+    """
+    indptr, indices, values, n_terms = sparse_rows(sparse_BV)
+    first = known_BK.shape[1]
+    scores = np.empty(ids_BR.shape, np.float32)
+    scores[:, :first] = known_BK
+    run_queries(
+        len(ids_BR),
+        lambda start, stop: score_names(
+            start, stop, first, ids_BR, indptr, indices, values, *alike,
+            zeros("values of a text's terms", n_terms, np.float32), scores,
+        ),
+    )  # fmt: skip
+    return scores

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from learned_index.ranking import spelling
 from learned_index.ranking.evidence import NameTerms, with_other_names
-from learned_index.ranking.name_search import alike_lists, search_names
+from learned_index.ranking.name_search import alike_lists, search_names, with_likeness
 from learned_index.ranking.spelling import LEAST_ALIKE, folded, likeness, spelled_names
 
 NAMES = [
@@ -144,13 +144,28 @@ def test_labels_are_found_and_scored_by_the_weights_of_the_text(alike: NameTerms
     ids[::3, -1] = -1
     added, scores = search_names(alike_lists(alike, V), texts, ids, n_labels=L, n_added=5)
     expected = np.where(ids >= 0, np.take_along_axis(exact, ids, 1), 0)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(scores[:, :4], expected, rtol=1e-5, atol=1e-7)
+    expected = np.where(added >= 0, np.take_along_axis(exact, added, 1), 0)
+    np.testing.assert_allclose(scores[:, 4:], expected, rtol=1e-5, atol=1e-7)
     for row in range(20):
         others = np.setdiff1d(np.arange(L), ids[row])
         wanted = np.sort(exact[row, others])[::-1][:5]
         wanted = wanted[wanted > 0]
         assert (added[row, len(wanted) :] == -1).all()
         np.testing.assert_allclose(exact[row, added[row, : len(wanted)]], wanted, rtol=1e-5)
+
+
+def test_labels_that_join_are_scored_as_those_on_the_list(alike: NameTerms) -> None:
+    rng = np.random.default_rng(1)
+    texts = sp.random(20, V, 0.4, "csr", np.float32, rng)
+    texts.sort_indices()
+    ids = np.stack([rng.permutation(L)[:6] for _ in range(20)])
+    ids[::3, 4] = -1
+    _, scores = search_names(alike_lists(alike, V), texts, ids, n_labels=L, n_added=0)
+    assert scores.any() and scores[:, 3:].any()
+    for first in (0, 3, 6):
+        again = with_likeness(alike, texts, ids, scores[:, :first])
+        np.testing.assert_array_equal(again, scores)
 
 
 def test_terms_that_count_nothing_find_nothing(alike: NameTerms) -> None:
