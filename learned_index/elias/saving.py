@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.kept_texts import KeptTexts
 from learned_index.elias.parts import EliasParts
-from learned_index.encoding import encoder_class
+from learned_index.encoding import encoder_class, search_class
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index.learned_graph_index import LearnedGraphIndex, open_index
+from learned_index.index.opening import open_index
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence import Manifest, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
@@ -25,6 +25,9 @@ from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder
+
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 _COUNTS = "counts.safetensors"
 
@@ -96,13 +99,15 @@ def read_members(
     own = len(config["encoders"]) > 1
     if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
         raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
-    encoders = [
-        encoder_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
-        for number, kind in enumerate(config["encoders"])
-    ]
     members = [
         open_index(index_directory(directory, number), verify=False)
         for number in range(whole_number(config["n_members"], "n_members"))
+    ]
+    is_compiled = all(isinstance(member, SearchEngine) for member in members)
+    find_class = search_class if is_compiled else encoder_class
+    encoders = [
+        find_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
+        for number, kind in enumerate(config["encoders"])
     ]
     return encoders, members, _model_config(config["model"])
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.matrices import (
@@ -42,6 +41,7 @@ from learned_index.ranking.coded_weights import (
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.dual_descent import train_labels
 from learned_index.ranking.margins import WEIGHT, score_rows
+from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -566,7 +566,7 @@ def _trained(
     prior = _no_weights(n_labels, dim) if prior is None else prior
     weight_LD, bias_L = prior.weight_LD.copy(), prior.bias_L.copy()
     counts_L = np.zeros(n_labels, np.int64)
-    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
+    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * current_threads())
     # One more than its points: a label without points takes time too.
     ranges = split_by_weight(hard.label_indptr + np.arange(n_labels + 1), parts)
     results: list[Any] = [None] * len(ranges)
