@@ -29,7 +29,7 @@ from learned_index.encoders.lexical.bags import Gradient
 from learned_index.encoders.lexical.feature_rows import idf_of_counts
 from learned_index.encoders.lexical.words import WordLists
 from learned_index.errors import InputError
-from learned_index.kernels.bags import WordTable
+from learned_index.kernels.bags import Spelling, WordTable
 from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array, Int64Array
 
@@ -93,7 +93,6 @@ class StudentEncoder(StaticEncoder, StudentSearchEncoder):
             min_df=min_df,
             max_features=max_features,
         )
-        self._words: dict[str, int] | None = None
         self._word_table: WordTable | None = None
         self._idf_V: Float32Array | None = None
         # The pieces of the words, so that a text's known words need not be cut again.
@@ -149,9 +148,9 @@ class StudentEncoder(StaticEncoder, StudentSearchEncoder):
         if len(known) > self._settings["max_features"]:
             order = np.argsort(-texts_U[known], kind="stable")[: self._settings["max_features"]]
             known = np.sort(known[order])
-        self._words = {words.distinct[u]: number for number, u in enumerate(known)}
-        self._word_table = WordTable(self._words)
-        self._cut = self._learned(self._pieces).lists(list(self._words))
+        chosen = [words.distinct[u] for u in known]
+        self._word_table = WordTable.spelled(Spelling.of(chosen))
+        self._cut = self._learned(self._pieces).lists(chosen)
         self._idf_V = idf_of_counts(texts_U[known], n_points=len(words.offsets) - 1)
 
     def _taught(self, teacher: Any, texts: list[str]) -> tuple[Int64Array, Float32Array]:
@@ -173,7 +172,7 @@ class StudentEncoder(StaticEncoder, StudentSearchEncoder):
         """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
         found: StudentSearchEncoder = self._for_search(
             StudentSearchEncoder,
-            ("_pieces", "_weight_P", "_words", "_word_table", "_idf_V", "_cut"),
+            ("_pieces", "_weight_P", "_word_table", "_idf_V", "_cut"),
         )
         return found
 

@@ -15,7 +15,7 @@ from learned_index.encoders.lexical.tfidf import VOCABULARY_FILE
 from learned_index.encoders.lexical.words import WordLists
 from learned_index.errors import ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.kernels.bags import Block, WordTable, known_only, merge_runs
+from learned_index.kernels.bags import Block, Spelling, WordTable, known_only, merge_runs
 from learned_index.persistence import read_json, write_json
 from learned_index.persistence.contents import require_layout, require_offsets, require_range
 from learned_index.persistence.digest import digest
@@ -69,7 +69,6 @@ class StudentSearchEncoder(StaticSearchEncoder):
             min_df=min_df,
             max_features=max_features,
         )
-        self._words: dict[str, int] | None = None
         self._word_table: WordTable | None = None
         self._idf_V: Float32Array | None = None
         # The pieces of the words, so that a text's known words need not be cut again.
@@ -89,7 +88,7 @@ class StudentSearchEncoder(StaticSearchEncoder):
     # -- saving ---------------------------------------------------------------------------------
 
     def _n_rows(self) -> int:
-        return super()._n_rows() + len(self._learned(self._words))
+        return super()._n_rows() + len(self._learned(self._idf_V))
 
     def _arrays(self) -> dict[str, Any]:
         offsets, pieces = self._learned(self._cut)
@@ -103,8 +102,10 @@ class StudentSearchEncoder(StaticSearchEncoder):
             raise ModelFormatError(
                 f"{directory}: vocabulary and idf do not fit together; save the encoder again"
             )
-        self._words = {str(word): number for number, word in enumerate(listed)}
-        self._word_table = WordTable(self._words)
+        words = list(map(str, listed))
+        if len(set(words)) != len(words):
+            raise ModelFormatError(f"{directory}: a word stands twice; save the encoder again")
+        self._word_table = WordTable.spelled(Spelling.of(words))
         super()._restore(directory, arrays)
         n_words, n_pieces = len(listed), self._learned(self._pieces).n_pieces
         offsets, pieces = arrays["word_offsets"], arrays["word_pieces"]
@@ -117,8 +118,8 @@ class StudentSearchEncoder(StaticSearchEncoder):
         self._cut = offsets, pieces.astype(np.int64)
 
     def _content_digest(self) -> str:
-        return digest([list(self._learned(self._words)), super()._content_digest()])
+        return digest([self._learned(self._word_table).words(), super()._content_digest()])
 
     def _save_into(self, directory: Path) -> None:
-        write_json(directory / VOCABULARY_FILE, list(self._learned(self._words)))
+        write_json(directory / VOCABULARY_FILE, self._learned(self._word_table).words())
         super()._save_into(directory)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, check_choice, check_texts
+from learned_index.encoders.base import ARRAYS_FILE, EncoderBase, check_choice, check_texts
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import SparseRows
 from learned_index.kernels.bags import sum_bags
+from learned_index.persistence.contents import require_finite
+from learned_index.persistence.mapped import mapped_arrays
 from learned_index.types import Float32Array
 
 Normalise = Literal["l2", "none"]
@@ -78,6 +81,14 @@ class SummedEncoder(EncoderBase):
 
     def _config(self) -> dict[str, Any]:
         return dict(self._settings)
+
+    @classmethod
+    def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
+        encoder = cls(**config)
+        with mapped_arrays(directory / ARRAYS_FILE) as arrays:
+            require_finite(arrays)
+            encoder._restore(directory, arrays)
+        return encoder
 
     def _for_search(self, search: type[SummedEncoder], learned: Sequence[str]) -> Any:
         """An encoder for search with this one's table, settings and what else it has learned."""

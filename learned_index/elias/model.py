@@ -43,6 +43,7 @@ from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
 from learned_index.system.extras import importing
+from learned_index.system.memory import give_back
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
 if TYPE_CHECKING:
@@ -658,4 +659,6 @@ class ELIAS(EliasParts, Saved):
         model = cls._around(encoders[0], members[0], config)
         model.encoders, model.members = encoders, members
         read_rest(model, manifest)
+        if model.engines():
+            give_back()
         return model

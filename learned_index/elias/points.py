@@ -98,5 +98,8 @@ def feature_names(features: Encoder | None, columns: Iterable[int]) -> list[str]
         features: The sparse encoder.
         columns: Numbers of columns, 0 to V - 1.
     """
+    term_of = getattr(features, "term_of", None)
+    if term_of is not None:
+        return [str(term_of(int(n))) for n in columns]
     terms = getattr(features, "terms_", None)
     return [f"feature {int(n)}" if terms is None else str(terms[int(n)]) for n in columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.opening import open_index
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import Manifest, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
@@ -106,10 +106,17 @@ def read_members(
     is_compiled = all(isinstance(member, SearchEngine) for member in members)
     find_class = search_class if is_compiled else encoder_class
     encoders = [
-        find_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
+        _read_encoder(find_class(kind), _encoder_directory(directory, number, own=own))
         for number, kind in enumerate(config["encoders"])
     ]
     return encoders, members, _model_config(config["model"])
+
+
+def _read_encoder(found: type[Encoder], directory: Path) -> Encoder:
+    """Read an encoder of a model whose manifest was checked, which names the encoder's files."""
+    if issubclass(found, Saved):
+        return cast("Encoder", found.from_pretrained(directory, verify=False))
+    return found.from_pretrained(directory)  # another package's: the protocol has no ``verify``
 
 
 def _model_config(values: Any) -> EliasConfig:
@@ -129,7 +136,7 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
     directory, config = manifest.directory, manifest.config
     if config["features"] is not None:
         features = encoder_class(config["features"])
-        model.features = features.from_pretrained(directory / "features")
+        model.features = _read_encoder(features, directory / "features")
     if config["has_ranker"]:
         model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
         model.ranker_config = model.ranker_.config

@@ -21,13 +21,14 @@ from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors, bad_row, is_plain
 from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
 from learned_index.kernels.machine.scratch import zeros
-from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
     require_layout,
     require_offsets,
     require_range,
 )
+from learned_index.persistence.mapped import mapped_arrays
 from learned_index.ranking.coded_margins import score_coded_rows
 from learned_index.ranking.coded_weights import (
     MOST_LABELS,
@@ -504,7 +505,11 @@ class SparseRanker(Saved):
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
-        arrays, config = load_arrays(manifest.file(_ARRAYS)), dict(manifest.config)
+        with mapped_arrays(manifest.file(_ARRAYS)) as arrays:
+            return cls._made_of(arrays, dict(manifest.config))
+
+    @classmethod
+    def _made_of(cls, arrays: dict[str, Any], config: dict[str, Any]) -> Self:
         n_features = whole_number(config.pop("n_features"), "n_features", low=0)
         dim = config.pop("int8_of_dim", None)
         ranker = cls(RankerConfig.from_dict(config))

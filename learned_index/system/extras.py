@@ -13,6 +13,7 @@ from learned_index.errors import MissingExtraError
 EXTRA_OF = {
     "torch": "train",
     "sklearn": "train",
+    "tokenizers": "static",
     "transformers": "text",
     "sentence_transformers": "text",
     "huggingface_hub": "text",
@@ -20,7 +21,6 @@ EXTRA_OF = {
     "onnxruntime": "onnx",
     "onnx": "onnx",
     "faiss": "compare",
-    "threadpoolctl": "train",
     "yaml": "train",
     "matplotlib": "report",
     "pyarrow": "data",
