@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
 from learned_index.encoders.base import EncoderBase, load_encoder, normalise_rows, read_encoder_file
-from learned_index.encoding import dense_vectors, for_search, search_class, sparse_vectors
+from learned_index.encoding import dense_vectors, exported, for_search, search_class, sparse_vectors
 from learned_index.errors import InputError
 from learned_index.persistence.digest import digest
 from learned_index.types import Float32Array
@@ -125,6 +125,13 @@ class ConcatenatedEncoder(EncoderBase):
     @classmethod
     def _load_part(cls, directory: Path) -> Any:
         return load_encoder(directory)
+
+    def exported(self, texts: Sequence[str] = ()) -> ConcatenatedEncoder:
+        """This encoder with its networks exported; see :func:`~learned_index.encoding.exported`."""
+        return ConcatenatedEncoder(
+            [cast("EncoderBase", exported(part, texts)) for part in self.encoders],
+            weights=self.weights,
+        )
 
     def for_search(self) -> ConcatenatedSearchEncoder:
         """This encoder as compiled models hold it, with the parts as they hold these."""

@@ -80,6 +80,21 @@ def for_search(encoder: Encoder) -> Encoder:
     return encoder if made is None else cast("Encoder", made())
 
 
+def exported(encoder: Encoder, texts: Sequence[str] = ()) -> Encoder:
+    """The encoder with its networks as graphs that ONNX Runtime runs; without one it is as it is.
+
+    Args:
+        encoder: Fitted.
+        texts: What the graphs are checked with, besides a few sentences.
+
+    Raises:
+        InputError: A network that cannot be exported, or a graph that gives other vectors.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    made: Any = getattr(encoder, "exported", None)
+    return encoder if made is None else cast("Encoder", made(texts))
+
+
 def _load(point: EntryPoint, what: str) -> Any:
     try:
         return point.load()

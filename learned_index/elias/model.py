@@ -25,11 +25,11 @@ from learned_index.elias.label_changes import (
 from learned_index.elias.label_scores import score_labels
 from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts, SearchOptions
-from learned_index.elias.points import Points
+from learned_index.elias.points import Points, parts_of
 from learned_index.elias.prediction import Score, predict_points
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
 from learned_index.elias.thresholds import Threshold, search_above
-from learned_index.encoding import AnyEncoder, as_encoder, for_search
+from learned_index.encoding import AnyEncoder, as_encoder, exported, for_search
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from learned_index.training.checkpoint import CheckpointOptions
     from learned_index.training.events import Progress
 
+_CHECKED_NAMES = 32
+"""Of labels, by which an exported network is checked."""
 Validation = Dataset | tuple[Points, sp.csr_matrix]
 
 
@@ -197,19 +199,40 @@ class ELIAS(EliasParts, Saved):
         state = f"{len(self.members)} members" if self.members else "not fitted"
         return f"ELIAS({self.encoder.kind!r}, {state})"
 
-    def to_engine(self, config: EngineConfig | None = None) -> Self:
+    def to_engine(
+        self,
+        config: EngineConfig | None = None,
+        *,
+        networks: Literal["torch", "onnx"] = "torch",
+    ) -> Self:
         """The same model with search engines in the place of its indexes: for search only.
 
         Where these have label vectors of bytes, as by default, the ranker's weights become bytes
         too (:meth:`SparseRanker.to_int8`). Encoders that are tables keep what encodes, so that the
         model needs no torch. Kept texts stay behind.
 
+        Args:
+            config: How the engines are laid out.
+            networks: What runs encoders that are networks. ``"onnx"``: ONNX Runtime, so that the
+                compiled model needs no torch; their graphs are checked against torch. The index's
+                own projection is part of the engine either way.
+
         Raises:
-            InputError: It is compiled already.
+            InputError: It is compiled already, or a network gives other vectors once exported.
+            MissingExtraError: What exports a network is not installed.
         """
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
-        model.encoders = [for_search(encoder) for encoder in self.encoders]
+        encoders = self.encoders
+        if networks == "onnx":
+            names = self.vocabulary.names(range(min(self.n_labels, _CHECKED_NAMES)))
+            encoders = [exported(encoder, names) for encoder in encoders]
+            if not any(part.kind == "onnx" for each in encoders for part in parts_of(each)):
+                raise InputError(
+                    f"the encoder {self.encoder.kind!r} is no network, so there is nothing to "
+                    "export; leave out networks (--onnx): it needs no torch once compiled"
+                )
+        model.encoders = [for_search(encoder) for encoder in encoders]
         model.encoder = model.encoders[0]
         model.texts_ = None  # it cannot be trained, and is handed out
         is_int8 = all(engine.config.precision == "int8" for engine in model.engines())
