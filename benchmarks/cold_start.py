@@ -26,8 +26,8 @@ from learned_index.system.environment import cpu_model, load_average
 
 QUESTION = "the influence of renewable energy on the stability of electric grids"
 _SIZE = """
-import json, os, sys, sysconfig
-places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+import json, os, sys
+places = {path for path in sys.path if os.path.basename(path) == "site-packages"}
 size = sum(
     os.path.getsize(os.path.join(folder, name))
     for place in places for folder, _, names in os.walk(place) for name in names
@@ -68,14 +68,16 @@ found = ELIAS.from_pretrained(sys.argv[1]).predict([sys.argv[2]], k=10)
 
 def installed(python: str) -> dict[str, Any]:
     """Bytes of an interpreter's site-packages, and the distributions that it finds."""
-    done = subprocess.run([python, "-c", _SIZE], check=True, capture_output=True, text=True)
+    command = [python, "-P", "-c", _SIZE]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     size, names = json.loads(done.stdout)
     return {"site_packages_mb": size / 1e6, "distributions": names}
 
 
 def started(python: str, what: str, model: Path) -> dict[str, Any]:
     """One process: seconds until it has its first answer, and what it says of itself then."""
-    command = [python, "-c", _ASKS[what] + _TOLD, str(model), QUESTION]
+    # Not from the directory that this was called in, which may hold another version.
+    command = [python, "-P", "-c", _ASKS[what] + _TOLD, str(model), QUESTION]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

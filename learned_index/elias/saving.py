@@ -16,7 +16,7 @@ from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
 from learned_index.index.opening import open_index
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays, saved_kind
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
@@ -24,6 +24,7 @@ from learned_index.ranking.combination import Combination
 from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.system.extras import require
 from learned_index.types import Encoder
 
 if TYPE_CHECKING:
@@ -89,6 +90,18 @@ def write_model(model: EliasParts, folder: Path) -> dict[str, Any]:
 def _save_encoder(encoder: Encoder, folder: Path) -> None:
     folder.mkdir(parents=True)
     encoder.save_pretrained(folder)
+
+
+def require_packages(manifest: Manifest) -> None:
+    """Refuse a saved model that needs a package which is not installed, before it is loaded.
+
+    Raises:
+        MissingExtraError: It does; names the pip command.
+    """
+    if saved_kind(index_directory(manifest.directory)) != SearchEngine.kind:
+        require("torch")
+    for kind in manifest.config["encoders"]:
+        search_class(kind)
 
 
 def read_members(
