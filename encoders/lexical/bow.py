@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from learned_index.encoders.base import check_texts
-from learned_index.encoders.lexical.bags import BagEncoder, Gradient, Normalise
+from learned_index.encoders.lexical.bags import BagEncoder, Gradient
 from learned_index.encoders.lexical.bow_search import BagOfWordsSearchEncoder
 from learned_index.encoders.lexical.lsa import truncated_svd
+from learned_index.encoders.lexical.summed import Normalise
 from learned_index.encoders.lexical.tfidf import WordOptions
 from learned_index.errors import InputError
 

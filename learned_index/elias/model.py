@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -126,20 +126,20 @@ class ELIAS(EliasParts, Saved):
         config = EliasConfig.given(config)
         if isinstance(ranker, str):
             config, ranker = replace(config, ranker=ranker), None
-        given = None
-        if is_index(index):
+        given = index if is_index(index) else None
+        shape = cast("IndexConfig | None", index) if given is None else given.config
+        if given is not None:
             if config.n_models != 1:
                 raise InputError(
                     f"n_models is {config.n_models}, but one fitted index was given; give an "
                     "IndexConfig to train several"
                 )
-            given, index = index, index.config
             training = given.training_config if training is None else training
         training = TrainingConfig.given(training)
         super().__init__(
             as_encoder(encoder, seed=training.seed),
             config=config,
-            index_config=IndexConfig.given(index),
+            index_config=IndexConfig.given(shape),
             training_config=training,
             ranker_config=RankerConfig.given(ranker),
             features=features,

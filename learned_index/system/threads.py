@@ -101,7 +101,7 @@ class _TorchImport:
     @classmethod
     def watch(cls) -> None:
         if not any(isinstance(finder, cls) for finder in sys.meta_path):
-            sys.meta_path.insert(0, cls())  # type: ignore[arg-type]
+            sys.meta_path.insert(0, cls())
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The spec that the other finders give, whose module is told when it has been executed."""
@@ -116,7 +116,7 @@ class _TorchImport:
             def exec_module(module: Any) -> None:
                 execute(module)
                 if self in sys.meta_path:
-                    sys.meta_path.remove(self)  # type: ignore[arg-type]
+                    sys.meta_path.remove(self)
                 _set(module, None, _asked)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
