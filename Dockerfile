@@ -1,14 +1,20 @@
 # syntax=docker/dockerfile:1
-# A server of models whose encoder is no neural network (lsa, tfidf, static, student). Loading a whole
-# model imports torch; its CPU build saves 2 GB (the address: PyTorch's installation page).
+# A server of compiled models (li compile), without torch: encoders lsa, tfidf, static and student, a
+# user's own vectors, and networks that were exported (li compile --onnx).
 #
-#     docker build -t learned-index --build-arg PIP_EXTRA_INDEX_URL=... .
+#     docker build -t learned-index .
 #     docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8080:8080 \
 #       -v ./my-model:/models/my-model:ro learned-index
 #
-# Models with a neural encoder: --build-arg EXTRAS=serve,minilm
+# --build-arg EXTRAS=
+#   serve,static          the default: compiled models with any encoder that is no network
+#   serve,static,runtime  compiled models whose network was exported, by ONNX Runtime
+#   serve,train           models that are not compiled, with lsa or tfidf: torch, 2 GB and more
+#   serve,minilm          the same with networks
+# With torch, its CPU build saves 2 GB: --build-arg PIP_EXTRA_INDEX_URL=..., the address from PyTorch's
+# installation page.
 FROM python:3.12-slim AS build
-ARG EXTRAS=serve,train
+ARG EXTRAS=serve,static
 ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source

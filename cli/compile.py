@@ -51,6 +51,13 @@ from learned_index.errors import InputError
 @click.option(
     "-k", "k", type=click.IntRange(min=1), default=100, show_default=True, help="Depth to tune at."
 )
+@click.option(
+    "--onnx",
+    "networks",
+    flag_value="onnx",
+    default="torch",
+    help="Export encoders that are networks, so that the model is searched without torch.",
+)
 @overwrite_option
 @standard_options
 def compile(
@@ -60,6 +67,7 @@ def compile(
     split: Any,
     recall: float,
     k: int,
+    networks: Any,
     overwrite: bool,
     threads: int | None,
     quiet: bool,
@@ -73,10 +81,14 @@ def compile(
     evaluated and asked for information, and gain and lose labels (li labels); to train on or to
     compare, keep the old one.
 
+    Models whose encoder is a table or reads words need no torch from then on, and with --onnx those
+    with a network neither.
+
     A MODEL that is compiled and has got new labels since is laid out as one again.
     """
     from learned_index.cli.shared import output, tuning
     from learned_index.elias.model import ELIAS
+    from learned_index.elias.points import parts_of
     from learned_index.persistence import directory_bytes
 
     use_threads(threads)
@@ -88,7 +100,7 @@ def compile(
             _require_nothing(given)
             compiled = loaded.compact()
         else:
-            compiled = loaded.to_engine(EngineConfig(**given))
+            compiled = loaded.to_engine(EngineConfig(**given), networks=networks)
     values: dict[str, Any] = {"model": str(out)}
     if tune is not None:
         values["tuning"] = tuning.tune_on(
@@ -104,6 +116,14 @@ def compile(
         "model_bytes_before": directory_bytes(model),
         "engine": engines[0].config.to_dict(),
     }
+    graphs = [
+        part
+        for encoder in compiled.encoders
+        for part in parts_of(encoder)
+        if part.kind == "onnx" and networks == "onnx"
+    ]
+    if graphs:
+        values["onnx_difference"] = max(part.difference for part in graphs)
     if as_json:
         emit_json(values)
         return
@@ -111,6 +131,11 @@ def compile(
         f"saved {out}: engine {values['engine_bytes'] / 1e6:.1f} MB, whole model "
         f"{values['model_bytes'] / 1e6:.1f} MB (before: {values['model_bytes_before'] / 1e6:.1f})"
     )
+    if graphs:
+        click.echo(
+            f"{graphs[0].name} exported: its vectors differ from torch's by up to "
+            f"{values['onnx_difference']:.1e}"
+        )
     if "tuning" in values:
         found = values["tuning"]
         click.echo(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from learned_index.encoders.base import EncoderBase, load_encoder, normalise_rows
-from learned_index.encoding import dense_vectors, sparse_vectors
+from learned_index.encoders.base import EncoderBase, load_encoder, normalise_rows, read_encoder_file
+from learned_index.encoding import dense_vectors, exported, for_search, search_class, sparse_vectors
 from learned_index.errors import InputError
 from learned_index.persistence.digest import digest
 from learned_index.types import Float32Array
@@ -119,5 +119,30 @@ class ConcatenatedEncoder(EncoderBase):
 
     @classmethod
     def _load_from(cls, directory: Path, config: dict[str, Any]) -> Self:
-        parts = [load_encoder(directory / f"part_{n}") for n in range(int(config["parts"]))]
+        parts = [cls._load_part(directory / f"part_{n}") for n in range(int(config["parts"]))]
         return cls(parts, weights=config["weights"])
+
+    @classmethod
+    def _load_part(cls, directory: Path) -> Any:
+        return load_encoder(directory)
+
+    def exported(self, texts: Sequence[str] = ()) -> ConcatenatedEncoder:
+        """This encoder with its networks exported; see :func:`~learned_index.encoding.exported`."""
+        return ConcatenatedEncoder(
+            [cast("EncoderBase", exported(part, texts)) for part in self.encoders],
+            weights=self.weights,
+        )
+
+    def for_search(self) -> ConcatenatedSearchEncoder:
+        """This encoder as compiled models hold it, with the parts as they hold these."""
+        parts: list[Any] = [for_search(part) for part in self.encoders]
+        return ConcatenatedSearchEncoder(parts, weights=self.weights)
+
+
+class ConcatenatedSearchEncoder(ConcatenatedEncoder):
+    """What a compiled model keeps of a :class:`ConcatenatedEncoder`."""
+
+    @classmethod
+    def _load_part(cls, directory: Path) -> Any:
+        kind, _ = read_encoder_file(directory)
+        return search_class(kind).from_pretrained(directory)

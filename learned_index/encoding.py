@@ -23,6 +23,8 @@ from learned_index.types import Encoder, Float32Array
 
 ENCODER_GROUP = "learned_index.encoders"
 """Entry points: the class of encoders of each kind, by its name."""
+SEARCH_GROUP = "learned_index.search_encoders"
+"""Entry points: the class that encodes for compiled models, of kinds whose own class needs more."""
 PARSER_GROUP = "learned_index.encoder_parsers"
 """Entry points: what makes an encoder of a description such as ``"lsa:256"``; one, "default"."""
 
@@ -57,6 +59,40 @@ def encoder_class(kind: str) -> type[Encoder]:
             f"{', '.join(known) or 'none'}); pip install the package that registers it"
         )
     return cast("type[Encoder]", _load(found[0], f"the encoder {kind!r}"))
+
+
+def search_class(kind: str) -> type[Encoder]:
+    """Find the class that a compiled model's encoder is loaded with: one that can only encode.
+
+    Raises:
+        InputError: As :func:`encoder_class`.
+        MissingExtraError: Likewise.
+    """
+    found = tuple(entry_points(group=SEARCH_GROUP, name=kind)) if isinstance(kind, str) else ()
+    if not found:
+        return encoder_class(kind)
+    return cast("type[Encoder]", _load(found[0], f"the encoder {kind!r}"))
+
+
+def for_search(encoder: Encoder) -> Encoder:
+    """The encoder as a compiled model holds it; most are as they are."""
+    made: Any = getattr(encoder, "for_search", None)
+    return encoder if made is None else cast("Encoder", made())
+
+
+def exported(encoder: Encoder, texts: Sequence[str] = ()) -> Encoder:
+    """The encoder with its networks as graphs that ONNX Runtime runs; without one it is as it is.
+
+    Args:
+        encoder: Fitted.
+        texts: What the graphs are checked with, besides a few sentences.
+
+    Raises:
+        InputError: A network that cannot be exported, or a graph that gives other vectors.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    made: Any = getattr(encoder, "exported", None)
+    return encoder if made is None else cast("Encoder", made(texts))
 
 
 def _load(point: EntryPoint, what: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -89,3 +90,51 @@ def test_rooms_that_the_documentation_names_exist():
         for room in rooms:
             places = [ROOT / room, ROOT / "learned_index" / room]
             assert any(place.exists() for place in places), f"{page} names {room}"
+
+
+HEAVY = {"torch", "sklearn", "transformers", "sentence_transformers", "faiss", "matplotlib"}
+SEARCHES = [
+    "learned_index.elias.model",
+    "learned_index.elias.warm_up",
+    "learned_index.engine.search_engine",
+    "learned_index.serving.app",
+    "learned_index.cli.main",
+]
+
+
+def at_import(path: Path) -> tuple[set[str], set[str]]:
+    """Modules of this package, and packages of others, that a file imports when it is imported."""
+    ours, others = set(), set()
+    todo = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            todo += node.orelse
+        elif isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+            ours |= {name for name in names if name in modules()}
+            others.add(node.module.partition(".")[0])
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            todo += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return ours, others
+
+
+def test_searches_import_nothing_that_only_training_needs():
+    """Whatever is on the road of a compiled model, its encoders included, is without torch."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    encoders = points["learned_index.search_encoders"].values()
+    others = ("lexical.lsa", "lexical.tfidf", "lexical.feature_rows", "precomputed", "callable")
+    todo = [*SEARCHES, *(value.partition(":")[0] for value in encoders)]
+    todo += [f"learned_index.encoders.{name}" for name in others]
+    way = dict.fromkeys(todo, "")
+    while todo:
+        name = todo.pop()
+        parents = {name.rpartition(".")[0]} & set(modules())
+        ours, packages = at_import(modules()[name])
+        assert not packages & HEAVY, f"{name} imports {packages & HEAVY}{way[name]}"
+        for other in (ours | parents) - set(way):
+            way[other] = f", which {name} imports{way[name]}"
+            todo.append(other)
+    assert len(way) > 150

@@ -6,35 +6,28 @@ Legend: B texts, U distinct words, P pieces, D dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
-from learned_index.encoders.base import check_texts, digest_arrays
+from learned_index.encoders.base import check_texts
 from learned_index.encoders.distilled.pieces import WordPieces
+from learned_index.encoders.distilled.static_search import StaticSearchEncoder, static_settings
 from learned_index.encoders.distilled.table import check_teacher, encode_pieces, piece_table
 from learned_index.encoders.lexical.bags import BagEncoder, Gradient
 from learned_index.encoders.lexical.words import WordLists, word_lists
 from learned_index.encoders.registry import parse_encoder
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.inputs.matrices import SparseRows
-from learned_index.inputs.numbers import MOST_SEED, real_number, whole_number
-from learned_index.kernels.bags import Block, bag_rows
-from learned_index.persistence.digest import bytes_digest
+from learned_index.errors import InputError
 from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array
 
-TOKENIZER_FILE = "tokenizer.json"
-_NO_TERMS, _NO_WEIGHTS = np.zeros(0, np.int64), np.zeros(0, np.float32)
 _TIMED_PIECES = 1024
 AnyTeacher = Any
 """A description such as ``"minilm:128"``, or an encoder around a network."""
 
 
-class StaticEncoder(BagEncoder):
+class StaticEncoder(BagEncoder, StaticSearchEncoder):
     """Texts to the summed vectors of their word pieces, distilled from a sentence encoder.
 
     The row of a piece is the teacher's vector for it alone (see
@@ -74,13 +67,9 @@ class StaticEncoder(BagEncoder):
         for given in self._teacher:
             check_teacher(given)
         name = teacher if self._is_named else getattr(teacher, "name", "")
-        self._settings: dict[str, Any] = {
-            "teacher": str(name),
-            "max_words": whole_number(max_words, "max_words"),
-            "smoothing": real_number(smoothing, "smoothing", low=1e-9),
-            "gradient": gradient,
-            "seed": whole_number(seed, "seed", low=0, high=MOST_SEED),
-        }
+        self._settings = static_settings(
+            name, max_words=max_words, smoothing=smoothing, gradient=gradient, seed=seed
+        )
         self._pieces: WordPieces | None = None
         self._weight_P: Float32Array | None = None
 
@@ -142,7 +131,7 @@ class StaticEncoder(BagEncoder):
         """Make the table of the bag from that of the pieces."""
         bags_NV = self._bags_of(words, *self._blocks(words)).matrix()
         mean_D = mean_of(bags_NV[:, 1:], table_PD)
-        self._make_table(torch.from_numpy(np.concatenate([-mean_D[None], table_PD])))
+        self._make_table(np.concatenate([-mean_D[None], table_PD]))
 
     def _open_teacher(self) -> Any:
         if not self._teacher:
@@ -151,64 +140,12 @@ class StaticEncoder(BagEncoder):
             self._teacher.append(teacher)
         return self._teacher[0]
 
-    # -- texts as weights of rows: a constant, the pieces, and what a subclass adds ----------------
+    # -- search ---------------------------------------------------------------------------------
 
-    def _rows(self, texts: list[str]) -> SparseRows:
-        words = word_lists(texts)
-        return self._bags_of(words, *self._blocks(words))
-
-    def _bags_of(self, words: WordLists, pieces: Block, more: Block) -> SparseRows:
-        most = self._settings["max_words"]
-        return bag_rows(words.ids, words.offsets, pieces, more, most_words=most)
-
-    def _blocks(self, words: WordLists) -> tuple[Block, Block]:
-        """How the distinct words become pieces, and what else they become: nothing here."""
-        weight_P = self._learned(self._weight_P)
-        pieces = Block(*self._learned(self._pieces).lists(words.distinct), weight_P)
-        nothing = Block(np.zeros(len(words.distinct) + 1, np.int64), _NO_TERMS, _NO_WEIGHTS)
-        return pieces, nothing
-
-    # -- saving ---------------------------------------------------------------------------------
-
-    def _config(self) -> dict[str, Any]:
-        return dict(self._settings)
-
-    def _arrays(self) -> dict[str, Float32Array]:
-        return {"table": self._table_array(), "piece_weight": self._learned(self._weight_P)}
-
-    def _n_rows(self) -> int:
-        return 1 + self._learned(self._pieces).n_pieces
-
-    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        description = (directory / TOKENIZER_FILE).read_text(encoding="utf-8")
-        self._pieces = WordPieces(description)
-        self._weight_P, table_VD = arrays["piece_weight"], arrays["table"]
-        fits = (
-            self._weight_P is not None
-            and self._weight_P.shape == (self._pieces.n_pieces,)
-            and table_VD.ndim == 2
-            and len(table_VD) == self._n_rows()
-        )
-        if not fits:
-            raise ModelFormatError(
-                f"{directory}: tokeniser, weights and table do not fit together; save the encoder "
-                "again"
-            )
-        self._make_table(torch.from_numpy(table_VD))
-
-    def _content_digest(self) -> str:
-        description = self._learned(self._pieces).description
-        return bytes_digest([description.encode()]) + digest_arrays(self._arrays())
-
-    def fingerprint(self) -> str:
-        """SHA-256 of table, weights and settings, not of the teacher's name."""
-        settings = {name: value for name, value in self._settings.items() if name != "teacher"}
-        return bytes_digest([repr([self.kind, settings]).encode(), self._content_digest().encode()])
-
-    def _save_into(self, directory: Path) -> None:
-        description = self._learned(self._pieces).description
-        (directory / TOKENIZER_FILE).write_text(description, encoding="utf-8")
-        super()._save_into(directory)
+    def for_search(self) -> StaticSearchEncoder:
+        """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
+        found: StaticSearchEncoder = self._for_search(StaticSearchEncoder, ("_pieces", "_weight_P"))
+        return found
 
 
 def mean_of(weights_BV: sp.csr_matrix, table_VD: Float32Array) -> Float32Array:

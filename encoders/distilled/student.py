@@ -15,27 +15,21 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-import torch
 
 from learned_index.encoders.base import normalise_rows
 from learned_index.encoders.distilled.static import AnyTeacher, StaticEncoder, mean_of
+from learned_index.encoders.distilled.student_search import StudentSearchEncoder, student_settings
 from learned_index.encoders.distilled.table import mean_length
 from learned_index.encoders.lexical.bags import Gradient
 from learned_index.encoders.lexical.feature_rows import idf_of_counts
-from learned_index.encoders.lexical.tfidf import VOCABULARY_FILE
 from learned_index.encoders.lexical.words import WordLists
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.kernels.bags import Block, WordTable, known_only, merge_runs
-from learned_index.persistence import read_json, write_json
-from learned_index.persistence.contents import require_layout, require_offsets, require_range
-from learned_index.persistence.digest import digest
+from learned_index.errors import InputError
+from learned_index.kernels.bags import Spelling, WordTable
 from learned_index.system.timing import seconds_of
 from learned_index.types import Float32Array, Int64Array
 
@@ -44,13 +38,12 @@ logger = logging.getLogger(__name__)
 TEACHING_TEXTS = 4000
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 _CHECKED_SHARE = 0.1
-_NO_PIECES = np.zeros(1, np.int64), np.zeros(0, np.int64)
 _PROBE = 64
 _LEAST_TEXTS, _MOST_TEXTS = 500, 16_000
 _STEP = 500
 
 
-class StudentEncoder(StaticEncoder):
+class StudentEncoder(StaticEncoder, StudentSearchEncoder):
     """A sentence encoder's fast student: :class:`StaticEncoder` and words, taught by the teacher.
 
     The teacher encodes some of the training texts; the vectors of all pieces and words that come
@@ -94,17 +87,12 @@ class StudentEncoder(StaticEncoder):
         )
         if teaching_texts is not None and teaching_seconds is not None:
             raise InputError("got teaching_texts and teaching_seconds; give one of them")
-        self._settings |= {
-            "teaching_texts": None
-            if teaching_texts is None
-            else whole_number(teaching_texts, "teaching_texts", low=10),
-            "teaching_seconds": None
-            if teaching_seconds is None
-            else real_number(teaching_seconds, "teaching_seconds", low=0.1),
-            "min_df": whole_number(min_df, "min_df"),
-            "max_features": whole_number(max_features, "max_features"),
-        }
-        self._words: dict[str, int] | None = None
+        self._settings |= student_settings(
+            teaching_texts=teaching_texts,
+            teaching_seconds=teaching_seconds,
+            min_df=min_df,
+            max_features=max_features,
+        )
         self._word_table: WordTable | None = None
         self._idf_V: Float32Array | None = None
         # The pieces of the words, so that a text's known words need not be cut again.
@@ -133,7 +121,7 @@ class StudentEncoder(StaticEncoder):
         map_DD = scale * (s_nD.T @ dual_nD)
         constant_D = mean_D - centre_D @ map_DD
         rows = [constant_D[None], table_PD @ map_DD, word_VD]
-        self._make_table(torch.from_numpy(np.concatenate(rows).astype(np.float32)))
+        self._make_table(np.concatenate(rows).astype(np.float32))
         self.report_ = {
             "teaching_texts": len(chosen),
             "ridge": ridge,
@@ -160,9 +148,9 @@ class StudentEncoder(StaticEncoder):
         if len(known) > self._settings["max_features"]:
             order = np.argsort(-texts_U[known], kind="stable")[: self._settings["max_features"]]
             known = np.sort(known[order])
-        self._words = {words.distinct[u]: number for number, u in enumerate(known)}
-        self._word_table = WordTable(self._words)
-        self._cut = self._learned(self._pieces).lists(list(self._words))
+        chosen = [words.distinct[u] for u in known]
+        self._word_table = WordTable.spelled(Spelling.of(chosen))
+        self._cut = self._learned(self._pieces).lists(chosen)
         self._idf_V = idf_of_counts(texts_U[known], n_points=len(words.offsets) - 1)
 
     def _taught(self, teacher: Any, texts: list[str]) -> tuple[Int64Array, Float32Array]:
@@ -178,53 +166,15 @@ class StudentEncoder(StaticEncoder):
         vectors = np.asarray(teacher.encode([texts[i] for i in chosen]), np.float32)
         return chosen, normalise_rows(vectors)
 
-    def _blocks(self, words: WordLists) -> tuple[Block, Block]:
-        number_U = self._learned(self._word_table).numbers(words.spelling)
-        known_offsets, known_words = known_only(number_U)
-        known = Block(known_offsets, known_words, self._learned(self._idf_V))
-        cut, found = self._learned(self._cut), _NO_PIECES
-        if len(known.terms) < len(number_U):
-            new = words.spelling.some(np.flatnonzero(number_U < 0))
-            found = self._learned(self._pieces).lists(new)
-        offsets, terms = merge_runs(number_U, *cut, *found)
-        return Block(offsets, terms, self._learned(self._weight_P)), known
+    # -- search ---------------------------------------------------------------------------------
 
-    # -- saving ---------------------------------------------------------------------------------
-
-    def _n_rows(self) -> int:
-        return super()._n_rows() + len(self._learned(self._words))
-
-    def _arrays(self) -> dict[str, Any]:
-        offsets, pieces = self._learned(self._cut)
-        cut = {"word_offsets": offsets, "word_pieces": pieces.astype(np.int32)}
-        return super()._arrays() | cut | {"idf": self._learned(self._idf_V)}
-
-    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        listed = read_json(directory / VOCABULARY_FILE)
-        self._idf_V = arrays["idf"]
-        if not isinstance(listed, list) or np.shape(self._idf_V) != (len(listed),):
-            raise ModelFormatError(
-                f"{directory}: vocabulary and idf do not fit together; save the encoder again"
-            )
-        self._words = {str(word): number for number, word in enumerate(listed)}
-        self._word_table = WordTable(self._words)
-        super()._restore(directory, arrays)
-        n_words, n_pieces = len(listed), self._learned(self._pieces).n_pieces
-        offsets, pieces = arrays["word_offsets"], arrays["word_pieces"]
-        require_layout(
-            arrays,
-            {"word_offsets": (np.int64, (n_words + 1,)), "word_pieces": (np.int32, (len(pieces),))},
+    def for_search(self) -> StudentSearchEncoder:
+        """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
+        found: StudentSearchEncoder = self._for_search(
+            StudentSearchEncoder,
+            ("_pieces", "_weight_P", "_word_table", "_idf_V", "_cut"),
         )
-        require_offsets("word_offsets", offsets, len(pieces))
-        require_range("word_pieces", pieces, 0, n_pieces - 1)
-        self._cut = offsets, pieces.astype(np.int64)
-
-    def _content_digest(self) -> str:
-        return digest([list(self._learned(self._words)), super()._content_digest()])
-
-    def _save_into(self, directory: Path) -> None:
-        write_json(directory / VOCABULARY_FILE, list(self._learned(self._words)))
-        super()._save_into(directory)
+        return found
 
 
 def _seconds_a_text(teacher: Any, probe: list[str]) -> float:

@@ -5,7 +5,6 @@ Legend: B texts, T terms of all B texts together, V rows of the table, D dimensi
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from learned_index.encoders.base import EncoderBase, check_choice, check_texts
+from learned_index.encoders.base import check_choice, check_texts
+from learned_index.encoders.lexical.summed import Normalise, SummedEncoder
 from learned_index.inputs.matrices import SparseFeatures, SparseRows
 from learned_index.kernels.bags import sum_bags
 from learned_index.kernels.bags.gradient import summed
@@ -23,7 +23,6 @@ from learned_index.types import Float32Array, Int64Array
 EPSILON = 1e-12
 CHUNK_ROWS = 8192
 Gradient = Literal["dense", "sparse"]
-Normalise = Literal["l2", "none"]
 
 
 class Bags(NamedTuple):
@@ -44,10 +43,10 @@ class Bags(NamedTuple):
         return Bags(*(part.to(device) for part in self))
 
 
-class BagEncoder(nn.Module, EncoderBase):
+class BagEncoder(nn.Module, SummedEncoder):
     """Base of encoders that give x = Σ_t weight_t · E_t, then length 1; E is trained.
 
-    A subclass says which rows of E a text weighs (:meth:`_matrix`) and makes E in ``fit``
+    A subclass says which rows of E a text weighs (:meth:`_rows`) and makes E in ``fit``
     (:meth:`_make_table`). A text without any term is the zero vector. A row's bits do not depend
     on the batch.
 
@@ -64,18 +63,14 @@ class BagEncoder(nn.Module, EncoderBase):
         self._normalise = check_choice("normalise", normalise, ("l2", "none"))
         self.bag: nn.EmbeddingBag | None = None
 
-    @abstractmethod
-    def _rows(self, texts: list[str]) -> SparseRows:
-        """Weights of the rows of the table, B x V."""
-
     def _table(self) -> nn.EmbeddingBag:
         return self._learned(self.bag)
 
-    def _make_table(self, table_VD: Tensor) -> None:
+    def _make_table(self, table_VD: Float32Array) -> None:
         n_rows, dim = table_VD.shape
         self.bag = nn.EmbeddingBag(n_rows, dim, mode="sum", sparse=self._gradient == "sparse")
         with torch.no_grad():
-            self.bag.weight.copy_(table_VD)
+            self.bag.weight.copy_(torch.from_numpy(table_VD))
 
     def _table_array(self) -> Float32Array:
         array: Float32Array = self._table().weight.detach().cpu().numpy()

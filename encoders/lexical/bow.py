@@ -6,26 +6,21 @@ Legend: B texts, T terms of all B texts together, V rows of the table, D dimensi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, Unpack
+from typing import ClassVar, Literal, Self, Unpack
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
-from learned_index.encoders.base import check_choice, check_texts, digest_arrays
-from learned_index.encoders.lexical.bags import BagEncoder, Gradient, Normalise
+from learned_index.encoders.base import check_texts
+from learned_index.encoders.lexical.bags import BagEncoder, Gradient
+from learned_index.encoders.lexical.bow_search import BagOfWordsSearchEncoder
 from learned_index.encoders.lexical.lsa import truncated_svd
-from learned_index.encoders.lexical.tfidf import TfidfEncoder, WordOptions, scale_to_length_1
-from learned_index.encoders.lexical.words import WORDS
-from learned_index.errors import InputError, ModelFormatError
-from learned_index.inputs.matrices import SparseRows, sparse_rows
-from learned_index.inputs.numbers import whole_number
-from learned_index.system.extras import require
-from learned_index.types import Float32Array
+from learned_index.encoders.lexical.summed import Normalise
+from learned_index.encoders.lexical.tfidf import WordOptions
+from learned_index.errors import InputError
 
 
-class BagOfWordsEncoder(BagEncoder):
+class BagOfWordsEncoder(BagEncoder, BagOfWordsSearchEncoder):
     """Texts to dense vectors: x = Σ_t weight_t · E_t, then length 1; E is trained.
 
     ``fit`` collects the terms and initialises the table E; with the SVD warm start the encoder
@@ -72,23 +67,7 @@ class BagOfWordsEncoder(BagEncoder):
         **terms: Unpack[WordOptions],
     ) -> None:
         super().__init__(gradient=gradient, normalise=normalise)
-        self._settings: dict[str, Any] = {
-            "dim": whole_number(dim, "dim"),
-            "vocabulary": check_choice("vocabulary", vocabulary, ("fitted", "hashed")),
-            "n_buckets": whole_number(n_buckets, "n_buckets"),
-            "init": check_choice("init", init, ("svd", "random")),
-            "gradient": gradient,
-            "normalise": normalise,
-            "seed": whole_number(seed, "seed", low=0, high=2**32 - 1),
-        }
-        self._tfidf = TfidfEncoder(**terms)
-        self._is_hashed = vocabulary == "hashed"
-        self._hasher: Any = None
-
-    @property
-    def dim(self) -> int:
-        """Vector length D."""
-        return int(self._settings["dim"])
+        self._take(dim, vocabulary, n_buckets, init, gradient, seed, terms)
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Collect the terms of N texts and initialise the table (again).
@@ -107,71 +86,20 @@ class BagOfWordsEncoder(BagEncoder):
         seed = self._settings["seed"]
         if self._settings["init"] == "random":
             generator = torch.Generator().manual_seed(seed)
-            table_VD = torch.randn(n_rows, self.dim, generator=generator) / self.dim**0.5
+            drawn_VD = torch.randn(n_rows, self.dim, generator=generator) / self.dim**0.5
+            table_VD = drawn_VD.numpy()
         else:
             # Texts may give fewer singular vectors than dimensions; the other columns stay zero.
-            table_VD = torch.zeros(n_rows, self.dim)
+            table_VD = np.zeros((n_rows, self.dim), np.float32)
             matrix = self._rows(checked).matrix()
             if matrix.nnz:
                 rank = min(self.dim, *matrix.shape)
                 vectors_VR = truncated_svd(matrix, rank, seed=seed, n_iter=4)
-                table_VD[:, :rank] = torch.from_numpy(vectors_VR)
+                table_VD[:, :rank] = vectors_VR
         self._make_table(table_VD)
         return self
 
-    def _n_rows(self) -> int:
-        return int(self._settings["n_buckets"]) if self._is_hashed else self._tfidf.dim
-
-    def _rows(self, texts: list[str]) -> SparseRows:
-        """Weights of the terms, B x V, rows of length 1 or empty."""
-        if self._is_hashed:
-            return sparse_rows(self._hashed(texts))
-        return self._tfidf.encode_rows(texts)
-
-    def _hashed(self, texts: list[str]) -> sp.csr_matrix:
-        if self._hasher is None:
-            self._hasher = require("sklearn.feature_extraction.text").HashingVectorizer(
-                n_features=self._settings["n_buckets"],
-                token_pattern=WORDS,
-                ngram_range=(1, self._tfidf.terms.word_ngrams),
-                alternate_sign=False,
-                norm=None,
-                dtype=np.float32,
-            )
-        if not texts:
-            return sp.csr_matrix((0, self._settings["n_buckets"]), dtype=np.float32)
-        matrix = sp.csr_matrix(self._hasher.transform(texts), dtype=np.float32)
-        matrix.sum_duplicates()
-        matrix.data = 1 + np.log(matrix.data)
-        scale_to_length_1(matrix)
-        return matrix
-
-    def _config(self) -> dict[str, Any]:
-        terms = self._tfidf.terms
-        words = {name: getattr(terms, name) for name in WordOptions.__annotations__}
-        return self._settings | words
-
-    def _arrays(self) -> dict[str, Float32Array]:
-        words = {} if self._is_hashed else self._tfidf._arrays()
-        return {**words, "table": self._table_array()}
-
-    def _restore(self, directory: Path, arrays: dict[str, Any]) -> None:
-        if not self._is_hashed:
-            self._tfidf._restore(directory, arrays)
-        table_VD, expected = arrays["table"], (self._n_rows(), self.dim)
-        if table_VD.shape != expected:
-            raise ModelFormatError(
-                f"{directory}: the table has shape {table_VD.shape}, expected {expected}; save the "
-                "encoder again"
-            )
-        self._make_table(torch.from_numpy(table_VD))
-
-    def _content_digest(self) -> str:
-        words = "" if self._is_hashed else self._tfidf._content_digest()
-        return words + digest_arrays({"table": self._table_array()})
-
-    def _save_into(self, directory: Path) -> None:
-        self._table()
-        if not self._is_hashed:
-            self._tfidf.write_vocabulary(directory)
-        super()._save_into(directory)
+    def for_search(self) -> BagOfWordsSearchEncoder:
+        """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
+        found: BagOfWordsSearchEncoder = self._for_search(BagOfWordsSearchEncoder, ("_tfidf",))
+        return found

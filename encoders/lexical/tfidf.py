@@ -120,8 +120,7 @@ class TfidfEncoder(EncoderBase):
     def __init__(self, **terms: Unpack[TermOptions]) -> None:
         self.terms = Terms(**terms)
         self._analysers = self.terms.analyser.split("+")
-        # For each analyser the terms in column order, and their inverse document frequency.
-        self._words: list[list[str]] = []
+        # For each analyser what counts its terms, and their inverse document frequency.
         self._idf: list[Float32Array] = []
         self._parts: list[Any] | None = None
 
@@ -129,13 +128,26 @@ class TfidfEncoder(EncoderBase):
     def dim(self) -> int:
         """Number of terms."""
         self._learned(self._parts)
-        return sum(map(len, self._words))
+        return sum(map(len, self._idf))
 
     @property
     def terms_(self) -> list[str]:
         """The terms in column order; those of several analysers follow one another."""
-        self._learned(self._parts)
-        return [term for terms in self._words for term in terms]
+        return [term for terms in self._words() for term in terms]
+
+    def term_of(self, column: int) -> str:
+        """The term of one column, without a list of all."""
+        first = self._learned(self._parts)[0]
+        if isinstance(first, WordTerms) and column < len(first):
+            return first.term(column)
+        return self.terms_[column]
+
+    def _words(self) -> list[list[str]]:
+        """For each analyser the terms in column order."""
+        return [
+            part.terms() if isinstance(part, WordTerms) else list(part.vocabulary)
+            for part in self._learned(self._parts)
+        ]
 
     def _sklearn(self, analyser: str, **extra: Any) -> Any:
         terms = self.terms
@@ -208,7 +220,7 @@ class TfidfEncoder(EncoderBase):
         if len(self._analysers) > 1 or not self._counts_words(self._analysers[0]) or not checked:
             return self
         n_texts = n_known + len(checked)
-        known = self._words[0]
+        known = self._words()[0]
         room = None if terms.max_features is None else terms.max_features - len(known)
         if room is not None and room <= 0:
             return self
@@ -254,7 +266,7 @@ class TfidfEncoder(EncoderBase):
             part = self._sklearn(analyser, vocabulary={term: n for n, term in enumerate(terms)})
             part.idf_ = weights
             parts.append(part)
-        self._words, self._idf, self._parts = words, idf, parts
+        self._idf, self._parts = idf, parts
 
     def encode(self, texts: Sequence[str]) -> sp.csr_matrix:
         """Return B x V float32 CSR, rows of length 1 or empty."""
@@ -303,12 +315,11 @@ class TfidfEncoder(EncoderBase):
         self._take(words, [values for values in idf if values is not None])
 
     def _content_digest(self) -> str:
-        return digest([self._words, digest_arrays(self._arrays())])
+        return digest([self._words(), digest_arrays(self._arrays())])
 
     def write_vocabulary(self, directory: Path) -> None:
         """Write the terms as JSON: a character n-gram may hold any character, a newline too."""
-        self._learned(self._parts)
-        write_json(directory / VOCABULARY_FILE, self._words)
+        write_json(directory / VOCABULARY_FILE, self._words())
 
     def _save_into(self, directory: Path) -> None:
         self.write_vocabulary(directory)

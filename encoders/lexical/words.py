@@ -137,25 +137,38 @@ class WordTerms:
     """
 
     def __init__(self, terms: Sequence[str]) -> None:
-        numbers: dict[str, int] = {}
-        singles: list[tuple[int, int]] = []
-        pairs: list[tuple[int, int, int]] = []
-        for column, term in enumerate(terms):
-            first, space, second = term.partition(" ")
-            one = numbers.setdefault(first, len(numbers))
-            if space:
-                pairs.append((one, numbers.setdefault(second, len(numbers)), column))
-            else:
-                singles.append((one, column))
-        self._table = WordTable(numbers)
-        self._columns: Int64Array = np.full(len(numbers), -1, np.int64)
-        for number, column in singles:
-            self._columns[number] = column
-        table = np.array(sorted(pairs), np.int64).reshape(-1, 3)
-        begin = np.searchsorted(table[:, 0], np.arange(len(numbers) + 1)).astype(np.int64)
-        self._pairs = Pairs(
-            begin, np.ascontiguousarray(table[:, 1]), np.ascontiguousarray(table[:, 2])
-        )
+        words, first_V, second_V = _cut_terms(terms)
+        # Not the terms themselves: as strings they would take ten times as much memory.
+        self._words = words
+        self._first_V, self._second_V = first_V.astype(np.int32), second_V.astype(np.int32)
+        n_words = len(words.hashes)
+        self._table = WordTable.spelled(words)
+        self._columns: Int64Array = np.full(n_words, -1, np.int64)
+        is_pair = second_V >= 0
+        self._columns[first_V[~is_pair]] = np.flatnonzero(~is_pair)
+        columns = np.flatnonzero(is_pair)
+        order = np.lexsort((columns, second_V[columns], first_V[columns]))
+        columns = columns[order]
+        begin = np.searchsorted(first_V[columns], np.arange(n_words + 1)).astype(np.int64)
+        self._pairs = Pairs(begin, second_V[columns], columns)
+
+    def __len__(self) -> int:
+        """V."""
+        return len(self._first_V)
+
+    def terms(self) -> list[str]:
+        """The V terms in column order."""
+        words = self._words.words()
+        return [
+            words[first] if second < 0 else f"{words[first]} {words[second]}"
+            for first, second in zip(self._first_V.tolist(), self._second_V.tolist(), strict=True)
+        ]
+
+    def term(self, column: int) -> str:
+        """The term of one column."""
+        second = self._second_V[column]
+        numbers = [self._first_V[column], *([second] if second >= 0 else [])]
+        return " ".join(self._words.some(np.array(numbers, np.int64)))
 
     def rows(self, words: WordLists, weights_V: Float32Array, *, sublinear: bool) -> SparseRows:
         """Weighted terms of each text, B x V: see :func:`~learned_index.kernels.bags.term_rows`."""
@@ -168,6 +181,40 @@ class WordTerms:
             weights_V,
             sublinear=sublinear,
         )
+
+
+def _cut_terms(terms: Sequence[str]) -> tuple[Spelling, Int64Array, Int64Array]:
+    """Cut V terms at their first space.
+
+    Returns:
+        The distinct words; for each term the place among them of what stands before the space, and
+        of what stands behind it, -1 where there is none: int64, V each.
+    """
+    ids, words, begins = find_words("\n".join(terms))
+    length_V = np.fromiter(map(len, terms), np.int64, len(terms))
+    begin_V = np.cumsum(length_V + 1) - length_V - 1
+    at_V = np.searchsorted(begins, begin_V)
+    count_V = np.diff(np.append(at_V, len(begins)))
+    if len(ids) and ((count_V == 1) | (count_V == 2)).all():
+        lengths = np.diff(words.offsets)[ids]
+        is_pair = count_V == 2
+        behind_V = np.where(is_pair, at_V + 1, at_V)
+        covered_V = lengths[at_V] + np.where(is_pair, lengths[behind_V] + 1, 0)
+        spaces = sum(map(str.count, terms, [" "] * len(terms)))
+        if (covered_V == length_V).all() and spaces == np.count_nonzero(is_pair):
+            return words, ids[at_V], np.where(is_pair, ids[behind_V], -1)
+    return _cut_others(terms)
+
+
+def _cut_others(terms: Sequence[str]) -> tuple[Spelling, Int64Array, Int64Array]:
+    """:func:`_cut_terms` of any terms, such as those of a Python that knows other letters."""
+    numbers: dict[str, int] = {}
+    first, second = [], []
+    for term in terms:
+        before, space, behind = term.partition(" ")
+        first.append(numbers.setdefault(before, len(numbers)))
+        second.append(numbers.setdefault(behind, len(numbers)) if space else -1)
+    return Spelling.of(list(numbers)), np.array(first, np.int64), np.array(second, np.int64)
 
 
 class TermCounts(NamedTuple):

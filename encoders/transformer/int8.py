@@ -13,10 +13,8 @@ Measured with MiniLM on records cut to 128 tokens: as many a second one at a tim
 
 from __future__ import annotations
 
-import copy
 import logging
 import platform
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,7 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from learned_index.encoders.chunked_file import Progress, tell
+from learned_index.encoders.graphs import open_graph
 from learned_index.encoders.transformer.devices import state_digest
+from learned_index.encoders.transformer.export import SENTENCES, quiet_export, write_float32
 from learned_index.encoders.transformer.tokens import Tokens, pad_batch
 from learned_index.errors import InputError, StorageError
 from learned_index.persistence import atomic_file
@@ -48,20 +48,11 @@ LEAST_COSINE = 0.98
 """Mean between the vectors of the graph and of torch, below which the graph is refused."""
 _RECIPE = 1
 """Of how a graph is made; a change makes the graphs in caches others."""
-_OPSET = 17
 _TEXTS_A_ROUND = 256
 """Between two reports of progress; Ctrl-C waits for so many."""
 _PACKAGES = ("onnxruntime", "onnx")
 # As the processor is called in /proc/cpuinfo: 8-bit products that are added up in 32 bits.
 _DOT_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
-_SENTENCES = (
-    "The library holds a copy of this book.",
-    "How do I sort a list of numbers by their absolute value?",
-    "Energy storage and the transition of the power grid: a study of regional networks, of what "
-    "they cost, and of the regulations that govern their extension.",
-    "red fox",
-    "Der Einfluss der Musik auf das Lernen im Kindesalter",
-)
 
 
 def cpu_multiplies_int8() -> bool:
@@ -228,18 +219,18 @@ def _opened(encoder: Any, weights: str, *, keep: bool) -> Any:
     if path is not None and path.is_file():
         # Whatever is wrong with a file of the cache, it can be made again.
         with suppress(Exception):
-            return _checked(_session(path), encoder)
+            return _checked(open_graph(path), encoder)
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
                 _write_graph(encoder, temporary)
-                return _checked(_session(temporary), encoder)
+                return _checked(open_graph(temporary), encoder)
         except (StorageError, OSError) as error:
             logger.warning("the int8 graph is not kept: %s", error)
     with scratch_directory(None, "li-int8") as folder:
         _write_graph(encoder, folder / "graph.onnx")
-        return _checked(_session(folder / "graph.onnx"), encoder)
+        return _checked(open_graph(folder / "graph.onnx"), encoder)
 
 
 def _key(encoder: Any, weights: str) -> str:
@@ -250,19 +241,10 @@ def _key(encoder: Any, weights: str) -> str:
     return digest([_RECIPE, content, tools])
 
 
-def _session(path: Path) -> Any:
-    runtime = require("onnxruntime")
-    options = runtime.SessionOptions()
-    # No threads of its own: texts are spread over threads here, and a fork finds none missing.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _checked(session: Any, encoder: Any) -> Any:
     """Return the session if its vectors of a few sentences are near those of torch."""
     cosines = []
-    for sentence in _SENTENCES:
+    for sentence in SENTENCES:
         features = encoder.tokenize([sentence])
         with torch.inference_mode():
             exact_D = encoder.forward(features)[0].double().numpy()
@@ -278,19 +260,6 @@ def _checked(session: Any, encoder: Any) -> Any:
     return session
 
 
-class _Positional(nn.Module):
-    """The encoder with its inputs by position, as the exporter wants them."""
-
-    def __init__(self, encoder: Any, names: Sequence[str]) -> None:
-        super().__init__()
-        self.encoder, self.names = encoder, list(names)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return B x D float32."""
-        vectors_BD: Tensor = self.encoder.forward(dict(zip(self.names, inputs, strict=True)))
-        return vectors_BD
-
-
 def _write_graph(encoder: Any, path: Path) -> None:
     """Export a copy of the encoder with its pooling, and round its matrices.
 
@@ -298,14 +267,9 @@ def _write_graph(encoder: Any, path: Path) -> None:
         InputError: The exporter cannot follow the network.
     """
     quantization = require("onnxruntime.quantization")
-    # A copy: the attention is exchanged for the written-out one, whose products are all in sight.
-    plain = copy.deepcopy(encoder).float().cpu().eval()
-    for module in plain.modules():
-        if hasattr(module, "set_attn_implementation"):
-            module.set_attn_implementation("eager")
-    with scratch_directory(None, "li-int8-export") as folder, _quiet():
+    with scratch_directory(None, "li-int8-export") as folder, quiet_export():
         try:
-            _export(plain, folder / "float32.onnx")
+            write_float32(encoder, folder / "float32.onnx")
             model = require("onnx").load(str(folder / "float32.onnx"))
             require("onnxruntime.quantization.quant_utils").add_pre_process_metadata(model)
             quantization.quantize_dynamic(
@@ -324,42 +288,3 @@ def _write_graph(encoder: Any, path: Path) -> None:
                 f"the network of {encoder.name} cannot be made an int8 graph "
                 f"({type(error).__name__}: {reason:.300}); use precision='float32'"
             ) from error
-
-
-def _export(plain: Any, path: Path) -> None:
-    features = plain.tokenize(["red fox jumps", "sea"])
-    names = list(features)
-    torch.onnx.export(
-        _Positional(plain, names),
-        tuple(features.values()),
-        str(path),
-        input_names=names,
-        output_names=["vectors"],
-        dynamic_axes={name: {0: "B", 1: "T"} for name in names} | {"vectors": {0: "B"}},
-        opset_version=_OPSET,
-        dynamo=False,  # the other exporter needs a further package
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off standard error what exporter and quantiser say of themselves."""
-    loud, root = logging.getLogger("torch.onnx"), logging.getLogger()
-    level, handler = loud.level, logging.NullHandler()
-
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    loud.setLevel(logging.ERROR)
-    # The quantiser logs with logging.info(), which would give a root logger without handlers one
-    # for good; a filter of a logger concerns what is logged with that very logger.
-    root.addHandler(handler)
-    root.addFilter(nothing)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        loud.setLevel(level)
-        root.removeFilter(nothing)
-        root.removeHandler(handler)

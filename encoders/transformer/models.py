@@ -175,10 +175,14 @@ class SentenceTransformerEncoder(NetworkEncoder):
             and not getattr(self.model, "default_prompt_name", None)
         )
 
+    @property
+    def lowers(self) -> bool:
+        """Whether the model's first module folds texts to lower case."""
+        return bool(getattr(self.model[0], "do_lower_case", False))
+
     def _cased(self, texts: Sequence[str]) -> list[str]:
         checked = check_texts(texts)
-        lower = bool(getattr(self.model[0], "do_lower_case", False))
-        return [text.lower() for text in checked] if lower else checked
+        return [text.lower() for text in checked] if self.lowers else checked
 
     def tokenize(self, texts: Sequence[str]) -> Features:
         """Return what :meth:`forward` takes, on the encoder's device."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from learned_index.encoders.base import EncoderBase, check_choice, check_texts
 from learned_index.encoders.chunked_file import Progress, tell
+from learned_index.encoders.exported import OnnxEncoder
 from learned_index.encoders.transformer.chosen_length import ChoosesLength
 from learned_index.encoders.transformer.devices import (
     AnyPrecision,
@@ -302,6 +303,17 @@ class NetworkEncoder(ChoosesLength, EncoderBase):
             x_BD = self.forward(features)
         array: Float32Array = x_BD.float().cpu().numpy()
         return array
+
+    @property
+    def lowers(self) -> bool:
+        """Whether texts are folded to lower case before they are tokenised."""
+        return False
+
+    def exported(self, texts: Sequence[str] = ()) -> OnnxEncoder:
+        """See :func:`~learned_index.encoders.transformer.export.exported`."""
+        from learned_index.encoders.transformer.export import exported  # asks for more packages
+
+        return exported(self, texts)
 
     def rounding_key(self) -> str:
         """Batch size, which changes the last bits of a vector; in int8 nothing does."""

@@ -7,7 +7,9 @@ Example:
     >>> train.texts, train.labels, train.vocabulary  # doctest: +SKIP
 """
 
-from learned_index.data.api_docs.build import build_api_docs
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from learned_index.data.convert import convert
 from learned_index.data.dataset import SPLITS, Dataset, SplitName, hold_out
 from learned_index.data.folder import FORMATS, DataFolder, open_dataset, write_dataset
@@ -15,13 +17,16 @@ from learned_index.data.formats.base import FormatName
 from learned_index.data.holdout import holdout_rows, split_folder, without_labels
 from learned_index.data.label_texts import read_label_texts
 from learned_index.data.opening import open_data
-from learned_index.data.tables.importing import import_table
-from learned_index.data.tables.options import TableOptions
-from learned_index.data.tables.points import TableReport
-from learned_index.data.validation import ValidationReport, validate
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.matrices import canonical_features, canonical_labels
+
+if TYPE_CHECKING:
+    from learned_index.data.api_docs.build import build_api_docs
+    from learned_index.data.tables.importing import import_table
+    from learned_index.data.tables.options import TableOptions
+    from learned_index.data.tables.points import TableReport
+    from learned_index.data.validation import ValidationReport, validate
 
 __all__ = [
     "FORMATS",
@@ -50,3 +55,23 @@ __all__ = [
     "without_labels",
     "write_dataset",
 ]
+
+# Imported when they are first used (PEP 562): a search needs none of them.
+_HOME = {
+    "build_api_docs": "learned_index.data.api_docs.build",
+    "import_table": "learned_index.data.tables.importing",
+    "TableOptions": "learned_index.data.tables.options",
+    "TableReport": "learned_index.data.tables.points",
+    "ValidationReport": "learned_index.data.validation",
+    "validate": "learned_index.data.validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

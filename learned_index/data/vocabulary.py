@@ -119,9 +119,9 @@ class LabelVocabulary:
             if blank:  # at the end of the file it does no harm, here it moves all ids
                 fail(path, blank, "the line is empty; expected KEY<TAB>TEXT")
             key, _, text = line.removesuffix("\r").partition("\t")
-            problem = _problem(key, text)
-            if problem:
-                fail(path, number, f"{problem}; expected KEY<TAB>TEXT")
+            # A line of UTF-8 without its end can have no other problem.
+            if not key or "\r" in key or text.endswith("\r"):
+                fail(path, number, f"{_problem(key, text)}; expected KEY<TAB>TEXT")
             if key in line_of:
                 fail(path, number, f"the key {key!r:.80} was used in line {line_of[key]} already")
             line_of[key] = number
@@ -129,7 +129,12 @@ class LabelVocabulary:
             texts.append(text)
         if not keys:
             raise DataFormatError(f"{path} is empty; expected one label a line, KEY<TAB>TEXT")
-        return cls(keys, texts)
+        read = cls(())
+        # Not by the constructor, which would look at each line again.
+        read._keys, read._texts = tuple(keys), tuple(texts)
+        read._descriptions = ("",) * len(keys)
+        read._id_of_key = dict(zip(keys, range(len(keys)), strict=True))
+        return read
 
     def write(self, path: Path | str) -> None:
         """Write ``KEY<TAB>TEXT`` lines; the file appears when it is whole."""

@@ -20,8 +20,6 @@ from learned_index.elias.label_scores import (
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import Points, feature_names
 from learned_index.errors import InputError
-from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.index.paths import label_paths
 from learned_index.ranking.evidence import EVIDENCE
 from learned_index.types import PAD_ID, Int64Array
 
@@ -247,10 +245,12 @@ def _evidence(
 
 
 def _index_parts(model: EliasParts, vectors: list[Any], label: int) -> list[IndexPart]:
+    if model.engines():
+        return []
+    from learned_index.index.paths import label_paths  # needs torch, which an engine does not
+
     parts = []
-    for number, member in enumerate(model.members):
-        if not isinstance(member, LearnedGraphIndex):
-            return []
+    for number, member in enumerate(model.trained_members()):
         found = label_paths(member, vectors[min(number, len(vectors) - 1)], label)
         paths = [
             PathPart(int(cluster), float(score), float(weight), float(score * weight))

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +16,6 @@ from learned_index.data.naming import as_vocabulary, ids_of
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.explanation import Explanation, explain_labels
-from learned_index.elias.fitting import fit_model
 from learned_index.elias.label_changes import (
     merge_labels,
     remove_labels,
@@ -26,19 +25,16 @@ from learned_index.elias.label_changes import (
 from learned_index.elias.label_scores import score_labels
 from learned_index.elias.new_labels import add_labels
 from learned_index.elias.parts import EliasParts, SearchOptions
-from learned_index.elias.points import Points
+from learned_index.elias.points import Points, parts_of
 from learned_index.elias.prediction import Score, predict_points
-from learned_index.elias.request import Request, described, rows_to_hold_out
 from learned_index.elias.saving import check_parts, read_members, read_rest, write_model
-from learned_index.elias.steps import Steps
 from learned_index.elias.thresholds import Threshold, search_above
-from learned_index.elias.updating import update_model
-from learned_index.encoding import AnyEncoder, as_encoder
+from learned_index.encoding import AnyEncoder, as_encoder, exported, for_search
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.learned_graph_index import LearnedGraphIndex
+from learned_index.index.opening import is_index
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, label_ids
 from learned_index.inputs.numbers import shown
@@ -46,11 +42,18 @@ from learned_index.inputs.points import as_points, n_rows, one_point
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
 from learned_index.ranking.config import RankerConfig
-from learned_index.training.callbacks import Callback, announced
-from learned_index.training.checkpoint import CheckpointOptions, claimed
-from learned_index.training.events import Progress
+from learned_index.system.extras import importing
+from learned_index.system.memory import give_back
 from learned_index.types import PAD_ID, Encoder, Int64Array, SearchResult
 
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
+    from learned_index.training.callbacks import Callback
+    from learned_index.training.checkpoint import CheckpointOptions
+    from learned_index.training.events import Progress
+
+_CHECKED_NAMES = 32
+"""Of labels, by which an exported network is checked."""
 Validation = Dataset | tuple[Points, sp.csr_matrix]
 
 
@@ -123,20 +126,20 @@ class ELIAS(EliasParts, Saved):
         config = EliasConfig.given(config)
         if isinstance(ranker, str):
             config, ranker = replace(config, ranker=ranker), None
-        given = None
-        if isinstance(index, LearnedGraphIndex):
+        given = index if is_index(index) else None
+        shape = cast("IndexConfig | None", index) if given is None else given.config
+        if given is not None:
             if config.n_models != 1:
                 raise InputError(
                     f"n_models is {config.n_models}, but one fitted index was given; give an "
                     "IndexConfig to train several"
                 )
-            given, index = index, index.config
             training = given.training_config if training is None else training
         training = TrainingConfig.given(training)
         super().__init__(
             as_encoder(encoder, seed=training.seed),
             config=config,
-            index_config=IndexConfig.given(index),
+            index_config=IndexConfig.given(shape),
             training_config=training,
             ranker_config=RankerConfig.given(ranker),
             features=features,
@@ -168,7 +171,7 @@ class ELIAS(EliasParts, Saved):
                 fit together.
             NotFittedError: The index is not trained.
         """
-        if not isinstance(index, LearnedGraphIndex | SearchEngine):
+        if not (is_index(index) or isinstance(index, SearchEngine)):
             raise InputError(
                 f"got {shown(index)} for an index, expected a LearnedGraphIndex or a SearchEngine"
             )
@@ -196,17 +199,41 @@ class ELIAS(EliasParts, Saved):
         state = f"{len(self.members)} members" if self.members else "not fitted"
         return f"ELIAS({self.encoder.kind!r}, {state})"
 
-    def to_engine(self, config: EngineConfig | None = None) -> Self:
+    def to_engine(
+        self,
+        config: EngineConfig | None = None,
+        *,
+        networks: Literal["torch", "onnx"] = "torch",
+    ) -> Self:
         """The same model with search engines in the place of its indexes: for search only.
 
         Where these have label vectors of bytes, as by default, the ranker's weights become bytes
-        too (:meth:`SparseRanker.to_int8`). Kept texts stay behind.
+        too (:meth:`SparseRanker.to_int8`). Encoders that are tables keep what encodes, so that the
+        model needs no torch. Kept texts stay behind.
+
+        Args:
+            config: How the engines are laid out.
+            networks: What runs encoders that are networks. ``"onnx"``: ONNX Runtime, so that the
+                compiled model needs no torch; their graphs are checked against torch. The index's
+                own projection is part of the engine either way.
 
         Raises:
-            InputError: It is compiled already.
+            InputError: It is compiled already, or a network gives other vectors once exported.
+            MissingExtraError: What exports a network is not installed.
         """
         model = copy.copy(self)
         model.members = [index.to_engine(config) for index in self.trained_members()]
+        encoders = self.encoders
+        if networks == "onnx":
+            names = self.vocabulary.names(range(min(self.n_labels, _CHECKED_NAMES)))
+            encoders = [exported(encoder, names) for encoder in encoders]
+            if not any(part.kind == "onnx" for each in encoders for part in parts_of(each)):
+                raise InputError(
+                    f"the encoder {self.encoder.kind!r} is no network, so there is nothing to "
+                    "export; leave out networks (--onnx): it needs no torch once compiled"
+                )
+        model.encoders = [for_search(encoder) for encoder in encoders]
+        model.encoder = model.encoders[0]
         model.texts_ = None  # it cannot be trained, and is handed out
         is_int8 = all(engine.config.precision == "int8" for engine in model.engines())
         if is_int8 and model.ranker_ is not None:
@@ -344,6 +371,9 @@ class ELIAS(EliasParts, Saved):
         Example:
             >>> model.update(["qubits and gates"], [["quantum computing"]])  # doctest: +SKIP
         """
+        self.trained_members()  # a compiled model learns nowhere, with torch or without
+        with importing("learning from new points"):
+            from learned_index.elias.updating import update_model
         return update_model(self, texts, labels, vocabulary=vocabulary)
 
     def learn(self, text: str, labels: Sequence[str] | Sequence[int] | str) -> Self:
@@ -362,6 +392,9 @@ class ELIAS(EliasParts, Saved):
         Example:
             >>> model = model.learn("green tea leaves", ["tea"])  # doctest: +SKIP
         """
+        self.trained_members()
+        with importing("learning from new points"):
+            from learned_index.elias.updating import update_model
         given = [labels] if isinstance(labels, str) else list(labels)
         return update_model(self, one_point(text), [given], correction=True)
 
@@ -380,6 +413,8 @@ class ELIAS(EliasParts, Saved):
         Returns:
             int64, sorted.
         """
+        with importing("training a model"):
+            from learned_index.elias.request import rows_to_hold_out
         return rows_to_hold_out(self, labels_NL)
 
     def fit(
@@ -433,6 +468,12 @@ class ELIAS(EliasParts, Saved):
                 configuration that the data cannot serve.
             TrainingInterrupted: ``checkpoint`` asked to stop; the state is saved.
         """
+        with importing("training a model"):
+            from learned_index.elias.fitting import fit_model
+            from learned_index.elias.request import Request, described
+            from learned_index.elias.steps import Steps
+            from learned_index.training.callbacks import announced
+            from learned_index.training.checkpoint import claimed
         texts = as_points(texts)
         request = Request(texts, labels, vocabulary, validation, embeddings, validation_embeddings)
         with (
@@ -641,4 +682,6 @@ class ELIAS(EliasParts, Saved):
         model = cls._around(encoders[0], members[0], config)
         model.encoders, model.members = encoders, members
         read_rest(model, manifest)
+        if model.engines():
+            give_back()
         return model

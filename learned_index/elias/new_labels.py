@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,11 +19,13 @@ from learned_index.elias.points import reads_rows
 from learned_index.engine.new_labels import largest_of_rows
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
-from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import blank_rows, unanswerable_rows
 from learned_index.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 AnyModel = TypeVar("AnyModel", bound=EliasParts)
 

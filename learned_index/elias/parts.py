@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +17,6 @@ from learned_index.encoding import dense_vectors
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
-from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import relabelled
 from learned_index.inputs.matrices import canonical_labels
 from learned_index.ranking.calibration import Calibrator
@@ -27,6 +26,9 @@ from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.types import Encoder, Float32Array, Int64Array, SearchResult
+
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 
 class SearchOptions(TypedDict, total=False):
@@ -127,7 +129,7 @@ class EliasParts:
             InputError: The model is compiled.
         """
         self.require_fitted()
-        found = [member for member in self.members if isinstance(member, LearnedGraphIndex)]
+        found = [member for member in self.members if not isinstance(member, SearchEngine)]
         if len(found) < len(self.members):
             raise InputError(
                 "the model is compiled: its index is a search engine, which can be searched, gain "

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import scipy.sparse as sp
-from torch import nn
 
 from learned_index.encoding import encoder_class
 from learned_index.errors import InputError
+from learned_index.system.extras import require
 from learned_index.types import Encoder, Int64Array
 
 Points = Sequence[str] | sp.csr_matrix
@@ -66,7 +66,7 @@ def is_trained(encoder: Encoder, choice: Literal["auto", "yes", "no"]) -> bool:
     Raises:
         InputError: ``"yes"`` with an encoder that has nothing to train.
     """
-    trainable = isinstance(encoder, nn.Module) and hasattr(encoder, "tokenize")
+    trainable = hasattr(encoder, "tokenize") and isinstance(encoder, require("torch.nn").Module)
     if choice == "auto":
         return trainable and bool(getattr(encoder, "needs_fit", True))
     if choice == "yes" and not trainable:
@@ -98,5 +98,8 @@ def feature_names(features: Encoder | None, columns: Iterable[int]) -> list[str]
         features: The sparse encoder.
         columns: Numbers of columns, 0 to V - 1.
     """
+    term_of = getattr(features, "term_of", None)
+    if term_of is not None:
+        return [str(term_of(int(n))) for n in columns]
     terms = getattr(features, "terms_", None)
     return [f"feature {int(n)}" if terms is None else str(terms[int(n)]) for n in columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
 from learned_index.elias.kept_texts import KeptTexts
 from learned_index.elias.parts import EliasParts
-from learned_index.encoding import encoder_class
+from learned_index.encoding import encoder_class, search_class
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError, ModelFormatError
-from learned_index.index.learned_graph_index import LearnedGraphIndex, open_index
+from learned_index.index.opening import open_index
 from learned_index.inputs.numbers import whole_number
-from learned_index.persistence import Manifest, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays, saved_kind
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.persistence.files import json_ready
 from learned_index.ranking.calibration import Calibrator
@@ -24,7 +24,11 @@ from learned_index.ranking.combination import Combination
 from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.records import Records
 from learned_index.ranking.sparse_ranker import SparseRanker
+from learned_index.system.extras import require
 from learned_index.types import Encoder
+
+if TYPE_CHECKING:
+    from learned_index.index.learned_graph_index import LearnedGraphIndex
 
 _COUNTS = "counts.safetensors"
 
@@ -88,6 +92,18 @@ def _save_encoder(encoder: Encoder, folder: Path) -> None:
     encoder.save_pretrained(folder)
 
 
+def require_packages(manifest: Manifest) -> None:
+    """Refuse a saved model that needs a package which is not installed, before it is loaded.
+
+    Raises:
+        MissingExtraError: It does; names the pip command.
+    """
+    if saved_kind(index_directory(manifest.directory)) != SearchEngine.kind:
+        require("torch")
+    for kind in manifest.config["encoders"]:
+        search_class(kind)
+
+
 def read_members(
     manifest: Manifest,
 ) -> tuple[list[Encoder], list[LearnedGraphIndex | SearchEngine], EliasConfig]:
@@ -96,15 +112,24 @@ def read_members(
     own = len(config["encoders"]) > 1
     if not config["encoders"] or (own and len(config["encoders"]) != config["n_members"]):
         raise ModelFormatError(f"{directory}: encoders and members do not fit; copy it again")
-    encoders = [
-        encoder_class(kind).from_pretrained(_encoder_directory(directory, number, own=own))
-        for number, kind in enumerate(config["encoders"])
-    ]
     members = [
         open_index(index_directory(directory, number), verify=False)
         for number in range(whole_number(config["n_members"], "n_members"))
     ]
+    is_compiled = all(isinstance(member, SearchEngine) for member in members)
+    find_class = search_class if is_compiled else encoder_class
+    encoders = [
+        _read_encoder(find_class(kind), _encoder_directory(directory, number, own=own))
+        for number, kind in enumerate(config["encoders"])
+    ]
     return encoders, members, _model_config(config["model"])
+
+
+def _read_encoder(found: type[Encoder], directory: Path) -> Encoder:
+    """Read an encoder of a model whose manifest was checked, which names the encoder's files."""
+    if issubclass(found, Saved):
+        return cast("Encoder", found.from_pretrained(directory, verify=False))
+    return found.from_pretrained(directory)  # another package's: the protocol has no ``verify``
 
 
 def _model_config(values: Any) -> EliasConfig:
@@ -124,7 +149,7 @@ def read_rest(model: EliasParts, manifest: Manifest) -> None:
     directory, config = manifest.directory, manifest.config
     if config["features"] is not None:
         features = encoder_class(config["features"])
-        model.features = features.from_pretrained(directory / "features")
+        model.features = _read_encoder(features, directory / "features")
     if config["has_ranker"]:
         model.ranker_ = SparseRanker.from_pretrained(directory / "ranker", verify=False)
         model.ranker_config = model.ranker_.config

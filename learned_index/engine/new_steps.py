@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit
 
 from learned_index.engine.new_edges import LEAST_SCORE, Background
 from learned_index.engine.new_labels import Examples, Float64Array
@@ -87,6 +86,9 @@ def _step_block(
         shape=(len(made_MO), len(owner_n)),
     )
     share_M = 1.0 / np.maximum(np.bincount(owner_n, minlength=len(made_MO)), 1)
+    # Imported here: it takes a tenth of a second, and searches need none of it.
+    from scipy.special import expit
+
     begin_M = None
     size_n, size_S = 1 + np.square(x_nD).sum(axis=1), 1 + np.square(x_SD).sum(axis=1)
     for _ in range(N_STEPS):

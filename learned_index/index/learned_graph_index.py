@@ -35,7 +35,7 @@ from learned_index.inputs.merging import merge_shares, merge_targets
 from learned_index.inputs.new_labels import KnownPoints, NewLabels, checked_known
 from learned_index.inputs.scored import ScoredLabels, Scores
 from learned_index.kernels.update import RowAdamW, RowGradients
-from learned_index.persistence import Manifest, Saved, saved_kind
+from learned_index.persistence import Manifest, Saved
 from learned_index.training.callbacks import Callback, announced
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.events import Progress
@@ -461,13 +461,3 @@ class LearnedGraphIndex(IndexNetwork, Saved):
         index = cls(config, training=training)
         read_into(index, manifest)
         return index.eval()
-
-
-def open_index(directory: str | Path, *, verify: bool = True) -> LearnedGraphIndex | SearchEngine:
-    """Open a saved index, or a search engine that was made of one.
-
-    Raises:
-        ModelFormatError: Neither, or truncated, edited or newer.
-    """
-    saved = SearchEngine if saved_kind(directory) == SearchEngine.kind else LearnedGraphIndex
-    return saved.from_pretrained(directory, verify=verify)

@@ -62,11 +62,20 @@ def load_finite_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         InputError: NaN, numbers no weight comes near, or floats of another width; names the array.
     """
     arrays = load_arrays(path)
+    require_finite(arrays)
+    return arrays
+
+
+def require_finite(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Check that every float is of 32 bits and at most 1e6.
+
+    Raises:
+        InputError: As :func:`load_finite_arrays`.
+    """
     for name, array in arrays.items():
         if array.dtype.kind == "f":
             require_layout({name: array}, {name: (np.float32, array.shape)})
             require_range(name, array, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-    return arrays
 
 
 def require_offsets(name: str, offsets: npt.NDArray[Any], n: int) -> None:

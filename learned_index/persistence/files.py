@@ -101,9 +101,15 @@ def read_json(path: Path, *, max_bytes: int | None = None) -> Any:
             raw = file.read()
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=unique_keys, parse_int=_integer)
-        # What cannot be written again: NaN and infinity, half a surrogate pair from an escape.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        value = json.loads(
+            text,
+            object_pairs_hook=unique_keys,
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+        if "\\u" in text:  # half a surrogate pair can come from an escape, which cannot be written
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(
             f"{path} is not valid JSON ({shortened(error)}); save the model again"
@@ -121,6 +127,13 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("an object has a key twice")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text:.20}")
+    return number
 
 
 def _integer(text: str) -> int:

@@ -11,8 +11,9 @@ import numpy as np
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.kernels.machine.parallel import run_queries
-from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
+from learned_index.persistence.mapped import mapped_arrays
 from learned_index.ranking.boosting import (
     SIEVE,
     Arrays,
@@ -318,7 +319,11 @@ class FinalRanker(Saved):
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
-        arrays, config = load_arrays(manifest.file(_ARRAYS)), manifest.config
+        with mapped_arrays(manifest.file(_ARRAYS)) as arrays:
+            return cls._made_of(arrays, manifest.config)
+
+    @classmethod
+    def _made_of(cls, arrays: dict[str, Any], config: dict[str, Any]) -> Self:
         known = (len(EVIDENCE), N_BEFORE_SPELLING, N_BEFORE_NAMES)
         if config["evidence"] not in [list(EVIDENCE[:n]) for n in known]:
             raise InputError("its evidence is not what this version gathers; train the model again")

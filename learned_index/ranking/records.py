@@ -21,13 +21,14 @@ from learned_index.inputs.vectors import as_float32_rows, as_vectors
 from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.machine.scratch import zeros
-from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
     require_layout,
     require_offsets,
     require_range,
 )
+from learned_index.persistence.mapped import mapped_arrays
 from learned_index.ranking.nearest import ZERO, nearest_by_words
 from learned_index.ranking.nearest_vectors import nearest_by_vectors
 from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
@@ -404,10 +405,10 @@ class Records(Saved):
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
-        arrays = load_arrays(manifest.file(_ARRAYS))
-        memory = _Memory(*(arrays[name] for name in _Memory._fields))
         n_labels = whole_number(manifest.config["n_labels"], "n_labels")
-        _check_memory(memory, n_labels)
+        with mapped_arrays(manifest.file(_ARRAYS)) as arrays:
+            memory = _Memory(*(arrays[name] for name in _Memory._fields))
+            _check_memory(memory, n_labels)
         return cls(memory, n_labels)
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.matrices import (
@@ -22,13 +21,14 @@ from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_array, as_float32_rows, as_vectors, bad_row, is_plain
 from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
 from learned_index.kernels.machine.scratch import zeros
-from learned_index.persistence import Manifest, Saved, load_arrays, save_arrays
+from learned_index.persistence import Manifest, Saved, save_arrays
 from learned_index.persistence.contents import (
     LARGEST_WEIGHT,
     require_layout,
     require_offsets,
     require_range,
 )
+from learned_index.persistence.mapped import mapped_arrays
 from learned_index.ranking.coded_margins import score_coded_rows
 from learned_index.ranking.coded_weights import (
     MOST_LABELS,
@@ -42,6 +42,7 @@ from learned_index.ranking.coded_weights import (
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.dual_descent import train_labels
 from learned_index.ranking.margins import WEIGHT, score_rows
+from learned_index.system.threads import current_threads
 from learned_index.types import DenseMatrix, Float32Array, Int64Array
 
 RankerProgress = Callable[[int, int], None]
@@ -504,7 +505,11 @@ class SparseRanker(Saved):
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:
-        arrays, config = load_arrays(manifest.file(_ARRAYS)), dict(manifest.config)
+        with mapped_arrays(manifest.file(_ARRAYS)) as arrays:
+            return cls._made_of(arrays, dict(manifest.config))
+
+    @classmethod
+    def _made_of(cls, arrays: dict[str, Any], config: dict[str, Any]) -> Self:
         n_features = whole_number(config.pop("n_features"), "n_features", low=0)
         dim = config.pop("int8_of_dim", None)
         ranker = cls(RankerConfig.from_dict(config))
@@ -566,7 +571,7 @@ def _trained(
     prior = _no_weights(n_labels, dim) if prior is None else prior
     weight_LD, bias_L = prior.weight_LD.copy(), prior.bias_L.copy()
     counts_L = np.zeros(n_labels, np.int64)
-    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * torch.get_num_threads())
+    parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * current_threads())
     # One more than its points: a label without points takes time too.
     ranges = split_by_weight(hard.label_indptr + np.arange(n_labels + 1), parts)
     results: list[Any] = [None] * len(ranges)

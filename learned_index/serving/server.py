@@ -32,15 +32,15 @@ def serve(service: Service, *, tell: Callable[[str], None]) -> None:
         LearnedIndexError: A model cannot be loaded.
         MissingExtraError: A package is missing.
     """
-    # The last one is what loading a model needs; its error names the extra that brings it.
-    for module in ("uvicorn", "fastapi", "prometheus_client", "python_multipart", "torch"):
+    for module in ("uvicorn", "fastapi", "prometheus_client", "python_multipart"):
         require(module)
+    from learned_index.elias.saving import require_packages
     from learned_index.serving.models import Models
     from learned_index.serving.processes import run_one, run_several
 
     Models(service)  # before anything listens: are these names, and models that are whole?
     for path in service.models.values():
-        read_manifest(path, kind="elias")
+        require_packages(read_manifest(path, kind="elias"))
     with _listening(service.config.host, service.config.port) as listener:
         tell(address(listener))
         if service.config.workers == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,7 @@ from learned_index.errors import MissingExtraError
 EXTRA_OF = {
     "torch": "train",
     "sklearn": "train",
+    "tokenizers": "static",
     "transformers": "text",
     "sentence_transformers": "text",
     "huggingface_hub": "text",
@@ -18,7 +21,6 @@ EXTRA_OF = {
     "onnxruntime": "onnx",
     "onnx": "onnx",
     "faiss": "compare",
-    "threadpoolctl": "train",
     "yaml": "train",
     "matplotlib": "report",
     "pyarrow": "data",
@@ -50,6 +52,24 @@ def require(module: str, *, extra: str | None = None) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing_extra(error, module, extra=extra) from error
+
+
+@contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Around import statements of modules that an optional package stands behind.
+
+    As :func:`require`, where the names of this package's own modules are wanted with their types.
+
+    Args:
+        what: What needs them, in words.
+
+    Raises:
+        MissingExtraError: The package is not installed; names the pip command.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, what) from error
 
 
 def missing_extra(

@@ -12,7 +12,7 @@ from typing import Any
 from learned_index.errors import InputError
 
 _asked: int | None = None
-"""What :func:`limit_threads` was told last; for processes without torch, which else keeps it."""
+"""What was asked for last; for processes without torch, which else keeps it."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def limit_threads(threads: int) -> Iterator[None]:
 
 
 def set_threads(threads: int | None) -> int:
-    """Make torch, BLAS and FAISS use ``threads`` CPU threads from now on.
+    """Make torch, BLAS and FAISS use ``threads`` CPU threads from now on, torch once it is there.
 
     Args:
         threads: Number of threads; None uses the CPUs this process may run on.
@@ -50,8 +50,14 @@ def set_threads(threads: int | None) -> int:
     Returns:
         The number set.
     """
+    global _asked
     threads = available_cpus() if threads is None else threads
-    _set(_installed("torch"), None, threads)
+    _asked = threads
+    if loaded_torch() is not None:
+        _set(loaded_torch(), None, threads)
+    else:
+        # To import it for its thread count alone would take seconds, which a search has not.
+        _TorchImport.watch()
     pools = _installed("threadpoolctl")
     if pools is not None:
         pools.threadpool_limits(limits=threads)
@@ -87,6 +93,34 @@ def available_cpus() -> int:
     """Return how many CPUs this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+
+
+class _TorchImport:
+    """A finder on ``sys.meta_path`` that gives torch its thread count as soon as it is there."""
+
+    @classmethod
+    def watch(cls) -> None:
+        if not any(isinstance(finder, cls) for finder in sys.meta_path):
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The spec that the other finders give, whose module is told when it has been executed."""
+        if name != "torch":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((each for each in found if each is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                _set(module, None, _asked)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _installed(name: str) -> Any:

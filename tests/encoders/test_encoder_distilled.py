@@ -105,7 +105,7 @@ def test_a_saved_student_keeps_the_pieces_of_its_words(
     )
     texts = [*TRAIN[:5], "zebra " + TRAIN[0]]
     np.testing.assert_array_equal(again.encode(texts), encoder.encode(texts))
-    known = encoder._words
+    known = encoder._word_table.words()
     assert known and cut and not set(cut) & set(known)
 
 

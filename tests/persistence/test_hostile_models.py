@@ -33,7 +33,7 @@ from learned_index.errors import (
     ModelFormatError,
     TrainingInterrupted,
 )
-from learned_index.index.learned_graph_index import open_index
+from learned_index.index.opening import open_index
 from learned_index.persistence import load_arrays, read_json, save_arrays
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.final_ranker import FinalRanker

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from learned_index import ELIAS
 from learned_index.cli import main
 from learned_index.cli.serve import read_token
 
@@ -55,7 +56,7 @@ def options_of(words: list[str]) -> set[str]:
 
 
 def test_the_commands_of_the_files_are_ones_that_li_takes() -> None:
-    told = CliRunner().invoke(main, ["serve", "--help"]).output
+    told = CliRunner().invoke(main, ["serve", "--help-all"]).output
     compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     (entry,) = re.findall(r"^ENTRYPOINT \[(.*)\]$", dockerfile(), re.MULTILINE)
     (command,) = re.findall(r"^CMD \[(.*)\]$", dockerfile(), re.MULTILINE)
@@ -89,8 +90,10 @@ def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_what_the_image_runs_works_in_a_fresh_environment(tmp_path: Path) -> None:
-    """Its pip command, of what it copies, without torch: that is only needed to load a model."""
+def test_what_the_image_runs_works_in_a_fresh_environment(
+    tmp_path: Path, calibrated_model: Path
+) -> None:
+    """Its pip command, of what it copies, and a compiled model: without torch."""
     source = tmp_path / "source"
     source.mkdir()
     for line in re.findall(r"^COPY (?!--)(.*) \S+$", dockerfile(), re.MULTILINE):
@@ -101,18 +104,25 @@ def test_what_the_image_runs_works_in_a_fresh_environment(tmp_path: Path) -> Non
     (command,) = re.findall(r"^RUN python -m venv (\S+) && \1/bin/(pip .*)$", dockerfile(), re.M)
     home = tmp_path / "venv"
     venv.EnvBuilder(with_pip=True, symlinks=True).create(home)
-    words = shlex.split(command[1].replace("${EXTRAS}", "serve"))
+    (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", dockerfile(), re.MULTILINE)
+    words = shlex.split(command[1].replace("${EXTRAS}", extras))
     done = subprocess.run(
         [str(home / "bin" / words[0]), *words[1:]], cwd=source, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    python = str(home / "bin" / "python")
+    done = subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 1
+    ELIAS.from_pretrained(calibrated_model).to_engine().save_pretrained(tmp_path / "fast")
     for arguments, code, told in (
         (["serve", "--help"], 0, "--watch"),
-        (["serve", "nothing"], 1, "pip install 'learned-index[train]'"),
+        (["serve", "nothing"], 2, "nothing is not a directory"),
+        (["serve", str(calibrated_model)], 1, "pip install 'learned-index[train]'"),
+        (["search", str(tmp_path / "fast"), "bread oven salt"], 0, "Cooking"),
     ):
         li = [str(home / "bin" / "li"), *arguments]
         done = subprocess.run(li, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert told in done.stdout + done.stderr
     web = "from learned_index.serving import web; assert len(web.router.routes) == 3"
-    subprocess.run([str(home / "bin" / "python"), "-c", web], cwd=tmp_path, check=True)
+    subprocess.run([python, "-c", web], cwd=tmp_path, check=True)

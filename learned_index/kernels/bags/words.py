@@ -6,6 +6,7 @@ Legend: T characters, W words, U distinct words.
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -28,8 +29,11 @@ _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 @functools.cache
 def _in_words() -> npt.NDArray[np.bool_]:
     r"""For each character whether ``\w`` of Python's regular expressions matches it."""
-    characters = map(chr, range(sys.maxunicode + 1))
-    return np.fromiter((c.isalnum() or c == "_" for c in characters), np.bool_)
+    # By runs of them in the text of all characters: asking for each one takes ten times as long.
+    found = np.zeros(sys.maxunicode + 1, np.bool_)
+    for run in re.finditer(r"\w+", _text(np.arange(len(found), dtype=np.uint32))):
+        found[slice(*run.span())] = True
+    return found
 
 
 class Spelling(NamedTuple):
@@ -92,12 +96,25 @@ class WordTable:
     """
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
-        self._known = Spelling.of(list(numbers))
-        self._numbers = np.array(list(numbers.values()), np.int64)
+        self._take(Spelling.of(list(numbers)), np.array(list(numbers.values()), np.int64))
+
+    @classmethod
+    def spelled(cls, words: Spelling) -> WordTable:
+        """A table of U distinct words, whose numbers are their places."""
+        table = cls.__new__(cls)
+        table._take(words, np.arange(len(words.hashes)))
+        return table
+
+    def _take(self, words: Spelling, numbers: Int64Array) -> None:
+        self._known, self._numbers = words, numbers
         n_slots = _FEWEST_SLOTS
         while n_slots < 2 * len(numbers):
             n_slots *= 2
-        self._slots = _filled(np.full(n_slots, -1, np.int64), self._known.hashes)
+        self._slots = _filled(np.full(n_slots, -1, np.int64), words.hashes)
+
+    def words(self) -> list[str]:
+        """The words that have a number, in the order in which they were given."""
+        return self._known.words()
 
     def numbers(self, words: Spelling) -> Int64Array:
         """The numbers of U words, int64; -1 for unknown ones."""
