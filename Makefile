@@ -71,7 +71,7 @@ $(DEMO)/compare/table.txt: $(DEMO)/model.report.json
 	@echo "== 4/4  comparison with a graph (HNSW), an exact scan and a fixed tree"
 	@mkdir -p $(DEMO)/compare
 	$(LI) compare --data $(DEMO)/data --model $(DEMO)/model --baselines hnsw,exact,tree \
-	  --out $(DEMO)/compare $(THREAD_FLAGS) > $@
+	  --max-queries 1000 --repeats 1 --timing-seconds 0.3 --out $(DEMO)/compare $(THREAD_FLAGS) > $@
 
 demo: $(DEMO)/model.report.json
 	@echo "== 3/4  three questions, and twenty whose answers are known"

@@ -31,7 +31,7 @@ from learned_index.ranking.evidence import (
     NameTerms,
     check_names,
 )
-from learned_index.ranking.final_scoring import score_rows, tree_sums
+from learned_index.ranking.final_scoring import LOG_FREQUENCY, score_rows, tree_sums
 from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 from learned_index.ranking.name_search import AlikeLists, NameLists, alike_lists, name_lists
@@ -124,8 +124,8 @@ class FinalRanker(Saved):
 
     ``linear``: the log-linear model of :func:`fit_log_linear`. ``trees``: gradient boosted trees,
     a few small ones for all labels (the sieve), and more for its best :data:`N_BOOSTED`; the
-    others follow. ``mixed``: the same, but the best have the weighted mean of the log-odds of trees
-    and log-linear model.
+    others follow. ``mixed``: the same, but those of the best that have training points have the
+    weighted mean of the log-odds of trees and log-linear model.
 
     Args:
         method: ``"mixed"``, ``"linear"``, ``"trees"``, or ``"auto"``: mixed, or the fixed formula
@@ -292,7 +292,7 @@ class FinalRanker(Saved):
         order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, int(inside.sum()))]
         if column in order:
             constant, parts_F = path_parts(model.trees, row_F)
-            a = model.linear_share
+            a = model.linear_share if row_F[LOG_FREQUENCY] > 0 else 0.0
             return ScoreParts((1 - a) * constant + a * bias, (1 - a) * parts_F + a * linear_F, 1.0)
         least = float(self.score(evidence_KF[None], ids_K[None])[0, order].min())
         return ScoreParts(*path_parts(model.sieve, row_F), least)

@@ -15,6 +15,8 @@ AT_ONCE = 3
 MOST_LEAVES = 32
 """Of a tree: a bit each."""
 ALL_LEAVES = (1 << MOST_LEAVES) - 1
+LOG_FREQUENCY = 6
+"""Column of the evidence: 0 for a label without training points."""
 P_FLOOR = 1e-8
 """What p counts as at least: also the p of labels that nearest records alone suggest."""
 
@@ -217,6 +219,8 @@ def score_rows(
     Without trees all labels have the log-linear model's. With them the sieve's few small trees
     see all labels, and the ``n_boosted`` best of these get the trees' probability, whose log-odds
     are to ``linear_share`` the log-linear model's; the others follow in the order of the sieve.
+    The log-linear model cannot tell a label that has no training points, whose p and votes are 0
+    for that reason, from one against which they speak: there the trees are asked alone.
     """
     width, n_columns = evidence_BKF.shape[1], evidence_BKF.shape[2]
     first, best = np.empty(width, np.float64), np.empty(n_boosted, np.int64)
@@ -242,7 +246,7 @@ def score_rows(
         tree_sums(rows_nF[:n], offsets, feature, threshold, kept, leaves, value, bias, sums[:n])
         least = np.float32(1.0)
         for place in range(n):
-            if linear_share > 0.0:
+            if linear_share > 0.0 and rows_nF[place, LOG_FREQUENCY] > np.float32(0.0):
                 odds = _log_odds(rows_nF[place], weights, logistic)
                 sums[place] += linear_share * (odds - sums[place])
             sums[place] = np.float32(_sigmoid(sums[place]))

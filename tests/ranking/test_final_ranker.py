@@ -217,23 +217,30 @@ def ranker(request: pytest.FixtureRequest, made: dict[str, Any]) -> FinalRanker:
 
 def test_scores_are_those_of_a_plain_model(made: dict[str, Any], ranker: FinalRanker) -> None:
     model, inside = ranker._fitted(), made["listed"].ids >= 0
-    scores = ranker.score(made["rows"], made["listed"].ids)
-    linear = made["rows"][:, :, :N_LINEAR].astype(np.float64) @ model.weights
+    frequency = EVIDENCE.index("log_frequency")
+    rows = made["rows"].copy()
+    rows[:, ::7, frequency] = 0  # labels without training points
+    scores = ranker.score(rows, made["listed"].ids)
+    linear = rows[:, :, :N_LINEAR].astype(np.float64) @ model.weights
     by_linear = sigmoid(model.logistic[0] * linear + model.logistic[1])
+    n_unseen = 0
     for row in range(B):
         expected = np.where(inside[row], by_linear[row], 0)
         if ranker.method_ != "linear":
             assert model.linear_share == (LINEAR_SHARE if ranker.method_ == "mixed" else 0.0)
-            sifted = np.where(inside[row], sums_of(model.sieve, made["rows"][row]), -np.inf)
+            sifted = np.where(inside[row], sums_of(model.sieve, rows[row]), -np.inf)
             order = np.argsort(-sifted, kind="stable")
             expected = sigmoid(sifted)
             best = order[:N_BOOSTED]
-            by_trees = sums_of(model.trees, made["rows"][row, best])
+            by_trees = sums_of(model.trees, rows[row, best])
             by_both = np.log(by_linear[row, best] / (1 - by_linear[row, best]))
-            share = model.linear_share
+            has_points = rows[row, best, frequency] > 0
+            n_unseen += int((~has_points).sum())
+            share = model.linear_share * has_points
             expected[best] = sigmoid((1 - share) * by_trees + share * by_both)
             expected[order[N_BOOSTED:]] *= expected[best].min()
         np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-9)
+    assert n_unseen or ranker.method_ == "linear"
     assert (scores >= 0).all() and (scores <= 1).all() and (scores[~inside] == 0).all()
 
 
