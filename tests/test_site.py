@@ -62,7 +62,7 @@ def test_what_comes_from_another_host_is_found(output, loads, tmp_path, caplog) 
 
 def test_every_page_of_docs_is_in_the_navigation() -> None:
     """Or it would be on the site, and nobody would find it."""
-    listed = set(re.findall(r"^ +- .*?([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    listed = set(re.findall(r"^ +- .*?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     pages |= {f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
     assert listed == pages | {*site_hooks.PAGES.values()}

@@ -34,6 +34,11 @@ EXTRA_OF = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "jinja2": "report",
+    "langchain_core": "langchain",
+    "llama_index": "llama-index",
+    "haystack": "haystack",
+    "spacy": "spacy",
+    "srsly": "spacy",
 }
 """The extra of learned-index that brings a top-level module."""
 
