@@ -32,6 +32,7 @@ EXTRA_OF = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "jinja2": "report",
+    "mteb": "mteb",
 }
 """The extra of learned-index that brings a top-level module."""
 
