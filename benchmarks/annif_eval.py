@@ -1,11 +1,12 @@
-"""Annif's own evaluation of a model that `li serve` serves to its `http` backend, beside ours.
+"""Annif's own evaluation of a model, beside ours.
 
     python -m benchmarks.annif_eval my-model --data my-data --annif annif-env/bin/annif
 
 Annif (an environment of its own: `pip install annif`) loads the labels as a vocabulary, asks the
-server over its `http` backend for every test text, and measures; `li evaluate` measures the same
-model on the same texts. The figures must be equal: ends with 1 where one differs by more than
-rounding.
+model for every test text, and measures; `li evaluate` measures the same model on the same texts.
+It asks `li serve` over its `http` backend, or, with `--backend learned_index`, the model in its own
+process (`pip install examples/annif-backend` in Annif's environment). The figures must be equal:
+ends with 1 where one differs by more than rounding.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from learned_index.system.threads import limit_threads
 PREFIX = "https://example.org/"
 SAME = {"Precision@1": "P@1", "Precision@3": "P@3", "Precision@5": "P@5", "NDCG@5": "nDCG@5"}
 """Annif's name of a metric -> ours."""
-PROJECT = """[served]
-name=served
+PROJECT = """[asked]
+name=asked
 language=en
 vocab=labels
-backend=http
 limit=100
-endpoint=http://127.0.0.1:{port}/v1/projects/{name}/suggest
+backend={backend}
 """
+BACKENDS = ("http", "learned_index")
 ROUNDING = 0.001
 """In percent: sums of float32 scores in another order."""
 
@@ -52,18 +53,18 @@ def points(arguments: argparse.Namespace) -> Dataset:
 
 
 def annif_figures(
-    data: Dataset, model: ELIAS, server: Server, annif: Path, folder: Path
+    data: Dataset, model: ELIAS, backend: str, annif: Path, folder: Path
 ) -> dict[str, float]:
     """What Annif measures, in percent.
 
     Args:
         data: The points.
         model: Whose labels are the vocabulary.
-        server: Serves it.
+        backend: The lines of a project that say whom Annif asks.
         annif: The command.
         folder: For Annif's files.
     """
-    (folder / "projects.cfg").write_text(PROJECT.format(port=server.port, name=server.model.name))
+    (folder / "projects.cfg").write_text(PROJECT.format(backend=backend))
     names = {*zip(model.vocabulary.keys, model.vocabulary, strict=True)}
     known = set(model.vocabulary.keys)
     names |= {
@@ -81,7 +82,7 @@ def annif_figures(
     (folder / "test.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for words in (
         ["load-vocab", "labels", "--language", "en", "labels.tsv"],
-        ["eval", "served", "--metrics-file", "figures.json", "test.tsv"],
+        ["eval", "asked", "--metrics-file", "figures.json", "test.tsv"],
     ):
         done = subprocess.run(
             [str(annif), *words], cwd=folder, env={**os.environ, "ANNIF_DATADIR": str(folder)},
@@ -94,15 +95,22 @@ def annif_figures(
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Serve the model, let both measure."""
+    """Let both measure; the model is served where Annif asks over HTTP."""
     data, model = points(arguments), ELIAS.from_pretrained(arguments.model)
-    server = Server(arguments.model, 1, ["--uri-prefix", PREFIX])
-    try:
-        theirs = annif_figures(data, model, server, arguments.annif.absolute(), folder)
-    finally:
-        server.end()
+    annif = arguments.annif.absolute()
+    if arguments.backend == "http":
+        server = Server(arguments.model, 1, ["--uri-prefix", PREFIX])
+        address = f"http://127.0.0.1:{server.port}/v1/projects/{server.model.name}/suggest"
+        try:
+            theirs = annif_figures(data, model, f"http\nendpoint={address}", annif, folder)
+        finally:
+            server.end()
+    else:
+        own = f"learned_index\nmodel={arguments.model.absolute()}\nuri_prefix={PREFIX}"
+        theirs = annif_figures(data, model, own, annif, folder)
     ours = evaluate(model, data)
     return {
+        "backend": arguments.backend,
         "n_points": data.n_points,
         **{name: {"annif": theirs[name], "li": ours[own]} for name, own in SAME.items()},
     }
@@ -114,6 +122,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="directory of the model")
     parser.add_argument("--data", required=True, help="data folder with a test split of texts")
     parser.add_argument("--annif", type=Path, required=True, help="the command of Annif")
+    parser.add_argument("--backend", choices=BACKENDS, default="http", help="how Annif asks it")
     parser.add_argument("--texts", type=int, default=1000, help="at most so many test points")
     arguments = parser.parse_args()
     with limit_threads(1), tempfile.TemporaryDirectory(prefix="annif-") as folder:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
 from learned_index.persistence.digest import file_digest
+from learned_index.persistence.hub import is_reachable
 from learned_index.system.extras import pip_command, require
 
 MINILM = "minilm"
@@ -76,20 +74,6 @@ def check_minilm(directory: Path, stored: dict[str, Any]) -> None:
         )
 
 
-def _hub_reachable() -> bool:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return False
-    # Behind a proxy it is the proxy that looks names up, so not finding one here says nothing.
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
-        return True
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or ""
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
-
-
 def resolve_model(name: str) -> Path:
     """Return a model's local folder: the packaged one, a path, one in the hub's cache, a download.
 
@@ -125,7 +109,7 @@ def resolve_model(name: str) -> Path:
         "Check the name; or, on a machine with a network, run `hf download "
         f"{name} --local-dir FOLDER` and give FOLDER. The model `minilm` is installed already"
     )
-    if not _hub_reachable():
+    if not is_reachable():
         raise InputError(
             f"the model {name!r} is no local folder, is not in the Hugging Face cache, and the "
             f"hub cannot be reached from here. {mend}"

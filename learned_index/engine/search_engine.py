@@ -538,16 +538,28 @@ class SearchEngine(Saved):
         return 2 if self.n_new_labels else 1  # version 1 knows no segments
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, verify: bool = False) -> Self:
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        verify: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> Self:
         """Open what :meth:`save_pretrained` wrote; the arrays are mapped, not read.
 
         Sizes, shapes and ids are checked. Checksums are not unless ``verify`` asks for it: that
-        would read all of the files.
+        would read all of the files. The other arguments are those of
+        :meth:`ELIAS.from_pretrained <learned_index.ELIAS.from_pretrained>`.
 
         Raises:
+            InputError: A name that the hub does not know, or cannot be asked for.
             ModelFormatError: Not a saved engine, truncated, edited, or from a newer version.
         """
-        return super().from_pretrained(directory, verify=verify)
+        return super().from_pretrained(
+            directory, verify=verify, revision=revision, token=token, cache_dir=cache_dir
+        )
 
     @classmethod
     def _read(cls, manifest: Manifest) -> Self:

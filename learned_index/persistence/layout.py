@@ -109,6 +109,15 @@ def saved_kind(directory: Path | str) -> str:
     return _manifest(existing_directory(directory, "model")).kind
 
 
+def named_files(directory: Path | str) -> list[str]:
+    """Return the relative POSIX paths of the files that a directory's manifest names.
+
+    Raises:
+        ModelFormatError: It has no manifest, or a damaged one, or one from a newer version.
+    """
+    return list(_manifest(Path(directory)).files)
+
+
 def read_manifest(
     directory: Path | str, *, kind: str, verify: bool = True, exact: bool = False
 ) -> Manifest:
@@ -131,10 +140,10 @@ def read_manifest(
     manifest = _manifest(directory)
     if manifest.kind != kind:
         raise ModelFormatError(f"{directory} holds a {manifest.kind!r}, expected a {kind!r}")
-    root = os.path.realpath(directory)
+    roots = _roots(directory)
     for name, expected in manifest.files.items():
         with reading_model(directory, kind):
-            _check_file(directory / name, root, expected, verify=verify)
+            _check_file(directory / name, roots, expected, verify=verify)
     parts = {PurePosixPath(name).parts[0] for name in manifest.files if "/" in name}
     for name in _present(directory):
         is_inside = exact or PurePosixPath(name).parts[0] in parts
@@ -219,9 +228,26 @@ def _check_name(path: Path, name: str) -> None:
         )
 
 
-def _check_file(path: Path, root: str, expected: Mapping[str, Any], *, verify: bool) -> None:
+def _roots(directory: Path) -> tuple[str, ...]:
+    """Where the files of a directory may lie, each with a separator at its end.
+
+    That is the directory; of one in the cache of the Hugging Face hub also the folder that its
+    files are links into: ``models--USER--NAME/snapshots/COMMIT/FILE -> ../../blobs/DIGEST``.
+    """
+    root = os.path.realpath(directory)
     # With the separator, or model2 would lie inside model; the root directory ends with one.
-    if not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
+    roots = [root.rstrip(os.sep) + os.sep]
+    for folder in Path(root).parents:
+        if folder.name == "snapshots" and folder.parent.name.startswith("models--"):
+            # Not resolved: a folder of blobs that is itself a link leads elsewhere.
+            roots.append(f"{folder.parent / 'blobs'}{os.sep}")
+    return tuple(roots)
+
+
+def _check_file(
+    path: Path, roots: tuple[str, ...], expected: Mapping[str, Any], *, verify: bool
+) -> None:
+    if not os.path.realpath(path).startswith(roots):
         raise ModelFormatError(
             f"{path} is a link that leads outside the directory; copy the model again"
         )

@@ -6,8 +6,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from learned_index.errors import InputError
 from learned_index.persistence.atomic import atomic_directory
 from learned_index.persistence.failures import reading_model
+from learned_index.persistence.hub import downloaded, is_name
 from learned_index.persistence.layout import Manifest, read_manifest, write_manifest
 
 
@@ -48,18 +50,42 @@ class Saved:
             )
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, verify: bool = True) -> Self:
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        *,
+        verify: bool = True,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> Self:
         """Read what :meth:`save_pretrained` wrote; it answers the same, bit for bit.
 
         Args:
-            directory: The saved object.
+            directory: The saved object; or a string ``"user/model"`` where there is neither such a
+                path nor a folder ``user``: a name on the Hugging Face hub, from which what the
+                hub client's cache lacks is downloaded then (a line of the log says so).
             verify: Check the files' checksums, which reads all of them; sizes, shapes and ids are
                 always checked.
+            revision: Of a name on the hub: branch, tag or commit; None: the main branch.
+            token: For private models there; None: the one that ``hf auth login`` keeps.
+            cache_dir: Of the hub's client; None: its own.
 
         Raises:
+            InputError: A name that the hub does not know, or cannot be asked for.
+            MissingExtraError: A name, without the hub's client.
             ModelFormatError: Nothing of this kind, truncated, edited, or from a newer version.
             StorageError: A file cannot be read.
         """
+        if is_name(directory):
+            directory = downloaded(
+                str(directory), revision=revision, token=token, cache_dir=cache_dir
+            )
+        elif revision is not None:
+            raise InputError(
+                f"revision is {revision!r:.80}, but {str(directory)!r:.200} is a path and no name "
+                "on the hub; leave revision away, or give 'user/model'"
+            )
         kind = cls.saved_as or cls.kind
         manifest = read_manifest(directory, kind=kind, verify=verify, exact=cls.is_exact)
         with reading_model(directory, kind.replace("-", " ")):

@@ -39,6 +39,7 @@ EXTRA_OF = {
     "haystack": "haystack",
     "spacy": "spacy",
     "srsly": "spacy",
+    "mteb": "mteb",
 }
 """The extra of learned-index that brings a top-level module."""
 
