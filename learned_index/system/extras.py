@@ -30,6 +30,9 @@ EXTRA_OF = {
     "python_multipart": "serve",
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
+    "pandas": "mlflow",
+    "ray": "ray",
+    "pyspark": "spark",
     "wandb": "wandb",
     "jinja2": "report",
 }
