@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,12 @@ from learned_index.cli.shared.options import knob_options, model_argument, split
 from learned_index.cli.shared.tables import Names
 from learned_index.cli.shared.threshold import threshold_option
 from learned_index.errors import InputError
+from learned_index.system.threads import available_cpus
 
 if TYPE_CHECKING:
     from learned_index.data.predictions.points import PointSource
     from learned_index.elias.model import ELIAS
+    from learned_index.evaluation.predicting import Asked
 
 
 def open_source(
@@ -92,6 +96,16 @@ def open_source(
 )
 @click.option("--encoding", help="Of a CSV or TSV file.  [default: utf-8]")
 @knob_options
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who answers: this process, or a Ray cluster, by RAY_ADDRESS or on this machine.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes of the cluster.  [default: its CPUs]"
+)
 @standard_options
 def predict(
     model: Path,
@@ -106,6 +120,8 @@ def predict(
     encoding: str | None,
     beam_width: int | None,
     shortlist_size: int | None,
+    engine: str,
+    workers: int | None,
     threads: int | None,
     quiet: bool,
     as_json: bool,
@@ -119,7 +135,8 @@ def predict(
     of a calibrated model, probability. A text without an answer gets an empty one. li evaluate
     --predictions measures such a file.
 
-    Ctrl-C keeps what is done; the same command goes on, and the file has the same bytes.
+    Ctrl-C keeps what is done; the same command goes on, and the file has the same bytes, whoever
+    answers (--engine).
     """
     from learned_index.cli.shared import output
     from learned_index.data.predictions.files import format_of
@@ -127,6 +144,8 @@ def predict(
     from learned_index.elias.thresholds import check_threshold
     from learned_index.evaluation.predicting import Asked, predict_file
 
+    if workers is not None and engine == "local":
+        raise InputError("--workers is of --engine ray; --threads is how many this process uses")
     format_of(out)  # before a model is loaded
     output.claim(out)
     use_threads(threads)
@@ -142,8 +161,13 @@ def predict(
         options={"beam_width": beam_width, "shortlist_size": shortlist_size},
     )
     try:
-        with progress_bar("predicting", quiet=quiet) as bar:
-            found = predict_file(loaded, model, source, out, asked, progress=bar.count)
+        with (
+            _answering(engine, model, asked, workers) as answering,
+            progress_bar("predicting", quiet=quiet) as bar,
+        ):
+            found = predict_file(
+                loaded, model, source, out, asked, answering=answering, progress=bar.count
+            )
     except KeyboardInterrupt:
         click.echo("\nstopped; what is done is kept. Go on with the same command", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
@@ -160,3 +184,15 @@ def predict(
     went_on = f", {found.n_resumed:,} of an earlier run" if found.n_resumed else ""
     none = f", {found.n_unanswered:,} without an answer" if found.n_unanswered else ""
     click.echo(f"{out}: {found.n_points:,} texts{went_on}{none}")
+
+
+@contextmanager
+def _answering(engine: str, model: Path, asked: Asked, workers: int | None) -> Iterator[Any]:
+    """Who answers; None: this process."""
+    if engine == "local":
+        yield None
+        return
+    from learned_index.adapters.ray import ray_answers
+
+    with ray_answers(model, asked, workers=workers or available_cpus()) as answering:
+        yield answering

@@ -6,10 +6,11 @@ What is found is kept block by block in a hidden folder beside the file until al
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from learned_index.persistence.partial import (
     sweep_partial,
 )
 from learned_index.types import PAD_ID
+
+Answering: TypeAlias = Callable[[Iterator[Any]], Iterator[dict[str, Any]]]
+"""Given the points of blocks, yields what :func:`answered` makes of each, in their order."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,21 @@ def survey(
     return count, told
 
 
+def answered(model: ELIAS, points: Any, asked: Asked) -> dict[str, Any]:
+    """A model's answers to a block of points.
+
+    Returns:
+        ``ids`` int64 and ``scores`` float32, B x k; of a calibrated model ``probabilities`` too.
+    """
+    found, probability = scored_answers(
+        model, points, asked.k, threshold=asked.threshold, options=asked.options
+    )
+    arrays: dict[str, Any] = {"ids": found.ids, "scores": found.scores}
+    if probability is not None:
+        arrays["probabilities"] = probability
+    return arrays
+
+
 def predict_file(
     model: ELIAS,
     saved: Path,
@@ -92,6 +111,7 @@ def predict_file(
     out: Path,
     asked: Asked,
     *,
+    answering: Answering | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write a model's answers to all points of a source into a file.
@@ -107,6 +127,7 @@ def predict_file(
         out: The file; its name tells the format, see
             :func:`~learned_index.data.predictions.writing.write_predictions`.
         asked: How the model is asked.
+        answering: Who answers, asked so; None: this process.
         progress: Called with the points that are done and all.
 
     Raises:
@@ -131,7 +152,12 @@ def predict_file(
             done = _rows_done(folder, n_points)
             if progress is not None:
                 progress(done, n_points)
-            _answer(model, source, folder, asked, done=done, n_points=n_points, progress=progress)
+            if answering is None:
+
+                def answering(blocks: Iterator[Any]) -> Iterator[dict[str, Any]]:
+                    return (answered(model, points, asked) for points in blocks)
+
+            _answer(answering, source, folder, done=done, n_points=n_points, progress=progress)
             unanswered = [0]
             blocks = _kept_blocks(folder, source, unanswered)
             write_predictions(path, blocks, model.vocabulary, n_points=n_points)
@@ -159,34 +185,34 @@ def _file(folder: Path, number: int) -> Path:
 
 
 def _answer(
-    model: ELIAS,
+    answering: Answering,
     source: PointSource,
     folder: Path,
-    asked: Asked,
     *,
     done: int,
     n_points: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Ask the model for the points that are not done, and keep what it says."""
-    start = 0
-    for number, block in enumerate(source.blocks()):
-        start += _size(block)
-        if start <= done:
-            continue
-        found, probability = scored_answers(
-            model, block.points, asked.k, threshold=asked.threshold, options=asked.options
-        )
-        arrays: dict[str, Any] = {"ids": found.ids, "scores": found.scores}
-        if probability is not None:
-            arrays["probabilities"] = probability
+    """Ask for the points that are not done, and keep what is answered."""
+    asked: deque[tuple[int, int]] = deque()  # number of each block, and points up to its end
+
+    def left() -> Iterator[Any]:
+        end = 0
+        for number, block in enumerate(source.blocks()):
+            end += _size(block)
+            if end > done:
+                asked.append((number, end))
+                yield block.points
+
+    for arrays in answering(left()):
+        number, end = asked.popleft()
         path = _file(folder, number)
         save_arrays(path, arrays)
         with path.open("rb+") as file:
             flush(file)  # first: the record must never name what the disk does not have
-        record_rows(folder, start)
+        record_rows(folder, end)
         if progress is not None:
-            progress(start, n_points)
+            progress(end, n_points)
 
 
 def _kept_blocks(

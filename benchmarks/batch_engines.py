@@ -1,0 +1,176 @@
+"""Rows a second of the engines for many rows, with one worker and two, and with one that is killed.
+
+    python -m benchmarks.batch_engines MODEL --data DIR --rows 20000 --engines local,ray,spark
+
+MODEL is a compiled model (``li compile``), DIR a data folder whose test texts are asked, again and
+again until there are enough rows. Timed is the work alone: clusters are started and models opened
+by a few rows before the clock starts. With ``--kill`` a worker is killed in the middle of a further
+run. Counted are rows that are missing, rows that are there twice, and answers that are not the
+model's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from learned_index import ELIAS
+from learned_index.adapters.batches import answer_columns
+from learned_index.cli.shared.common import errors_as_lines
+from learned_index.data import open_data
+from learned_index.data.predictions.points import BLOCK
+from learned_index.errors import InputError
+from learned_index.evaluation.predicting import Asked, answered
+from learned_index.persistence import write_json
+from learned_index.system.environment import describe_environment
+from learned_index.system.threads import limit_threads
+
+K = 10
+ENGINES = ("local", "ray", "spark")
+Rows = list[tuple[int, list[str]]]
+"""Number and labels of each row that came back."""
+
+
+def local(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
+    """This process, with as many threads as there are workers."""
+    loaded = ELIAS.from_pretrained(model)
+    with limit_threads(workers):
+        loaded.predict(texts[:64], K)
+        began = time.perf_counter()
+        rows: Rows = []
+        for start in range(0, len(texts), BLOCK):
+            labels = answer_columns(loaded, texts[start : start + BLOCK], k=K)["labels"]
+            rows += enumerate(labels, start)
+        return time.perf_counter() - began, rows
+
+
+def ray(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
+    """Actors of a cluster on this machine, a block at a time."""
+    import ray as package
+
+    from learned_index.adapters.ray import ray_answers
+
+    names = ELIAS.from_pretrained(model).vocabulary
+    with ray_answers(model, Asked(k=K), workers=workers) as answering:
+        actors: Any = answering.actors  # type: ignore[attr-defined]
+        package.get([actor.answer.remote(texts[:64]) for actor in actors])
+        began = time.perf_counter()
+        rows: Rows = []
+        blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+        for number, arrays in enumerate(answering(blocks)):
+            for row, ids in enumerate(arrays["ids"]):
+                rows.append((number * BLOCK + row, names.names(ids[ids >= 0])))
+            if kill and number == 0:
+                os.kill(package.get(actors[-1].process_id.remote()), signal.SIGKILL)
+        return time.perf_counter() - began, rows
+
+
+def spark(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
+    """A local cluster of Spark with so many Python workers."""
+    from pyspark.sql import SparkSession
+
+    from learned_index.adapters.spark import with_labels
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    session = (
+        SparkSession.builder.master(f"local[{workers},4]")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(BLOCK))
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")
+    try:
+        table = session.createDataFrame(list(enumerate(texts)), "id long, text string")
+        table = table.repartition(2 * workers).cache()
+        table.count()
+        with_labels(table.limit(64), model, k=K).collect()
+        if kill:
+            threading.Timer(1.0, _kill_python_worker).start()
+        began = time.perf_counter()
+        found = with_labels(table, model, k=K).select("id", "labels").collect()
+        return time.perf_counter() - began, [(row.id, list(row.labels)) for row in found]
+    finally:
+        session.stop()
+
+
+def _kill_python_worker() -> None:
+    """Kill one of the processes that pyspark's daemon has forked."""
+    for pid in _below(os.getpid()):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"pyspark.daemon" in command and list(_below(pid)):
+            os.kill(next(_below(pid)), signal.SIGKILL)
+            return
+
+
+def _below(pid: int) -> Iterator[int]:
+    """Processes that a process has started, and those that they have."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            yield int(path.parent.name)
+            yield from _below(int(path.parent.name))
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Data folder of texts.")
+@click.option("--rows", default=20_000, show_default=True)
+@click.option("--engines", default="local,ray,spark", show_default=True)
+@click.option("--workers", default="1,2", show_default=True)
+@click.option("--kill", is_flag=True, help="Kill a worker in a further run, with two workers.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file.")
+def main(
+    model: Path, data: str, rows: int, engines: str, workers: str, kill: bool, out: Path | None
+) -> None:
+    """Print the table."""
+    with errors_as_lines():
+        wanted = engines.split(",")
+        if not set(wanted) <= set(ENGINES):
+            raise InputError(f"--engines is {engines}, expected some of {','.join(ENGINES)}")
+        some = [text for text in open_data(data).read("test").texts or [] if text.strip()]
+        texts = (some * (rows // len(some) + 1))[:rows]
+        loaded = ELIAS.from_pretrained(model)
+        ids = answered(loaded, some, Asked(k=K))["ids"]
+        right = [loaded.vocabulary.names(row[row >= 0]) for row in np.asarray(ids)]
+        runs = [(name, int(n), False) for name in wanted for n in workers.split(",")]
+        runs += [(name, 2, True) for name in wanted if kill and name != "local"]
+        click.echo(
+            "| engine | workers | rows/s | missing | twice | wrong |\n|---|---|---|---|---|---|"
+        )
+        told = []
+        for name, n, kills in runs:
+            seconds, found = globals()[name](model, texts, n, kills)
+            numbers = [number for number, _ in found]
+            wrong = sum(labels != right[number % len(some)] for number, labels in found)
+            one = {
+                "engine": name + ", a worker killed" * kills,
+                "workers": n,
+                "rows_per_s": round(len(texts) / seconds),
+                "missing": len(set(range(len(texts))) - set(numbers)),
+                "twice": len(numbers) - len(set(numbers)),
+                "wrong": wrong,
+            }
+            told.append(one)
+            click.echo("| " + " | ".join(map(str, one.values())) + " |")
+        if out is not None:
+            write_json(out, {"runs": told, "environment": describe_environment()})
+        if any(each[name] for each in told for name in ("missing", "twice", "wrong")):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
