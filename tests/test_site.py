@@ -71,12 +71,18 @@ def test_every_page_of_docs_is_in_the_navigation() -> None:
 def test_the_reference_shows_names_that_exist() -> None:
     from importlib import import_module
 
+    from learned_index.errors import MissingExtraError
+
     shown = []
     for page in (ROOT / "docs" / "api").glob("*.md"):
         shown += re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.M)
     for name in shown:
         module, _, last = name.rpartition(".")
-        assert name == "learned_index.errors" or hasattr(import_module(module), last), name
+        try:
+            assert name == "learned_index.errors" or hasattr(import_module(module), last), name
+        except MissingExtraError:  # an adapter whose framework is not here: its file has the class
+            source = ROOT / f"{module.replace('.', '/')}.py"
+            assert re.search(rf"^\s*class {last}\b", source.read_text(encoding="utf-8"), re.M), name
     import learned_index
 
     public = {name for name in learned_index.__all__ if name != "__version__"}

@@ -131,6 +131,9 @@ def test_every_extra_brings_what_it_is_named_for() -> None:
         "faiss": "faiss-cpu",
         "yaml": "pyyaml",
         "mlflow": "mlflow-skinny",
+        "llama_index": "llama-index-core",
+        "haystack": "haystack-ai",
+        "srsly": "spacy",
     }
     for module, extra in EXTRA_OF.items():
         if module != "huggingface_hub":  # transformers brings it
