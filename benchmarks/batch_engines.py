@@ -18,11 +18,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
+from benchmarks.served import children
 from learned_index import ELIAS
 from learned_index.adapters.batches import answer_columns
 from learned_index.cli.shared.common import errors_as_lines
@@ -35,7 +35,6 @@ from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads
 
 K = 10
-ENGINES = ("local", "ray", "spark")
 Rows = list[tuple[int, list[str]]]
 """Number and labels of each row that came back."""
 
@@ -53,16 +52,16 @@ def local(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[floa
         return time.perf_counter() - began, rows
 
 
-def ray(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
+def on_ray(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
     """Actors of a cluster on this machine, a block at a time."""
-    import ray as package
+    import ray
 
     from learned_index.adapters.ray import ray_answers
 
     names = ELIAS.from_pretrained(model).vocabulary
     with ray_answers(model, Asked(k=K), workers=workers) as answering:
-        actors: Any = answering.actors  # type: ignore[attr-defined]
-        package.get([actor.answer.remote(texts[:64]) for actor in actors])
+        actors = answering.actors
+        ray.get([actor.answer.remote(texts[:64]) for actor in actors])
         began = time.perf_counter()
         rows: Rows = []
         blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
@@ -70,11 +69,11 @@ def ray(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float,
             for row, ids in enumerate(arrays["ids"]):
                 rows.append((number * BLOCK + row, names.names(ids[ids >= 0])))
             if kill and number == 0:
-                os.kill(package.get(actors[-1].process_id.remote()), signal.SIGKILL)
+                os.kill(ray.get(actors[-1].process_id.remote()), signal.SIGKILL)
         return time.perf_counter() - began, rows
 
 
-def spark(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
+def on_spark(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[float, Rows]:
     """A local cluster of Spark with so many Python workers."""
     from pyspark.sql import SparkSession
 
@@ -115,14 +114,12 @@ def _kill_python_worker() -> None:
 
 def _below(pid: int) -> Iterator[int]:
     """Processes that a process has started, and those that they have."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            yield int(path.parent.name)
-            yield from _below(int(path.parent.name))
+    for child in children(pid):
+        yield child
+        yield from _below(child)
+
+
+ENGINES = {"local": local, "ray": on_ray, "spark": on_spark}
 
 
 @click.command()
@@ -153,7 +150,7 @@ def main(
         )
         told = []
         for name, n, kills in runs:
-            seconds, found = globals()[name](model, texts, n, kills)
+            seconds, found = ENGINES[name](model, texts, n, kills)
             numbers = [number for number, _ in found]
             wrong = sum(labels != right[number % len(some)] for number, labels in found)
             one = {

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import write_result
 from learned_index.system.environment import cpu_model, load_average
 
 QUESTION = "the influence of renewable energy on the stability of electric grids"
@@ -130,9 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
                     f"{row['private_mb']:6.0f} MB  {python}"
                 )
     if chosen.out is not None:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(chosen.out) as temporary:
-            write_json(temporary, result)
+        write_result(chosen.out, result)
     return 0
 
 

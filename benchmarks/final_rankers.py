@@ -21,7 +21,7 @@ import numpy as np
 
 from learned_index import ELIAS
 from learned_index.cli.shared.common import errors_as_lines, threads_option, use_threads
-from learned_index.data import open_dataset
+from learned_index.data import Dataset, open_dataset
 from learned_index.elias.final_ranking import judged
 from learned_index.elias.prediction import arranged
 from learned_index.errors import InputError
@@ -44,6 +44,18 @@ def with_entropy(evidence_BKF: Any) -> Any:
     return np.concatenate([evidence_BKF, column], axis=2).astype(np.float32)
 
 
+def held_out(path: str, data: str) -> tuple[ELIAS, Dataset, Any]:
+    """A model that kept held-out points to itself, the training points, and which it held out.
+
+    Raises:
+        InputError: It has no final ranker, or has learned from them since.
+    """
+    model, train = ELIAS.from_pretrained(path), open_dataset(data).read("train")
+    if model.config.refit != "no" or model.final_ranker_ is None or model.features is None:
+        raise InputError(f"{path}: expected a model with a final ranker, trained --refit no")
+    return model, train, model.held_out_rows(train.labels)
+
+
 @click.command()
 @click.option("--data", required=True, help="Data folder of texts.")
 @click.option("--model", "path", required=True, help="Trained on them with --refit no.")
@@ -59,10 +71,9 @@ def main(
     """Print the table."""
     with errors_as_lines():
         use_threads(threads)
-        model, train = ELIAS.from_pretrained(path), open_dataset(data).read("train")
-        if model.config.refit != "no" or model.final_ranker_ is None or model.features is None:
-            raise InputError(f"{path}: expected a model with a final ranker, trained --refit no")
-        held = train.subset(model.held_out_rows(train.labels))
+        model, train, rows = held_out(path, data)
+        assert model.features is not None and model.final_ranker_ is not None
+        held = train.subset(rows)
         sizes = [int(size) for size in points.split(",")]
         if max(sizes) + measured > held.n_points:
             raise InputError(
@@ -76,16 +87,16 @@ def main(
         assert model.label_counts is not None
         propensities = propensities_from_counts(model.label_counts, n_points=model.n_points)
         click.echo(f"| points | final ranker | {' | '.join(SHOWN)} |\n|{'---|' * (2 + len(SHOWN))}")
-        rows = {method: (method, found.evidence_BKF) for method in METHODS}
+        columns = {method: (method, found.evidence_BKF) for method in METHODS}
         if entropy:
             wider = with_entropy(found.evidence_BKF)
-            rows |= {f"{method}, entropy": (method, wider) for method in METHODS}
+            columns |= {f"{method}, entropy": (method, wider) for method in METHODS}
         for size in sizes:
-            values: dict[str, list[Any]] = {name: [] for name in rows}
+            values: dict[str, list[Any]] = {name: [] for name in columns}
             for draw in range(draws):
                 order = np.random.default_rng(draw).permutation(held.n_points)
                 learned, asked = order[:size], order[-measured:]
-                for name, (method, evidence_BKF) in rows.items():
+                for name, (method, evidence_BKF) in columns.items():
                     ranker = FinalRanker(method, names=model.final_ranker_.names)  # type: ignore[arg-type]
                     ranker.fit(
                         evidence_BKF[learned],
@@ -97,7 +108,7 @@ def main(
                     ids, _ = arranged(found.ids_BK[asked], scores, behind, WIDTH)
                     told = evaluate(ids, held.labels[asked], propensities=propensities)
                     values[name].append([told[metric] for metric in SHOWN])
-            for name in rows:
+            for name in columns:
                 means = " | ".join(f"{value:.2f}" for value in np.mean(values[name], axis=0))
                 click.echo(f"| {size} | {name} | {means} |")
 

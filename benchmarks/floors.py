@@ -27,7 +27,7 @@ from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.kernels.machine.intrinsics import prefetch_row
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import write_result
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads
 
@@ -173,9 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = measure(engine, queries, chosen.k)
     show(result)
     if chosen.out is not None:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(chosen.out) as temporary:
-            write_json(temporary, result)
+        write_result(chosen.out, result)
     return 0
 
 

@@ -28,7 +28,7 @@ from loading import add_model_arguments, engine_and_queries
 from learned_index.engine.building import IndexParts
 from learned_index.engine.config import EngineConfig
 from learned_index.engine.search_engine import SearchEngine
-from learned_index.persistence import atomic_file, directory_bytes, write_json
+from learned_index.persistence import directory_bytes, write_result
 from learned_index.system.environment import describe_environment
 from learned_index.system.memory import resident_bytes
 from learned_index.system.threads import limit_threads
@@ -143,9 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{result['resident_after_searches_mb']:.1f} MB after {result['n_queries']:,} searches"
     )
     if chosen.out is not None:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(chosen.out) as temporary:
-            write_json(temporary, result)
+        write_result(chosen.out, result)
     return 0
 
 

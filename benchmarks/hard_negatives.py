@@ -19,12 +19,11 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.final_rankers import held_out
 from learned_index import ELIAS
 from learned_index.cli.shared.common import errors_as_lines, threads_option, use_threads
-from learned_index.data import open_dataset
 from learned_index.elias.final_ranking import judged
 from learned_index.elias.prediction import arranged
-from learned_index.errors import InputError
 from learned_index.metrics import evaluate, propensities_from_counts
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.final_ranker import FinalRanker
@@ -74,10 +73,8 @@ def main(data: str, path: str, width: int, pool: int, threads: int | None) -> No
     """Print the table."""
     with errors_as_lines():
         use_threads(threads)
-        model, train = ELIAS.from_pretrained(path), open_dataset(data).read("train")
-        if model.config.refit != "no" or model.final_ranker_ is None or model.features is None:
-            raise InputError(f"{path}: expected a model with a final ranker, trained --refit no")
-        rows = model.held_out_rows(train.labels)
+        model, train, rows = held_out(path, data)
+        assert model.features is not None
         held, learned = train.subset(rows), train.subset(
             np.setdiff1d(np.arange(train.n_points), rows)
         )  # fmt: skip

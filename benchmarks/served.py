@@ -10,11 +10,40 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 START_S = 300
+
+
+def children(parent: int) -> Iterator[int]:
+    """Processes that a process has started and that live."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(path.parent.name)
+
+
+def told_port(process: subprocess.Popen[bytes], log: IO[bytes], words: str) -> int:
+    """Wait until a server tells its port in its log, behind these words.
+
+    Raises:
+        SystemExit: It ended, or does not tell it.
+    """
+
+    def told() -> str:
+        log.seek(0)
+        return log.read().decode()
+
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        found = told().partition(words)[2]
+        if found:
+            return int(found.split()[0])
+        time.sleep(0.1)
+    raise SystemExit(f"the server did not start: {told()}")
 
 
 class Connection:
@@ -72,16 +101,7 @@ class Server:
         self.process = subprocess.Popen(
             command, stderr=self._log, env={**os.environ, "LI_SERVE_TOKEN": self.token}
         )
-        self.port = self._wait()
-
-    def _wait(self) -> int:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until and self.process.poll() is None:
-            found = self.log().partition("serving on http://127.0.0.1:")[2]
-            if found:
-                return int(found.split()[0])
-            time.sleep(0.1)
-        raise SystemExit(f"the server did not start: {self.log()}")
+        self.port = told_port(self.process, self._log, "serving on http://127.0.0.1:")
 
     def log(self) -> str:
         """What it wrote on standard error."""
@@ -91,14 +111,10 @@ class Server:
     def workers(self) -> list[int]:
         """Process ids of its workers."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parent = int(path.read_text().rpartition(")")[2].split()[1])
-                is_worker = b"spawn_main" in (path.parent / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if parent == self.process.pid and is_worker:
-                found.append(int(path.parent.name))
+        for pid in children(self.process.pid):
+            with suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
         return sorted(found)
 
     def resident_mb(self) -> float:

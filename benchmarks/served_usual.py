@@ -26,7 +26,7 @@ from typing import Any, get_args
 import httpx2
 import numpy as np
 
-from benchmarks.served import START_S, Connection, Server
+from benchmarks.served import Connection, Server, told_port
 from benchmarks.usual_app import FOLDER, Items, Usual, prepare
 from learned_index import ELIAS
 from learned_index.data import Dataset, open_data
@@ -97,7 +97,8 @@ def usual(arguments: argparse.Namespace, items: Items, train: Any, texts: list[s
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
         try:
-            port = _port_of(process, log)
+            port = told_port(process, log, "running on http://127.0.0.1:")
+            httpx2.get(f"http://127.0.0.1:{port}/openapi.json").raise_for_status()
             taken = _loaded(port, "/search", texts, arguments)
         finally:
             process.terminate()
@@ -108,20 +109,6 @@ def usual(arguments: argparse.Namespace, items: Items, train: Any, texts: list[s
 def _loaded(port: int, path: str, texts: list[str], arguments: argparse.Namespace) -> Any:
     some = [text for text in texts if text.strip()][:500]
     return asyncio.run(load(port, path, some, arguments.connections, arguments.seconds))
-
-
-def _port_of(process: subprocess.Popen[bytes], log: Any) -> int:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
-        log.seek(0)
-        found = log.read().decode().partition("running on http://127.0.0.1:")[2]
-        if found:
-            port = int(found.split()[0])
-            httpx2.get(f"http://127.0.0.1:{port}/openapi.json").raise_for_status()
-            return port
-        time.sleep(0.1)
-    log.seek(0)
-    raise SystemExit(f"the server did not start: {log.read().decode()}")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from loading import add_model_arguments, engine_and_queries
 
 from learned_index.engine.search_engine import SearchEngine
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import write_result
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import available_cpus, limit_threads
 
@@ -124,9 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     print(f"\nwrong answers: {result['wrong_answers']}")
     if chosen.out is not None:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(chosen.out) as temporary:
-            write_json(temporary, result)
+        write_result(chosen.out, result)
     return int(result["wrong_answers"] > 0)
 
 

@@ -25,7 +25,7 @@ from on_cpu.floors import make_clock, measure_rates, work_of_parts
 from on_cpu.instance import StageTwo, folder_stage, synthetic_stage
 from on_cpu.parts import PARTS, timed_step
 
-from learned_index.persistence import atomic_file, write_json
+from learned_index.persistence import write_result
 from learned_index.system.environment import describe_environment
 from learned_index.system.threads import limit_threads
 
@@ -148,9 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = measure(stage, threads=chosen.threads, repeats=chosen.repeats, small=chosen.small)
     print(as_markdown(result))
     if chosen.out is not None:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(chosen.out) as temporary:
-            write_json(temporary, result)
+        write_result(chosen.out, result)
     return 0
 
 

@@ -19,7 +19,6 @@ Example:
     (1, 2)
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from learned_index.encoders.base import EncoderBase, load_encoder
@@ -30,7 +29,7 @@ from learned_index.encoders.lexical.lsa import LSAEncoder
 from learned_index.encoders.lexical.tfidf import TfidfEncoder
 from learned_index.encoders.precomputed import PrecomputedEncoder
 from learned_index.encoders.registry import CHOICES, parse_encoder
-from learned_index.system.extras import missing_extra
+from learned_index.system.extras import lazy_attribute, missing_extra
 
 if TYPE_CHECKING:
     from learned_index.encoders.distilled.static import StaticEncoder
@@ -63,19 +62,17 @@ __all__ = [
 
 # These are torch modules, and who searches with an LSA encoder needs no torch.
 _TRAINABLE = {
-    "BagOfWordsEncoder": "lexical.bow",
-    "Bags": "lexical.bags",
-    "SentenceTransformerEncoder": "transformer.models",
-    "StaticEncoder": "distilled.static",
-    "StudentEncoder": "distilled.student",
-    "TransformerEncoder": "transformer.models",
+    "BagOfWordsEncoder": "learned_index.encoders.lexical.bow",
+    "Bags": "learned_index.encoders.lexical.bags",
+    "SentenceTransformerEncoder": "learned_index.encoders.transformer.models",
+    "StaticEncoder": "learned_index.encoders.distilled.static",
+    "StudentEncoder": "learned_index.encoders.distilled.student",
+    "TransformerEncoder": "learned_index.encoders.transformer.models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TRAINABLE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_TRAINABLE[name]}"), name)
+        return lazy_attribute(__name__, _TRAINABLE, name)
     except ModuleNotFoundError as error:
         raise missing_extra(error, name) from error

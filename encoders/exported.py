@@ -21,6 +21,7 @@ from learned_index.errors import ModelFormatError
 from learned_index.inputs.numbers import real_number, whole_number
 from learned_index.persistence.atomic import scratch_directory
 from learned_index.persistence.digest import bytes_digest
+from learned_index.persistence.failures import first_line
 from learned_index.persistence.files import open_regular
 from learned_index.system.extras import require
 from learned_index.system.threads import current_threads
@@ -92,7 +93,7 @@ class OnnxEncoder(EncoderBase):
             self._backend = library.Tokenizer.from_str(self._tokenizer)
             self._session = open_graph(graph, extra=_EXTRA)
         except Exception as error:  # the libraries raise types of their own
-            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = first_line(error)
             raise ModelFormatError(
                 f"{graph}: graph or tokeniser cannot be opened ({reason:.200}); compile the model "
                 "again"

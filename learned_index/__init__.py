@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from learned_index.system.extras import lazy_attribute
 
 if TYPE_CHECKING:
     from learned_index.data.vocabulary import LabelVocabulary
@@ -37,24 +38,22 @@ __all__ = [
 # The names are imported when they are first used (PEP 562): whoever serves with SearchEngine needs
 # no torch, and `li --help` does not wait two seconds for it.
 _HOME = {
-    "ELIAS": "elias.model",
-    "EliasConfig": "elias.config",
-    "EngineConfig": "engine.config",
-    "IndexConfig": "index.config",
-    "IndexOutput": "index.loss",
-    "LabelVocabulary": "data.vocabulary",
-    "LearnedGraphIndex": "index.learned_graph_index",
-    "RankerConfig": "ranking.config",
-    "SearchEngine": "engine.search_engine",
-    "SearchResult": "types",
-    "TrainingConfig": "index.config",
+    "ELIAS": "learned_index.elias.model",
+    "EliasConfig": "learned_index.elias.config",
+    "EngineConfig": "learned_index.engine.config",
+    "IndexConfig": "learned_index.index.config",
+    "IndexOutput": "learned_index.index.loss",
+    "LabelVocabulary": "learned_index.data.vocabulary",
+    "LearnedGraphIndex": "learned_index.index.learned_graph_index",
+    "RankerConfig": "learned_index.ranking.config",
+    "SearchEngine": "learned_index.engine.search_engine",
+    "SearchResult": "learned_index.types",
+    "TrainingConfig": "learned_index.index.config",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

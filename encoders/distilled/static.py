@@ -144,8 +144,7 @@ class StaticEncoder(BagEncoder, StaticSearchEncoder):
 
     def for_search(self) -> StaticSearchEncoder:
         """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
-        found: StaticSearchEncoder = self._for_search(StaticSearchEncoder, ("_pieces", "_weight_P"))
-        return found
+        return self._for_search(StaticSearchEncoder, ("_pieces", "_weight_P"))
 
 
 def mean_of(weights_BV: sp.csr_matrix, table_VD: Float32Array) -> Float32Array:

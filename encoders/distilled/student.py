@@ -23,7 +23,7 @@ import scipy.sparse as sp
 
 from learned_index.encoders.base import normalise_rows
 from learned_index.encoders.distilled.static import AnyTeacher, StaticEncoder, mean_of
-from learned_index.encoders.distilled.student_search import StudentSearchEncoder, student_settings
+from learned_index.encoders.distilled.student_search import StudentSearchEncoder
 from learned_index.encoders.distilled.table import mean_length
 from learned_index.encoders.lexical.bags import Gradient
 from learned_index.encoders.lexical.feature_rows import idf_of_counts
@@ -87,16 +87,7 @@ class StudentEncoder(StaticEncoder, StudentSearchEncoder):
         )
         if teaching_texts is not None and teaching_seconds is not None:
             raise InputError("got teaching_texts and teaching_seconds; give one of them")
-        self._settings |= student_settings(
-            teaching_texts=teaching_texts,
-            teaching_seconds=teaching_seconds,
-            min_df=min_df,
-            max_features=max_features,
-        )
-        self._word_table: WordTable | None = None
-        self._idf_V: Float32Array | None = None
-        # The pieces of the words, so that a text's known words need not be cut again.
-        self._cut: tuple[Int64Array, Int64Array] | None = None
+        self._take(teaching_texts, teaching_seconds, min_df, max_features)
         self.report_: dict[str, Any] = {}
 
     def _learn(
@@ -170,11 +161,8 @@ class StudentEncoder(StaticEncoder, StudentSearchEncoder):
 
     def for_search(self) -> StudentSearchEncoder:
         """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
-        found: StudentSearchEncoder = self._for_search(
-            StudentSearchEncoder,
-            ("_pieces", "_weight_P", "_word_table", "_idf_V", "_cut"),
-        )
-        return found
+        learned = ("_pieces", "_weight_P", "_word_table", "_idf_V", "_cut")
+        return self._for_search(StudentSearchEncoder, learned)
 
 
 def _seconds_a_text(teacher: Any, probe: list[str]) -> float:

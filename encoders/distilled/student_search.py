@@ -24,26 +24,6 @@ from learned_index.types import Float32Array, Int64Array
 _NO_PIECES = np.zeros(1, np.int64), np.zeros(0, np.int64)
 
 
-def student_settings(
-    *,
-    teaching_texts: int | None,
-    teaching_seconds: float | None,
-    min_df: int,
-    max_features: int,
-) -> dict[str, Any]:
-    """What a student's arguments are besides those of a static encoder, checked."""
-    return {
-        "teaching_texts": None
-        if teaching_texts is None
-        else whole_number(teaching_texts, "teaching_texts", low=10),
-        "teaching_seconds": None
-        if teaching_seconds is None
-        else real_number(teaching_seconds, "teaching_seconds", low=0.1),
-        "min_df": whole_number(min_df, "min_df"),
-        "max_features": whole_number(max_features, "max_features"),
-    }
-
-
 class StudentSearchEncoder(StaticSearchEncoder):
     """What a compiled model keeps of a :class:`~learned_index.encoders.StudentEncoder`.
 
@@ -63,12 +43,26 @@ class StudentSearchEncoder(StaticSearchEncoder):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self._settings |= student_settings(
-            teaching_texts=teaching_texts,
-            teaching_seconds=teaching_seconds,
-            min_df=min_df,
-            max_features=max_features,
-        )
+        self._take(teaching_texts, teaching_seconds, min_df, max_features)
+
+    def _take(
+        self,
+        teaching_texts: int | None,
+        teaching_seconds: float | None,
+        min_df: int,
+        max_features: int,
+    ) -> None:
+        """Check and keep the arguments of the constructor that a static encoder has not."""
+        self._settings |= {
+            "teaching_texts": None
+            if teaching_texts is None
+            else whole_number(teaching_texts, "teaching_texts", low=10),
+            "teaching_seconds": None
+            if teaching_seconds is None
+            else real_number(teaching_seconds, "teaching_seconds", low=0.1),
+            "min_df": whole_number(min_df, "min_df"),
+            "max_features": whole_number(max_features, "max_features"),
+        }
         self._word_table: WordTable | None = None
         self._idf_V: Float32Array | None = None
         # The pieces of the words, so that a text's known words need not be cut again.

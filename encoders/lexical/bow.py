@@ -101,5 +101,4 @@ class BagOfWordsEncoder(BagEncoder, BagOfWordsSearchEncoder):
 
     def for_search(self) -> BagOfWordsSearchEncoder:
         """This encoder as compiled models hold it: it encodes alike, and needs no torch."""
-        found: BagOfWordsSearchEncoder = self._for_search(BagOfWordsSearchEncoder, ("_tfidf",))
-        return found
+        return self._for_search(BagOfWordsSearchEncoder, ("_tfidf",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from learned_index.persistence.mapped import mapped_arrays
 from learned_index.types import Float32Array
 
 Normalise = Literal["l2", "none"]
+Searching = TypeVar("Searching", bound="SummedEncoder")
 
 
 class SummedEncoder(EncoderBase):
@@ -90,7 +91,7 @@ class SummedEncoder(EncoderBase):
             encoder._restore(directory, arrays)
         return encoder
 
-    def _for_search(self, search: type[SummedEncoder], learned: Sequence[str]) -> Any:
+    def _for_search(self, search: type[Searching], learned: Sequence[str]) -> Searching:
         """An encoder for search with this one's table, settings and what else it has learned."""
         twin = search(**self._config())
         twin._make_table(self._table_array())

@@ -18,6 +18,7 @@ from learned_index.encoders.exported import OnnxEncoder
 from learned_index.encoders.transformer.tokens import forget_last_call, pad_id
 from learned_index.errors import InputError, StorageError
 from learned_index.persistence.atomic import scratch_directory
+from learned_index.persistence.failures import first_line
 from learned_index.system.extras import require
 
 _OPSET = 17
@@ -73,7 +74,7 @@ def exported(encoder: Any, texts: Sequence[str] = ()) -> OnnxEncoder:
         except (OSError, StorageError, MemoryError):
             raise
         except Exception as error:  # the exporter raises many types
-            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = first_line(error)
             raise InputError(
                 f"the network of {encoder.name} cannot be exported "
                 f"({type(error).__name__}: {reason:.300}); serve the model with torch"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from learned_index.errors import InputError, MissingExtraError, ModelFormatError
 from learned_index.persistence.digest import file_digest
+from learned_index.persistence.failures import first_line
 from learned_index.persistence.hub import is_reachable
 from learned_index.system.extras import pip_command, require
 
@@ -119,7 +120,7 @@ def resolve_model(name: str) -> Path:
             snapshot_download(name, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED))
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        reason = first_line(error)
         raise InputError(
             f"the model {name!r} cannot be downloaded ({type(error).__name__}: {reason}). {mend}"
         ) from error

@@ -35,6 +35,7 @@ from learned_index.errors import InputError, StorageError
 from learned_index.persistence import atomic_file
 from learned_index.persistence.atomic import scratch_directory
 from learned_index.persistence.digest import digest
+from learned_index.persistence.failures import first_line
 from learned_index.system.cache import cache_directory
 from learned_index.system.environment import versions
 from learned_index.system.extras import pip_command, require
@@ -283,7 +284,7 @@ def _write_graph(encoder: Any, path: Path) -> None:
         except (OSError, StorageError, MemoryError):
             raise
         except Exception as error:  # exporter and quantiser raise many types
-            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = first_line(error)
             raise InputError(
                 f"the network of {encoder.name} cannot be made an int8 graph "
                 f"({type(error).__name__}: {reason:.300}); use precision='float32'"

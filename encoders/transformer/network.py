@@ -44,6 +44,7 @@ from learned_index.encoders.transformer.tokens import (
 from learned_index.errors import InputError, LearnedIndexError, ModelFormatError
 from learned_index.inputs.numbers import whole_number
 from learned_index.persistence.digest import digest, file_digest
+from learned_index.persistence.failures import first_line
 from learned_index.types import Float32Array, Int64Array
 
 SaveWeights = Literal["auto", "copy", "reference"]
@@ -151,7 +152,7 @@ class NetworkEncoder(ChoosesLength, EncoderBase):
             except LearnedIndexError:
                 raise
             except Exception as error:  # the libraries raise many types here
-                reason = (str(error).strip().splitlines() or [""])[0]
+                reason = first_line(error)
                 raise InputError(
                     f"{folder} cannot be loaded as a {self.kind} ({type(error).__name__}: "
                     f"{reason:.300}); expected model and tokeniser saved by save_pretrained"

@@ -12,11 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from learned_index.adapters.model_card import model_card
+from learned_index.adapters.retrieval import ModelOrPath
 from learned_index.elias.model import ELIAS
 from learned_index.errors import InputError
 from learned_index.evaluation.compared import report_path
 from learned_index.evaluation.report.contents import read_json_report
 from learned_index.persistence import read_manifest
+from learned_index.persistence.failures import first_line
 from learned_index.persistence.hub import (
     EXTRA,
     OFFLINE_VARIABLE,
@@ -32,7 +34,7 @@ CARD = "README.md"
 
 
 def push_to_hub(
-    model: ELIAS | str | Path,
+    model: ModelOrPath,
     repo_id: str,
     *,
     card: str | None = None,
@@ -140,7 +142,7 @@ def _send(
             revision=revision,
         )
     except Exception as error:  # the client and what it sends with have many kinds
-        line = next(iter(str(error).strip().splitlines()), "")
+        line = first_line(error)
         raise InputError(
             f"{repo_id!r} cannot be sent to {endpoint()} ({type(error).__name__}: {line:.200}); "
             "check the name and that the token may write there"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from learned_index.adapters.retrieval import ModelOrPath, opened
 from learned_index.data.dataset import Dataset
 from learned_index.elias.model import ELIAS
 from learned_index.elias.prediction import Score
@@ -50,7 +51,7 @@ class LabelSearch:
 
     def __init__(
         self,
-        model: ELIAS | str | Path,
+        model: ModelOrPath,
         *,
         name: str | None = None,
         match: Match = "key",
@@ -58,11 +59,11 @@ class LabelSearch:
     ) -> None:
         if match not in ("key", "text"):
             raise InputError(f"match is {match!r:.80}, expected 'key' or 'text'")
+        self.model = opened(model)
         if isinstance(model, ELIAS):
             # MTEB keeps results by name and revision: those of another model must not be taken.
-            self.model, place, self._revision = model, "model", f"unsaved-{uuid.uuid4().hex}"
+            place, self._revision = "model", f"unsaved-{uuid.uuid4().hex}"
         else:
-            self.model = ELIAS.from_pretrained(model)
             manifest = read_manifest(model, kind=ELIAS.kind, verify=False)
             place, self._revision = Path(model).resolve().name, manifest.digest
         self.name = name or f"learned-index/{place}"

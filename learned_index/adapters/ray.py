@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from learned_index.adapters.batches import answer_columns, require_free
 from learned_index.adapters.retrieval import opened
 from learned_index.elias.thresholds import Threshold
 from learned_index.errors import InputError
-from learned_index.evaluation.predicting import Answering, Asked, answered
+from learned_index.evaluation.predicting import Asked, answered
 from learned_index.persistence.digest import file_digest
 from learned_index.persistence.layout import MANIFEST_NAME
 from learned_index.system.extras import require
@@ -107,8 +108,30 @@ class BlockWorker:
         return os.getpid()
 
 
+@dataclass(frozen=True)
+class ClusterAnswers:
+    """An :data:`~learned_index.evaluation.predicting.Answering` of actors.
+
+    Attributes:
+        actors: Handles of :class:`BlockWorker`.
+    """
+
+    actors: Sequence[Any]
+
+    def __call__(self, blocks: Iterator[Any]) -> Iterator[dict[str, Any]]:
+        """The answers to blocks of points, in their order."""
+        ray = require("ray")
+        under_way: deque[Any] = deque()
+        for number, points in enumerate(blocks):
+            under_way.append(self.actors[number % len(self.actors)].answer.remote(points))
+            if len(under_way) >= _AHEAD * len(self.actors):
+                yield ray.get(under_way.popleft())
+        while under_way:
+            yield ray.get(under_way.popleft())
+
+
 @contextmanager
-def ray_answers(model: str | Path, asked: Asked, *, workers: int) -> Iterator[Answering]:
+def ray_answers(model: str | Path, asked: Asked, *, workers: int) -> Iterator[ClusterAnswers]:
     """Have the actors of a Ray cluster answer, for :func:`predict_file`.
 
     A cluster that Ray is connected to, or whose address stands in ``RAY_ADDRESS``, is used; else
@@ -139,17 +162,7 @@ def ray_answers(model: str | Path, asked: Asked, *, workers: int) -> Iterator[An
         digest = file_digest(Path(path) / MANIFEST_NAME)
         actors = [actor.remote(path, digest, asked, threads) for _ in range(workers)]
 
-        def answers(blocks: Iterator[Any]) -> Iterator[dict[str, Any]]:
-            under_way: deque[Any] = deque()
-            for number, points in enumerate(blocks):
-                under_way.append(actors[number % workers].answer.remote(points))
-                if len(under_way) >= _AHEAD * workers:
-                    yield ray.get(under_way.popleft())
-            while under_way:
-                yield ray.get(under_way.popleft())
-
-        answers.actors = actors  # type: ignore[attr-defined]  # for who looks at the processes
-        yield answers
+        yield ClusterAnswers(actors)
     finally:
         if is_ours:
             ray.shutdown()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from learned_index.system.extras import lazy_attribute
 
 if TYPE_CHECKING:
     from learned_index.comparison.data import Comparison, ComparisonData
@@ -82,9 +83,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

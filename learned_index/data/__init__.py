@@ -7,7 +7,6 @@ Example:
     >>> train.texts, train.labels, train.vocabulary  # doctest: +SKIP
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from learned_index.data.convert import convert
@@ -20,6 +19,7 @@ from learned_index.data.opening import open_data
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.matrices import canonical_features, canonical_labels
+from learned_index.system.extras import lazy_attribute
 
 if TYPE_CHECKING:
     from learned_index.data.api_docs.build import build_api_docs
@@ -68,9 +68,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

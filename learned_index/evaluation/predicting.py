@@ -152,12 +152,10 @@ def predict_file(
             done = _rows_done(folder, n_points)
             if progress is not None:
                 progress(done, n_points)
-            if answering is None:
-
-                def answering(blocks: Iterator[Any]) -> Iterator[dict[str, Any]]:
-                    return (answered(model, points, asked) for points in blocks)
-
-            _answer(answering, source, folder, done=done, n_points=n_points, progress=progress)
+            _answer(
+                answering or (lambda blocks: (answered(model, each, asked) for each in blocks)),
+                source, folder, done=done, n_points=n_points, progress=progress,
+            )  # fmt: skip
             unanswered = [0]
             blocks = _kept_blocks(folder, source, unanswered)
             write_predictions(path, blocks, model.vocabulary, n_points=n_points)

@@ -7,6 +7,7 @@ from learned_index.persistence.atomic import (
     remove_directory,
     scratch_directory,
     sweep_directory,
+    write_result,
 )
 from learned_index.persistence.failures import reading_model, writing
 from learned_index.persistence.files import (
@@ -52,5 +53,6 @@ __all__ = [
     "write_csv",
     "write_json",
     "write_manifest",
+    "write_result",
     "writing",
 ]

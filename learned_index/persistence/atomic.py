@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from learned_index.errors import BusyError, InputError
 from learned_index.persistence.exchange import exchange
 from learned_index.persistence.failures import writing
+from learned_index.persistence.files import write_json
 from learned_index.persistence.layout import foreign_content
 from learned_index.persistence.locks import path_lock
 from learned_index.persistence.names import hidden_targets, leftovers, new_name, real_path
@@ -103,6 +105,13 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
         yield temporary
         _fsync_file(temporary)
         temporary.replace(path)
+
+
+def write_result(path: Path, value: Any) -> None:
+    """Write JSON into a file that appears when it is whole, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        write_json(temporary, value)
 
 
 def remove_directory(directory: Path) -> None:

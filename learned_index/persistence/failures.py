@@ -112,6 +112,11 @@ def reading_model(
         ) from error
 
 
+def first_line(error: object) -> str:
+    """Return the first line of what an error says; "" where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def shortened(error: object) -> str:
     """Return what an error says, at most some lines of it, in characters that can be printed."""
     text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from learned_index.errors import InputError, LearnedIndexError
+from learned_index.persistence.failures import first_line
 from learned_index.persistence.layout import MANIFEST_NAME, named_files
 from learned_index.system.extras import require
 
@@ -140,5 +141,5 @@ def _reason(name: str, revision: str | None, error: Exception, *, cached_only: b
             f"{what} is no folder here, and is not on the hub, or may not be read with this "
             "token; check the name, or give token= (or run `hf auth login`)"
         )
-    line = next(iter(str(error).strip().splitlines()), "")
+    line = first_line(error)
     return f"{what} cannot be read from the hub ({kind}: {line:.200})"

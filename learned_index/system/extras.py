@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -107,6 +107,25 @@ def missing_extra(
 def pip_command(extra: str) -> str:
     """What to type for an extra of this package."""
     return f"pip install 'learned-index[{extra}]'"
+
+
+def lazy_attribute(package: str, homes: Mapping[str, str], name: str) -> Any:
+    """What a package's ``__getattr__`` returns: a name that is imported when it is first used.
+
+    See PEP 562.
+
+    Args:
+        package: Its name.
+        homes: The module of each of its names.
+        name: The one that is asked for.
+
+    Raises:
+        AttributeError: It has no such name.
+        ModuleNotFoundError: A package that its module needs is not installed.
+    """
+    if name not in homes:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(homes[name]), name)
 
 
 class Deferred:

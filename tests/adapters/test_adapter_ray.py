@@ -62,7 +62,7 @@ def test_a_killed_actor_loses_no_row_and_doubles_none(
 ) -> None:
     asked, killed = Asked(k=3), []
     with ray_answers(model, asked, workers=2) as answering:
-        actors: Any = answering.actors  # type: ignore[attr-defined]
+        actors = answering.actors
 
         def kill(done: int, total: int) -> None:
             if done >= BLOCK and not killed:
