@@ -68,8 +68,10 @@ class FrozenVectors:
 
     def batch(self, rows: Int64Array, *, seed: Sequence[int]) -> torch.Tensor:
         """See :meth:`TrainingInputs.batch`."""
+        # A copy into torch's own memory, which begins at a cache line: the last bit of a product
+        # may depend on where its operands lie, and numpy's lie anywhere.
         x_BD = np.ascontiguousarray(self._vectors[rows], dtype=np.float32)
-        return torch.from_numpy(x_BD).to(self.device)
+        return torch.tensor(x_BD, device=self.device)
 
     def vectors(self) -> Any:
         """See :meth:`TrainingInputs.vectors`."""

@@ -23,8 +23,10 @@ def fitted(encoder, **arguments):
 def test_a_description_is_the_encoder_that_it_describes():
     texts = tiny_dataset("test", 20, seed=1).texts
     described, made = fitted("lsa:8"), fitted(LSAEncoder(dim=8, seed=QUICK.seed))
-    for one, other in zip(described.search(texts, 5), made.search(texts, 5), strict=True):
-        np.testing.assert_array_equal(one, other)
+    one, other = described.search(texts, 5), made.search(texts, 5)
+    np.testing.assert_array_equal(one.ids, other.ids)
+    # Two trainings of one process: some libraries of products round by where the operands lie.
+    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
     assert described.encoder.kind == "lsa"
 
 

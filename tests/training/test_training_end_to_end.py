@@ -359,3 +359,13 @@ def test_a_loss_that_explodes_names_the_stage():
     X, Y = frozen_points()
     with pytest.raises(LearnedIndexError, match=r"step \d+ of stage 1"):
         fit_frozen(replace(QUICK, label_init_scale=1e39), (X, Y))
+
+
+def test_batches_of_vectors_begin_at_a_cache_line_wherever_the_vectors_lie():
+    # Products of matrices may differ in their last bit by where the operands begin.
+    memory = np.arange(4_000, dtype=np.float32)
+    for offset in range(16):
+        vectors = memory[offset : offset + 3_600].reshape(300, 12)
+        batch = FrozenVectors(vectors).batch(np.arange(1, 300, 2), seed=[0])
+        assert batch.data_ptr() % 64 == 0 and batch.is_contiguous()
+        np.testing.assert_array_equal(batch.numpy(), vectors[1::2])

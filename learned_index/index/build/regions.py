@@ -68,7 +68,7 @@ def measure_coverage(index: IndexNetwork, vectors: Any) -> None:
     total = 0.0
     for start in range(0, len(chosen), _CHUNK_ROWS):
         rows = np.array(vectors[chosen[start : start + _CHUNK_ROWS]], dtype=np.float32, order="C")
-        x_BD = index.projected(torch.from_numpy(rows).to(hierarchy.coverage.device))
+        x_BD = index.projected(torch.tensor(rows, device=hierarchy.coverage.device))
         ids_BK = hierarchy.candidates(x_BD, hierarchy.W0, hierarchy.K0)
         softmax_BC = torch.softmax(index.router.logits(x_BD), dim=1)
         held_BK = softmax_BC.gather(1, ids_BK.clamp(min=0)).masked_fill(ids_BK < 0, 0.0)

@@ -69,10 +69,11 @@ class _BagSum(torch.autograd.Function):
     ) -> torch.Tensor:
         arrays = (ids.numpy(), np.append(offsets.numpy(), len(ids)), weights.numpy())
         ctx.arrays, ctx.shape = arrays, tuple(table_VD.shape)
-        out_BD = np.empty((len(offsets), table_VD.shape[1]), np.float32)
+        out_BD = torch.empty(len(offsets), table_VD.shape[1])
         indices, indptr, values = arrays
-        sum_rows(indptr, indices, values, table_VD.detach().numpy(), normalise=False, out=out_BD)
-        return torch.from_numpy(out_BD)
+        table = table_VD.detach().numpy()
+        sum_rows(indptr, indices, values, table, normalise=False, out=out_BD.numpy())
+        return out_BD
 
     @staticmethod
     def backward(ctx: Any, gradient_BD: torch.Tensor) -> Any:
