@@ -29,6 +29,9 @@ _DROPPED_SECTIONS = frozenset({
     "signature", "signatures", "syntax", "version", "changelog", "array api standard support",
     "supported properties",
 })
+_PARAMETERS = frozenset({
+    "parameters", "args", "arguments", "other parameters", "keyword args", "keyword arguments",
+})
 _KEPT_GOOGLE = frozenset({
     "note", "notes", "warning", "warnings", "tip", "important", "caution", "description",
 })
@@ -41,6 +44,7 @@ _GOOGLE = re.compile(r"([A-Z][A-Za-z ]{2,24}):{1,2}\s*")
 _DIRECTIVE = re.compile(r"\.\.\s+([a-z][\w:+-]*?)::(.*)")
 _BULLET = re.compile(r"(?:[-*+•]|\(?[0-9a-z]{1,2}[.)])\s+(?=\S)")
 _FIELD = re.compile(r"(?::[A-Za-z][^:`]*:(?:\s|$)|@\w+\s)")
+_PARAMETER_FIELD = re.compile(r":param[^:]*:\s*")
 _TABLE = re.compile(r"[=+|\-\s]{3,}|\s*[|+].*[|+]\s*")
 _SIGNATURE_START = re.compile(r"(?:class\s+|def\s+)?[A-Za-z_][\w.]*\s?\(")
 _ROLE = re.compile(r":[a-z][\w+.-]*(?::[a-z][\w+.-]*)?:`([^`]*)`")
@@ -54,21 +58,81 @@ class ParsedDocstring(NamedTuple):
     Attributes:
         sentences: Clean sentences in order; the first one is the summary's.
         see_also: Names under "See Also", as written.
+        parameters: The first clean sentence about each parameter.
     """
 
     sentences: list[str]
     see_also: list[str]
+    parameters: list[str]
 
 
 def parse_docstring(doc: str) -> ParsedDocstring:
-    """Split a docstring into clean sentences and the names it refers to under See Also."""
+    """Split a docstring into clean sentences, the names under See Also, and what parameters are."""
     lines = _without_signatures(inspect.cleandoc(doc).expandtabs().split("\n"))
     see_also: list[str] = []
     sentences: list[str] = []
     for paragraph in _paragraphs(lines, see_also):
         sentences.extend(split_sentences(clean_markup(paragraph)))
     kept = [tidy for sentence in sentences if (tidy := _tidy(sentence))]
-    return ParsedDocstring(list(dict.fromkeys(kept)), list(dict.fromkeys(see_also)))
+    return ParsedDocstring(
+        list(dict.fromkeys(kept)),
+        list(dict.fromkeys(see_also)),
+        list(dict.fromkeys(_about_parameters(lines))),
+    )
+
+
+def _about_parameters(lines: list[str]) -> Iterator[str]:
+    """The first clean sentence about each parameter of a numpydoc or Google section, or field."""
+    for text in _parameter_texts(lines):
+        first = split_sentences(clean_markup(text))[:1]
+        # Many begin with a small letter, as part of a list.
+        tidy = _tidy(first[0][:1].upper() + first[0][1:]) if first else None
+        if tidy:
+            yield tidy
+
+
+def _parameter_texts(lines: list[str]) -> Iterator[str]:
+    i = 0
+    while i < len(lines):
+        stripped, following = lines[i].strip(), lines[i + 1].strip() if i + 1 < len(lines) else ""
+        indent = _indent(lines[i])
+        google = _GOOGLE.fullmatch(stripped)
+        if _UNDERLINE.fullmatch(following) and stripped.lower() in _PARAMETERS:
+            end = _next_section(lines, i + 2)
+            for item in _items(_dedent(lines[i + 2 : end])):
+                yield " ".join(_first_paragraph(item[1:]))
+            i = end
+        elif google and google[1].lower() in _PARAMETERS:
+            end = _block_end(lines, i + 1, indent)
+            for item in _items(_dedent(lines[i + 1 : end])):
+                head = re.sub(r"^\*{0,2}\w+\s*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?\s*:", "", item[0])
+                yield " ".join(_first_paragraph([head, *item[1:]]))
+            i = end
+        elif field := _PARAMETER_FIELD.match(stripped):
+            end = _block_end(lines, i + 1, indent)
+            yield " ".join(_first_paragraph([stripped[field.end() :], *lines[i + 1 : end]]))
+            i = end
+        else:
+            i += 1
+
+
+def _items(lines: list[str]) -> Iterator[list[str]]:
+    """The items of a definition list: each begins at the margin."""
+    item: list[str] = []
+    for line in lines:
+        if line.strip() and not _indent(line):
+            if item:
+                yield item
+            item = []
+        item.append(line)
+    if item:
+        yield item
+
+
+def _first_paragraph(lines: list[str]) -> list[str]:
+    stripped = [line.strip() for line in lines]
+    end = next((n for n, line in enumerate(stripped) if n and not line), len(stripped))
+    return [line for line in stripped[:end] if line]
 
 
 def _indent(line: str) -> int:
