@@ -10,8 +10,9 @@ import pytest
 
 from learned_index.data import build_api_docs, validate
 from learned_index.data.api_docs.build import hide_name
-from learned_index.data.api_docs.docstrings import clean_markup, parse_docstring, split_sentences
+from learned_index.data.api_docs.docstrings import parse_docstring
 from learned_index.data.api_docs.objects import PACKAGES, ApiObject, collect_objects
+from learned_index.data.api_docs.sentences import clean_markup, split_sentences
 from learned_index.errors import InputError
 from learned_index.system.cache import cache_directory
 
@@ -31,7 +32,7 @@ NUMPYDOC = """
     Parameters
     ----------
     a : array
-        This parameter must not appear in the result.
+        This parameter must not be a sentence.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def test_numpydoc():
         "The eigenvalues come in ascending order",
         "Every item of a list stands by itself",
     ]
-    assert parsed.parameters == []  # "this parameter" says nothing
+    assert parsed.parameters == ["This parameter must not be a sentence"]
     assert parsed.see_also == ["eigvals", "scipy.linalg.eig", "svd", "numpy.linalg.norm"]
 
 

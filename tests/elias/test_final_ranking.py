@@ -353,7 +353,8 @@ def test_names_of_code_are_found_by_their_words() -> None:
     # The others are what they were.
     others = names_of(finally_ranked("linear", records="no", rerank_size=3), are_texts=True)
     for label in (0, 2, 4, 29):
-        mine, theirs = (each.terms[slice(*each.indptr[label : label + 2])] for each in (names, others))
+        span = [slice(*each.indptr[label : label + 2]) for each in (names, others)]
+        mine, theirs = names.terms[span[0]], others.terms[span[1]]
         np.testing.assert_array_equal(mine, theirs)
     alike = alike_of(model)
     assert alike is not None
