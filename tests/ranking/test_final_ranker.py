@@ -479,7 +479,7 @@ def test_the_model_of_all_points_is_fitted_beside_those_of_the_folds(
     made: dict[str, Any], with_threads: Any
 ) -> None:
     ids, rows, relevant = made["listed"].ids, made["rows"], made["relevant"]
-    expected = module._fit("mixed", Judged(ids, rows, relevant), np.arange(B), 0)
+    expected = module.fit_final_model("mixed", EvidencePoints(ids, rows, relevant), np.arange(B), 0)
     found = []
     for n_threads in (1, 3):
         with with_threads(n_threads):
