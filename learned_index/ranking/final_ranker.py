@@ -239,15 +239,16 @@ class FinalRanker(Saved):
         wanted = "mixed" if self.method == "auto" else self.method
         asked = Judged(ids_BK, evidence_BKF, relevant)
         learned = asked if learned is None else learned
-        scores[wanted] = _out_of_fold(wanted, learned, asked, self.seed)
+        scores[wanted], fitted = _cross_fitted(wanted, learned, asked, self.seed)
         precision = {
             name: float(_precision(score, inside, relevant).mean())
             for name, score in scores.items()
         }
         # Of two that are as good the simpler: max keeps the first.
         chosen = max(precision, key=precision.__getitem__)
-        fitted = "linear" if chosen == "fixed" else wanted
-        self._model = _fit(fitted, learned, np.arange(n_points), self.seed)
+        if chosen == "fixed":
+            fitted = _fit("linear", learned, np.arange(n_points), self.seed)
+        self._model = fitted
         self.method_ = chosen if chosen == "fixed" or self._model.has_trees else "linear"
         self.report_ = {
             "method": self.method_,
@@ -407,20 +408,26 @@ def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
     return sifted
 
 
-def _out_of_fold(method: str, learned: Judged, asked: Judged, seed: int) -> Float32Array:
-    """Scores of the points that are asked, by models of what is learned of other points."""
+def _cross_fitted(
+    method: str, learned: Judged, asked: Judged, seed: int
+) -> tuple[Float32Array, _Model]:
+    """Scores of the points that are asked, by models of other points, and the model of all."""
     inside = asked.ids_BK >= 0
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
     scores = np.zeros(inside.shape, np.float32)
+    of_all: list[_Model] = []
 
     def one(fold: int) -> None:
+        if fold == N_FOLDS:
+            of_all.append(_fit(method, learned, everyone, seed))
+            return
         held = folds == fold
         model = _fit(method, learned, ~held, seed)
         scores[held] = _scores(model, asked.evidence_BKF[held], inside[held])
 
-    for_each_fold(one)
-    return scores
+    for_each_fold(one, n_folds=N_FOLDS + 1)
+    return scores, of_all[0]
 
 
 def _fixed(evidence_BKF: Any, inside: Any) -> Any:
