@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from learned_index.data.identifiers import readable
 from learned_index.elias.ensemble import Shortlist
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
@@ -132,7 +133,7 @@ def judged(
 def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
     """Terms of the labels' names as the sparse features have them; none where points have none.
 
-    Labels that were removed have no names: nothing finds them.
+    Labels that were removed have no names: nothing finds them. Names of code are read as words.
     """
     n_labels = len(model.vocabulary)
     if not are_texts or model.features is None:
@@ -141,7 +142,7 @@ def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
 
 
 def _present_names(model: EliasParts) -> list[str]:
-    names = model.vocabulary.names(range(len(model.vocabulary)))
+    names = [readable(name) for name in model.vocabulary.names(range(len(model.vocabulary)))]
     for gone in model.removed_labels:
         names[gone] = ""
     return names
@@ -184,7 +185,7 @@ def with_further_names(model: EliasParts, ranker: FinalRanker) -> FinalRanker:
     first = len(known.indptr) - 1
     new = no_names(n_labels - first)
     if model.features is not None and not reads_rows(model.features):
-        names = model.vocabulary.names(range(first, n_labels))
+        names = [readable(name) for name in model.vocabulary.names(range(first, n_labels))]
         new = name_terms(model.features.encode(names))
     indptr = np.concatenate([known.indptr, known.indptr[-1] + new.indptr[1:]])
     terms = np.concatenate([known.terms, new.terms])

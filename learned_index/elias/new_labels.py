@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
+from learned_index.data.identifiers import readable
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import with_further_names
 from learned_index.elias.parts import EliasParts
@@ -127,7 +128,7 @@ def _examples(
             )
         if blank_rows(own).any():
             raise InputError(f"an example of {key!r:.80} is blank; leave it out")
-        chosen = [*own, texts.get(key) or key]
+        chosen = [*own, readable(texts.get(key) or key)]
         found += chosen
         owners += [number] * len(chosen)
         counts.append(len(own))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -259,10 +260,12 @@ def _attach_orphans(
     free = (edge_labels >= 0).sum(axis=1)
     for label in orphans:
         span = slice(by_label.indptr[label], by_label.indptr[label + 1])
-        clusters = by_label.indices[span][np.argsort(-by_label.data[span], kind="stable")]
-        candidates = [*clusters.tolist(), int(cluster_of_label_L[label])]
-        for c in [*candidates, *range(C)]:
-            value = np.float32(counts_CL[c, label])
+        order = np.argsort(-by_label.data[span], kind="stable")
+        clusters, values = by_label.indices[span][order], by_label.data[span][order]
+        # Asked of the matrix, each count would take longer than all else that is done here.
+        visits = dict(zip(clusters.tolist(), values.tolist(), strict=True))
+        for c in chain(visits, [int(cluster_of_label_L[label])], range(C)):
+            value = np.float32(visits.get(c, 0.0))
             if free[c] < M:
                 slot = int(free[c])
                 free[c] += 1

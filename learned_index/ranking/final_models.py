@@ -11,7 +11,7 @@ from learned_index.ranking.boosting import SIEVE, Arrays, fit_trees, tree_masks
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.evidence import EVIDENCE, N_LINEAR, N_RISING
 from learned_index.ranking.final_scoring import score_rows, tree_sums
-from learned_index.ranking.folds import folds_of, for_each_fold
+from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
 from learned_index.types import Float32Array, Int64Array
 
@@ -125,22 +125,26 @@ def sieve_sums(sieve: Arrays, evidence: Any, inside: Any) -> Any:
     return sifted
 
 
-def scores_out_of_fold(
+def cross_fitted(
     method: str, learned: EvidencePoints, asked: EvidencePoints, seed: int
-) -> Float32Array:
-    """Scores of the points that are asked, by models of what is learned of other points."""
+) -> tuple[Float32Array, FinalModel]:
+    """Scores of the points that are asked, by models of other points, and the model of all."""
     inside = asked.ids_BK >= 0
     everyone = np.arange(len(inside))
     folds = folds_of(everyone, everyone, seed)
     scores = np.zeros(inside.shape, np.float32)
+    of_all: list[FinalModel] = []
 
     def one(fold: int) -> None:
+        if fold == N_FOLDS:
+            of_all.append(fit_final_model(method, learned, everyone, seed))
+            return
         held = folds == fold
         model = fit_final_model(method, learned, ~held, seed)
         scores[held] = scores_of(model, asked.evidence_BKF[held], inside[held])
 
-    for_each_fold(one)
-    return scores
+    for_each_fold(one, n_folds=N_FOLDS + 1)
+    return scores, of_all[0]
 
 
 def fixed_scores(evidence_BKF: Any, inside: Any) -> Any:

@@ -27,11 +27,11 @@ from learned_index.ranking.final_models import (
     NO_TREES,
     EvidencePoints,
     FinalModel,
+    cross_fitted,
     fit_final_model,
     fixed_scores,
     precision_of,
     scores_of,
-    scores_out_of_fold,
     sieve_sums,
 )
 from learned_index.ranking.final_scoring import LOG_FREQUENCY
@@ -180,15 +180,16 @@ class FinalRanker(Saved):
         wanted = "mixed" if self.method == "auto" else self.method
         asked = EvidencePoints(ids_BK, evidence_BKF, relevant)
         learned = asked if learned is None else learned
-        scores[wanted] = scores_out_of_fold(wanted, learned, asked, self.seed)
+        scores[wanted], fitted = cross_fitted(wanted, learned, asked, self.seed)
         precision = {
             name: float(precision_of(score, inside, relevant).mean())
             for name, score in scores.items()
         }
         # Of two that are as good the simpler: max keeps the first.
         chosen = max(precision, key=precision.__getitem__)
-        fitted = "linear" if chosen == "fixed" else wanted
-        self._model = fit_final_model(fitted, learned, np.arange(n_points), self.seed)
+        if chosen == "fixed":
+            fitted = fit_final_model("linear", learned, np.arange(n_points), self.seed)
+        self._model = fitted
         self.method_ = chosen if chosen == "fixed" or self._model.has_trees else "linear"
         self.report_ = {
             "method": self.method_,

@@ -28,15 +28,20 @@ def folds_of(rows: Any, points: Any, seed: int) -> Any:
     return fold_of_point[rows]
 
 
-def for_each_fold(work: Callable[[int], None]) -> None:
+def for_each_fold(work: Callable[[int], None], *, n_folds: int = N_FOLDS) -> None:
     """Call ``work(fold)`` for all folds, several side by side, each on one thread.
 
     The libraries' own threads gain little on what is fitted here.
+
+    Args:
+        work: Takes the number of the fold.
+        n_folds: How many there are. One more than :data:`N_FOLDS` is a fit of all points, which
+            so needs not wait for the others.
     """
     n_threads = current_threads()
     with limit_threads(1):
         run_ranges(
-            [(fold, fold + 1) for fold in range(N_FOLDS)],
+            [(fold, fold + 1) for fold in range(n_folds)],
             lambda _part, fold, _stop: work(fold),
             n_threads,
         )

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,17 @@ from elias_cases import N_POINTS, QUICK, finally_ranked, fitted, queries, train_
 from saving_cases import sign
 
 from learned_index import IndexConfig
+from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.config import EliasConfig
-from learned_index.elias.final_ranking import N_ADDED, N_ALIKE, N_NAMED, evidence_of, listed
+from learned_index.elias.final_ranking import (
+    N_ADDED,
+    N_ALIKE,
+    N_NAMED,
+    alike_of,
+    evidence_of,
+    listed,
+    names_of,
+)
 from learned_index.elias.label_texts import label_points
 from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder, LSAEncoder
@@ -329,3 +339,29 @@ def test_unusable_choices_are_refused() -> None:
     for values in ({"final_ranker": "forest"}, {"records": "some"}, {"refit": True}):
         with pytest.raises(InputError):
             EliasConfig.from_dict(values)
+
+
+def test_names_of_code_are_found_by_their_words() -> None:
+    model = copy.copy(finally_ranked("linear", records="no", rerank_size=3))
+    plain = model.vocabulary.names(range(30))
+    first, second = (model.features.terms_[t] for t in single_words(model)[:2])
+    texts = [*plain[:3], f"pantry.{first}_{second.title()}", *plain[4:]]
+    model.vocabulary = LabelVocabulary(model.vocabulary.keys, texts)
+    names = names_of(model, are_texts=True)
+    found = {model.features.terms_[t] for t in names.terms[slice(*names.indptr[3:5])]}
+    assert {first, second} <= found
+    # The others are what they were.
+    others = names_of(finally_ranked("linear", records="no", rerank_size=3), are_texts=True)
+    for label in (0, 2, 4, 29):
+        span = [slice(*each.indptr[label : label + 2]) for each in (names, others)]
+        mine, theirs = names.terms[span[0]], others.terms[span[1]]
+        np.testing.assert_array_equal(mine, theirs)
+    alike = alike_of(model)
+    assert alike is not None
+    spelled = {model.features.terms_[t] for t in alike.terms[slice(*alike.indptr[3:5])]}
+    assert {first, second} <= spelled
+
+
+def single_words(model: Any) -> list[int]:
+    """Terms of the sparse features that are one word."""
+    return [n for n, term in enumerate(model.features.terms_) if term.isalpha()]

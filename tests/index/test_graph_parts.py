@@ -100,3 +100,16 @@ def test_random_graphs_reach_every_label():
         for row in ids.tolist():
             kept = [label for label in row if label >= 0]
             assert len(kept) == len(set(kept))
+
+
+def test_labels_that_are_put_back_start_at_their_counts():
+    """Few edges, so that most labels are put back: with the count that the matrix has there."""
+    rng = np.random.default_rng(4)
+    counts = rng.integers(0, 4, (6, 30)).astype(np.float32)
+    counts[:, ::7] = 0
+    graph = make(counts, rng.integers(0, 6, 30), edges_per_cluster=6)
+    labels, logits = graph.edge_labels_CM.numpy(), graph.edge_logits_CM.detach().numpy()
+    assert set(labels[labels >= 0].tolist()) == set(range(30))
+    there = np.take_along_axis(counts, np.maximum(labels, 0), 1)
+    expected = np.log(np.maximum(there, 1e-3))
+    np.testing.assert_allclose(logits[labels >= 0], expected[labels >= 0], rtol=1e-6)

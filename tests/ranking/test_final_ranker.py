@@ -473,3 +473,21 @@ def test_it_learns_from_one_model_and_is_asked_of_another(made) -> None:
     one = FinalRanker("linear", names=made["names"])
     one.fit(other.evidence_BKF[~held], other.ids_BK[~held], other.relevant_BK[~held])
     np.testing.assert_allclose(scores[held], one.score(rows[held], ids[held]), rtol=1e-6)
+
+
+def test_the_model_of_all_points_is_fitted_beside_those_of_the_folds(
+    made: dict[str, Any], with_threads: Any
+) -> None:
+    ids, rows, relevant = made["listed"].ids, made["rows"], made["relevant"]
+    expected = module.fit_final_model("mixed", EvidencePoints(ids, rows, relevant), np.arange(B), 0)
+    found = []
+    for n_threads in (1, 3):
+        with with_threads(n_threads):
+            ranker = FinalRanker("mixed", names=made["names"])
+            found.append(ranker.fit(rows, ids, relevant).tobytes())
+        model = ranker._model
+        assert model is not None
+        assert model.weights.tobytes() == expected.weights.tobytes()
+        for name, array in expected.trees.items():
+            assert model.trees[name].tobytes() == array.tobytes(), name
+    assert found[0] == found[1]

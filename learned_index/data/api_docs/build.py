@@ -29,6 +29,7 @@ from learned_index.data.api_docs.objects import (
 )
 from learned_index.data.dataset import Dataset, SplitName
 from learned_index.data.folder import DataFolder, open_dataset, write_dataset
+from learned_index.data.identifiers import words_of_name
 from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.errors import InputError
 from learned_index.inputs.labels import labels_from_lists
@@ -37,17 +38,18 @@ from learned_index.system.cache import CACHE_VARIABLE, cache_directory
 
 logger = logging.getLogger(__name__)
 
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 """Goes into the cache key: raised when the same packages would give other data."""
 MAX_OBJECTS_PER_SENTENCE = 4
 """A sentence that more objects share is boilerplate and left out."""
 MAX_SENTENCES_PER_OBJECT = 12
 """Later sentences of very long docstrings describe details of options."""
+MAX_PARAMETERS = 6
+"""Parameters that a label's description tells: the first ones matter most."""
 TEST_SHARE, DEV_SHARE = 0.14, 0.07
 """Shares of the sentences after the first that are held out."""
 
 _SOURCE_NAME = "source.json"
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|[^A-Za-z]|$)|[A-Z]?[a-z]+|[A-Z]|\d+")
 _CODE_NAME = re.compile(r"_|\d|[a-z][A-Z]")
 _REPLACEMENT = {
     "module": "this module",
@@ -170,7 +172,15 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
         rows[split].append((sentence, set().union(*map(labels_of, users[sentence]))))
 
     keys = sorted(set().union(*(labels for _, labels in rows["train"])))
-    vocabulary = LabelVocabulary(keys, descriptions=[words_of_name(key) for key in keys])
+    # A sentence about a parameter may be held out, where another object's notes have it.
+    held_out = {sentence for split in ("dev", "test") for sentence, _ in rows[split]}
+    descriptions = [
+        described(key, [p for p in parsed[key].parameters if p not in held_out])
+        if key in parsed
+        else words_of_name(key)  # a class without a docstring of its own
+        for key in keys
+    ]
+    vocabulary = LabelVocabulary(keys, descriptions=descriptions)
     id_of = {key: number for number, key in enumerate(vocabulary.keys)}
     return {
         split: Dataset(
@@ -186,15 +196,9 @@ def _make_splits(objects: Sequence[ApiObject]) -> dict[SplitName, Dataset]:
     }
 
 
-def words_of_name(name: str) -> str:
-    """The words that a qualified name is made of.
-
-    Example:
-        >>> words_of_name("sklearn.cluster.MiniBatchKMeans.fit_predict")
-        'sklearn cluster mini batch k means fit predict'
-    """
-    words = _WORD.findall(name)
-    return " ".join(word.lower() for word in words)
+def described(name: str, parameters: Sequence[str]) -> str:
+    """The words of a name, and what its parameters are."""
+    return ". ".join([words_of_name(name), *parameters[:MAX_PARAMETERS]])
 
 
 def _digest(text: str) -> bytes:
