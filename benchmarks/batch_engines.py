@@ -16,13 +16,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 
-from benchmarks.served import children
+from benchmarks.served import below
 from learned_index import ELIAS
 from learned_index.adapters.batches import answer_columns
 from learned_index.cli.shared.common import errors_as_lines
@@ -105,18 +104,11 @@ def on_spark(model: Path, texts: list[str], workers: int, kill: bool) -> tuple[f
 
 def _kill_python_worker() -> None:
     """Kill one of the processes that pyspark's daemon has forked."""
-    for pid in _below(os.getpid()):
+    for pid in below(os.getpid()):
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"pyspark.daemon" in command and list(_below(pid)):
-            os.kill(next(_below(pid)), signal.SIGKILL)
+        if b"pyspark.daemon" in command and list(below(pid)):
+            os.kill(next(below(pid)), signal.SIGKILL)
             return
-
-
-def _below(pid: int) -> Iterator[int]:
-    """Processes that a process has started, and those that they have."""
-    for child in children(pid):
-        yield child
-        yield from _below(child)
 
 
 ENGINES = {"local": local, "ray": on_ray, "spark": on_spark}

@@ -19,9 +19,12 @@ from learned_index.elias.model import ELIAS
 from learned_index.evaluation.predicting import Asked, predict_file
 
 ray = pytest.importorskip("ray", reason="ray is not installed: the extra ray")
+import ray_cases  # noqa: E402
+
 from learned_index.adapters.ray import LabelPredictor, ray_answers  # noqa: E402
 
 pytestmark = pytest.mark.slow
+cluster = ray_cases.cluster
 
 TEXTS = (queries(40) * (3 * BLOCK // 40 + 1))[: 3 * BLOCK + 7]
 
@@ -39,15 +42,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ray") / "model"
     fitted(records="yes").to_engine().save_pretrained(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
-             _node_ip_address="127.0.0.1")  # fmt: skip
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
