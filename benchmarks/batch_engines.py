@@ -24,7 +24,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.served import below
+from benchmarks.served import below, children
 from learned_index import ELIAS
 from learned_index.cli.shared.common import errors_as_lines
 from learned_index.data import open_data
@@ -84,7 +84,10 @@ def on_ray(model: Path, texts: list[str], workers: int, kill: bool) -> Run:
             rows += _named(loaded, number, arrays)
             if kill and number == 0:
                 os.kill(process, signal.SIGKILL)
-        return began - opened, time.perf_counter() - began, rows
+        ended = time.perf_counter()
+        if kill and ray.get(actors[-1].open.options(max_task_retries=-1).remote()) == process:
+            raise SystemExit("the worker has not died")
+        return began - opened, ended - began, rows
 
 
 def on_spark(model: Path, texts: list[str], workers: int, kill: bool) -> Run:
@@ -113,20 +116,42 @@ def on_spark(model: Path, texts: list[str], workers: int, kill: bool) -> Run:
         if kill:
             threading.Timer(1.0, _kill_python_worker).start()
         began = time.perf_counter()
+        context = session.sparkContext
+        context.setJobGroup("timed", "rows with labels")
         found = with_labels(table, model, k=K).select("id", "labels").collect()
         ended = time.perf_counter()
+        if kill and not _failed_tasks(context, "timed"):
+            raise SystemExit("no task has failed: the killed worker had none; ask for more rows")
         return began - opened, ended - began, [(row.id, list(row.labels)) for row in found]
     finally:
         session.stop()
 
 
+def _failed_tasks(context: Any, group: str) -> int:
+    """Tries of tasks that failed in the jobs of a group."""
+    tracker = context.statusTracker()
+    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+    stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+    return sum(stage.numFailedTasks for stage in stages if stage)
+
+
 def _kill_python_worker() -> None:
-    """Kill one of the processes that pyspark's daemon has forked."""
-    for pid in below(os.getpid()):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"pyspark.daemon" in command and list(below(pid)):
-            os.kill(next(below(pid)), signal.SIGKILL)
-            return
+    """Kill the busiest of the processes that pyspark's daemon has forked: one that has a task."""
+    workers = [
+        worker
+        for pid in below(os.getpid())
+        if b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        for worker in children(pid)
+    ]
+    before = {worker: _ticks(worker) for worker in workers}
+    time.sleep(0.2)
+    os.kill(max(workers, key=lambda worker: _ticks(worker) - before[worker]), signal.SIGKILL)
+
+
+def _ticks(pid: int) -> int:
+    """Processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 ENGINES = {"local": local, "ray": on_ray, "spark": on_spark}
