@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from benchmarks.peers.data import held_out, whole
-from benchmarks.peers.grids import MEMBERS
+from benchmarks.peers.grids import MEMBERS, PEERS
 from benchmarks.peers.table import differences, markdown
 from benchmarks.peers.tuning import SELECTIONS, Row, Tuner
 from learned_index.cli.shared.common import (
@@ -58,6 +58,8 @@ KINDS = ("words", "vectors", "joined")
 )
 @click.option("--python", "interpreters", multiple=True, metavar="PEER=INTERPRETER",
               help="Interpreter of another environment, as in li compare.")  # fmt: skip
+@click.option("--transformer", default="minilm", show_default=True,
+              help="What XR-Transformer fine-tunes: a folder, or minilm.")  # fmt: skip
 @click.option("--cache", help="As in li evaluate, for the vectors of models.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @threads_option
@@ -73,6 +75,7 @@ def peers(
     select: str,
     models: tuple[str, ...],
     interpreters: tuple[str, ...],
+    transformer: str,
     cache: str | None,
     out: Path,
     threads: int | None,
@@ -86,7 +89,7 @@ def peers(
     finished there is not run again.
     """
     n_threads = use_threads(threads)
-    kinds, wanted = _listed(features, KINDS, "--features"), _listed(names, MEMBERS, "--peers")
+    kinds, wanted = _listed(features, KINDS, "--features"), _listed(names, PEERS, "--peers")
     folder = open_dataset(data)
     train, test = folder.read("train"), folder.read("test")
     dense = None
@@ -96,6 +99,7 @@ def peers(
     tuner = Tuner(
         out=out, tuning=held_out(final), final=final, n_trials=trials, n_seeds=seeds,
         select=select, threads=n_threads, python=_interpreters(interpreters),
+        transformer=transformer,
         say=(lambda text: None) if quiet else (lambda text: click.echo(text, err=True)),
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -204,7 +208,7 @@ def _interpreters(texts: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for text in texts:
         name, _, interpreter = text.partition("=")
-        if name not in MEMBERS or not interpreter:
+        if name not in PEERS or not interpreter:
             raise InputError(f"--python {text} is not PEER=INTERPRETER, e.g. pecos=env/bin/python")
         found[name] = str(Path(interpreter).absolute()) if "/" in interpreter else interpreter
     return found

@@ -29,14 +29,17 @@ class Trial(NamedTuple):
 
 WORD_OPTIONS = ("ngrams", "min_df")
 """Options that words alone have."""
-WITH_SEEDS = ("omikuji", "pecos")
+WITH_SEEDS = ("omikuji", "pecos", "xr-transformer")
 """Peers whose answers differ from training to training; omikuji takes no seed and is repeated."""
 MEMBERS = {"omikuji": "omikuji", "pecos": "pecos", "dismec": "dismec", "knn": "tfidf-knn"}
-"""The peers, and the methods of ``li compare`` that they are."""
+"""The peers that are methods of ``li compare``."""
+PEERS = (*MEMBERS, "xr-transformer")
+"""All peers."""
 
 _BONSAI = {"preset": "bonsai"}
 _PAIRS = {"ngrams": 2}
 _MAN = {"negatives": "tfn+man"}
+_XRT = {"max_leaf_size": 100, "nr_splits": 16, "warmup_steps": 50, "batch_size": 32}
 
 GRIDS: dict[str, tuple[Trial, ...]] = {
     # Trees and shape of the forest, length of the words, pruning of the classifiers, beam.
@@ -98,6 +101,24 @@ GRIDS: dict[str, tuple[Trial, ...]] = {
         Trial({"votes": "equal"}, {"neighbours": 20}),
         Trial({}, {"neighbours": 30}),
         Trial({}, {"neighbours": 200}),
+    ),
+    # How long and how fast each layer is fine-tuned, shape of the tree, beam.
+    "xr-transformer": tuple(
+        Trial({**_XRT, "num_train_epochs": epochs, "learning_rate": rate, **more}, {"beam_size": b})
+        for epochs, rate, more, b in (
+            (3, 1e-4, {}, 20),
+            (3, 5e-5, {}, 20),
+            (6, 1e-4, {}, 20),
+            (6, 2e-4, {}, 20),
+            (3, 1e-4, {"max_leaf_size": 400}, 20),
+            (3, 2e-4, {}, 20),
+            (6, 5e-5, {}, 20),
+            (3, 1e-4, {}, 50),
+            (10, 1e-4, {}, 20),
+            (3, 1e-4, {"max_leaf_size": 20, "nr_splits": 32}, 50),
+            (1, 1e-4, {}, 20),
+            (10, 5e-5, {}, 20),
+        )
     ),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from benchmarks.peers.data import METRICS, Points
 from benchmarks.peers.grids import MEMBERS, WITH_SEEDS, Trial, trials_for
+from benchmarks.peers.xr_transformer import INSTALL, XRTransformer
 from learned_index.baselines import methods
 from learned_index.comparison.kept import package_versions
 from learned_index.comparison.measure import Job
@@ -28,6 +29,8 @@ from learned_index.persistence.digest import digest
 from learned_index.persistence.kept import KeptResults
 from learned_index.types import Int64Array
 
+System = MethodSpec | XRTransformer
+"""A peer with one setting."""
 SELECTIONS: dict[str, tuple[str, ...]] = {"P@5": ("P@5",), "mean": ("P@1", "P@5", "R@100")}
 """What a setting is chosen by: the mean of these."""
 
@@ -73,6 +76,7 @@ class Tuner:
         select: What a setting is chosen by, a key of :data:`SELECTIONS`.
         threads: Threads for training and answers.
         python: Interpreters of other environments, by peer.
+        transformer: What XR-Transformer fine-tunes, a folder or ``"minilm"``.
         say: Told what is done.
         isolate: Each training in a process of its own.
     """
@@ -87,6 +91,7 @@ class Tuner:
     python: dict[str, str]
     say: Callable[[str], None]
     isolate: bool = True
+    transformer: str = "minilm"
 
     def __post_init__(self) -> None:
         self._trials, self._rows = KeptResults(self.out / "trials"), KeptResults(self.out / "rows")
@@ -114,7 +119,13 @@ class Tuner:
         }
         return Row(title, chosen.title, runs, facts)
 
-    def _spec(self, peer: str, features: str, options: dict[str, Any]) -> MethodSpec:
+    def _spec(self, peer: str, features: str, options: dict[str, Any]) -> System:
+        if peer == XRTransformer.method:
+            if features != "words":
+                raise InputError("xr-transformer makes its own vectors; ask for --features words")
+            if peer not in self.python:
+                raise InputError(f"xr-transformer needs an interpreter: {INSTALL}")
+            return XRTransformer(self.python[peer], self.transformer, options)
         adapter = methods()[MEMBERS[peer]]
         return MethodSpec(
             name=peer,
@@ -123,7 +134,9 @@ class Tuner:
             python=self.python.get(peer),
         )
 
-    def _key(self, data: str, spec: MethodSpec, query: dict[str, Any], *more: Any) -> str:
+    def _key(self, data: str, spec: System, query: dict[str, Any], *more: Any) -> str:
+        if isinstance(spec, XRTransformer):
+            return digest([data, *spec.facts(), query, *more])
         return digest([data, spec.method, dict(spec.options), query, package_versions(spec), *more])
 
     def _tried(self, peer: str, features: str, trials: Sequence[Trial]) -> list[float]:
@@ -158,7 +171,7 @@ class Tuner:
     ) -> tuple[dict[str, PointValues], float]:
         """Return the values of a training on all training points, and its seconds."""
         options = dict(trial.options)
-        if "seed" in methods()[MEMBERS[peer]].__dataclass_fields__:
+        if peer == XRTransformer.method or "seed" in methods()[MEMBERS[peer]].__dataclass_fields__:
             options["seed"] = seed
         spec = self._spec(peer, features, options)
         key = self._key(self._digests[1], spec, trial.query, seed)
@@ -197,9 +210,12 @@ class Tuner:
         return values, facts
 
     def _answers(
-        self, points: Points, spec: MethodSpec, grid: Sequence[dict[str, Any]]
+        self, points: Points, spec: System, grid: Sequence[dict[str, Any]]
     ) -> tuple[list[Int64Array], float]:
         """Train a peer and return its answers at each query-time setting, and its seconds."""
+        if isinstance(spec, XRTransformer):
+            with scratch_directory(self.out, "peers") as folder:
+                return spec.answers(points, grid, folder=folder, threads=self.threads)
         wanted = spec.point_features
         assert wanted is not None
         if wanted.kind != "words" and points.vectors is None:

@@ -28,7 +28,8 @@ from learned_index.ranking.evidence import (
     no_names,
     with_other_names,
 )
-from learned_index.ranking.final_ranker import FinalRanker, Judged
+from learned_index.ranking.final_models import EvidencePoints
+from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.name_search import search_names, with_likeness
 from learned_index.ranking.records import Records
 from learned_index.ranking.spelling import spelled_names
@@ -111,7 +112,7 @@ def judged(
     names: FinalRanker,
     *,
     allowed_L: npt.NDArray[np.bool_] | None = None,
-) -> Judged:
+) -> EvidencePoints:
     """List the labels of points that the model has not seen, and gather evidence of them.
 
     Args:
@@ -125,7 +126,7 @@ def judged(
     head, _ = model.shortlist(vectors, model.config.rerank_size)
     found = listed(model, head, sparse_BV, vectors[0], names=names, allowed_L=allowed_L)
     evidence_BKF = evidence_of(model, found, sparse_BV, names)
-    return Judged(found.ids, evidence_BKF, hit_matrix(found.ids, labels_BL))
+    return EvidencePoints(found.ids, evidence_BKF, hit_matrix(found.ids, labels_BL))
 
 
 def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:

@@ -33,8 +33,9 @@ from learned_index.index.learned_graph_index import LearnedGraphIndex
 from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import n_rows
 from learned_index.ranking.combination import Combination
+from learned_index.ranking.hard_points import DualVariables
 from learned_index.ranking.records import Records
-from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
+from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.training.processes import is_first_process
 from learned_index.types import PAD_ID, Encoder, Int64Array
 

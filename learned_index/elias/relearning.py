@@ -37,7 +37,8 @@ from learned_index.elias.validation import (
 )
 from learned_index.errors import InputError
 from learned_index.index.learned_graph_index import LearnedGraphIndex
-from learned_index.ranking.final_ranker import FinalRanker, simplest_of_the_best
+from learned_index.ranking.final_models import simplest_of_the_best
+from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.types import Encoder
 
 logger = logging.getLogger(__name__)

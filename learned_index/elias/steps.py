@@ -29,7 +29,8 @@ from learned_index.persistence import (
     write_json,
     write_manifest,
 )
-from learned_index.ranking.sparse_ranker import DualVariables, SparseRanker
+from learned_index.ranking.hard_points import DualVariables
+from learned_index.ranking.sparse_ranker import SparseRanker
 from learned_index.system.timing import timed
 from learned_index.training.checkpoint import CheckpointOptions
 from learned_index.training.curves import Curves

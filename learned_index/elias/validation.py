@@ -19,7 +19,8 @@ from learned_index.inputs.labels import points_per_label
 from learned_index.inputs.points import n_rows
 from learned_index.metrics import evaluate, hit_matrix, propensities_from_counts
 from learned_index.ranking.calibration import Calibrator
-from learned_index.ranking.final_ranker import FinalRanker, Judged
+from learned_index.ranking.final_models import EvidencePoints
+from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.types import PAD_ID, PAD_SCORE, Float32Array, Int64Array, SearchResult
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def _final_ranker(model: EliasParts, held: HeldOut, texts: LabelPoints | None) -
 
 def _of_pretending(
     model: EliasParts, held: HeldOut, texts: LabelPoints, ranker: FinalRanker
-) -> Judged | None:
+) -> EvidencePoints | None:
     """What is said of the points where some labels pretend to have no training points.
 
     Held-out points have labels that are known; what evidence is worth of labels that are not is

@@ -10,98 +10,39 @@ import numpy as np
 
 from learned_index.errors import InputError, NotFittedError
 from learned_index.inputs.numbers import real_number, whole_number
-from learned_index.kernels.machine.parallel import run_queries
 from learned_index.persistence import Manifest, Saved, save_arrays
 from learned_index.persistence.contents import require_layout, require_range
 from learned_index.persistence.mapped import mapped_arrays
-from learned_index.ranking.boosting import (
-    SIEVE,
-    Arrays,
-    check_trees,
-    fit_trees,
-    path_parts,
-    tree_masks,
-)
-from learned_index.ranking.combination import Combination
+from learned_index.ranking.boosting import check_trees, path_parts
 from learned_index.ranking.evidence import (
     EVIDENCE,
     N_BEFORE_NAMES,
     N_BEFORE_SPELLING,
     N_LINEAR,
-    N_RISING,
     NameTerms,
     check_names,
 )
-from learned_index.ranking.final_scoring import LOG_FREQUENCY, score_rows, tree_sums
-from learned_index.ranking.folds import N_FOLDS, folds_of, for_each_fold
-from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
+from learned_index.ranking.final_models import (
+    N_BOOSTED,
+    NO_TREES,
+    EvidencePoints,
+    FinalModel,
+    fit_final_model,
+    fixed_scores,
+    precision_of,
+    scores_of,
+    scores_out_of_fold,
+    sieve_sums,
+)
+from learned_index.ranking.final_scoring import LOG_FREQUENCY
+from learned_index.ranking.folds import N_FOLDS
 from learned_index.ranking.name_search import AlikeLists, NameLists, alike_lists, name_lists
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "mixed", "linear", "trees"]
-LINEAR_SHARE = 0.4
-"""Of the log-linear model in the log-odds of a mixed one. Trees are the better of the two from some
-hundred points on, the log-linear model below; their mean has the P@1 of the better one or more at
-all numbers (docs/method.md), so nothing has to be chosen from differences as small as chance."""
-N_BOOSTED = 60
-"""Labels of a shortlist, best first by the sieve, that the trees order."""
 MOST_NAMED = 1000
 """Labels that names may add to a shortlist."""
-_DRAWN_SHARE = 0.3
 _ARRAYS = "final_ranker.safetensors"
-_NO_TREES: Arrays = {
-    "roots": np.empty(0, np.int32),
-    **{name: np.empty(0, np.int32) for name in ("feature", "left", "right")},
-    **{name: np.empty(0, np.float64) for name in ("threshold", "value")},
-    "bias": np.zeros(1),
-}
-
-
-class _Model(NamedTuple):
-    """One fitted model.
-
-    Attributes:
-        weights: float64, of the first columns of the evidence.
-        logistic: float64 (slope, bias): the linear score as a probability.
-        sieve: Small trees for all labels, see :func:`~learned_index.ranking.boosting.fit_trees`.
-        trees: Those of the best ones. Both are empty in a log-linear model.
-        linear_share: What the log-linear model has of the log-odds where there are trees.
-        arguments: Sieve and trees as the kernel takes them.
-    """
-
-    weights: Any
-    logistic: Any
-    sieve: Arrays
-    trees: Arrays
-    linear_share: float
-    arguments: tuple[Any, ...]
-
-    @classmethod
-    def of(
-        cls, weights: Any, logistic: Any, sieve: Arrays, trees: Arrays, linear_share: float
-    ) -> Self:
-        """Prepare the trees for the kernel."""
-        arguments = (*tree_masks(sieve), *tree_masks(trees))
-        return cls(weights, logistic, sieve, trees, linear_share, arguments)
-
-    @property
-    def has_trees(self) -> bool:
-        """Whether trees order the best labels."""
-        return len(self.trees["roots"]) > 0
-
-
-class Judged(NamedTuple):
-    """What a final ranker learns from: points whose labels are known.
-
-    Attributes:
-        ids_BK: int64, the listed labels; -1 at pads.
-        evidence_BKF: float32, what is known of them.
-        relevant_BK: bool, the label is one of the point's.
-    """
-
-    ids_BK: Int64Array
-    evidence_BKF: Float32Array
-    relevant_BK: Any
 
 
 class ScoreParts(NamedTuple):
@@ -170,7 +111,7 @@ class FinalRanker(Saved):
         self._alike_lists: AlikeLists | None = None
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
-        self._model: _Model | None = None
+        self._model: FinalModel | None = None
 
     @property
     def nbytes(self) -> int:
@@ -180,7 +121,7 @@ class FinalRanker(Saved):
         arrays = (*names, *model.sieve.values(), *model.trees.values())
         return sum(array.nbytes for array in arrays)
 
-    def _fitted(self) -> _Model:
+    def _fitted(self) -> FinalModel:
         if self._model is None:
             raise NotFittedError(
                 "the final ranker is not fitted; call fit(...) or from_pretrained(...) first"
@@ -209,7 +150,7 @@ class FinalRanker(Saved):
         ids_BK: Int64Array,
         relevant_BK: Any,
         *,
-        learned: Judged | None = None,
+        learned: EvidencePoints | None = None,
     ) -> Float32Array:
         """Learn from points that neither the index, the ranker nor the records have seen.
 
@@ -235,19 +176,19 @@ class FinalRanker(Saved):
                 f"got {n_points} held-out points with {int(relevant.sum())} relevant shortlisted "
                 f"labels; the final ranker needs {2 * N_FOLDS} points and both kinds of outcome"
             )
-        scores = {"fixed": _fixed(evidence_BKF, inside)} if self.method == "auto" else {}
+        scores = {"fixed": fixed_scores(evidence_BKF, inside)} if self.method == "auto" else {}
         wanted = "mixed" if self.method == "auto" else self.method
-        asked = Judged(ids_BK, evidence_BKF, relevant)
+        asked = EvidencePoints(ids_BK, evidence_BKF, relevant)
         learned = asked if learned is None else learned
-        scores[wanted] = _out_of_fold(wanted, learned, asked, self.seed)
+        scores[wanted] = scores_out_of_fold(wanted, learned, asked, self.seed)
         precision = {
-            name: float(_precision(score, inside, relevant).mean())
+            name: float(precision_of(score, inside, relevant).mean())
             for name, score in scores.items()
         }
         # Of two that are as good the simpler: max keeps the first.
         chosen = max(precision, key=precision.__getitem__)
         fitted = "linear" if chosen == "fixed" else wanted
-        self._model = _fit(fitted, learned, np.arange(n_points), self.seed)
+        self._model = fit_final_model(fitted, learned, np.arange(n_points), self.seed)
         self.method_ = chosen if chosen == "fixed" or self._model.has_trees else "linear"
         self.report_ = {
             "method": self.method_,
@@ -259,7 +200,7 @@ class FinalRanker(Saved):
 
     def score(self, evidence_BKF: Float32Array, ids_BK: Int64Array) -> Float32Array:
         """Ranking scores, float32 B x K in 0 to 1; 0 at pads."""
-        return _scores(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
+        return scores_of(self._fitted(), evidence_BKF, np.asarray(ids_BK) >= 0)
 
     def with_names(self, names: NameTerms, alike: NameTerms | None) -> Self:
         """The same ranker with other names of the labels.
@@ -289,7 +230,7 @@ class FinalRanker(Saved):
         if not model.has_trees:
             return ScoreParts(bias, linear_F, 1.0)
         inside = ids_K >= 0
-        sifted_K = _sifted(model.sieve, evidence_KF, inside)
+        sifted_K = sieve_sums(model.sieve, evidence_KF, inside)
         order = np.argsort(-sifted_K, kind="stable")[: min(N_BOOSTED, int(inside.sum()))]
         if column in order:
             constant, parts_F = path_parts(model.trees, row_F)
@@ -344,8 +285,8 @@ class FinalRanker(Saved):
         share = real_number(config.get("linear_share", 0.0), "linear_share", low=0.0, high=1.0)
         ranker.method_ = config["chosen"]
         ranker.report_ = dict(config["report"])
-        trees = {name: arrays[name] for name in _NO_TREES}
-        sieve = {name: arrays[f"sieve_{name}"] for name in _NO_TREES}
+        trees = {name: arrays[name] for name in NO_TREES}
+        sieve = {name: arrays[f"sieve_{name}"] for name in NO_TREES}
         for each in (sieve, trees):
             check_trees(each, len(config["evidence"]))
             if (len(each["roots"]) > 0) != (ranker.method_ != "linear"):
@@ -355,123 +296,5 @@ class FinalRanker(Saved):
         )
         for name in ("weights", "logistic"):
             require_range(name, arrays[name], -1e100, 1e100)
-        ranker._model = _Model.of(arrays["weights"], arrays["logistic"], sieve, trees, share)
+        ranker._model = FinalModel.of(arrays["weights"], arrays["logistic"], sieve, trees, share)
         return ranker
-
-
-def _fit(method: str, learned: Judged, rows: Any, seed: int) -> _Model:
-    """A model of what is learned of some of the points."""
-    evidence_BKF, relevant = learned.evidence_BKF[rows], learned.relevant_BK[rows]
-    inside = learned.ids_BK[rows] >= 0
-    columns = evidence_BKF[:, :, :N_LINEAR]
-    weights = fit_log_linear(columns, inside, relevant, n_rising=N_RISING)
-    linear = columns.astype(np.float64) @ weights
-    logistic = np.array(fit_logistic(linear[inside], relevant[inside]))
-    trees = None
-    if method != "linear":
-        trees = _fit_boosted(evidence_BKF, inside, relevant, seed)
-    share = LINEAR_SHARE if method == "mixed" else 0.0
-    return _Model.of(weights, logistic, *(trees or (_NO_TREES, _NO_TREES)), share)
-
-
-def _fit_boosted(
-    evidence_BKF: Any, inside: Any, relevant: Any, seed: int
-) -> tuple[Arrays, Arrays] | None:
-    """The sieve and the trees; None where the sieve's best labels have one kind of outcome."""
-    # Of what is not relevant a few stand for all: most of a shortlist is.
-    drawn = np.random.default_rng(seed).random(inside.shape) < _DRAWN_SHARE
-    sieved = inside & (relevant | drawn)
-    sieve = fit_trees(
-        evidence_BKF[sieved],
-        relevant[sieved],
-        n_rising=N_RISING,
-        shape=SIEVE,
-        drawn_share=_DRAWN_SHARE,
-    )
-    sifted = _sifted(sieve, evidence_BKF, inside)
-    order = np.argsort(-sifted, axis=1, kind="stable")[:, :N_BOOSTED]
-    rows = np.take_along_axis(evidence_BKF, order[:, :, None], 1)
-    kept = np.take_along_axis(inside, order, 1)
-    target = np.take_along_axis(relevant, order, 1)[kept]
-    if not target.any() or target.all():
-        return None
-    return sieve, fit_trees(rows[kept], target, n_rising=N_RISING)
-
-
-def _sifted(sieve: Arrays, evidence: Any, inside: Any) -> Any:
-    """Sums of the sieve, float64 in the shape of ``inside``; minus infinity at pads."""
-    sums = np.empty(int(inside.sum()), np.float64)
-    tree_sums(evidence[inside], *tree_masks(sieve), sums)
-    sifted = np.full(inside.shape, -np.inf)
-    sifted[inside] = sums
-    return sifted
-
-
-def _out_of_fold(method: str, learned: Judged, asked: Judged, seed: int) -> Float32Array:
-    """Scores of the points that are asked, by models of what is learned of other points."""
-    inside = asked.ids_BK >= 0
-    everyone = np.arange(len(inside))
-    folds = folds_of(everyone, everyone, seed)
-    scores = np.zeros(inside.shape, np.float32)
-
-    def one(fold: int) -> None:
-        held = folds == fold
-        model = _fit(method, learned, ~held, seed)
-        scores[held] = _scores(model, asked.evidence_BKF[held], inside[held])
-
-    for_each_fold(one)
-    return scores
-
-
-def _fixed(evidence_BKF: Any, inside: Any) -> Any:
-    """The fixed formula, on what the index found."""
-    log_p, log_s, found = (
-        evidence_BKF[:, :, EVIDENCE.index(name)] for name in ("log_p", "log_sigmoid_q", "found")
-    )
-    fixed = Combination()
-    score = np.exp(fixed.index_weight * log_p + fixed.ranker_weight * log_s)
-    return np.where(inside & (found > 0), score, 0).astype(np.float32)
-
-
-def _precision(score: Any, inside: Any, relevant: Any) -> Any:
-    """P@1 + P@5 of each point, in percent."""
-    best = np.argsort(-np.where(inside, score, -np.inf), axis=1, kind="stable")[:, :5]
-    hits = np.take_along_axis(relevant, best, 1)
-    return 100.0 * (hits[:, 0] + hits.sum(axis=1) / 5)
-
-
-def simplest_of_the_best(scores: dict[str, Any], inside: Any, relevant: Any) -> str:
-    """The first method that is at most one standard error worse than the best (Breiman 1984).
-
-    Args:
-        scores: B x K of each method, in the order of their complexity.
-        inside: bool, B x K: no pad.
-        relevant: bool, B x K: the label is one of the point's.
-    """
-    precision = {name: _precision(score, inside, relevant) for name, score in scores.items()}
-    best = max(precision.values(), key=lambda values: float(values.mean()))
-    for name, values in precision.items():
-        behind = best - values  # of the same points: most of the spread cancels
-        if behind.mean() <= behind.std() / np.sqrt(len(behind)):
-            return name
-    raise AssertionError("the best is not behind itself")
-
-
-def _scores(model: _Model, evidence_BKF: Any, inside: Any) -> Float32Array:
-    out = np.zeros(inside.shape, np.float32)
-    run_queries(
-        len(out),
-        lambda start, stop: score_rows(
-            start,
-            stop,
-            evidence_BKF,
-            inside,
-            model.weights,
-            model.logistic,
-            N_BOOSTED,
-            model.linear_share,
-            *model.arguments,
-            out,
-        ),
-    )
-    return out

@@ -18,20 +18,19 @@ from learned_index.inputs.matrices import (
 )
 from learned_index.inputs.numbers import whole_number
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
-from learned_index.kernels.machine.byte_dots import LANE_BYTES
 from learned_index.kernels.machine.parallel import run_queries
 from learned_index.kernels.machine.scratch import zeros
 from learned_index.persistence import Manifest, Saved, save_arrays
-from learned_index.persistence.contents import (
-    LARGEST_WEIGHT,
-    require_layout,
-    require_offsets,
-    require_range,
-)
 from learned_index.persistence.mapped import mapped_arrays
 from learned_index.ranking.nearest import ZERO, nearest_by_words
 from learned_index.ranking.nearest_vectors import nearest_by_vectors
 from learned_index.ranking.record_layout import WEIGHT_UNIT, centroids, coded, inverted, owned
+from learned_index.ranking.record_memory import (
+    RecordMemory,
+    check_memory,
+    joined_lists,
+    own_of_both,
+)
 from learned_index.ranking.votes import count_votes
 from learned_index.types import PAD_ID, Float32Array, Int64Array
 
@@ -41,39 +40,6 @@ PROBED = 16
 """Cells that a query scans."""
 _ARRAYS = "records.safetensors"
 _NO_MASK = np.empty(0, np.bool_)
-
-
-class _Memory(NamedTuple):
-    """What is saved, by name. Records are numbered in the order of their cells.
-
-    Attributes:
-        label_indptr: int64, N + 1. Where the labels of each record begin.
-        label_ids: int32.
-        term_indptr: int64, V + 1. Where the list of each term begins.
-        term_records: int32, the records that have it, ascending.
-        term_weights: uint8, 255 times their tf-idf.
-        codes_NP: uint8, the vectors' coordinates in units of ``units_N``, plus 128.
-        units_N: float32.
-        cell_offsets: int64, C + 1. Where the records of each cell begin.
-        centroids_CD: float32, unit vectors.
-        own_indptr: int64, L + 1. Where the records that each label owns begin.
-        own_records: int32, ascending within a label.
-        own_scales: float32. One over the length of the sum of a label's own records, by words; 0
-            where there is none.
-    """
-
-    label_indptr: Any
-    label_ids: Any
-    term_indptr: Any
-    term_records: Any
-    term_weights: Any
-    codes_NP: Any
-    units_N: Any
-    cell_offsets: Any
-    centroids_CD: Any
-    own_indptr: Any
-    own_records: Any
-    own_scales: Any
 
 
 class Votes(NamedTuple):
@@ -101,7 +67,7 @@ class Records(Saved):
     """Training records as evidence: labels of the records that are nearest to a point.
 
     Args:
-        memory: See :class:`_Memory`.
+        memory: See :class:`RecordMemory`.
         n_labels: L.
 
     Example:
@@ -114,7 +80,7 @@ class Records(Saved):
 
     kind: ClassVar[str] = "records"
 
-    def __init__(self, memory: _Memory, n_labels: int) -> None:
+    def __init__(self, memory: RecordMemory, n_labels: int) -> None:
         self._memory = memory
         self.n_labels = n_labels
         # The longest record bounds how many labels a row of nearest records can name.
@@ -149,7 +115,7 @@ class Records(Saved):
         codes, units = coded(vectors)
         by_term = inverted(kept)
         return cls(
-            _Memory(
+            RecordMemory(
                 labels.indptr.astype(np.int64),
                 labels.indices.astype(np.int32),
                 *by_term,
@@ -254,10 +220,10 @@ class Records(Saved):
         )
         labels = sp.vstack([known, labels_ML], format="csr")[order]
         labels.sort_indices()
-        lists = _joined_lists(m, inverted(sparse_MV), number, len(self))
+        lists = joined_lists(m, inverted(sparse_MV), number, len(self))
         offsets = np.searchsorted(cell_N[order], np.arange(len(m.centroids_CD) + 1))
-        own = _own_of_both(m, number, labels, np.unique(labels_ML.indices), lists)
-        memory = _Memory(
+        own = own_of_both(m, number, labels, np.unique(labels_ML.indices), lists)
+        memory = RecordMemory(
             labels.indptr.astype(np.int64), labels.indices.astype(np.int32), *lists, codes, units,
             offsets.astype(np.int64), m.centroids_CD, *own,
         )  # fmt: skip
@@ -407,107 +373,9 @@ class Records(Saved):
     def _read(cls, manifest: Manifest) -> Self:
         n_labels = whole_number(manifest.config["n_labels"], "n_labels")
         with mapped_arrays(manifest.file(_ARRAYS)) as arrays:
-            memory = _Memory(*(arrays[name] for name in _Memory._fields))
-            _check_memory(memory, n_labels)
+            memory = RecordMemory(*(arrays[name] for name in RecordMemory._fields))
+            check_memory(memory, n_labels)
         return cls(memory, n_labels)
-
-
-def _joined_lists(memory: _Memory, more: Any, number_N: Any, n_known: int) -> tuple[Any, Any, Any]:
-    """The lists of records by term, of the known records and of those behind them, renumbered.
-
-    The new numbers of the known records ascend as their old ones do, so that their lists stay
-    sorted, and the others' postings are put in between.
-    """
-    known, new = (
-        np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * np.int64(len(number_N))
-        + number_N[records]
-        for indptr, records in (
-            (memory.term_indptr, memory.term_records),
-            (more[0], more[1] + n_known),
-        )
-    )
-    order = np.argsort(new, kind="stable")
-    place = np.searchsorted(known, new[order])
-    records = np.insert(number_N[memory.term_records], place, number_N[more[1] + n_known][order])
-    weights = np.insert(memory.term_weights, place, more[2][order])
-    return memory.term_indptr + more[0], records.astype(np.int32), weights
-
-
-def _own_of_both(
-    memory: _Memory, number_N: Any, labels_NL: sp.csr_matrix, touched_U: Int64Array, lists: Any
-) -> tuple[Any, Any, Any]:
-    """What :func:`owned` gives of all records, computed for the labels that have new ones alone.
-
-    Args:
-        memory: Of the known records.
-        number_N: The new numbers of all records, known ones first; those of these ascend.
-        labels_NL: CSR, the labels of all records under their new numbers.
-        touched_U: int64, ascending: the labels of new records.
-        lists: All records by term.
-    """
-    n_known, n_labels = len(memory.own_scales), int(labels_NL.shape[1])
-    counts_L = np.zeros(n_labels, np.int64)
-    counts_L[:n_known] = np.diff(memory.own_indptr)
-    scales_L = np.zeros(n_labels, np.float32)
-    scales_L[:n_known] = memory.own_scales
-    stays = np.repeat(np.isin(np.arange(n_known), touched_U, invert=True), counts_L[:n_known])
-    kept = number_N[memory.own_records[stays]]
-    indptr_U, records, scales_L[touched_U] = owned(labels_NL[:, touched_U], *lists)
-    counts_L[touched_U] = 0
-    before_U = np.concatenate([[0], np.cumsum(counts_L)])[touched_U]  # of kept ones
-    counts_L[touched_U] = np.diff(indptr_U)
-    both = np.insert(kept, np.repeat(before_U, np.diff(indptr_U)), records)
-    indptr = np.concatenate([[0], np.cumsum(counts_L)]).astype(np.int64)
-    return indptr, both.astype(np.int32), scales_L
-
-
-def _check_memory(memory: _Memory, n_labels: int) -> None:
-    """The compiled code does not check bounds: arrays from a file are checked here."""
-    m = memory
-    n, n_postings, n_cells = len(m.units_N), len(m.term_records), len(m.cell_offsets) - 1
-    dim, n_terms = m.centroids_CD.shape[-1], len(m.term_indptr) - 1
-    width = -(-dim // LANE_BYTES) * LANE_BYTES
-    require_layout(
-        m._asdict(),
-        {
-            "label_indptr": (np.int64, (n + 1,)),
-            "label_ids": (np.int32, (len(m.label_ids),)),
-            "term_indptr": (np.int64, (n_terms + 1,)),
-            "term_records": (np.int32, (n_postings,)),
-            "term_weights": (np.uint8, (n_postings,)),
-            "codes_NP": (np.uint8, (n, width)),
-            "units_N": (np.float32, (n,)),
-            "cell_offsets": (np.int64, (n_cells + 1,)),
-            "centroids_CD": (np.float32, (n_cells, dim)),
-            "own_indptr": (np.int64, (n_labels + 1,)),
-            "own_records": (np.int32, (len(m.own_records),)),
-            "own_scales": (np.float32, (n_labels,)),
-        },
-    )
-    require_offsets("label_indptr", m.label_indptr, len(m.label_ids))
-    require_range("label_ids", m.label_ids, 0, n_labels - 1)
-    require_offsets("term_indptr", m.term_indptr, n_postings)
-    require_range("term_records", m.term_records, 0, n - 1)
-    require_offsets("cell_offsets", m.cell_offsets, n)
-    # A weight of 0 would leave a sum at 0, and its record would be counted twice.
-    require_range("term_weights", m.term_weights, 1, 255)
-    require_range("units_N", m.units_N, 0.0, LARGEST_WEIGHT)
-    require_range("centroids_CD", m.centroids_CD, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-    require_offsets("own_indptr", m.own_indptr, len(m.own_records))
-    require_range("own_records", m.own_records, 0, n - 1)
-    require_range("own_scales", m.own_scales, 0.0, LARGEST_WEIGHT)
-    # Scratch is allotted for distinct labels of records.
-    _require_ascending("label_ids", m.label_indptr, m.label_ids)
-    _require_ascending("term_records", m.term_indptr, m.term_records)
-
-
-def _require_ascending(name: str, offsets: Int64Array, ids: Any) -> None:
-    """Within each row every id is larger than the one before, so that none comes twice."""
-    rises = np.ones(len(ids), bool)
-    rises[1:] = ids[1:] > ids[:-1]
-    rises[offsets[:-1][np.diff(offsets) > 0]] = True
-    if not rises.all():
-        raise InputError(f"{name} do not ascend within a row")
 
 
 def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:

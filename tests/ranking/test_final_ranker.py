@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from learned_index.errors import InputError, ModelFormatError, NotFittedError
 from learned_index.persistence import load_arrays, save_arrays
-from learned_index.ranking import final_ranker as module
+from learned_index.ranking import final_models as module
 from learned_index.ranking.boosting import exported, fit_trees, tree_masks
 from learned_index.ranking.evidence import (
     EVIDENCE,
@@ -25,12 +25,8 @@ from learned_index.ranking.evidence import (
     name_terms,
     no_names,
 )
-from learned_index.ranking.final_ranker import (
-    LINEAR_SHARE,
-    N_BOOSTED,
-    FinalRanker,
-    Judged,
-)
+from learned_index.ranking.final_models import LINEAR_SHARE, N_BOOSTED, EvidencePoints
+from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.final_scoring import best_first, tree_sums
 from learned_index.ranking.folds import folds_of
 from learned_index.ranking.log_linear import fit_log_linear, fit_logistic
@@ -464,7 +460,9 @@ def test_what_is_spelled_alike_is_saved_with_the_names(made, tmp_path) -> None:
 def test_it_learns_from_one_model_and_is_asked_of_another(made) -> None:
     """Scores out of fold are those of models that learned from the other evidence."""
     rows, ids, relevant = made["rows"], made["listed"].ids, made["relevant"]
-    other = Judged(ids[:, ::-1].copy(), rows[:, ::-1] * np.float32(0.5), relevant[:, ::-1].copy())
+    other = EvidencePoints(
+        ids[:, ::-1].copy(), rows[:, ::-1] * np.float32(0.5), relevant[:, ::-1].copy()
+    )
     ranker = FinalRanker("linear", names=made["names"])
     scores = ranker.fit(rows, ids, relevant, learned=other)
     alone = FinalRanker("linear", names=made["names"])

@@ -150,10 +150,10 @@ def test_threshold_drops_small_weights_only(problem: dict[str, Any]) -> None:
 
 
 def test_negatives_are_limited_and_positives_kept(problem: dict[str, Any]) -> None:
-    from learned_index.ranking.sparse_ranker import _label_points, _listed
+    from learned_index.ranking.hard_points import label_points, listed_labels
 
-    listed = _listed(problem["shortlist"], L)
-    indptr, points, positive = _label_points(problem["labels"], listed, max_negatives=4, seed=0)
+    listed = listed_labels(problem["shortlist"], L)
+    indptr, points, positive = label_points(problem["labels"], listed, max_negatives=4, seed=0)
     truth = problem["labels"].toarray() > 0
     for label in range(L):
         mine = slice(indptr[label], indptr[label + 1])
