@@ -1,8 +1,9 @@
 # make demo   install into .venv, build the data, train, answer questions, compare
 # make test   the test suite                   make lint   ruff, mypy, import directions
 # make docs   the site of docs/, in build/site; broken links fail
+# make test-adapters  the tests of the frameworks that are no part of .venv, in .venvs/ over it
 # make dist   the wheel and the source archive, in dist/, checked by twine
-# make clean  remove what the above made, except .venv (make distclean removes that too)
+# make clean  remove what the above made, except .venv and .venvs (make distclean removes those too)
 #
 # PYTHON      interpreter that makes .venv, 3.11 or newer       make demo PYTHON=python3.12
 # PIP_FLAGS   more options for pip install, e.g. another package index (see constraints.txt)
@@ -31,7 +32,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-slow lint format types imports tree docs dist clean distclean check-python
+.PHONY: help demo install test test-slow test-adapters lint format types imports tree docs dist clean distclean check-python
 
 help:
 	@sed -n '/^# /s/^# //p' Makefile
@@ -97,6 +98,37 @@ test: $(DEV_STAMP)
 test-slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m "slow or server" $(PYTEST_FLAGS)
 
+# ---- frameworks that are no part of .venv ---------------------------------------------------
+# Environments over .venv: they see what that has, and hold what a framework needs besides. Annif
+# has one of its own, for it wants other versions of some packages.
+
+FRAMEWORKS := .venvs/frameworks
+ANNIF := .venvs/annif
+# Their tests, beside those of tests/adapters.
+OTHERS := tests/serving/test_serving_kubernetes.py tests/tracking/test_trackers.py
+
+.venvs/%/bin/python: | $(DEV_STAMP)
+	$(PYTHON) -m venv .venvs/$*
+	@echo "import site; site.addsitedir('$$($(abspath $(BIN))/python -c \
+	  'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > $$(.venvs/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-over.pth
+
+$(FRAMEWORKS)/.installed: $(INSTALL_INPUTS) | $(FRAMEWORKS)/bin/python
+	$(FRAMEWORKS)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt \
+	  -e '.[ray,spark,mlflow,wandb,spacy,mteb,hub]' 'ray[serve]' kubernetes
+	@touch $@
+
+$(ANNIF)/.installed: $(INSTALL_INPUTS) examples/annif-backend/pyproject.toml | $(ANNIF)/bin/python
+	$(ANNIF)/bin/python -m pip install --quiet $(PIP_FLAGS) -e . annif ./examples/annif-backend
+	@touch $@
+
+# Exit code 5: PYTEST_FLAGS chose none of these tests.
+test-adapters: $(FRAMEWORKS)/.installed $(ANNIF)/.installed
+	$(FRAMEWORKS)/bin/python -m pytest -m "not gpu" $(PYTEST_FLAGS) tests/adapters $(OTHERS) \
+	  || [ $$? -eq 5 ]
+	$(ANNIF)/bin/python -m pytest -m "not gpu" $(PYTEST_FLAGS) tests/adapters/test_adapter_annif.py \
+	  || [ $$? -eq 5 ]
+
 lint: $(DEV_STAMP) types imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -136,4 +168,4 @@ clean:
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venvs

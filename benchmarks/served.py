@@ -26,6 +26,13 @@ def children(parent: int) -> Iterator[int]:
                 yield int(path.parent.name)
 
 
+def below(parent: int) -> Iterator[int]:
+    """Processes that a process has started, and those that they have."""
+    for child in children(parent):
+        yield child
+        yield from below(child)
+
+
 def told_port(process: subprocess.Popen[bytes], log: IO[bytes], words: str) -> int:
     """Wait until a server tells its port in its log, behind these words.
 

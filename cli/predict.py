@@ -21,7 +21,6 @@ from learned_index.cli.shared.options import knob_options, model_argument, split
 from learned_index.cli.shared.tables import Names
 from learned_index.cli.shared.threshold import threshold_option
 from learned_index.errors import InputError
-from learned_index.system.threads import available_cpus
 
 if TYPE_CHECKING:
     from learned_index.data.predictions.points import PointSource
@@ -104,7 +103,9 @@ def open_source(
     help="Who answers: this process, or a Ray cluster, by RAY_ADDRESS or on this machine.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes of the cluster.  [default: its CPUs]"
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes of the cluster, of --threads threads (1).  [default: as its CPUs allow]",
 )
 @standard_options
 def predict(
@@ -162,7 +163,7 @@ def predict(
     )
     try:
         with (
-            _answering(engine, model, asked, workers) as answering,
+            _answering(engine, model, asked, workers, threads) as answering,
             progress_bar("predicting", quiet=quiet) as bar,
         ):
             found = predict_file(
@@ -187,12 +188,14 @@ def predict(
 
 
 @contextmanager
-def _answering(engine: str, model: Path, asked: Asked, workers: int | None) -> Iterator[Any]:
+def _answering(
+    engine: str, model: Path, asked: Asked, workers: int | None, threads: int | None
+) -> Iterator[Any]:
     """Who answers; None: this process."""
     if engine == "local":
         yield None
         return
     from learned_index.adapters.ray import ray_answers
 
-    with ray_answers(model, asked, workers=workers or available_cpus()) as answering:
+    with ray_answers(model, asked, workers=workers, threads=threads or 1) as answering:
         yield answering

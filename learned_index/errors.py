@@ -47,6 +47,10 @@ class NotFittedError(LearnedIndexError, RuntimeError):
     """An operation that needs a fitted or loaded object was called before ``fit``."""
 
 
+class WorkerError(LearnedIndexError, RuntimeError):
+    """Processes that shall answer end again and again."""
+
+
 class MissingExtraError(LearnedIndexError, ImportError):
     """An optional package is not installed; the message names the pip command."""
 

@@ -121,13 +121,17 @@ def forked(work: Callable[[], object], *, ignores_ctrl_c: bool = False) -> Itera
         child.close()
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def forked_ranks(work: Callable[[], object], *, count: int = 2) -> Iterator[list[Child]]:
     """Children that meet as the processes of torchrun do: it starts them with these variables."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
-        group["MASTER_PORT"] = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
 
     def of_rank(rank: int) -> Callable[[], object]:
         def run() -> None:

@@ -25,3 +25,11 @@ class DyingRows(LabelRows):
             except FileExistsError:
                 continue
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def threads(tables: Iterator[Any]) -> Iterator[Any]:
+    """How many threads a search in this worker may use, in the place of each id."""
+    from learned_index.system.threads import current_threads
+
+    for table in tables:
+        yield table.assign(id=current_threads())[["id"]]

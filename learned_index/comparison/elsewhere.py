@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -86,8 +87,11 @@ def run_elsewhere(job: Job, progress: Progress) -> str | None:
                 process.kill()
                 process.wait()
     if answer is None and process.returncode != 0:
-        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"{spec.python} ended with exit code {process.returncode}: {(lines or ['-'])[-1]}"
+        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["-"]
+        missing = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", lines[-1])
+        mend = f"; {spec.python} -m pip install {missing[1]}" if missing else ""
+        code = process.returncode
+        return f"{spec.python} ended with exit code {code}: {lines[-1]}{mend}"
     return answer
 
 

@@ -164,9 +164,9 @@ def compare_answers(
         n_resamples: Resamples of the intervals, and exchanges of the test.
 
     Returns:
-        ``n_points``, ``metrics``: for each
-        :class:`~learned_index.evaluation.significance.ComparedMetric` its fields, and
-        ``by_frequency``: the same by band.
+        ``n_points``; ``metrics``, with the fields of each
+            :class:`~learned_index.evaluation.significance.ComparedMetric`; ``by_frequency``, the
+            same by band.
 
     Raises:
         InputError: Answers to other points.

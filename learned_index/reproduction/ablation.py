@@ -155,10 +155,12 @@ class Ablation(SharedTraining):
         C = self.configs.index.n_clusters or default_n_clusters(L)
         rows = []
         for factor in factors:
-            M = int(min(L, max(1, round(factor * L / C))))
+            wanted = max(1, round(factor * L / C))
+            M = min(L, wanted)
             config = replace(self.configs.index, edges_per_cluster=M)
             make = partial(self._varied, index=config)
-            rows.append(_row("edges", f"M = {factor:g} L/C = {M}", factor, make))
+            told = f"= {M}" if wanted <= L else f"= {wanted}, all {L}"
+            rows.append(_row("edges", f"M = {factor:g} L/C {told}", factor, make))
         return rows
 
     def _varied(

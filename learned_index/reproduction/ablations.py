@@ -128,8 +128,9 @@ def table_9b(study: Study) -> Made:
     return _made(
         found,
         ("row", *SHOWN, "seconds"),
-        _sweep(study, "edges kappa of a cluster, multiples of L / C", "Edges of a cluster"),
-        "Both stages trained anew for each value, without ranker; 10 L / C is the default.",
+        _sweep(study, "edges M of a cluster, multiples of L / C", "Edges of a cluster"),
+        "Both stages trained anew for each value, without ranker; M is the paper's kappa, 10 L / C "
+        "the default.",
     )
 
 

@@ -111,7 +111,7 @@ ITEMS: tuple[Item, ...] = (
     ),
     Item(
         "table-9b",
-        "Edges kappa of a cluster",
+        "Edges M (the paper's kappa) of a cluster",
         "ablations:table_9b",
         "trainings",
         "both stages trained with other numbers of edges, multiples of L / C",

@@ -16,12 +16,21 @@ from elias_cases import fitted, queries
 
 from learned_index.data.predictions.points import BLOCK, PointBlock, PointSource
 from learned_index.elias.model import ELIAS
+from learned_index.errors import InputError, WorkerError
 from learned_index.evaluation.predicting import Asked, predict_file
 
 ray = pytest.importorskip("ray", reason="ray is not installed: the extra ray")
-from learned_index.adapters.ray import LabelPredictor, ray_answers  # noqa: E402
+import ray_cases  # noqa: E402
+
+from learned_index.adapters.ray import (  # noqa: E402
+    BlockWorker,
+    ClusterAnswers,
+    LabelPredictor,
+    ray_answers,
+)
 
 pytestmark = pytest.mark.slow
+cluster = ray_cases.cluster
 
 TEXTS = (queries(40) * (3 * BLOCK // 40 + 1))[: 3 * BLOCK + 7]
 
@@ -42,15 +51,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
-             _node_ip_address="127.0.0.1")  # fmt: skip
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def plain(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     out = tmp_path_factory.mktemp("plain") / "p.jsonl"
     predict_file(ELIAS.from_pretrained(model), model, Some(), out, Asked(k=3))
@@ -66,15 +66,39 @@ def test_a_killed_actor_loses_no_row_and_doubles_none(
 
         def kill(done: int, total: int) -> None:
             if done >= BLOCK and not killed:
-                killed.append(ray.get(actors[1].process_id.remote()))
+                killed.append(ray.get(actors[1].open.remote()))
                 os.kill(killed[0], signal.SIGKILL)
 
         out = tmp_path / "p.jsonl"
         loaded = ELIAS.from_pretrained(model)
         found = predict_file(loaded, model, Some(), out, asked, answering=answering, progress=kill)
-        assert ray.get(actors[1].process_id.remote()) != killed[0]
+        assert ray.get(actors[1].open.options(max_task_retries=-1).remote()) != killed[0]
     assert found.n_points == len(TEXTS) and found.n_resumed == 0
     assert out.read_bytes() == plain
+
+
+def test_points_that_end_every_worker_are_given_up(cluster: None) -> None:
+    class Dying:  # a local one: the workers cannot import this file
+        def open(self) -> int:
+            return os.getpid()
+
+        def answer(self, texts: list[str]) -> dict[str, Any]:
+            if "the end" in texts:
+                os._exit(1)
+            return {"texts": texts}
+
+    actor = ray.remote(max_restarts=-1)(Dying)
+    answering = ClusterAnswers([actor.remote() for _ in range(2)])
+    blocks = [[str(number)] for number in range(20)]
+    assert [each["texts"] for each in answering(iter(blocks))] == blocks
+    with pytest.raises(WorkerError, match="3 workers have died with points 5120 to 6143"):
+        list(answering(iter([*blocks[:5], ["the end"], *blocks[5:]])))
+
+
+def test_another_model_on_a_machine_is_refused_in_words(model: Path, cluster: None) -> None:
+    actor = ray.remote(BlockWorker).remote(str(model), "another digest", Asked(), 1)
+    with pytest.raises(InputError, match=r"^\S+ is another model on this machine than on the one"):
+        list(ClusterAnswers([actor])(iter([TEXTS[:3]])))
 
 
 def test_the_command_writes_the_same_bytes_by_either_engine(

@@ -92,6 +92,13 @@ def test_a_killed_worker_loses_no_row_and_doubles_none(
     assert len(rows) == N_ROWS and found == expected(model, 3)
 
 
+def test_a_worker_has_the_threads_that_spark_gives_a_task(table: Any) -> None:
+    from spark_cases import threads
+
+    told = {row.id for row in table.mapInPandas(threads, "id long").collect()}
+    assert told == {1}, "else each of the workers of a machine would use all of its processors"
+
+
 def test_columns_are_checked_before_anything_runs(model: Path, table: Any) -> None:
     from learned_index.adapters.spark import with_labels
 

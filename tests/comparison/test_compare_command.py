@@ -249,6 +249,21 @@ def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
     assert result.exit_code in (1, 2) and message in result.output
 
 
+@pytest.mark.usefixtures("methods_in_forks")
+def test_a_package_that_the_interpreter_lacks_is_named_with_the_remedy(folder, tmp_path):
+    python = tmp_path / "python"
+    told = "ModuleNotFoundError: No module named 'safetensors'"
+    python.write_text(f'#!/bin/sh\necho "{told}" >&2\nexit 1\n')
+    python.chmod(0o755)
+    result = invoke(
+        folder, "--out", tmp_path / "out", "--baselines", "pecos", "--python", f"pecos={python}",
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["rows"][1]["error"]
+    assert error.endswith(f"exit code 1: {told}; {python} -m pip install safetensors")
+
+
 def test_the_help_names_every_method_and_its_options():
     shown = "".join(
         CliRunner().invoke(main, ["compare", "--help-all"]).output.split()

@@ -266,6 +266,7 @@ def test_sweep_of_edges(data):
     assert "raise" in rows[0]["error"], "four clusters with 2 edges cannot hold 30 labels"
     assert [row["details"]["edges"] for row in rows[1:]] == [8, 15, 30]
     assert rows[1]["row"] == "M = 1 L/C = 8"
+    assert rows[3]["row"] == "M = 100 L/C = 750, all 30"
 
 
 def test_pruning_rows_say_what_was_dropped(data):
