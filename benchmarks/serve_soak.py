@@ -122,14 +122,16 @@ async def change(server: Server, texts: list[str], until: float, seen: Soaked, v
     names, learns = [[key] for key in model.vocabulary.keys[:100]], not model.engines()
     documented = {*DOCUMENTED, 200, *(() if learns else (409,))}
     del model
-    connection, number, due = Connection(server.port), 0, time.monotonic()
+    number, due = 0, time.monotonic()
     bearer = f"Authorization: Bearer {server.token}\r\n"
     while (due := due + arguments.every) < until:
         await asyncio.sleep(max(due - time.monotonic(), 0))
         kind = KINDS[number % len(KINDS)]
         path, body = asked_change(kind, number, texts, names)
         number += 1
+        connection = Connection(server.port)  # a new one for each: to any worker
         status, answer = await connection.ask(path, body, bearer)
+        connection.close()
         seen.changes[kind][status] += 1
         if status not in documented:
             raise SystemExit(f"{kind} was answered with {status}: {answer!r:.200}")
@@ -142,7 +144,6 @@ async def change(server: Server, texts: list[str], until: float, seen: Soaked, v
             if not any(waits[1] == old for waits in seen.waiting):
                 del versions.answers[old]
         write(arguments, told(seen, arguments, done=False))
-    connection.close()
 
 
 async def sample(server: Server, until: float, seen: Soaked) -> None:

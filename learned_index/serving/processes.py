@@ -10,19 +10,20 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from learned_index.errors import ModelFormatError
-from learned_index.serving.app import make_app
 from learned_index.serving.config import Service
 from learned_index.serving.listening import take_left
 from learned_index.serving.logs import log_json_lines
 from learned_index.system.extras import require
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def run_several(service: Service, listeners: Sequence[socket.socket]) -> None:
 
 def worker_app(service: Service) -> FastAPI:
     """The application of a worker, which logs what happens."""
+    from learned_index.serving.app import make_app  # not at import: the parent has no use for it
+
     log_json_lines()
     return make_app(service)
 
