@@ -77,7 +77,7 @@ class Versions:
             model = ELIAS.from_pretrained(directory)
             result = model.search(self._texts, K)
             found = named_answers(model, result.ids, score=result.scores)
-            self.answers[version] = [_canonical(labels) for labels in found]
+            self.answers[version] = [canonical(labels) for labels in found]
         return version
 
     def wrong(self, answers: list[tuple[int, str, bytes]]) -> int:
@@ -88,7 +88,8 @@ class Versions:
         )
 
 
-def _canonical(labels: list[dict[str, Any]]) -> bytes:
+def canonical(labels: list[dict[str, Any]]) -> bytes:
+    """Keys and scores of an answer, to compare."""
     return json.dumps([[each["key"], each["score"]] for each in labels]).encode()
 
 
@@ -109,7 +110,7 @@ async def client(port: int, texts: list[str], until: float, seen: Seen, seed: in
         if status == 200:
             found = json.loads(answer)
             seen.seconds.append(taken)
-            seen.answers.append((text, found["version"], _canonical(found["answers"][0])))
+            seen.answers.append((text, found["version"], canonical(found["answers"][0])))
         else:
             await asyncio.sleep(0.05)  # as Retry-After asks, in short
     connection.close()
@@ -229,7 +230,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         arguments: Of the command.
         folder: For copies of the model.
     """
-    texts = _texts(arguments)
+    texts = asked_texts(arguments.data, arguments.texts)
     place, copies = folder / "model", folder / "copies"
     shutil.copytree(arguments.model, place)
     copies.mkdir()
@@ -280,11 +281,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def _texts(arguments: argparse.Namespace) -> list[str]:
-    folder = open_data(arguments.data)
+def asked_texts(data: str, most: int) -> list[str]:
+    """The first texts of a data folder's test split; of its held-out one where there is none."""
+    folder = open_data(data)
     split = "test" if "test" in folder.splits else "dev"
-    texts = [text for text in folder.read(split).texts or [] if text.strip()]
-    return texts[: arguments.texts]
+    return [text for text in folder.read(split).texts or [] if text.strip()][:most]
 
 
 def main() -> None:

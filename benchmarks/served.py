@@ -132,6 +132,23 @@ class Server:
                 pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def memory_mb(self) -> dict[int, dict[str, float]]:
+        """Memory of each of its processes, by process id.
+
+        ``rss``: resident pages. ``pss``: the same, each divided by the processes that share it, so
+        that the sum is what the server takes. ``own``: what nobody else has. ``anonymous``: what
+        is no file, divided likewise.
+        """
+        names = {"rss": "Rss:", "pss": "Pss:", "anonymous": "Pss_Anon:"}
+        found = {}
+        for pid in [self.process.pid, *self.workers()]:
+            with suppress(OSError):
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+                kb = {line.split()[0]: int(line.split()[1]) for line in lines}
+                found[pid] = {name: kb[key] / 1024 for name, key in names.items()}
+                found[pid]["own"] = (kb["Private_Clean:"] + kb["Private_Dirty:"]) / 1024
+        return found
+
     def cpu_seconds(self) -> float:
         """Processor time of all its processes that live."""
         ticks = 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import subprocess
@@ -27,11 +26,12 @@ import httpx2
 import numpy as np
 
 from benchmarks.served import Connection, Server, told_port
-from benchmarks.usual_app import FOLDER, Items, Usual, prepare
+from benchmarks.usual_app import DONE, FOLDER, Items, Usual, prepare
 from learned_index import ELIAS
 from learned_index.data import Dataset, open_data
 from learned_index.data.naming import renumbered
 from learned_index.metrics import evaluate
+from learned_index.persistence import write_result
 from learned_index.system.environment import describe_environment
 from learned_index.types import PAD_ID
 
@@ -84,8 +84,9 @@ def ours(arguments: argparse.Namespace, texts: list[str], test: Dataset) -> dict
 def usual(arguments: argparse.Namespace, items: Items, train: Any, texts: list[str], labels: Any,
           folder: Path) -> dict[str, float]:  # fmt: skip
     """The usual way, with items of one kind."""
-    x = np.load(arguments.vectors / "train.npy", mmap_mode="r")
-    prepare(folder, items, x, train.labels, arguments.tokens)
+    if not (folder / DONE).exists():
+        x = np.load(arguments.vectors / "train.npy", mmap_mode="r")
+        prepare(folder, items, x, train.labels, arguments.tokens)
     answers = Usual(folder).search(texts, K)
     ids = np.full((len(texts), K), PAD_ID, np.int64)
     for row, answer in enumerate(answers):
@@ -121,6 +122,11 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--texts", type=int, help="test texts that are asked; default: all")
+    parser.add_argument(
+        "--graphs",
+        type=Path,
+        help="folder for the usual way's graphs, used again if they are there",
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     folder = open_data(arguments.data)
@@ -133,17 +139,16 @@ def main() -> None:
         ways[f"FastAPI, MiniLM, HNSW over {items}"] = lambda place, items=items: usual(
             arguments, items, train, texts, labels, place
         )
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="served-usual-") as place:
         for number, (name, measure) in enumerate(ways.items()):
-            rows[name] = measure(Path(place) / str(number))
-    columns = list(next(iter(rows.values())))
-    print(f"| | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
-    for name, values in rows.items():
-        print(f"| {name} | {' | '.join(f'{value:.1f}' for value in values.values())} |")
-    if arguments.out is not None:
-        found = {"rows": rows, "environment": describe_environment()}
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            rows[name] = values = measure((arguments.graphs or Path(place)) / str(number))
+            if number == 0:
+                print(f"| | {' | '.join(values)} |\n|{'---|' * (1 + len(values))}")
+            row = " | ".join(f"{value:.1f}" for value in values.values())
+            print(f"| {name} | {row} |", flush=True)
+            if arguments.out is not None:
+                write_result(arguments.out, {"rows": rows, "environment": describe_environment()})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ with the sum of their cosines. :func:`make` is the application; the environment 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 FOLDER = "USUAL_APP_FOLDER"
+DONE = "tokens.txt"
+"""Written last."""
 LINKS, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128
 N_NEAREST = 30
 Items = Literal["labels", "records"]
@@ -39,7 +42,7 @@ class Usual:
         self._index.hnsw.efSearch = EF_SEARCH
         self._labels_NL = sp.load_npz(folder / "labels.npz")
         self._encoder = SentenceTransformer(str(packaged_minilm()), device="cpu")
-        self._encoder.max_seq_length = int((folder / "tokens.txt").read_text(encoding="utf-8"))
+        self._encoder.max_seq_length = int((folder / DONE).read_text(encoding="utf-8"))
 
     def search(self, texts: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         """The k best labels of each text, with scores."""
@@ -85,20 +88,27 @@ def prepare(folder: Path, items: Items, x_ND: Any, labels_NL: Any, tokens: int) 
     faiss.write_index(index, str(folder / "index.faiss"))
     sp.save_npz(folder / "labels.npz", labels_NL)
     (folder / "items.txt").write_text(items, encoding="utf-8")
-    (folder / "tokens.txt").write_text(str(tokens), encoding="utf-8")
+    (folder / DONE).write_text(str(tokens), encoding="utf-8")
 
 
 def make() -> Any:
-    """The application."""
+    """The application: as many requests at a time as there are CPUs, each in one thread.
+
+    FastAPI's own forty at a time, each in as many threads as torch likes, are slower.
+    """
+    import torch
     from fastapi import FastAPI
     from pydantic import create_model
 
     usual = Usual(Path(os.environ[FOLDER]))
+    torch.set_num_threads(1)
+    turn = threading.BoundedSemaphore(os.cpu_count() or 1)
     request = create_model("Request", texts=(list[str], ...), k=(int, 10))
     app = FastAPI()
 
     def search(asked: Any) -> dict[str, Any]:
-        return {"answers": usual.search(asked.texts, asked.k)}
+        with turn:
+            return {"answers": usual.search(asked.texts, asked.k)}
 
     search.__annotations__["asked"] = request  # not a name of this module
     app.post("/search")(search)

@@ -69,7 +69,10 @@ def serving(
 
 @contextmanager
 def started(
-    *arguments: object, config: dict[str, Any] | None = None, token: str | None = TOKEN
+    *arguments: object,
+    config: dict[str, Any] | None = None,
+    token: str | None = TOKEN,
+    waits: bool = True,
 ) -> Iterator[Process]:
     """``li serve`` in a process of its own, on a free loopback port; nothing is left afterwards."""
     options = {"port": 0, "poll-s": 0.05, "deadline-s": PATIENCE_S, "threads": 1, **(config or {})}
@@ -83,7 +86,7 @@ def started(
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip
     try:
-        yield Process(process)
+        yield Process(process, waits=waits)
     finally:
         with_group(process.pid, signal.SIGKILL)
         process.wait()
@@ -102,16 +105,18 @@ class Process:
 
     Args:
         process: It.
+        waits: Whether until it is ready.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, waits: bool = True) -> None:
         self.process = process
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = self.wait_for("serving on ").split()[-1]
         self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_S)
-        assert self.client.get("/readyz").status_code == 200
+        if waits:
+            assert self.client.get("/readyz").status_code == 200
 
     def wait_for(self, what: str) -> str:
         """The first line on standard error that holds a text."""

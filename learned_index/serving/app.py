@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import multiprocessing
 import signal
 import threading
 import time
@@ -111,10 +111,11 @@ async def _running(service: Service, metrics: Metrics) -> AsyncIterator[State]:
 
 async def _watch(models: Models, board: Board | None, look: asyncio.Event, poll_s: float) -> None:
     """Look for new versions now and then, and whenever SIGHUP asks for it."""
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
     while True:
         began = time.monotonic()
-        if board is not None and os.getppid() != parent:  # it was killed: nobody ends this worker
+        if board is not None and parent is not None and not parent.is_alive():
+            # It was killed, and nobody ends this worker.
             signal.raise_signal(signal.SIGTERM)
         try:
             await asyncio.to_thread(models.refresh)

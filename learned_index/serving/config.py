@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from learned_index.config import Config, parameter
+from learned_index.errors import InputError
+
+NAME = re.compile(r"[\w.@+-]{1,100}", re.ASCII)
+"""Names that a model can be served under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,9 @@ class Service:
         token: What changes (or all requests) must bring; None: nothing can be changed.
         board: Directory where several workers tell which versions they answer with; None: one.
         threads: CPU threads of each worker; None: the CPUs, shared by the workers.
+
+    Raises:
+        InputError: A name that no model can have.
     """
 
     models: Mapping[str, Path]
@@ -70,3 +78,10 @@ class Service:
     token: str | None = field(default=None, repr=False)
     board: Path | None = None
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.models:
+            if not NAME.fullmatch(name):
+                raise InputError(
+                    f"{name!r:.80} is no name for a model; use letters, digits and . _ @ + -"
+                )

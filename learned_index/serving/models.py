@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,15 +13,13 @@ import numpy as np
 
 from learned_index.elias.model import ELIAS
 from learned_index.elias.warm_up import warm_up
-from learned_index.errors import InputError, LearnedIndexError, ModelFormatError
+from learned_index.errors import LearnedIndexError, ModelFormatError
 from learned_index.persistence import MANIFEST_NAME, read_manifest
-from learned_index.serving.config import Service
+from learned_index.serving.config import NAME, Service
 from learned_index.serving.refusals import UNAVAILABLE, UNKNOWN, refuse
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"[\w.@+-]{1,100}", re.ASCII)
-"""Names that a model can be served under."""
 _RETRY_S = 2.0
 """After a version that could not be loaded: it may still be coming, file by file."""
 _TRIES = 5
@@ -67,11 +64,6 @@ class Models:
         self._served: dict[str, Served] = {}
         self._failed: dict[str, tuple[Signature, float]] = {}
         self._lock = threading.Lock()
-        for name in self._paths:
-            if not NAME.fullmatch(name):
-                raise InputError(
-                    f"{name!r:.80} is no name for a model; use letters, digits and . _ @ + -"
-                )
 
     # -- asked by requests ------------------------------------------------------------------------
 

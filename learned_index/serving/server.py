@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from learned_index.errors import InputError
-from learned_index.persistence import read_manifest
+from learned_index.persistence import Manifest, read_manifest
 from learned_index.serving.config import Service
-from learned_index.system.extras import require
-
-BACKLOG = 2048
+from learned_index.serving.listening import listening
+from learned_index.system.extras import require_installed
 
 
 def serve(service: Service, *, tell: Callable[[str], None]) -> None:
@@ -33,42 +31,35 @@ def serve(service: Service, *, tell: Callable[[str], None]) -> None:
         MissingExtraError: A package is missing.
     """
     for module in ("uvicorn", "fastapi", "prometheus_client", "python_multipart"):
-        require(module)
-    from learned_index.elias.saving import require_packages
-    from learned_index.serving.models import Models
+        require_installed(module)
+    config = service.config
+    for path in service.models.values():  # before anything listens: are these models, and whole?
+        manifest = read_manifest(path, kind="elias")
+        if config.workers == 1:
+            _require_packages(manifest)
     from learned_index.serving.processes import run_one, run_several
 
-    Models(service)  # before anything listens: are these names, and models that are whole?
-    for path in service.models.values():
-        require_packages(read_manifest(path, kind="elias"))
-    with _listening(service.config.host, service.config.port) as listener:
-        tell(address(listener))
-        if service.config.workers == 1:
-            run_one(service, listener)
+    with listening(config.host, config.port, config.workers) as listeners:
+        tell(address(listeners[0]))
+        if config.workers == 1:
+            run_one(service, *listeners)
             return
         with _shared_directories() as board:
-            run_several(replace(service, board=board), listener)
+            run_several(replace(service, board=board), listeners)
+
+
+def _require_packages(manifest: Manifest) -> None:
+    # The parent of workers loads no model, so it imports nothing that models need: that would
+    # take a second before they start, and 80 MB for ever.
+    from learned_index.elias.saving import require_packages
+
+    require_packages(manifest)
 
 
 def address(listener: socket.socket) -> str:
     """Where a socket can be connected to, as a URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"cannot listen on {host} port {port} ({getattr(error, 'strerror', None) or error}); "
-            "choose another --host or --port"
-        ) from error
-    with listener:
-        listener.set_inheritable(True)
-        yield listener
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
@@ -61,6 +62,16 @@ def require(module: str, *, extra: str | None = None) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing_extra(error, module, extra=extra) from error
+
+
+def require_installed(module: str) -> None:
+    """As :func:`require` of a top-level module that is not needed in this process yet.
+
+    Raises:
+        MissingExtraError: Its package is not installed; names the pip command.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise missing_extra(ModuleNotFoundError(name=module), module)
 
 
 @contextmanager

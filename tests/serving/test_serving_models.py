@@ -124,7 +124,7 @@ def test_a_version_that_comes_file_by_file_answers_when_it_is_whole(built, less,
 
 def test_what_cannot_be_served_is_told_at_the_start(built, tmp_path):  # noqa: F811
     with pytest.raises(InputError, match="no name for a model"):
-        Models(Service({"a/b": built[0]}))
+        Service({"a/b": built[0]})
     with pytest.raises(ModelFormatError, match="not a directory"):
         Models(Service({"a": tmp_path / "none"})).load()
 

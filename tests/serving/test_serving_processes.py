@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from collections import Counter
 
 import httpx2
 import pytest
@@ -90,11 +92,54 @@ def test_workers_see_changes_and_are_started_again_when_killed(built, tmp_path):
     assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110
 
 
-def test_workers_end_when_nobody_is_left_to_end_them(built):  # noqa: F811
-    with started(built[1], config={"workers": 2}) as server:
-        workers = server.workers()
-        server.process.kill()
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux spreads connections over sockets")
+def test_connections_are_spread_and_nobody_waits_for_a_worker_that_is_gone(built):  # noqa: F811
+    with started(built[1], config={"workers": 2, "poll-s": 0.2}) as server:
         end = time.monotonic() + PATIENCE_S
+        while len(server.events("model loaded")) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        workers = server.workers()
+
+        def who_answers(n_connections):
+            before = len(server.events("request"))
+            clients = [httpx2.Client(base_url=server.url, timeout=30) for _ in range(n_connections)]
+            for client in clients:
+                assert client.get("/readyz").status_code == 200
+            for client in clients:
+                client.close()
+            while len(server.events("request")) < before + n_connections:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            return [line["pid"] for line in server.events("request")[before:]]
+
+        counts = Counter(who_answers(48))
+        assert set(counts) == set(workers)
+        assert min(counts.values()) >= 6  # by chance it is less once in ten million times
+        os.kill(workers[0], signal.SIGSTOP)  # it hangs: its connections wait at its socket
+        try:
+            assert set(who_answers(12)) == {workers[1]}
+        finally:
+            os.kill(workers[0], signal.SIGCONT)
+        os.kill(workers[0], signal.SIGKILL)
+        assert set(who_answers(12)) >= {workers[1]}
+        while len(server.events("model loaded")) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        again = server.workers()
+        assert set(who_answers(48)) == set(again) != set(workers)
+        assert len(server.events("worker died")) == 1
+        assert server.end() == 0
+
+
+@pytest.mark.parametrize("when", ["loading", "answering"])
+def test_workers_end_when_nobody_is_left_to_end_them(built, when):  # noqa: F811
+    with started(built[1], config={"workers": 2}, waits=when == "answering") as server:
+        end = time.monotonic() + PATIENCE_S
+        while len(workers := server.workers()) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        server.process.kill()
         while any(_runs(pid) for pid in workers):
             assert time.monotonic() < end
             time.sleep(0.1)
