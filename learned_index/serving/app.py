@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -112,13 +113,16 @@ async def _running(service: Service, metrics: Metrics) -> AsyncIterator[State]:
 async def _watch(models: Models, board: Board | None, look: asyncio.Event, poll_s: float) -> None:
     """Look for new versions now and then, and whenever SIGHUP asks for it."""
     parent = multiprocessing.parent_process()
+    loop = asyncio.get_running_loop()
+    # One thread: what each thread that loads a model leaves unused stays with it.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="li-load")
     while True:
         began = time.monotonic()
         if board is not None and parent is not None and not parent.is_alive():
             # It was killed, and nobody ends this worker.
             signal.raise_signal(signal.SIGTERM)
         try:
-            await asyncio.to_thread(models.refresh)
+            await loop.run_in_executor(pool, models.refresh)
         except Exception:
             logger.exception("the models could not be looked at")
         else:

@@ -17,6 +17,7 @@ from learned_index.errors import LearnedIndexError, ModelFormatError
 from learned_index.persistence import MANIFEST_NAME, read_manifest
 from learned_index.serving.config import NAME, Service
 from learned_index.serving.refusals import UNAVAILABLE, UNKNOWN, refuse
+from learned_index.system.memory import give_back
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Models:
         self._served: dict[str, Served] = {}
         self._failed: dict[str, tuple[Signature, float]] = {}
         self._lock = threading.Lock()
+        self._was_exchanged = False
 
     # -- asked by requests ------------------------------------------------------------------------
 
@@ -116,6 +118,9 @@ class Models:
         """
         changed = []
         with self._lock:
+            if self._was_exchanged:  # at the look before: nobody answers with the old one any more
+                self._was_exchanged = False
+                give_back()
             places = self._places()
             for name in [name for name in self._served if name not in places]:
                 self._put({n: s for n, s in self._served.items() if n != name})
@@ -175,6 +180,7 @@ class Models:
         # Exchanged whole: who reads it meanwhile, without the lock, sees the old one or the new.
         order = [*self._paths, *(name for name in served if name not in self._paths)]
         self._served = {name: served[name] for name in order if name in served}
+        self._was_exchanged = True
         _set_apart()
 
 

@@ -91,6 +91,24 @@ def test_the_collector_passes_over_what_is_served_and_takes_what_was(built, less
     gc.unfreeze()
 
 
+def test_memory_of_the_version_before_is_given_back_once(built, tmp_path, monkeypatch):  # noqa: F811
+    released = []
+    monkeypatch.setattr("learned_index.serving.models.give_back", lambda: released.append(1))
+    place = copied(built[0], tmp_path)
+    models = Models(Service({"m": place}))
+    models.load()
+    models.refresh()
+    released.clear()
+    ELIAS.from_pretrained(place).rename_labels({0: "another"}).save_pretrained(
+        place, overwrite=True
+    )
+    assert models.refresh() == ["m"] and not released  # requests may still end with the old one
+    assert models.refresh() == [] and released == [1]
+    models.refresh()
+    assert released == [1]
+    gc.unfreeze()
+
+
 def test_folders_of_a_watched_directory_come_change_and_go(built, less, tmp_path):  # noqa: F811
     with serving({}, watch=tmp_path) as client:
         assert client.get("/readyz").status_code == 503
