@@ -94,7 +94,8 @@ def prepare(folder: Path, items: Items, x_ND: Any, labels_NL: Any, tokens: int) 
 def make() -> Any:
     """The application: as many requests at a time as there are CPUs, each in one thread.
 
-    FastAPI's own forty at a time, each in as many threads as torch likes, are slower.
+    FastAPI's own forty at a time, each in as many threads as torch likes, would be forty times that
+    many threads on those CPUs.
     """
     import torch
     from fastapi import FastAPI

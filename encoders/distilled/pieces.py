@@ -16,7 +16,8 @@ from learned_index.system.extras import require
 from learned_index.types import Int64Array
 
 _MOST_KEPT = 200_000
-"""Distinct words whose pieces are remembered, some 250 bytes each: a server sees new ones for ever."""
+"""Distinct words whose pieces are remembered, about 250 bytes each: a server sees new ones for
+ever."""
 
 
 class WordPieces:
