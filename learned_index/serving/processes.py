@@ -109,10 +109,11 @@ class _Server(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         made: Any = self.config.http_protocol_class
-        return made(
+        protocol: asyncio.Protocol = made(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state,
             _loop=asyncio.get_running_loop(),
         )  # fmt: skip
+        return protocol
 
 
 class _Worker(Process):

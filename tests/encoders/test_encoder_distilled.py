@@ -64,6 +64,19 @@ def test_pieces_of_words_are_those_of_whole_texts(teacher: SentenceTransformerEn
     assert pieces.surroundings() == ([2], [3])  # [CLS] and [SEP]
 
 
+def test_no_more_than_so_many_words_are_remembered(
+    teacher: SentenceTransformerEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, bounded = WordPieces.of(teacher.tokenizer), WordPieces.of(teacher.tokenizer)
+    words = [f"{word}{n}" for n in range(20) for word in ("red", "fox", "index")]
+    expected = [free.lists(words[n : n + 6])[1].tolist() for n in range(0, 60, 3)]
+    monkeypatch.setattr("learned_index.encoders.distilled.pieces._MOST_KEPT", 10)
+    for n, pieces in zip(range(0, 60, 3), expected, strict=False):
+        assert bounded.lists(words[n : n + 6])[1].tolist() == pieces
+        assert len(bounded._known) <= 10
+    assert len(free._known) == 60
+
+
 def test_the_table_holds_the_teachers_vector_of_each_piece(
     teacher: SentenceTransformerEncoder, no_cache: None
 ) -> None:
