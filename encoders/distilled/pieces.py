@@ -79,7 +79,8 @@ class WordPieces:
         new = [word for word in words if word not in known]
         if new:
             if len(known) + len(new) > _MOST_KEPT:
-                known.clear()
+                # Another dictionary: other threads may be reading this one.
+                self._known = known = {}
                 new = list(words)
             # With the space before it, a word is cut as it is inside a text.
             encoded = self._backend.encode_batch([f" {w}" for w in new], add_special_tokens=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from learned_index.kernels.engine.logits import is_finite
 from learned_index.kernels.machine.byte_dots import dot4_u8_s8
-from learned_index.kernels.machine.intrinsics import prefetch_row
+from learned_index.kernels.machine.intrinsics import keep_until_here, prefetch_row
 from learned_index.ranking.nearest import ZERO
 from learned_index.ranking.nearest_vectors import encode
 
@@ -126,4 +126,5 @@ def score_coded_rows(
             _add_dense(
                 ids_K, query, unit, correction * np.int32(ZERO), codes_LP, dense_scales_L, out_K
             )
+    keep_until_here(codes)
     return np.int64(-1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from learned_index.kernels.machine.byte_dots import dot4x2_u8_s8, dot_u8_s8
 from learned_index.kernels.machine.dense import dot
+from learned_index.kernels.machine.intrinsics import keep_until_here
 from learned_index.ranking.nearest import ZERO, offer
 
 _TINY = np.finfo(np.float32).tiny
@@ -158,3 +159,4 @@ def nearest_by_vectors(
                     first, cosines[: last - first], _TINY, places, counts_R[r], ids_RT[r],
                     similarities_RT[r],
                 )  # fmt: skip
+    keep_until_here(codes_RP)

@@ -80,6 +80,7 @@ def count_votes(
 
     Returns -1, or the first row with an id that is none (the rows end there).
     """
+    # Compiled into this one: compiled code that is kept knows of a change there by one here.
     vector_ids_RT = np.full((stop - start, n_kept), -1, np.int32)
     vector_similarities_RT = np.zeros((stop - start, n_kept), np.float32)
     nearest_by_vectors(

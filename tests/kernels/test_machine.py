@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from learned_index.kernels.machine import byte_dots, exponential, intrinsics
 from learned_index.kernels.machine.dense import rows_dot
 from learned_index.kernels.machine.exponential import fast_log
+from learned_index.kernels.machine.intrinsics import keep_until_here
 from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
 from learned_index.kernels.machine.scratch import zeros
 
@@ -218,3 +221,42 @@ def test_scratch_is_kept_for_each_thread_and_purpose() -> None:
     with ThreadPoolExecutor(1) as pool:
         theirs = pool.submit(zeros, "a test", 5000, np.float32).result()
     assert theirs is not zeros("a test", 5000, np.float32)
+
+
+def _own_arrays_read_by_address(function: ast.FunctionDef) -> set[str]:
+    """Arrays that a function makes itself and takes the address of."""
+    made = {
+        name.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and "np." in ast.unparse(node.value)
+        for target in node.targets
+        for name in (target.elts if isinstance(target, ast.Tuple) else [target])
+        if isinstance(name, ast.Name)
+    }
+    addressed = {
+        ast.unparse(node.value.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(".ctypes.data")
+        and isinstance(node.value, ast.Attribute)
+    }  # fmt: skip
+    return made & addressed
+
+
+def test_kernels_keep_their_own_arrays_as_long_as_an_address_is_in_use() -> None:
+    """Numba frees an array behind the last line that names it; an address is no name."""
+    root = Path(keep_until_here.py_func.__code__.co_filename).parents[2]
+    n_own = 0
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            if not any("njit" in ast.unparse(each) for each in function.decorator_list):
+                continue
+            kept = {
+                ast.unparse(node.args[0])
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "keep_until_here"
+            }
+            own = _own_arrays_read_by_address(function)
+            assert own <= kept, f"{path}: {function.name} may read {own - kept} when it is freed"
+            n_own += len(own)
+    assert n_own >= 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from learned_index.ranking import record_layout as layout
 from learned_index.ranking import records as module
 from learned_index.ranking.record_layout import TERMS_PER_RECORD
 from learned_index.ranking.records import N_NEAREST, Records
+from learned_index.system.memory import give_back
 
 N, V, D, L = 1500, 600, 70, 40
 
@@ -207,6 +210,31 @@ def test_a_row_does_not_depend_on_the_batch_or_the_threads(data, records, with_t
         )
         for a, b in zip(one, whole, strict=True):
             assert a.tobytes() == b[part].tobytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by glibc alone")
+def test_votes_stay_while_the_system_takes_free_memory_back(data, records) -> None:
+    """What a kernel reads must be its own to the end: what it has freed may become zeros."""
+    rng = np.random.default_rng(2)
+    sparse, vectors = rows_of_tfidf(400, seed=9), rng.normal(size=(400, D)).astype(np.float32)
+    ids = np.tile(np.arange(10), (400, 1))
+    expected = records.votes(sparse, vectors, ids, n_added=3)
+    ends = threading.Event()
+
+    def take_back() -> None:
+        while not ends.is_set():
+            give_back()
+
+    thread = threading.Thread(target=take_back)
+    thread.start()
+    try:
+        for _ in range(20):
+            found = records.votes(sparse, vectors, ids, n_added=3)
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+    finally:
+        ends.set()
+        thread.join()
 
 
 def test_values_below_zero_do_not_count(data, records) -> None:

@@ -54,6 +54,16 @@ def prefetch(_: Any, address: Any) -> Any:
     return types.void(types.uintp), generate
 
 
+@numba.njit(nogil=True, cache=True)
+def keep_until_here(array):
+    """Keep a kernel's own array whose address is in use.
+
+    Numba frees an array behind the last line that names it. An address is no name: what is read
+    from it after that is memory that others may have, or that the system has taken back.
+    """
+    return array.shape[0]
+
+
 @numba.njit(nogil=True, cache=True, inline="always")
 def prefetch_row(address, n_bytes):
     """Ask for all cache lines of a row at an address."""
