@@ -24,7 +24,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.served import below, children
+from benchmarks.served import below, children, cpu_ticks
 from learned_index import ELIAS
 from learned_index.cli.shared.common import errors_as_lines
 from learned_index.data import open_data
@@ -143,15 +143,9 @@ def _kill_python_worker() -> None:
         if b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
         for worker in children(pid)
     ]
-    before = {worker: _ticks(worker) for worker in workers}
+    before = {worker: cpu_ticks(worker) for worker in workers}
     time.sleep(0.2)
-    os.kill(max(workers, key=lambda worker: _ticks(worker) - before[worker]), signal.SIGKILL)
-
-
-def _ticks(pid: int) -> int:
-    """Processor time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    os.kill(max(workers, key=lambda worker: cpu_ticks(worker) - before[worker]), signal.SIGKILL)
 
 
 ENGINES = {"local": local, "ray": on_ray, "spark": on_spark}

@@ -93,24 +93,45 @@ def canonical(labels: list[dict[str, Any]]) -> bytes:
     return json.dumps([[each["key"], each["score"]] for each in labels]).encode()
 
 
+async def asked(
+    connection: Connection, texts: list[str], text: int
+) -> tuple[int, float, list[tuple[int, str, bytes]]]:
+    """Status and seconds of a search, and its answer if there is one: text, version, labels."""
+    began = time.perf_counter()
+    status, answer = await connection.ask("/v1/search", {"texts": [texts[text]], "k": K})
+    seconds = time.perf_counter() - began
+    if status != 200:
+        return status, seconds, []
+    found = json.loads(answer)
+    return status, seconds, [(text, found["version"], canonical(found["answers"][0]))]
+
+
+def served_arguments(parser: argparse.ArgumentParser, *, texts: int) -> None:
+    """What is served, and what is asked: options of all that load a server."""
+    parser.add_argument("model", type=Path, help="directory of a model; a copy is served")
+    parser.add_argument("--data", required=True, help="data folder whose test texts are asked")
+    parser.add_argument("--texts", type=int, default=texts, help="so many different texts")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument(
+        "--served", type=shlex.split, default=[], metavar="OPTIONS", help="more options of li serve"
+    )
+
+
 async def client(port: int, texts: list[str], until: float, seen: Seen, seed: int) -> None:
     """Ask one text after the other until the time is over."""
     connection, chance = Connection(port), random.Random(seed)
     while time.monotonic() < until:
         text = chance.randrange(len(texts))
-        began = time.perf_counter()
         try:
-            status, answer = await connection.ask("/v1/search", {"texts": [texts[text]], "k": K})
+            status, seconds, answers = await asked(connection, texts, text)
         except ConnectionError:
             seen.broken += 1
             await asyncio.sleep(0.01)
             continue
-        taken = time.perf_counter() - began
         seen.statuses[status] += 1
-        if status == 200:
-            found = json.loads(answer)
-            seen.seconds.append(taken)
-            seen.answers.append((text, found["version"], canonical(found["answers"][0])))
+        if answers:
+            seen.seconds.append(seconds)
+            seen.answers += answers
         else:
             await asyncio.sleep(0.05)  # as Retry-After asks, in short
     connection.close()
@@ -291,17 +312,11 @@ def asked_texts(data: str, most: int) -> list[str]:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, help="directory of a model; a copy is served")
-    parser.add_argument("--data", required=True, help="data folder whose test texts are asked")
-    parser.add_argument("--texts", type=int, default=500, help="so many different texts")
+    served_arguments(parser, texts=500)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--upset", action="store_true", help="change labels, swap, kill a worker")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    parser.add_argument(
-        "--served", type=shlex.split, default=[], metavar="OPTIONS", help="more options of li serve"
-    )
     arguments = parser.parse_args()
     with limit_threads(1), tempfile.TemporaryDirectory(prefix="serve-load-") as folder:
         found = measure(arguments, Path(folder))

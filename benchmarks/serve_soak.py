@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shlex
 import shutil
 import sys
 import tempfile
@@ -30,7 +29,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.serve_load import DOCUMENTED, K, Versions, asked_texts, canonical
+from benchmarks.serve_load import (
+    DOCUMENTED,
+    K,
+    Versions,
+    asked,
+    asked_texts,
+    served_arguments,
+)
 from benchmarks.served import Connection, Server
 from learned_index.elias.model import ELIAS
 from learned_index.persistence.atomic import write_result
@@ -89,17 +95,14 @@ async def client(port: int, texts: list[str], until: float, seen: Soaked, *,
         await asyncio.sleep(max(due - time.monotonic(), 0))
         due = max(due + every_s, time.monotonic() - every_s)
         text = int(chance.integers(len(texts)))
-        began = time.perf_counter()
         try:
-            status, answer = await connection.ask("/v1/search", {"texts": [texts[text]], "k": K})
+            status, seconds, answers = await asked(connection, texts, text)
         except ConnectionError:
             seen.broken += 1
             continue
         seen.statuses[status] += 1
-        if status == 200:
-            seen.seconds.append(time.perf_counter() - began)
-            found = json.loads(answer)
-            seen.waiting.append((text, found["version"], canonical(found["answers"][0])))
+        seen.seconds += [seconds] * len(answers)
+        seen.waiting += answers
     connection.close()
 
 
@@ -237,19 +240,13 @@ async def soak(server: Server, texts: list[str], versions: Versions, seen: Soake
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, help="directory of a model; a copy is served")
-    parser.add_argument("--data", required=True, help="data folder whose test texts are asked")
-    parser.add_argument("--texts", type=int, default=200, help="so many different texts")
+    served_arguments(parser, texts=200)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=10, help="minutes before the slope begins")
     parser.add_argument("--every", type=float, default=60, help="seconds from change to change")
     parser.add_argument("--rate", type=float, default=75, help="requests a second, of all together")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="JSON file for the results")
-    parser.add_argument(
-        "--served", type=shlex.split, default=[], metavar="OPTIONS", help="more options of li serve"
-    )
     arguments = parser.parse_args()
     texts = asked_texts(arguments.data, arguments.texts)
     with limit_threads(1), tempfile.TemporaryDirectory(prefix="serve-soak-") as folder:

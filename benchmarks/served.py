@@ -33,6 +33,12 @@ def below(parent: int) -> Iterator[int]:
         yield from below(child)
 
 
+def cpu_ticks(pid: int) -> int:
+    """Processor time of a process, in ticks of the system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def told_port(process: subprocess.Popen[bytes], log: IO[bytes], words: str) -> int:
     """Wait until a server tells its port in its log, behind these words.
 
@@ -154,8 +160,7 @@ class Server:
         ticks = 0
         for pid in [*self.workers(), self.process.pid]:
             with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
+                ticks += cpu_ticks(pid)
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> int:

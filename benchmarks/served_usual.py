@@ -32,6 +32,7 @@ from learned_index.data import Dataset, open_data
 from learned_index.data.naming import renumbered
 from learned_index.metrics import evaluate
 from learned_index.persistence import write_result
+from learned_index.persistence.digest import data_digest, digest
 from learned_index.system.environment import describe_environment
 from learned_index.types import PAD_ID
 
@@ -84,9 +85,13 @@ def ours(arguments: argparse.Namespace, texts: list[str], test: Dataset) -> dict
 def usual(arguments: argparse.Namespace, items: Items, train: Any, texts: list[str], labels: Any,
           folder: Path) -> dict[str, float]:  # fmt: skip
     """The usual way, with items of one kind."""
+    x = np.load(arguments.vectors / "train.npy", mmap_mode="r")
+    y = train.labels
+    # Graphs that are there are used again, of these very vectors and labels alone.
+    made_of = digest([items, arguments.tokens, data_digest(x, y.indptr, y.indices)])
+    folder = folder / made_of[:16]
     if not (folder / DONE).exists():
-        x = np.load(arguments.vectors / "train.npy", mmap_mode="r")
-        prepare(folder, items, x, train.labels, arguments.tokens)
+        prepare(folder, items, x, y, arguments.tokens)
     answers = Usual(folder).search(texts, K)
     ids = np.full((len(texts), K), PAD_ID, np.int64)
     for row, answer in enumerate(answers):

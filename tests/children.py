@@ -121,6 +121,18 @@ def forked(work: Callable[[], object], *, ignores_ctrl_c: bool = False) -> Itera
         child.close()
 
 
+def refusing(packages: tuple[str, ...]) -> str:
+    """Beginning of a program in whose process these packages are not installed."""
+    return f"""
+import importlib.abc, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
     with socket.socket() as free:

@@ -56,6 +56,14 @@ def finally_ranked(method: str = "trees", **config) -> ELIAS:
     return fitted(validation_fraction=0.4, final_ranker=method, **config)
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compiled model with records on the disk, for modules whose processes open it."""
+    path = tmp_path_factory.mktemp("compiled") / "model"
+    fitted(records="yes").to_engine().save_pretrained(path)
+    return path
+
+
 def without_ranker(
     encoder: Encoder | None = None,
     index: IndexConfig | None = None,

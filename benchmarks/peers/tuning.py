@@ -14,23 +14,17 @@ import scipy.sparse as sp
 
 from benchmarks.peers.data import METRICS, Points
 from benchmarks.peers.grids import MEMBERS, WITH_SEEDS, Trial, trials_for
+from benchmarks.peers.systems import MethodSystem, System
 from benchmarks.peers.xr_transformer import INSTALL, XRTransformer
 from learned_index.baselines import methods
-from learned_index.comparison.kept import package_versions
-from learned_index.comparison.measure import Job
 from learned_index.comparison.method import MethodSpec
-from learned_index.comparison.processes import run_job
-from learned_index.comparison.reference import DEPTH
-from learned_index.comparison.settings import ComparisonSettings
-from learned_index.errors import InputError, LearnedIndexError
+from learned_index.errors import InputError
 from learned_index.metrics import PointValues
 from learned_index.persistence import atomic_file, scratch_directory
 from learned_index.persistence.digest import digest
 from learned_index.persistence.kept import KeptResults
 from learned_index.types import Int64Array
 
-System = MethodSpec | XRTransformer
-"""A peer with one setting."""
 SELECTIONS: dict[str, tuple[str, ...]] = {"P@5": ("P@5",), "mean": ("P@1", "P@5", "R@100")}
 """What a setting is chosen by: the mean of these."""
 
@@ -119,33 +113,31 @@ class Tuner:
         }
         return Row(title, chosen.title, runs, facts)
 
-    def _spec(self, peer: str, features: str, options: dict[str, Any]) -> System:
+    def _system(self, peer: str, features: str, options: dict[str, Any]) -> System:
         if peer == XRTransformer.method:
             if features != "words":
                 raise InputError("xr-transformer makes its own vectors; ask for --features words")
             if peer not in self.python:
                 raise InputError(f"xr-transformer needs an interpreter: {INSTALL}")
             return XRTransformer(self.python[peer], self.transformer, options)
-        adapter = methods()[MEMBERS[peer]]
-        return MethodSpec(
+        spec = MethodSpec(
             name=peer,
-            adapter=adapter,
+            adapter=methods()[MEMBERS[peer]],
             options={**options, "features": features},
             python=self.python.get(peer),
         )
+        return MethodSystem(spec, self.isolate)
 
-    def _key(self, data: str, spec: System, query: dict[str, Any], *more: Any) -> str:
-        if isinstance(spec, XRTransformer):
-            return digest([data, *spec.facts(), query, *more])
-        return digest([data, spec.method, dict(spec.options), query, package_versions(spec), *more])
+    def _key(self, data: str, system: System, query: dict[str, Any], *more: Any) -> str:
+        return digest([data, *system.identity(), query, *system.environment(), *more])
 
     def _tried(self, peer: str, features: str, trials: Sequence[Trial]) -> list[float]:
         """Return what each setting reaches on the held-out points."""
         found: dict[int, dict[str, float]] = {}
         keys = []
         for number, trial in enumerate(trials):
-            spec = self._spec(peer, features, trial.options)
-            keys.append(self._key(self._digests[0], spec, trial.query))
+            system = self._system(peer, features, trial.options)
+            keys.append(self._key(self._digests[0], system, trial.query))
             kept = self._trials.find(f"{peer} {features} {trial.title}", keys[-1])
             if isinstance(kept, dict):
                 found[number] = kept
@@ -155,8 +147,8 @@ class Tuner:
             sorted(missing, key=lambda n: repr(trials[n].options)), lambda n: trials[n].options
         ):
             numbers = list(group)
-            spec = self._spec(peer, features, trials[numbers[0]].options)
-            answers, _ = self._answers(self.tuning, spec, [trials[n].query for n in numbers])
+            system = self._system(peer, features, trials[numbers[0]].options)
+            answers, _ = self._answers(self.tuning, system, [trials[n].query for n in numbers])
             for number, ids in zip(numbers, answers, strict=True):
                 values = {name: v.rate for name, v in self.tuning.values(ids).items()}
                 name = f"{peer} {features} {trials[number].title}"
@@ -170,14 +162,11 @@ class Tuner:
         self, peer: str, features: str, trial: Trial, seed: int
     ) -> tuple[dict[str, PointValues], float]:
         """Return the values of a training on all training points, and its seconds."""
-        options = dict(trial.options)
-        if peer == XRTransformer.method or "seed" in methods()[MEMBERS[peer]].__dataclass_fields__:
-            options["seed"] = seed
-        spec = self._spec(peer, features, options)
-        key = self._key(self._digests[1], spec, trial.query, seed)
+        system = self._system(peer, features, trial.options).seeded(seed)
+        key = self._key(self._digests[1], system, trial.query, seed)
 
         def run() -> tuple[Int64Array, dict[str, Any]]:
-            (ids,), seconds = self._answers(self.final, spec, [trial.query])
+            (ids,), seconds = self._answers(self.final, system, [trial.query])
             return ids, {"build_s": seconds}
 
         values, facts = self.kept_values(f"{peer} {features} {seed}", key, run)
@@ -210,30 +199,8 @@ class Tuner:
         return values, facts
 
     def _answers(
-        self, points: Points, spec: System, grid: Sequence[dict[str, Any]]
+        self, points: Points, system: System, grid: Sequence[dict[str, Any]]
     ) -> tuple[list[Int64Array], float]:
         """Train a peer and return its answers at each query-time setting, and its seconds."""
-        if isinstance(spec, XRTransformer):
-            with scratch_directory(self.out, "peers") as folder:
-                return spec.answers(points, grid, folder=folder, threads=self.threads)
-        wanted = spec.point_features
-        assert wanted is not None
-        if wanted.kind != "words" and points.vectors is None:
-            raise InputError(f"the features {wanted.kind} need vectors; give --vectors")
         with scratch_directory(self.out, "peers") as folder:
-            points.write(folder, wanted)
-            job = Job(
-                spec=spec,
-                number=0,
-                folder=folder,
-                loader=None,
-                k=DEPTH,
-                threads=self.threads,
-                settings=ComparisonSettings(),
-                grid=grid,
-                timed=False,
-            )
-            report = run_job(job, isolate=self.isolate, progress=lambda *_: None)
-            if "error" in report:
-                raise LearnedIndexError(report["error"])
-            return [job.ids(number) for number in range(len(grid))], float(report["build_s"])
+            return system.answers(points, grid, folder=folder, threads=self.threads)

@@ -11,9 +11,9 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from benchmarks.peers.data import Points
 from learned_index.baselines.points import best_of_sparse
 from learned_index.comparison.elsewhere import versions_of
-from learned_index.comparison.features import PointFeatures
+from learned_index.comparison.features import WORDS
 from learned_index.comparison.reference import DEPTH
 from learned_index.encoders.transformer.hub import resolve_model
 from learned_index.errors import InputError, LearnedIndexError
@@ -34,7 +34,6 @@ INSTALL = (
     "--no-deps libpecos; then name that: --python xr-transformer=xrt/bin/python"
 )
 _PACKAGES = ("numpy", "scipy", "libpecos", "torch", "transformers")
-_WORDS = PointFeatures("words", 1, 2)
 
 
 @dataclass(frozen=True)
@@ -55,38 +54,31 @@ class XRTransformer:
 
     method: ClassVar[str] = "xr-transformer"
 
-    def facts(self) -> list[Any]:
-        """All that its answers depend on beside the points, for a digest.
+    def identity(self) -> list[Any]:
+        """See :class:`~benchmarks.peers.systems.System`."""
+        return [self.method, dict(self.options)]
+
+    def environment(self) -> list[Any]:
+        """Likewise.
 
         Raises:
             InputError: The interpreter cannot be run, or misses a package.
         """
-        versions = versions_of(self.python, _PACKAGES)
-        missing = [name for name in _PACKAGES if versions.get(name) is None]
+        found = versions_of(self.python, _PACKAGES)
+        missing = [name for name in _PACKAGES if found.get(name) is None]
         if missing:
             raise InputError(f"{self.python} has no {', '.join(missing)}: {INSTALL}")
         weights = file_digest(resolve_model(self.transformer) / "model.safetensors")
-        return [self.method, dict(self.options), self.max_tokens, versions, weights]
+        return [self.max_tokens, found, weights]
+
+    def seeded(self, seed: int) -> Self:
+        """Likewise."""
+        return replace(self, options={**self.options, "seed": seed})
 
     def answers(
-        self,
-        points: Points,
-        grid: Sequence[Mapping[str, Any]],
-        *,
-        folder: Path,
-        threads: int,
+        self, points: Points, grid: Sequence[Mapping[str, Any]], *, folder: Path, threads: int
     ) -> tuple[list[Int64Array], float]:
-        """Train on the points and ask about the queries.
-
-        Args:
-            points: Texts and labels; no held-out point takes part in the training.
-            grid: ``beam_size`` of each asking.
-            folder: An empty one, for its files.
-            threads: Threads of its processes.
-
-        Returns:
-            The answers of each asking, Q x at most 100, -1 where there is none; and the seconds
-            of the training command.
+        """Likewise.
 
         Raises:
             InputError: The points are no texts.
@@ -97,7 +89,7 @@ class XRTransformer:
         for name, texts in (("train", points.train), ("asked", points.queries)):
             lines = [" ".join(text.split()) + "\n" for text in texts]
             (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
-        features = points.features(_WORDS)
+        features = points.features(WORDS)
         for name, rows in zip(("train", "asked"), features, strict=True):
             sp.save_npz(folder / f"{name}.npz", sp.csr_matrix(rows, dtype=np.float32))
         sp.save_npz(folder / "labels.npz", sp.csr_matrix(points.labels_NL, dtype=np.float32))

@@ -142,10 +142,14 @@ def names_of(model: EliasParts, *, are_texts: bool) -> NameTerms:
 
 
 def _present_names(model: EliasParts) -> list[str]:
-    names = [readable(name) for name in model.vocabulary.names(range(len(model.vocabulary)))]
+    names = _read_names(model, range(len(model.vocabulary)))
     for gone in model.removed_labels:
         names[gone] = ""
     return names
+
+
+def _read_names(model: EliasParts, labels: range) -> list[str]:
+    return [readable(name) for name in model.vocabulary.names(labels)]
 
 
 def alike_of(model: EliasParts) -> NameTerms | None:
@@ -185,7 +189,7 @@ def with_further_names(model: EliasParts, ranker: FinalRanker) -> FinalRanker:
     first = len(known.indptr) - 1
     new = no_names(n_labels - first)
     if model.features is not None and not reads_rows(model.features):
-        names = [readable(name) for name in model.vocabulary.names(range(first, n_labels))]
+        names = _read_names(model, range(first, n_labels))
         new = name_terms(model.features.encode(names))
     indptr = np.concatenate([known.indptr, known.indptr[-1] + new.indptr[1:]])
     terms = np.concatenate([known.terms, new.terms])

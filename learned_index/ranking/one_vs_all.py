@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from learned_index.errors import InputError
 from learned_index.inputs.matrices import canonical_features, canonical_labels, kernel_arrays
 from learned_index.inputs.vectors import as_float32_rows, as_vectors
-from learned_index.kernels.machine.parallel import run_ranges, split_evenly
+from learned_index.kernels.machine.parallel import collect_ranges, split_evenly
 from learned_index.ranking.dual_descent import train_one_vs_all
 from learned_index.system.progress import Progress
 from learned_index.system.threads import current_threads
@@ -93,24 +93,17 @@ def train_all_points(
     weight_LD = np.zeros((n_labels, dense.shape[1]), np.float32)
     bias_L, counts_L = np.zeros(n_labels, np.float32), np.zeros(n_labels, np.int64)
     parts = max(4 * current_threads(), n_labels // _LABELS_AT_A_TIME)
-    ranges = split_evenly(n_labels, parts)
-    results: list[Any] = [None] * len(ranges)
-    done = 0
 
-    def train(part: int, start: int, stop: int) -> None:
-        nonlocal done
-        results[part] = train_one_vs_all(
+    def train(start: int, stop: int) -> Any:
+        return train_one_vs_all(
             start, stop, label_indptr, label_points, *x, dense, norms_N,
             np.full(2, cost, np.float32),
             max_iterations, np.float32(tolerance), seed, np.float32(threshold),
             sum_V.astype(np.float32), sum_D.astype(np.float32), np.float32(negative),
             weight_LD, bias_L, counts_L,
         )  # fmt: skip
-        done += stop - start
-        if progress is not None:
-            progress(done, n_labels)
 
-    run_ranges(ranges, train)
+    results = collect_ranges(split_evenly(n_labels, parts), train, progress)
     features, values = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts_L)])
     weight_LV = sp.csr_matrix((values, features, offsets), shape=(n_labels, n_features))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from learned_index.kernels.machine.parallel import run_ranges, split_by_weight
+from learned_index.kernels.machine.parallel import collect_ranges, split_by_weight
 from learned_index.ranking.config import RankerConfig
 from learned_index.ranking.dual_descent import train_labels
 from learned_index.ranking.float_weights import FloatWeights, no_weights, row_offsets
@@ -41,21 +41,15 @@ def trained_weights(
     parts = max(1, int(hard.label_indptr[-1]) // _CHUNK_WORK, 4 * current_threads())
     # One more than its points: a label without points takes time too.
     ranges = split_by_weight(hard.label_indptr + np.arange(n_labels + 1), parts)
-    results: list[Any] = [None] * len(ranges)
-    done = 0
 
-    def train(part: int, start: int, stop: int) -> None:
-        nonlocal done
-        results[part] = train_labels(
+    def train(start: int, stop: int) -> Any:
+        return train_labels(
             start, stop, *hard, *x, norms_N, costs, config.max_iterations,
             np.float32(config.tolerance), config.seed, np.float32(config.weight_threshold),
             n_features, *prior[:3], alphas, weight_LD, bias_L, counts_L,
         )  # fmt: skip
-        done += stop - start
-        if progress is not None:
-            progress(done, n_labels)
 
-    run_ranges(ranges, train)
+    results = collect_ranges(ranges, train, progress)
     features, kept = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
     return FloatWeights(row_offsets(counts_L), features, kept, weight_LD, bias_L)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_cases import li
 from document_cases import ROOT, blocks
-from elias_cases import fitted, queries
+from elias_cases import compiled, queries
 
 from learned_index.data.predictions.points import BLOCK, PointBlock, PointSource
 from learned_index.elias.model import ELIAS
@@ -30,7 +30,7 @@ from learned_index.adapters.ray import (  # noqa: E402
 )
 
 pytestmark = pytest.mark.slow
-cluster = ray_cases.cluster
+cluster, model = ray_cases.cluster, compiled
 
 TEXTS = (queries(40) * (3 * BLOCK // 40 + 1))[: 3 * BLOCK + 7]
 
@@ -41,13 +41,6 @@ class Some(PointSource):
     def blocks(self) -> Iterator[PointBlock]:
         for start in range(0, len(TEXTS), BLOCK):
             yield PointBlock(TEXTS[start : start + BLOCK], None)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ray") / "model"
-    fitted(records="yes").to_engine().save_pretrained(path)
-    return path
 
 
 @pytest.fixture(scope="module")

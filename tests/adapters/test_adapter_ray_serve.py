@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from children import free_port
-from elias_cases import fitted, queries
+from elias_cases import compiled, queries
 
 from learned_index.adapters.retrieval import found_labels
 from learned_index.elias.model import ELIAS
@@ -29,17 +29,10 @@ from benchmarks.served import below  # noqa: E402
 from examples.ray_serve import Arguments, app  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
-cluster = ray_cases.cluster
+cluster, model = ray_cases.cluster, compiled
 
 TEXTS = queries(40)
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("serve") / "model"
-    fitted(records="yes").to_engine().save_pretrained(path)
-    return path
 
 
 @pytest.fixture(scope="module")

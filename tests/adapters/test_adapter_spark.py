@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from document_cases import ROOT, blocks
-from elias_cases import fitted, queries
+from elias_cases import compiled, queries
 
 from learned_index.adapters.batches import answer_columns
 from learned_index.errors import InputError
@@ -19,15 +19,9 @@ pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: the e
 pytest.importorskip("pandas", reason="pandas is not installed: the extra spark")
 
 pytestmark = pytest.mark.slow
+model = compiled
 
 N_ROWS = 200
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("spark") / "model"
-    fitted(records="yes").to_engine().save_pretrained(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from conftest import tiny_dataset
 from elias_cases import train_data, without_ranker
 
-from benchmarks.peers import tuning
+from benchmarks.peers import systems, tuning
 from benchmarks.peers.command import as_data_ids, peers
 from benchmarks.peers.data import METRICS, Points, held_out
 from benchmarks.peers.grids import GRIDS, MEMBERS, trials_for
@@ -98,12 +98,12 @@ def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch):
     files = sorted(path.name for path in (tmp_path / "values").iterdir())
     assert len(files) == 1
     with monkeypatch.context() as patched:
-        patched.setattr(tuning, "run_job", lambda *a, **k: pytest.fail("run again"))
+        patched.setattr(systems, "run_job", lambda *a, **k: pytest.fail("run again"))
         again = tuner(tmp_path).row("dismec", "words")
     assert again.means() == first.means() and again.setting == first.setting
     calls = []
-    run_job = tuning.run_job
-    monkeypatch.setattr(tuning, "run_job", lambda *a, **k: calls.append(1) or run_job(*a, **k))
+    run_job = systems.run_job
+    monkeypatch.setattr(systems, "run_job", lambda *a, **k: calls.append(1) or run_job(*a, **k))
     tuner(tmp_path, n_trials=5).row("dismec", "words")
     assert 1 <= len(calls) <= 2  # the new setting, and a training if that is the best
 
@@ -173,7 +173,7 @@ def test_the_command_writes_tables_and_goes_on_where_it_stopped(tmp_path, monkey
         {m: expected[m] for m in METRICS}
     )
     assert set(told["compared"]["ours"]) == set(METRICS)
-    monkeypatch.setattr(tuning, "run_job", lambda *a, **k: pytest.fail("run again"))
+    monkeypatch.setattr(systems, "run_job", lambda *a, **k: pytest.fail("run again"))
     again = CliRunner().invoke(peers, arguments, catch_exceptions=False)
     assert again.exit_code == 0 and again.stdout == done.stdout
     with pytest.raises(InputError, match="--features 'word': expected some of words, vectors"):

@@ -13,6 +13,7 @@ from benchmarks.peers import xr_transformer
 from benchmarks.peers.data import Points, held_out
 from benchmarks.peers.tuning import Tuner
 from benchmarks.peers.xr_transformer import XRTransformer
+from learned_index.comparison.features import WORDS
 from learned_index.errors import InputError, LearnedIndexError
 
 TRAIN = """
@@ -83,7 +84,7 @@ def test_its_commands_are_given_what_they_ask_for(package, tmp_path):
     assert seconds > 0 and len(wide) == len(asked.queries)
     np.testing.assert_array_equal(wide[:, :3], narrow[:, :3])
     assert (wide[:, :5] >= 0).all() and (narrow[:, 3:] == -1).all()
-    rows, queries = asked.features(xr_transformer._WORDS)
+    rows, queries = asked.features(WORDS)
     votes = (queries @ (rows.T @ asked.labels_NL)).toarray()
     best = np.take_along_axis(votes, wide[:, :5], axis=1)
     np.testing.assert_allclose(best, -np.sort(-votes, axis=1)[:, :5], rtol=1e-5)
@@ -116,7 +117,7 @@ def test_it_is_tuned_as_the_others_are(package, tmp_path, monkeypatch):
 def test_what_cannot_be_run_is_told_before_anything_is_trained(package, tmp_path, monkeypatch):
     monkeypatch.setattr(xr_transformer, "_PACKAGES", ("numpy", "no-such-package"))
     with pytest.raises(InputError, match="has no no-such-package: it wants an environment"):
-        XRTransformer(sys.executable, package, {}).facts()
+        XRTransformer(sys.executable, package, {}).environment()
     rows = Points(sp.eye(3, format="csr"), sp.eye(3, format="csr"), None, None)
     with pytest.raises(InputError, match="learns from texts"):
         XRTransformer(sys.executable, package, {}).answers(rows, [], folder=tmp_path, threads=1)

@@ -47,6 +47,19 @@ def invoke(folder, *arguments):
     )  # fmt: skip
 
 
+def measured_elsewhere(folder, tmp_path, script):
+    """An interpreter that is this script, and what a comparison with it ends in: a failure."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    result = invoke(
+        folder, "--out", tmp_path / "out", "--baselines", "pecos", "--python", f"pecos={python}",
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    return python, result
+
+
 def test_writes_all_three_files_and_a_table(folder, tmp_path):
     result = invoke(folder, "--out", tmp_path / "out", "--baselines", "exact")
     assert result.exit_code == 0, result.output
@@ -220,14 +233,9 @@ def test_another_interpreter_measures_without_torch(folder, tmp_path):
         (bare / f"{name}.py").write_text("raise ImportError('not in this environment')\n")
     package = "import pickle\nclass Model: pass\n"
     (bare / "wordy.py").write_text(package)
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{bare}" exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    result = invoke(
-        folder, "--out", tmp_path / "out", "--baselines", "pecos", "--python", f"pecos={python}",
-        "--json",
-    )  # fmt: skip
-    assert result.exit_code == 1
+    _, result = measured_elsewhere(
+        folder, tmp_path, f'PYTHONPATH="$PYTHONPATH:{bare}" exec {sys.executable} "$@"'
+    )
     row = json.loads(result.stdout)["rows"][1]
     assert "libpecos cannot be imported" in row["error"]
     packages = json.loads(result.stdout)["environment"]["packages"]["pecos"]
@@ -251,15 +259,8 @@ def test_interpreters_that_cannot_measure(folder, tmp_path, arguments, message):
 
 @pytest.mark.usefixtures("methods_in_forks")
 def test_a_package_that_the_interpreter_lacks_is_named_with_the_remedy(folder, tmp_path):
-    python = tmp_path / "python"
     told = "ModuleNotFoundError: No module named 'safetensors'"
-    python.write_text(f'#!/bin/sh\necho "{told}" >&2\nexit 1\n')
-    python.chmod(0o755)
-    result = invoke(
-        folder, "--out", tmp_path / "out", "--baselines", "pecos", "--python", f"pecos={python}",
-        "--json",
-    )  # fmt: skip
-    assert result.exit_code == 1
+    python, result = measured_elsewhere(folder, tmp_path, f'echo "{told}" >&2\nexit 1')
     error = json.loads(result.stdout)["rows"][1]["error"]
     assert error.endswith(f"exit code 1: {told}; {python} -m pip install safetensors")
 

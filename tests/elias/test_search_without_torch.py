@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from children import refusing
 from elias_cases import finally_ranked, fitted, queries, train_data, without_ranker
 from encoder_models import make_bert, make_sentence_transformer
 
@@ -34,12 +35,7 @@ REFUSED = (
     *("onnxruntime", "onnx", "triton", "yaml", "pyarrow", "pandas"),
 )
 ASKED = """
-import importlib.abc, json, sys
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in REFUSED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Refuse())
+import json, sys
 import numpy as np, scipy.sparse as sp
 from pathlib import Path
 from learned_index import ELIAS, SearchEngine
@@ -157,7 +153,7 @@ def models(folder: Path) -> dict[str, ELIAS]:
 @pytest.fixture(scope="module")
 def told(models: dict[str, ELIAS], folder: Path) -> dict:
     """What a process without these packages says; its answers lie in the folder."""
-    code = f"REFUSED = {REFUSED!r}\n" + ANSWERS + ASKED
+    code = refusing(REFUSED) + f"REFUSED = {REFUSED!r}\n" + ANSWERS + ASKED
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import refusing
 from cli_cases import ok, refused
 from elias_cases import queries, train_data, without_ranker
 from encoder_models import make_bert, make_sentence_transformer
@@ -110,12 +111,7 @@ def saved(teacher: SentenceTransformerEncoder, folder: Path) -> Path:
 
 
 SEARCH = """
-import importlib.abc, sys
-class Refuse(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in REFUSED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Refuse())
+import sys
 import json, numpy as np
 from learned_index import ELIAS
 found = ELIAS.from_pretrained(sys.argv[1]).search(json.loads(sys.argv[2]), 5)
@@ -129,7 +125,7 @@ def test_a_compiled_model_with_a_network_answers_without_torch(saved: Path, tmp_
     told = ok("compile", saved, "--out", tmp_path / "fast", "--onnx")
     assert "exported: its vectors differ from torch's by up to" in told
     texts, out = queries(), tmp_path / "out.npz"
-    code = f"REFUSED = {REFUSED!r}\n" + SEARCH
+    code = refusing(REFUSED) + SEARCH
     command = [sys.executable, "-c", code, tmp_path / "fast", json.dumps(texts), out]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,12 @@ from learned_index.kernels.machine import byte_dots, exponential, intrinsics
 from learned_index.kernels.machine.dense import rows_dot
 from learned_index.kernels.machine.exponential import fast_log
 from learned_index.kernels.machine.intrinsics import keep_until_here
-from learned_index.kernels.machine.parallel import run_ranges, split_by_weight, split_evenly
+from learned_index.kernels.machine.parallel import (
+    collect_ranges,
+    run_ranges,
+    split_by_weight,
+    split_evenly,
+)
 from learned_index.kernels.machine.scratch import zeros
 
 
@@ -221,6 +226,17 @@ def test_scratch_is_kept_for_each_thread_and_purpose() -> None:
     with ThreadPoolExecutor(1) as pool:
         theirs = pool.submit(zeros, "a test", 5000, np.float32).result()
     assert theirs is not zeros("a test", 5000, np.float32)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_results_of_ranges_come_in_their_order_and_progress_never_falls(n_threads, with_threads):
+    ranges, told = split_evenly(50, 12), []
+    with with_threads(n_threads):
+        found = collect_ranges(ranges, lambda a, b: (a, b), lambda *done: told.append(done))
+        assert collect_ranges(ranges, lambda a, b: b - a) == [b - a for a, b in ranges]
+    assert found == ranges and len(told) == 12
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (50, 50) and {total for _, total in told} == {50}
 
 
 def _own_arrays_read_by_address(function: ast.FunctionDef) -> set[str]:

@@ -240,7 +240,7 @@ def _beams(index: IndexNetwork, vectors: Any) -> Iterator[tuple[int, torch.Tenso
     width = min(index.config.beam_width, n_clusters)
     step = int(np.clip(_SCORED_AT_ONCE // n_clusters, 256, _CHUNK_ROWS))
     for start in range(0, len(vectors), step):
-        rows = np.array(vectors[start : start + step], dtype=np.float32, order="C")
+        rows = np.ascontiguousarray(vectors[start : start + step], dtype=np.float32)
         x_BD = index.projected(torch.tensor(rows, device=device))
         scores_BW, clusters_BW = _build_beam(index, x_BD, width)
         yield start, x_BD, as_csr(clusters_BW.cpu().numpy(), scores_BW.cpu().numpy(), n_clusters)

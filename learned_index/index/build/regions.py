@@ -67,7 +67,7 @@ def measure_coverage(index: IndexNetwork, vectors: Any) -> None:
     chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _MEASURED)).astype(np.int64)
     total = 0.0
     for start in range(0, len(chosen), _CHUNK_ROWS):
-        rows = np.array(vectors[chosen[start : start + _CHUNK_ROWS]], dtype=np.float32, order="C")
+        rows = np.ascontiguousarray(vectors[chosen[start : start + _CHUNK_ROWS]], dtype=np.float32)
         x_BD = index.projected(torch.tensor(rows, device=hierarchy.coverage.device))
         ids_BK = hierarchy.candidates(x_BD, hierarchy.W0, hierarchy.K0)
         softmax_BC = torch.softmax(index.router.logits(x_BD), dim=1)

@@ -12,7 +12,7 @@ from learned_index.inputs.matrices import SparseFeatures, SparseRows, kernel_arr
 from learned_index.kernels.machine.dense import add_scaled
 from learned_index.kernels.machine.flags import FAST
 from learned_index.kernels.machine.intrinsics import prefetch, prefetch_row
-from learned_index.kernels.machine.parallel import run_queries, run_ranges, split_by_weight
+from learned_index.kernels.machine.parallel import collect_ranges, run_queries, split_by_weight
 from learned_index.system.threads import current_threads
 from learned_index.types import Float32Array, Int64Array
 
@@ -323,12 +323,7 @@ def _rows_by_parts(
     """Let threads make runs of rows, and put them together."""
     n = len(counts_B)
     ranges = split_by_weight(offsets, 4 * current_threads()) if n > 1 else [(0, n)]
-    results: list[Any] = [None] * len(ranges)
-
-    def work(part: int, start: int, stop: int) -> None:
-        results[part] = make(start, stop)
-
-    run_ranges(ranges, work)
+    results = collect_ranges(ranges, make)
     columns, values = (
         results[0]
         if len(results) == 1

@@ -69,7 +69,7 @@ class _BagSum(torch.autograd.Function):
     ) -> torch.Tensor:
         arrays = (ids.numpy(), np.append(offsets.numpy(), len(ids)), weights.numpy())
         ctx.arrays, ctx.shape = arrays, tuple(table_VD.shape)
-        out_BD = torch.empty(len(offsets), table_VD.shape[1])
+        out_BD = torch.empty(len(offsets), table_VD.shape[1], dtype=torch.float32)
         indices, indptr, values = arrays
         table = table_VD.detach().numpy()
         sum_rows(indptr, indices, values, table, normalise=False, out=out_BD.numpy())

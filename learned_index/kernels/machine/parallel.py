@@ -86,6 +86,33 @@ def split_by_weight(offsets: np.ndarray[Any, Any], n_parts: int) -> list[tuple[i
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
+def collect_ranges(
+    ranges: list[tuple[int, int]],
+    call: Callable[[int, int], Any],
+    progress: Callable[[int, int], Any] | None = None,
+) -> list[Any]:
+    """As :func:`run_ranges` of ``call(start, stop)``, what it returns in the order of the ranges.
+
+    Args:
+        ranges: The ranges.
+        call: Likewise.
+        progress: Called behind each range with the rows done and the rows of all ranges.
+    """
+    results: list[Any] = [None] * len(ranges)
+    n_rows, done, turn = sum(stop - start for start, stop in ranges), 0, threading.Lock()
+
+    def work(part: int, start: int, stop: int) -> None:
+        nonlocal done
+        results[part] = call(start, stop)
+        if progress is not None:
+            with turn:  # who is told hears of no fewer rows than before
+                done += stop - start
+                progress(done, n_rows)
+
+    run_ranges(ranges, work)
+    return results
+
+
 def run_ranges(
     ranges: list[tuple[int, int]],
     call: Callable[[int, int, int], Any],
