@@ -55,9 +55,13 @@ def is_name(given: object) -> bool:
     A string of the form ``"user/model"`` is a name where there is neither such a path nor a folder
     ``user`` here: then a path was meant, and mistyped. A :class:`~pathlib.Path` is never a name.
     """
-    if not isinstance(given, str) or len(given) > _MANY or not _NAME.fullmatch(given):
+    if not isinstance(given, str) or not _has_form(given):
         return False
     return not (os.path.lexists(given) or Path(given).parent.exists())
+
+
+def _has_form(given: str) -> bool:
+    return len(given) <= _MANY and _NAME.fullmatch(given) is not None
 
 
 def check_name(given: object) -> str:
@@ -66,7 +70,7 @@ def check_name(given: object) -> str:
     Raises:
         InputError: It has not the form of one.
     """
-    if not isinstance(given, str) or len(given) > _MANY or not _NAME.fullmatch(given):
+    if not isinstance(given, str) or not _has_form(given):
         raise InputError(f"got {given!r:.120} for a name on the hub, expected 'user/model'")
     return given
 
