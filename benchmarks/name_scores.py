@@ -19,7 +19,7 @@ from learned_index.data import open_dataset
 from learned_index.elias.points import default_features
 from learned_index.ranking.evidence import name_terms
 from learned_index.ranking.name_search import alike_lists, name_lists, search_names
-from learned_index.ranking.spelling import spelled_names
+from learned_index.ranking.spelling import Spelling
 
 SHOWN = (10, 100, 300)
 
@@ -51,7 +51,7 @@ def main(data: str, points: int, known: int, seed: int, threads: int | None) -> 
     names, n_terms = train.vocabulary.texts, features.dim
     by_term = name_terms(features.encode(names))
     begin = time.process_time()
-    alike = spelled_names(features.terms_, names)
+    alike = Spelling(features.terms_).names(names)
     seconds = time.process_time() - begin
     lists = {
         "(22) BM25 of whole words": name_lists(by_term.indptr, by_term.terms, n_terms),

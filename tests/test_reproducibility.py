@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import os
 import pkgutil
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,8 @@ import learned_index.kernels
 from learned_index import LearnedGraphIndex
 from learned_index.encoders.lexical.bow import BagOfWordsEncoder
 from learned_index.index.fit import fit_end_to_end
+from learned_index.kernels.edges import cpu as edges
+from learned_index.kernels.losses import cpu as losses
 from learned_index.kernels.machine.byte_dots import PORTABLE
 
 X, Y = planted()
@@ -93,6 +98,56 @@ def test_kernels_whose_sums_llvm_orders_have_no_copies():
         if not k.targetoptions.get("forceinline")
     }
     assert names == set(), "they need forceinline=True"
+
+
+def test_loops_whose_sums_llvm_orders_write_into_no_other_array():
+    """Else they are compiled twice, and which is run depends on where the arrays lie."""
+    reordered = [k for k in kernels() if "reassoc" in (k.targetoptions.get("fastmath") or ())]
+    assert len(reordered) > 10
+    wrong = []
+    for kernel in reordered:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kernel.py_func)))
+        for loop in (node for node in ast.walk(tree) if isinstance(node, ast.For)):
+            nodes = [node for statement in loop.body for node in ast.walk(statement)]
+            if any(isinstance(node, ast.For) for node in nodes):
+                continue  # the innermost ones are vectorised
+            sums = any(
+                isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name) for n in nodes
+            )
+            arrays = [node for node in nodes if isinstance(node, ast.Subscript)]
+            written = {ast.unparse(a.value) for a in arrays if isinstance(a.ctx, ast.Store)}
+            read = {ast.unparse(a.value) for a in arrays if isinstance(a.ctx, ast.Load)}
+            if sums and written and len(written | read) > 1:
+                wrong.append(f"{kernel.py_func.__name__}: {ast.unparse(loop)}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("gap", [0, 1, 16, 40])
+def test_arrays_that_lie_close_together_have_the_sums_of_others(gap):
+    n = 30
+    rng = np.random.default_rng(gap)
+
+    def placed(apart: int, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Copies in one piece of memory, so many float32 from one another."""
+        room, found, at = np.zeros(len(arrays) * (n + apart), np.float32), [], 0
+        for array in arrays:
+            found.append(room[at : at + n].view(array.dtype).reshape(1, n))
+            found[-1][:] = array
+            at += n + apart
+        return found
+
+    def results(apart: int) -> list[bytes]:
+        logits, ids, strengths, weights = placed(apart, z, np.arange(n, dtype=np.int32), y, y)
+        edges._forward_rows(0, 1, logits, ids, np.float32(3), strengths, weights)
+        scores, grad, out = placed(apart, y, z, y)
+        edges._backward_rows(0, 1, scores, grad, np.float32(3), out)
+        logit, path, by_z, by_path = placed(apart, z, y, y, y)
+        loss, one, many = np.zeros((1, 2)), np.ones(1, np.int64), np.array([n])
+        losses._loss_rows(0, 1, logit, path, one, many, np.float32(1), loss, by_z, by_path)
+        return [a.tobytes() for a in (strengths, weights, out, loss, by_z, by_path)]
+
+    z, y = rng.normal(size=n).astype(np.float32), rng.random(n).astype(np.float32)
+    assert results(gap) == results(1000)
 
 
 PROGRAM = """

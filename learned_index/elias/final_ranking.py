@@ -33,7 +33,7 @@ from learned_index.ranking.final_models import EvidencePoints
 from learned_index.ranking.final_ranker import FinalRanker
 from learned_index.ranking.name_search import search_names, with_likeness
 from learned_index.ranking.records import Records
-from learned_index.ranking.spelling import spelled_names
+from learned_index.ranking.spelling import Spelling
 from learned_index.types import Float32Array
 
 N_ADDED = 50
@@ -160,7 +160,7 @@ def alike_of(model: EliasParts) -> NameTerms | None:
     terms = getattr(model.features, "terms_", None)
     if terms is None:
         return None
-    return spelled_names(terms, _present_names(model))
+    return Spelling(terms).names(_present_names(model))
 
 
 def with_present_names(
@@ -201,11 +201,11 @@ def _alike_now(model: EliasParts, ranker: FinalRanker, labels: Sequence[int]) ->
     """What is spelled like the present names, of labels that have another name or joined anew."""
     if ranker.alike is None:
         return None
-    assert model.features is not None
-    terms = model.features.terms_  # type: ignore[attr-defined]  # else there were none
+    features: Any = model.features  # with terms: else there were none
+    spelling = ranker.spelling(features.dim, lambda: features.terms_)
     joined = range(len(ranker.alike.indptr) - 1, len(model.vocabulary))
     new = np.unique(np.array([*labels, *joined], np.int64))
-    return with_other_names(ranker.alike, spelled_names(terms, _present_names(model), new), labels)
+    return with_other_names(ranker.alike, spelling.names(_present_names(model), new), labels)
 
 
 def remembered(

@@ -17,13 +17,12 @@ from learned_index.data.vocabulary import LabelVocabulary
 from learned_index.elias.final_ranking import with_further_names
 from learned_index.elias.parts import EliasParts
 from learned_index.elias.points import reads_rows
-from learned_index.engine.new_labels import largest_of_rows
 from learned_index.engine.search_engine import SearchEngine
 from learned_index.errors import InputError
 from learned_index.inputs.labels import labels_from_lists
 from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import blank_rows, unanswerable_rows
-from learned_index.types import Float32Array, Int64Array
+from learned_index.types import PAD_ID, Float32Array, Int64Array
 
 if TYPE_CHECKING:
     from learned_index.index.learned_graph_index import LearnedGraphIndex
@@ -32,8 +31,6 @@ AnyModel = TypeVar("AnyModel", bound=EliasParts)
 
 N_NEGATIVES = 100
 """Records near a new label's examples that its ranker learns to tell from them."""
-_BLOCK = 1 << 25
-"""Products of means and records that are looked at in one go."""
 
 
 def add_labels(
@@ -170,15 +167,14 @@ def longer_ranker(
     owned_nM: sp.csr_matrix,
 ) -> Any:
     """The ranker with classifiers of the new labels, told from the records near their examples."""
-    assert model.ranker_ is not None
+    assert model.ranker_ is not None and model.records_ is not None
     terms_NV, unit_ND, _ = remembered
-    near_MT = _nearest(unit_ND, _means(owned_nM, x_nD), N_NEGATIVES)
+    near_MT, _ = model.records_.by_vectors(_means(owned_nM, x_nD), count=N_NEGATIVES)
     n_new = len(near_MT)
-    asked, row = np.unique(near_MT, return_inverse=True)
-    label = np.repeat(np.arange(n_new), near_MT.shape[1])
+    label, place = np.nonzero(near_MT != PAD_ID)
+    asked, row = np.unique(near_MT[label, place], return_inverse=True)
     hard = sp.csr_matrix(
-        (np.ones(near_MT.size, np.float32), (row.ravel(), label)),
-        shape=(len(asked) + len(x_nD), n_new),
+        (np.ones(len(row), np.float32), (row, label)), shape=(len(asked) + len(x_nD), n_new)
     )
     none = sp.csr_matrix((len(asked), n_new), dtype=np.float32)
     return model.ranker_.with_labels(
@@ -194,15 +190,3 @@ def _means(owned_nM: sp.csr_matrix, x_nD: Float32Array) -> Float32Array:
     counts_M = np.diff(owned_nM.tocsc().indptr)
     means: Float32Array = ((owned_nM.T @ x_nD) / counts_M[:, None]).astype(np.float32)
     return means
-
-
-def _nearest(unit_ND: Float32Array, means_MD: Float32Array, count: int) -> Int64Array:
-    """The records of largest inner product with each mean, int64 M x T, ascending."""
-    n_records = len(unit_ND)
-    count = min(count, n_records)
-    step = max(1, _BLOCK // n_records)
-    near = np.empty((len(means_MD), count), np.int64)
-    for start in range(0, len(means_MD), step):
-        likeness = means_MD[start : start + step] @ unit_ND.T
-        near[start : start + step] = largest_of_rows(likeness, count)
-    return near

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from learned_index.errors import InputError
 from learned_index.inputs.labels import points_per_label
+from learned_index.kernels.select.cpu import largest_of_rows
 from learned_index.types import Float32Array, Int64Array
 
 Float64Array = npt.NDArray[np.float64]
@@ -162,15 +163,3 @@ def _shares(unit_MD: Float32Array, unit_KD: Float32Array) -> sp.csr_matrix:
             sp.csr_matrix((shares.ravel(), near.ravel(), indptr), shape=(len(near), n_known))
         )
     return sp.vstack(parts, format="csr")
-
-
-def largest_of_rows(values_MN: npt.NDArray[Any], count: int) -> Int64Array:
-    """Columns of the ``count`` largest values of each row, ascending; of equal values the first."""
-    place = values_MN.shape[1] - count
-    least_M1 = np.partition(values_MN, place, axis=1)[:, place : place + 1]
-    chosen = values_MN >= least_M1
-    surplus_M = chosen.sum(axis=1) - count
-    for row in np.flatnonzero(surplus_M):
-        equal = np.flatnonzero(values_MN[row] == least_M1[row])
-        chosen[row, equal[-surplus_M[row] :]] = False
-    return np.nonzero(chosen)[1].reshape(len(values_MN), count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
@@ -37,6 +38,7 @@ from learned_index.ranking.final_models import (
 from learned_index.ranking.final_scoring import LOG_FREQUENCY
 from learned_index.ranking.folds import N_FOLDS
 from learned_index.ranking.name_search import AlikeLists, NameLists, alike_lists, name_lists
+from learned_index.ranking.spelling import Spelling
 from learned_index.types import Float32Array, Int64Array
 
 FinalRankerMethod = Literal["auto", "mixed", "linear", "trees"]
@@ -77,7 +79,7 @@ class FinalRanker(Saved):
         n_named: Labels that names add to a shortlist at most; 0: names are not searched, and their
             scores are 0.
         alike: Terms that are spelled like words of the names, see
-            :func:`~learned_index.ranking.spelling.spelled_names`, saved here too. The labels that
+            :meth:`~learned_index.ranking.spelling.Spelling.names`, saved here too. The labels that
             names add are then those of the most alike. None: spelling is not compared.
         seed: Seed of the folds.
 
@@ -109,6 +111,7 @@ class FinalRanker(Saved):
         self.seed = seed
         self._lists: NameLists | None = None
         self._alike_lists: AlikeLists | None = None
+        self._spelling: Spelling | None = None
         self.method_: str | None = None
         self.report_: dict[str, Any] = {}
         self._model: FinalModel | None = None
@@ -143,6 +146,17 @@ class FinalRanker(Saved):
         if self.alike is not None and self._alike_lists is None:
             self._alike_lists = alike_lists(self.alike, n_terms)
         return self._alike_lists
+
+    def spelling(self, n_terms: int, terms: Callable[[], Sequence[str]]) -> Spelling:
+        """The terms as they are spelled, made once: rankers with other names have it, too.
+
+        Args:
+            n_terms: V, sparse features.
+            terms: Lists them, where that is still to be done.
+        """
+        if self._spelling is None or self._spelling.n_terms != n_terms:
+            self._spelling = Spelling(terms())
+        return self._spelling
 
     def fit(
         self,

@@ -86,7 +86,7 @@ class AlikeLists(NamedTuple):
 
 
 def alike_lists(alike: NameTerms, n_terms: int) -> AlikeLists:
-    """Turn what :func:`~learned_index.ranking.spelling.spelled_names` gives round."""
+    """Turn what :meth:`~learned_index.ranking.spelling.Spelling.names` gives round."""
     labels = np.repeat(np.arange(len(alike.indptr) - 1), np.diff(alike.indptr))
     begin_V1, order = by_column(alike.terms, n_terms)
     return AlikeLists(begin_V1, labels[order].astype(np.int32), alike.weights[order])
@@ -141,7 +141,7 @@ def with_likeness(
     """How alike names are spelled to texts, where that is known of the first labels already.
 
     Args:
-        alike: What :func:`~learned_index.ranking.spelling.spelled_names` gives.
+        alike: What :meth:`~learned_index.ranking.spelling.Spelling.names` gives.
         sparse_BV: Sparse features of the texts.
         ids_BR: int64 label ids, -1 at pads.
         known_BK: Scores of the first K of them, see :func:`search_names`.

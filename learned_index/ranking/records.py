@@ -274,7 +274,7 @@ class Records(Saved):
 
     def by_words(self, sparse_BV: SparseFeatures) -> tuple[npt.NDArray[np.int32], Float32Array]:
         """Nearest records by words: numbers B x T (-1 where there are fewer) and similarities."""
-        m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0])
+        m, (ids, similarities) = self._memory, _empty(sparse_BV.shape[0], N_NEAREST)
         rows = sparse_rows(sparse_BV)[:3]
         run_queries(
             len(ids),
@@ -285,9 +285,16 @@ class Records(Saved):
         )  # fmt: skip
         return ids, similarities
 
-    def by_vectors(self, dense_BD: Any) -> tuple[npt.NDArray[np.int32], Float32Array]:
-        """Nearest records by vectors, of the nearest cells; likewise, similarities are cosines."""
-        m, (ids, similarities) = self._memory, _empty(len(dense_BD))
+    def by_vectors(
+        self, dense_BD: Any, *, count: int = N_NEAREST
+    ) -> tuple[npt.NDArray[np.int32], Float32Array]:
+        """Nearest records by vectors, of the nearest cells; likewise, similarities are cosines.
+
+        Args:
+            dense_BD: B x D.
+            count: T.
+        """
+        m, (ids, similarities) = self._memory, _empty(len(dense_BD), count)
         x_BD = np.ascontiguousarray(dense_BD, np.float32)
         n_probed = min(PROBED, len(m.centroids_CD))
         run_queries(
@@ -378,6 +385,6 @@ class Records(Saved):
         return cls(memory, n_labels)
 
 
-def _empty(n_rows: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
-    ids = np.full((n_rows, N_NEAREST), PAD_ID, np.int32)
-    return ids, np.zeros((n_rows, N_NEAREST), np.float32)
+def _empty(n_rows: int, count: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
+    ids = np.full((n_rows, count), PAD_ID, np.int32)
+    return ids, np.zeros((n_rows, count), np.float32)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import combining, normalize
 
 import numpy as np
@@ -39,50 +39,76 @@ def folded(text: str) -> str:
         >>> folded("Öffentliche Straßen")
         'offentliche strassen'
     """
+    if text.isascii():
+        return text.lower()
     return "".join(c for c in normalize("NFKD", text.casefold()) if not combining(c))
 
 
-def spelled_names(terms: Sequence[str], names: Sequence[str], labels: Any = None) -> NameTerms:
-    """The terms that are spelled like words of names (equation 24).
-
-    The name of label l has words w, n_w of the N names have w, and idf_w = ln(1 + (N - n_w + 1/2) /
-    (n_w + 1/2)). A term t that is a word counts sum_w idf_w a(t, w) / sum_w idf_w, with the
-    likeness a of :func:`likeness`. A number is no word here: others that look like it mean nothing.
+class Spelling:
+    """Terms as they are spelled, to be compared with names again and again as these change.
 
     Args:
-        terms: V terms of the texts; those of several words are no word's like.
-        names: L.
-        labels: int64 ids; the others get no terms, but count in n and N. None: all.
-
-    Returns:
-        Weights above 0, at most 1; a label's do not add up to 1.
+        terms: V terms of texts; those of several words are no word's like.
     """
-    words_of = [
-        [word for word in _WORD.findall(folded(name)) if not word.isdigit()] for name in names
-    ]
-    numbers: dict[str, int] = {}
-    rows = np.repeat(np.arange(len(names)), [len(words) for words in words_of])
-    columns = [numbers.setdefault(word, len(numbers)) for words in words_of for word in words]
-    has_LW = sp.csr_matrix(
-        (np.ones(len(rows), np.float32), (rows, np.array(columns, np.int64))),
-        shape=(len(names), len(numbers)),
-    )
-    has_LW.data[:] = 1.0  # a word that a name has twice is one
-    asked = np.arange(len(names)) if labels is None else np.asarray(labels, np.int64)
-    single = [n for n, term in enumerate(terms) if term and not set(term) & {" ", "\n"}]
-    shape = len(names), len(terms)
-    if not numbers or not single or not len(asked):
-        return _as_name_terms(sp.csr_matrix(shape, dtype=np.float32))
-    n_named = int((np.diff(has_LW.indptr) > 0).sum())
-    n_W = np.bincount(has_LW.indices, minlength=len(numbers))
-    idf_W = np.log1p((n_named - n_W + 0.5) / (n_W + 0.5)).astype(np.float32)
-    sums_L = np.maximum(has_LW @ idf_W, 1e-12)
-    share_LW = sp.csr_matrix(sp.diags(1 / sums_L) @ has_LW @ sp.diags(idf_W), dtype=np.float32)
-    used_W = np.unique(has_LW[asked].indices)
-    alike = likeness([folded(terms[n]) for n in single], list(numbers), used_W)
-    found = sp.coo_matrix(share_LW[asked][:, used_W] @ alike.T.tocsr())
-    places = asked[found.row], np.array(single, np.int64)[found.col]
-    return _as_name_terms(sp.csr_matrix((found.data, places), shape=shape, dtype=np.float32))
+
+    def __init__(self, terms: Sequence[str]) -> None:
+        self.n_terms = len(terms)
+        self._single = np.array(
+            [n for n, term in enumerate(terms) if term and " " not in term and "\n" not in term],
+            np.int64,
+        )
+        self._grams = grams_of([folded(terms[n]) for n in self._single.tolist()])
+        self._words: dict[str, tuple[str, ...]] = {}
+
+    def names(self, names: Sequence[str], labels: Any = None) -> NameTerms:
+        """The terms that are spelled like words of names (equation 24).
+
+        The name of label l has words w, n_w of the N names have w, and idf_w = ln(1 + (N - n_w +
+        1/2) / (n_w + 1/2)). A term t that is a word counts sum_w idf_w a(t, w) / sum_w idf_w, with
+        the likeness a of :func:`likeness`. A number is no word here: others that look like it mean
+        nothing.
+
+        Args:
+            names: L.
+            labels: int64 ids; the others get no terms, but count in n and N. None: all.
+
+        Returns:
+            Weights above 0, at most 1; a label's do not add up to 1.
+        """
+        words_of = self._words_of(names)
+        numbers: dict[str, int] = {}
+        rows = np.repeat(np.arange(len(names)), [len(words) for words in words_of])
+        columns = [numbers.setdefault(word, len(numbers)) for words in words_of for word in words]
+        has_LW = sp.csr_matrix(
+            (np.ones(len(rows), np.float32), (rows, np.array(columns, np.int64))),
+            shape=(len(names), len(numbers)),
+        )
+        asked = np.arange(len(names)) if labels is None else np.asarray(labels, np.int64)
+        shape = len(names), self.n_terms
+        if not numbers or not len(self._single) or not len(asked):
+            return _as_name_terms(sp.csr_matrix(shape, dtype=np.float32))
+        n_named = int((np.diff(has_LW.indptr) > 0).sum())
+        n_W = np.bincount(has_LW.indices, minlength=len(numbers))
+        idf_W = np.log1p((n_named - n_W + 0.5) / (n_W + 0.5)).astype(np.float32)
+        sums_L = np.maximum(has_LW @ idf_W, 1e-12)
+        share_LW = sp.csr_matrix(sp.diags(1 / sums_L) @ has_LW @ sp.diags(idf_W), dtype=np.float32)
+        used_W = np.unique(has_LW[asked].indices)
+        alike = likeness(self._grams, list(numbers), used_W)
+        found = sp.coo_matrix(share_LW[asked][:, used_W] @ alike.T.tocsr())
+        places = asked[found.row], self._single[found.col]
+        return _as_name_terms(sp.csr_matrix((found.data, places), shape=shape, dtype=np.float32))
+
+    def _words_of(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """The distinct words of each name; those of the last time are not read again."""
+        known = self._words
+        words = {name: known[name] if name in known else _words(name) for name in names}
+        self._words = words
+        return [words[name] for name in names]
+
+
+def _words(name: str) -> tuple[str, ...]:
+    found = dict.fromkeys(_WORD.findall(folded(name)))
+    return tuple(word for word in found if not word.isdigit())
 
 
 def _as_name_terms(weights_LV: sp.csr_matrix) -> NameTerms:
@@ -95,7 +121,21 @@ def _as_name_terms(weights_LV: sp.csr_matrix) -> NameTerms:
     )
 
 
-def likeness(words: Sequence[str], others: Sequence[str], used: Int64Array) -> sp.csr_matrix:
+class Grams(NamedTuple):
+    """The distinct character n-grams of words.
+
+    Attributes:
+        hashes: uint64, those of one word after those of another.
+        word_of: int64, ascending, the number of the word that has each.
+        n_words: How many the words are.
+    """
+
+    hashes: Any
+    word_of: Int64Array
+    n_words: int
+
+
+def likeness(words: Grams, others: Sequence[str], used: Int64Array) -> sp.csr_matrix:
     """How alike words are spelled: CSR float32 U x (used), :data:`LEAST_ALIKE` to 1.
 
     The cosine of their sets of character n-grams (:data:`GRAMS`; the edges of a word count as
@@ -103,11 +143,11 @@ def likeness(words: Sequence[str], others: Sequence[str], used: Int64Array) -> s
     An n-gram that none of these has makes a word longer, at the largest idf.
 
     Args:
-        words: U, folded.
+        words: Of U folded words.
         others: W words, distinct and folded, which tell how common an n-gram is.
         used: int64, ascending. The others that are compared.
     """
-    grams_W, rows_W = _grams(others)
+    grams_W, rows_W, _ = grams_of(others)
     known, column_W = np.unique(grams_W, return_inverse=True)
     has_WG = sp.csr_matrix(
         (np.ones(len(rows_W), np.float32), (rows_W, column_W)), shape=(len(others), len(known))
@@ -117,17 +157,17 @@ def likeness(words: Sequence[str], others: Sequence[str], used: Int64Array) -> s
     most = len(others) if len(others) <= _FEW else int(_MOST_COMMON * len(others))
     kept = np.flatnonzero(n_G <= most)
     unit_WG = _scaled(has_WG, idf_G, np.zeros(len(others), np.float32))[used][:, kept]
-    grams_U, rows_U = _grams(words)
+    grams_U, rows_U, n_words = words
     place = np.minimum(np.searchsorted(known, grams_U), len(known) - 1)
     is_known = known[place] == grams_U
-    strange_U = np.bincount(rows_U[~is_known], minlength=len(words)) * float(idf_G.max()) ** 2
+    strange_U = np.bincount(rows_U[~is_known], minlength=n_words) * float(idf_G.max()) ** 2
     has_UG = sp.csr_matrix(
         (np.ones(int(is_known.sum()), np.float32), (rows_U[is_known], place[is_known])),
-        shape=(len(words), len(known)),
+        shape=(n_words, len(known)),
     )
     unit_UG, by_gram = _scaled(has_UG, idf_G, strange_U)[:, kept], unit_WG.T.tocsr()
     parts = []
-    for start in range(0, len(words), _BLOCK):
+    for start in range(0, n_words, _BLOCK):
         cosines = unit_UG[start : start + _BLOCK] @ by_gram
         cosines.data[cosines.data < LEAST_ALIKE] = 0
         cosines.eliminate_zeros()
@@ -142,8 +182,8 @@ def _scaled(has_UG: sp.csr_matrix, idf_G: Float32Array, more_U: Any) -> sp.csr_m
     return sp.csr_matrix(sp.diags(1 / np.sqrt(np.maximum(squares_U, 1e-12))) @ weighted)
 
 
-def _grams(words: Sequence[str]) -> tuple[Any, Int64Array]:
-    """Hashes (uint64) of the distinct n-grams of each word, and the words' numbers, ascending."""
+def grams_of(words: Sequence[str]) -> Grams:
+    """The n-grams of words, their edges among their characters, and whole words."""
     edge = chr(_EDGE)
     joined = "".join(f"{edge}{word}{edge}" for word in words)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
@@ -173,7 +213,7 @@ def _grams(words: Sequence[str]) -> tuple[Any, Int64Array]:
     found, owner = found[order], owner[order]
     first = np.ones(len(found), bool)
     first[1:] = (found[1:] != found[:-1]) | (owner[1:] != owner[:-1])
-    return found[first], owner[first]
+    return Grams(found[first], owner[first], len(words))
 
 
 def _mixed(values: Any) -> Any:

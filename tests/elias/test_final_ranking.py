@@ -32,7 +32,7 @@ from learned_index.elias.model import ELIAS
 from learned_index.encoders.lexical.lsa import FeatureSvdEncoder, LSAEncoder
 from learned_index.errors import InputError, ModelFormatError, TrainingInterrupted
 from learned_index.ranking.evidence import EVIDENCE
-from learned_index.ranking.spelling import spelled_names
+from learned_index.ranking.spelling import Spelling
 from learned_index.training.checkpoint import CheckpointOptions, StopFlag
 
 
@@ -93,7 +93,7 @@ def join_by_name(model: ELIAS, share: sp.csr_matrix, n_named: int, *, once: bool
 
 def test_labels_whose_names_are_spelled_like_words_of_the_text_join_the_shortlist() -> None:
     model = finally_ranked("linear", records="no", rerank_size=3)
-    alike = spelled_names(model.features.terms_, model.vocabulary.names(range(30)))
+    alike = Spelling(model.features.terms_).names(model.vocabulary.names(range(30)))
     assert len(alike.terms) > len(model.final_ranker_.names.terms)
     shape = 30, model.features.dim
     join_by_name(
@@ -123,7 +123,7 @@ def test_changed_names_are_those_of_the_labels_as_they_are() -> None:
     shape = 31, model.features.dim
     found, expected = (
         sp.csr_matrix((each.weights, each.terms, each.indptr), shape=shape).toarray() > 0
-        for each in (grown.final_ranker_.alike, spelled_names(model.features.terms_, names))
+        for each in (grown.final_ranker_.alike, Spelling(model.features.terms_).names(names))
     )
     np.testing.assert_array_equal(found, expected)
     others = np.setdiff1d(np.arange(30), [3, 5])

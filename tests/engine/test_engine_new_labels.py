@@ -24,7 +24,6 @@ from learned_index.engine.new_labels import (
     Examples,
     Known,
     known_means,
-    largest_of_rows,
     new_classifiers,
 )
 from learned_index.engine.new_steps import N_STEPS, RATE, stepped
@@ -226,11 +225,3 @@ def test_steps_follow_the_gradient_of_the_loss_of_each_label(known, examples, ro
             row.requires_grad_()
         np.testing.assert_allclose(found[label], row.detach().numpy(), atol=2e-4)
     assert np.abs(found - made).max() > 0.05
-
-
-def test_the_largest_of_a_row_are_the_first_of_equals():
-    rng = np.random.default_rng(5)
-    values = rng.integers(0, 6, size=(40, 30)).astype(np.float32)
-    for count in (1, 7, 29, 30):
-        expected = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :count], axis=1)
-        np.testing.assert_array_equal(largest_of_rows(values, count), expected)

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned_index.kernels.select.cpu import best_rows, keep_k_largest, rank_best, select_largest
+from learned_index.kernels.select.cpu import (
+    best_rows,
+    keep_k_largest,
+    largest_of_rows,
+    rank_best,
+    select_largest,
+)
 
 
 @given(
@@ -71,3 +77,13 @@ def test_beam_is_the_best_rows_in_order(width):
     assert n == min(width, 200)
     assert beam[:n].tolist() == order
     np.testing.assert_array_equal(beam_scores[:n], scores[order])
+
+
+@pytest.mark.parametrize("count", [1, 7, 29, 30])
+def test_the_largest_of_a_row_are_the_first_of_equals(count):
+    rng = np.random.default_rng(5)
+    values = rng.integers(-4, 4, size=(40, 30)).astype(np.float32)
+    values[::7] *= -0.0  # zeros of both signs are equal
+    values[1::5] = rng.normal(size=values[1::5].shape) * 1e30
+    expected = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :count], axis=1)
+    np.testing.assert_array_equal(largest_of_rows(values, count), expected)

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from learned_index.ranking import spelling
 from learned_index.ranking.evidence import NameTerms, with_other_names
 from learned_index.ranking.name_search import alike_lists, search_names, with_likeness
-from learned_index.ranking.spelling import LEAST_ALIKE, folded, likeness, spelled_names
+from learned_index.ranking.spelling import LEAST_ALIKE, Spelling, folded, grams_of, likeness
 
 NAMES = [
     "Vögel", "Vogelschutz", "Öffentliche Verwaltung", "Unternehmensführung", "", "Straße",
@@ -86,24 +86,26 @@ def dense(names: NameTerms) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def alike() -> NameTerms:
-    return spelled_names(TERMS, NAMES)
+    return Spelling(TERMS).names(NAMES)
 
 
 def test_likeness_is_the_cosine_of_n_grams(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [plain_fold(term) for term in TERMS]
     others = sorted({word for name in NAMES for word in re.findall(r"\w+", plain_fold(name))})
     monkeypatch.setattr(spelling, "_BLOCK", 3)
-    found = likeness(words, others, np.arange(len(others)))
+    found = likeness(grams_of(words), others, np.arange(len(others)))
     np.testing.assert_allclose(found.toarray(), plain_likeness(words, others), atol=1e-5)
     some = np.array([1, 4])
-    np.testing.assert_array_equal(likeness(words, others, some).toarray(), found.toarray()[:, some])
+    np.testing.assert_array_equal(
+        likeness(grams_of(words), others, some).toarray(), found.toarray()[:, some]
+    )
 
 
 def test_n_grams_of_most_words_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spelling, "_FEW", 0)
     monkeypatch.setattr(spelling, "_MOST_COMMON", 0.5)
     others = ["abxyz", "abuvw", "abrst", "qqqqq"]
-    found = likeness(["abxyz", "abklm"], others, np.arange(4)).toarray()
+    found = likeness(grams_of(["abxyz", "abklm"]), others, np.arange(4)).toarray()
     # "<ab" is in three of four: words that share only this are not alike.
     assert found[0, 0] > 0.9 and not found[1].any()
 
@@ -123,16 +125,24 @@ def test_terms_of_names_are_those_of_the_definition(alike: NameTerms) -> None:
 
 def test_some_labels_alone_have_the_same_terms(alike: NameTerms) -> None:
     some = [2, 8]
-    alone, whole = dense(spelled_names(TERMS, NAMES, some)), dense(alike)
+    alone, whole = dense(Spelling(TERMS).names(NAMES, some)), dense(alike)
     np.testing.assert_allclose(alone[some], whole[some], atol=1e-6)
     assert not np.delete(alone, some, axis=0).any()
 
 
+def test_names_that_change_are_compared_as_if_for_the_first_time(alike: NameTerms) -> None:
+    spelling = Spelling(TERMS)
+    spelling.names(NAMES)
+    other = [*NAMES[:3], "Klimawandel", *NAMES[4:-1], "Vogelschutz"]
+    np.testing.assert_array_equal(dense(spelling.names(other)), dense(Spelling(TERMS).names(other)))
+    np.testing.assert_array_equal(dense(spelling.names(NAMES)), dense(alike))
+
+
 def test_nothing_is_alike_where_there_is_nothing() -> None:
     for terms, names in ((TERMS, []), ([], NAMES), (TERMS, ["", "?"]), (["a b"], NAMES)):
-        found = spelled_names(terms, names)
+        found = Spelling(terms).names(names)
         assert len(found.indptr) == len(names) + 1 and not len(found.terms)
-    assert not len(spelled_names(TERMS, NAMES, []).terms)
+    assert not len(Spelling(TERMS).names(NAMES, []).terms)
 
 
 def test_labels_are_found_and_scored_by_the_weights_of_the_text(alike: NameTerms) -> None:
@@ -176,7 +186,7 @@ def test_terms_that_count_nothing_find_nothing(alike: NameTerms) -> None:
 
 
 def test_other_names_take_the_place_of_some(alike: NameTerms) -> None:
-    more = spelled_names(TERMS, [*NAMES[:3], "Klimawandel", *NAMES[4:], "Bird", ""])
+    more = Spelling(TERMS).names([*NAMES[:3], "Klimawandel", *NAMES[4:], "Bird", ""])
     joined = dense(with_other_names(alike, more, [3]))
     assert joined.shape == (L + 2, V)
     changed = [3, L, L + 1]

@@ -27,11 +27,12 @@ def _forward_rows(start, stop, logits_CM, labels_CM, scale, strengths_CM, out_CM
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 def _backward_row(strengths, grad, scale, out):
-    total = np.float32(0.0)
     for m in range(strengths.shape[0]):
-        through = strengths[m] * grad[m] if strengths[m] <= np.float32(1.0) else np.float32(0.0)
-        out[m] = through
-        total += through
+        cut = strengths[m] > np.float32(1.0)
+        out[m] = np.float32(0.0) if cut else strengths[m] * grad[m]
+    total = np.float32(0.0)  # by itself: see FAST
+    for m in range(strengths.shape[0]):
+        total += out[m]
     mean = total / scale
     for m in range(strengths.shape[0]):
         out[m] -= strengths[m] * mean

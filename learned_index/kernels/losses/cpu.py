@@ -41,14 +41,16 @@ def _negative(z, y):
 
 # Only sums may be reordered: what is called keeps its own rules.
 @numba.njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
-def _block_of_negatives(z, y, factor, grad_z, grad_y):
+def _block_of_negatives(z, y, factor, grad_z, grad_y, logs):
     """Sum of the losses of some negatives; writes their gradients times a factor."""
-    total = np.float32(0.0)
     for k in range(z.shape[0]):
         log, by_z, by_y = _negative(z[k], y[k])
-        total -= log
+        logs[k] = log
         grad_z[k] = factor * by_z
         grad_y[k] = factor * by_y
+    total = np.float32(0.0)  # by itself: see FAST
+    for k in range(z.shape[0]):
+        total -= logs[k]
     return total
 
 
@@ -58,6 +60,7 @@ def _loss_rows(start, stop, z_BK, y_BK, n_pos_B, n_valid_B, factor, loss_B, grad
 
     Those of positives in y are left to :func:`_gradients_of_positives`.
     """
+    logs = np.empty(_BLOCK, np.float32)
     for b in range(start, stop):
         n_pos, n_valid = n_pos_B[b], n_valid_B[b]
         cross_entropy = shortlisting = 0.0
@@ -73,7 +76,7 @@ def _loss_rows(start, stop, z_BK, y_BK, n_pos_B, n_valid_B, factor, loss_B, grad
             cross_entropy += np.float64(
                 _block_of_negatives(
                     z_BK[b, first:last], y_BK[b, first:last], factor,
-                    grad_z[b, first:last], grad_y[b, first:last],
+                    grad_z[b, first:last], grad_y[b, first:last], logs,
                 )
             )  # fmt: skip
         grad_z[b, n_valid:] = 0.0

@@ -99,11 +99,11 @@ def softmax_of_some(logits, ids, scale, out):
     if not largest > np.float32(-np.inf):
         out[:] = 0.0
         return
-    total = np.float32(0.0)
     for m in range(logits.shape[0]):
-        value = fast_exp(logits[m] - largest) if ids[m] >= 0 else np.float32(0.0)
-        out[m] = value
-        total += value
+        out[m] = fast_exp(logits[m] - largest) if ids[m] >= 0 else np.float32(0.0)
+    total = np.float32(0.0)  # by itself: see FAST
+    for m in range(logits.shape[0]):
+        total += out[m]
     factor = scale / total
     for m in range(logits.shape[0]):
         out[m] *= factor

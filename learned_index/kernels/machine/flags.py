@@ -10,7 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 FAST: Any = {"reassoc", "contract", "nsz"}
-"""Sums may be made in any order, so loops vectorise."""
+"""Sums may be made in any order, so loops vectorise.
+
+A loop that adds up writes into no array beside the one it reads. Where one does, LLVM compiles it
+twice, as a vector loop and as a plain one for arrays that lie close together, and so the last bit
+of the sum would depend on where small arrays happen to lie (``tests/test_reproducibility.py``)."""
 
 ROUNDS_WELL: Any = {"contract", "nsz"}
 """A product and a sum may become one instruction; terms stay in their order. For formulas whose

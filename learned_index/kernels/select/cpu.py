@@ -7,7 +7,8 @@ faster than a radix select or a heap, whose branches cannot be predicted.
 
 What is done with the threshold differs: :func:`select_largest` writes places, for callers with
 several arrays beside the values; :func:`keep_k_largest` moves values and items, for those with one;
-:func:`rank_best` puts the few results of an engine in order.
+:func:`rank_best` puts the few results of an engine in order; :func:`largest_of_rows` is called from
+Python, and takes values of either sign.
 
 Two have no threshold. :func:`best_rows`: where a few dozen are kept nearly every value fails its
 first comparison, and what is left is in order already. :func:`top_k`, a heap, gives what
@@ -23,6 +24,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from learned_index.kernels.machine.intrinsics import bits_of_float
+from learned_index.kernels.machine.parallel import run_queries
+from learned_index.types import Float32Array, Int64Array
+
 _COUNTED = 1024
 """Up to so many results are ranked by counting; more are sorted."""
 _INSERTED = 64
@@ -31,10 +36,10 @@ _INSERTED = 64
 
 @numba.njit(nogil=True, cache=True)
 def _count_at_least(bits, n, threshold):
-    count = np.int32(0)
+    # Sums of int32 are int64 to Numba, and of these half as many fit into a vector.
+    limit, count = np.int32(threshold), np.int32(0)
     for i in range(n):
-        # Without the cast the sum would be an int64, and half as many lanes would count.
-        count = np.int32(count + np.int32(bits[i] >= threshold))
+        count = np.int32(count + np.int32(bits[i] >= limit))
     return count
 
 
@@ -43,11 +48,12 @@ def kth_bits(bits, n, k):
     """A threshold that the k largest reach, 1 <= k <= n, and how many are surely above it.
 
     Where no tie forbids it exactly k values are at least the threshold; else it is the bits of the
-    k-th largest, and the second number how many are larger.
+    k-th largest, and the second number how many are larger. ``bits`` are int32 in the order of the
+    values.
     """
     # From the least to the largest value and not from 0 to infinity: scores of one query lie close
     # together, and each bit that they share is a count less.
-    low, high = np.int32(0x7FFFFFFF), np.int32(0)
+    low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
     for i in range(n):
         low = min(low, bits[i])
         high = max(high, bits[i])
@@ -83,21 +89,62 @@ def select_largest(values, n, k, chosen):
         for i in range(n):
             chosen[i] = i
         return n
-    bits = values.view(np.int32)
+    _write_largest(values.view(np.int32), n, k, chosen)
+    return k
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_largest(bits, n, k, chosen):
+    """Places of the k largest of n > k bits, ascending; of equal ones the first."""
     threshold, above = kth_bits(bits, n, k)
     kept = np.int64(0)
     if _count_at_least(bits, n, threshold) == k:
         for i in range(n):
             chosen[min(kept, k)] = i
             kept += np.int64(bits[i] >= threshold)
-        return k
+        return
     ties = k - above
     for i in range(n):
         if bits[i] > threshold or (bits[i] == threshold and ties > 0):
             ties -= np.int64(bits[i] == threshold)
             chosen[kept] = i
             kept += 1
-    return k
+
+
+@numba.njit(nogil=True, cache=True)
+def _ordered(values, keys):
+    """Whole numbers in the order of floats of either sign."""
+    for i in range(len(values)):
+        bits = bits_of_float(values[i] + np.float32(0.0))  # -0 becomes 0
+        keys[i] = bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@numba.njit(nogil=True, cache=True)
+def _largest_places(start, stop, values_MN, out_MT):
+    n, k = values_MN.shape[1], out_MT.shape[1]
+    keys, chosen = np.empty(n, np.int32), np.empty(k + 1, np.int32)
+    for row in range(start, stop):
+        _ordered(values_MN[row], keys)
+        _write_largest(keys, n, k, chosen)
+        out_MT[row] = chosen[:k]
+
+
+def largest_of_rows(values_MN: Float32Array, count: int) -> Int64Array:
+    """Columns of the ``count`` largest values of each row, ascending; of equal values the first.
+
+    Args:
+        values_MN: float32, M x N, none of them NaN.
+        count: T, at most N.
+
+    Returns:
+        int64, M x T.
+    """
+    n_rows, n_columns = values_MN.shape
+    if count == n_columns:
+        return np.tile(np.arange(n_columns), (n_rows, 1))
+    out = np.empty((n_rows, count), np.int64)
+    run_queries(n_rows, lambda start, stop: _largest_places(start, stop, values_MN, out))
+    return out
 
 
 @numba.njit(nogil=True, cache=True)
@@ -239,7 +286,7 @@ def _ranks_by_counting(bits, order, n, ranks):
         value = bits[i]
         rank = np.int32(0)
         for j in range(n):
-            rank += np.int32(bits[j] > value)
+            rank = np.int32(rank + np.int32(bits[j] > value))
         ranks[i] = rank
         total += rank
     return total
