@@ -8,10 +8,12 @@ from typing import Literal, Self
 from learned_index.config import Config, parameter, seed_parameter
 from learned_index.errors import InputError
 
-_STEPS = {"index": (280, 560), "encoder": (40, 60)}
+_STEPS = {"index": (180, 250), "encoder": (40, 60)}
 """Steps that stages 1 and 2 have at least, unless epochs are given."""
 _EPOCHS = {"index": (2, 4), "encoder": (1, 3)}
 """Their fewest epochs likewise."""
+_MOST_EPOCHS = {"index": (10, 10), "encoder": (20, 40)}
+"""Their most: few points are learned by heart before they have made many steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +174,13 @@ class TrainingConfig(Config):
                 small data sets get fewer epochs.
         """
         (wanted1, wanted2), (least1, least2) = _STEPS[trained], _EPOCHS[trained]
+        most1, most2 = _MOST_EPOCHS[trained]
         steps = max(1, -(-n_points // self.batch_size))
         stage1, stage2, warm = self.stage1_epochs, self.stage2_epochs, self.warm_epochs
         if stage1 is None:
-            stage1 = int(min(20, max(least1, -(-wanted1 // steps))))
+            stage1 = int(min(most1, max(least1, -(-wanted1 // steps))))
         if stage2 is None:
-            stage2 = int(min(40, max(least2, -(-wanted2 // steps))))
+            stage2 = int(min(most2, max(least2, -(-wanted2 // steps))))
         if warm is None:
             warm = -(-stage1 // 2)
         return replace(self, stage1_epochs=stage1, stage2_epochs=stage2, warm_epochs=warm)

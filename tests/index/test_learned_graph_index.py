@@ -301,3 +301,14 @@ def test_labels_are_ranked_by_the_power_of_their_path(fitted, queries, exponent)
         np.testing.assert_allclose(result.scores[row], top, rtol=2e-4)
         for label, score in zip(result.ids[row].tolist(), result.scores[row], strict=True):
             assert score == pytest.approx(expected[label], rel=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_points", "stages"),
+    [(50, (10, 10)), (3_000, (10, 10)), (9_000, (5, 7)), (36_000, (2, 4)), (10**6, (2, 4))],
+)
+def test_small_data_sets_have_more_epochs_but_not_many(n_points, stages):
+    found = TrainingConfig().resolve_epochs(n_points)
+    assert (found.stage1_epochs, found.stage2_epochs) == stages
+    given = TrainingConfig(stage1_epochs=30, stage2_epochs=50).resolve_epochs(n_points)
+    assert (given.stage1_epochs, given.stage2_epochs) == (30, 50)
