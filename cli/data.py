@@ -53,7 +53,7 @@ _ROWS: tuple[tuple[str, Callable[[SplitReport], float | None], str], ...] = (
 _source_and_target = combined(
     click.argument("source", type=click.Path(path_type=Path)),
     click.argument("target", type=click.Path(path_type=Path)),
-    click.option("--force", is_flag=True, help="Replace the target if it exists."),
+    click.option("--force", "--overwrite", is_flag=True, help="Replace the target if it exists."),
 )
 
 
@@ -88,7 +88,7 @@ def build() -> None:
     multiple=True,
     help="Read this package only; may be repeated. Default: all that are known and installed.",
 )
-@click.option("--force", is_flag=True, help="Build again, and replace the folder.")
+@click.option("--force", "--overwrite", is_flag=True, help="Build again, replace the folder.")
 @json_option
 @quiet_option
 def api_docs(

@@ -40,7 +40,7 @@ _NAME, _USE = 20, 12
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Data folder to write."
 )
 @click.option("--dry-run", is_flag=True, help="Show columns and first points; write nothing.")
-@click.option("--force", is_flag=True, help="Replace the data folder if it exists.")
+@click.option("--force", "--overwrite", is_flag=True, help="Replace the data folder if it exists.")
 @json_option
 @quiet_option
 def import_table(

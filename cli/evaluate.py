@@ -9,10 +9,10 @@ import click
 
 from learned_index.cli.shared.common import (
     emit_json,
-    note,
     progress_bar,
     standard_options,
     use_threads,
+    warn,
 )
 from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import knob_options, propensity_option, split_option
@@ -143,9 +143,9 @@ def evaluate(
     title = f"{split}: {values['n_points']} points, percent"
     evaluation_tables.print_evaluation(values, title=title)
     if "n_filtered" in values:
-        note(f"{values['n_filtered']} pairs count neither as answers nor as truth (filter_labels)")
+        warn(f"{values['n_filtered']} pairs count neither as answers nor as truth (filter_labels)")
     if values["n_unseen_labels"]:
-        note(f"{values['n_unseen_labels']} labels of the {split} split were never trained")
+        warn(f"{values['n_unseen_labels']} labels of the {split} split were never trained")
 
 
 def _of_model(
@@ -168,14 +168,14 @@ def _of_file(path: Path, dataset: Dataset, folder: DataFolder, labels: Path | No
     found = read_predictions(path, dataset, labels=labels)
     width = found.result.ids.shape[1]
     if width < DEPTH:
-        note(f"{path} has at most {width} labels a point; R@{DEPTH} counts no others")
+        warn(f"{path} has at most {width} labels a point; R@{DEPTH} counts no others")
     if found.n_unknown:
-        note(f"{path} names {found.n_unknown} labels that the data do not know: all wrong")
+        warn(f"{path} names {found.n_unknown} labels that the data do not know: all wrong")
     if found.n_other:
-        note(f"{path} has {found.n_other} rows for points that the split has not got")
+        warn(f"{path} has {found.n_other} rows for points that the split has not got")
     train = None
     if "train" in folder.splits:
         train = dataset if dataset.split == "train" else folder.read("train")
     else:
-        note("there is no train split, so nothing is told by frequency and PSP is P")
+        warn("there is no train split, so nothing is told by frequency and PSP is P")
     return predicted_answers(found, dataset, train=train)

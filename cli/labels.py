@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from learned_index.cli.shared.changes import finish, load, to_change, version_options
-from learned_index.cli.shared.common import emit_json, json_option
+from learned_index.cli.shared.common import emit_json, json_option, threads_option, warn
 from learned_index.cli.shared.help import PanelCommand
 from learned_index.cli.shared.lines import say_columns
 from learned_index.cli.shared.options import model_argument
@@ -81,6 +83,7 @@ def list_labels(model: Path, as_json: bool) -> None:
     help='Lines {"key": ..., "name": ..., "examples": [...]}; name and examples may be missing.',
 )
 @version_options
+@threads_option
 def add(
     model: Path,
     key: str | None,
@@ -144,6 +147,7 @@ def _read_new(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     help="Labels to remove, a key or name a line.",
 )
 @version_options
+@threads_option
 def remove(
     model: Path,
     names: tuple[str, ...],
@@ -175,6 +179,7 @@ def remove(
     help="Lines OLD<TAB>NEW: key or name, and the new name.",
 )
 @version_options
+@threads_option
 def rename(
     model: Path,
     old: str | None,
@@ -185,7 +190,24 @@ def rename(
     """Make a version of MODEL in which the label OLD (key or name) is called NEW; its key stays."""
     names = _pairs(old, new, file, "OLD and NEW")
     with to_change(model, written) as loaded:
-        finish(loaded.rename_labels(names), "renamed", len(names), model, **written)
+        renamed = loaded.rename_labels(names)
+        finish(renamed, "renamed", len(names), model, **written)
+        _tell_equal_names(renamed, names.values())
+
+
+def _tell_equal_names(model: Any, names: Iterable[str]) -> None:
+    """Say which of some names several labels have now."""
+    called = Counter(
+        model.vocabulary.name(label)
+        for label in range(len(model.vocabulary))
+        if label not in model.removed_labels
+    )
+    for name in dict.fromkeys(names):
+        if called[name] > 1:
+            warn(
+                f"{called[name]} labels are called {name!r:.80} now; li labels merge makes one of "
+                "them"
+            )
 
 
 @labels.command(
@@ -202,6 +224,7 @@ def rename(
     help="Lines GONE<TAB>KEPT: keys or names.",
 )
 @version_options
+@threads_option
 def merge(
     model: Path,
     gone: str | None,

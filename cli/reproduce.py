@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from learned_index.cli.shared.options import cache_option, split_option
 from learned_index.cli.shared.peers import interpreters_of, python_option, word_features
 from learned_index.cli.shared.tables import DataSource, data_option
 from learned_index.reproduction.catalogue import ALL, ITEMS, NOT_THE_PAPERS, NUMBERING, find_items
+
+_NAMES = 30
+"""Columns of the terminal for the names of rows, of which longer ones are folded."""
 
 
 def list_items(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -177,11 +181,21 @@ def show(result: dict[str, Any], out: Path) -> None:
     if result["item"].startswith("table"):
         from learned_index.reproduction.results import shown
 
+        console = output_console()
+        first, *rest = result["columns"]
+        rows = [{name: shown(row.get(name)) for name in (first, *rest)} for row in result["rows"]]
+        widths = [2 + max(len(name), *(len(row[name]) for row in rows)) for name in rest]
+        # Numbers are never cut: names fold, and what has no room stands in the file.
+        room = console.width - min(_NAMES, max(len(row[first]) for row in rows))
+        n_told = sum(1 for total in itertools.accumulate(widths) if total <= room)
         table = Table(title=f"{result['item']}: {result['title']}", title_justify="left", box=None)
-        for number, name in enumerate(result["columns"]):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
-        for row in result["rows"]:
-            table.add_row(*(escape(shown(row.get(name))) for name in result["columns"]))
-        output_console().print(table)
+        table.add_column(first, overflow="fold")
+        for name in rest[:n_told]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(escape(row[name]) for name in (first, *rest[:n_told])))
+        console.print(table)
+        if left := rest[n_told:]:
+            click.echo(f"in the CSV besides: {', '.join(left)}")
     names, before = ", ".join(result["files"]), "" if result["made"] else " (made before)"
     click.echo(f"{result['item']}: {result['title']}: {out}/{names}{before}")

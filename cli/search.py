@@ -53,9 +53,17 @@ def read_queries(stream: BinaryIO) -> Iterator[list[str]]:
     number = 0
     while chunk := read(READ_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
-            yield [_decode(line, number + i + 1) for i, line in enumerate(lines)]
-            number += len(lines)
+        good: list[str] = []
+        for line in lines:
+            number += 1
+            try:
+                good.append(_decode(line, number))
+            except InputError:
+                if good:  # they are answered before
+                    yield good
+                raise
+        if good:
+            yield good
     if rest:
         yield [_decode(rest, number + 1)]
 
@@ -64,7 +72,10 @@ def _decode(line: bytes, number: int) -> str:
     try:
         text = line.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise InputError(f"line {number} of the input is not UTF-8: {error.reason}") from None
+        raise InputError(
+            f"line {number} of the input is not UTF-8: {error.reason}; convert it, e.g. with "
+            "iconv -f cp1252 -t utf-8"
+        ) from None
     return text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -161,6 +172,7 @@ def _found(
     from learned_index.elias.label_scores import part_scores
     from learned_index.elias.thresholds import scored_answers
 
+    k = min(k, model.n_labels)  # more would be padding
     if shown in ("ranking", "index"):
         found = model.search(texts, k, score=shown, threshold=threshold, **options)
         return found.ids, {"score": found.scores}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_index.cli.shared.changes import finish, to_change, version_options
-from learned_index.cli.shared.common import note, quiet_option, threads_option, use_threads
+from learned_index.cli.shared.common import quiet_option, threads_option, use_threads, warn
 from learned_index.cli.shared.help import command
 from learned_index.cli.shared.options import model_argument, train_split_option
 from learned_index.cli.shared.tables import DataSource, data_option
@@ -54,7 +54,7 @@ def update(
         new = updated.n_labels - loaded.n_labels
         finish(updated, "learned", learned, model, what="points", new_labels=new, **written)
     if learned < dataset.n_points:
-        note(
+        warn(
             f"{dataset.n_points - learned} points have no label, or no word that the model knows",
             quiet=quiet,
         )

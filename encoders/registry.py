@@ -186,7 +186,9 @@ def _refuse(part: str, spec: str) -> NoReturn:
 
 
 def _similar(part: str) -> str:
-    return next(iter(difflib.get_close_matches(part, _NAMES, n=1, cutoff=0.7)), "")
+    name, colon, argument = part.partition(":")
+    close = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.7)
+    return f"{close[0]}{colon}{argument}" if close else ""
 
 
 def _of_kind(kind: str, **fixed: Any) -> _Part:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from learned_index.cli.shared.common import emit_json, json_option
+from learned_index.cli.shared.common import emit_json, json_option, use_threads
 from learned_index.cli.shared.options import combined
 
 version_options = combined(
@@ -32,11 +32,18 @@ def load(model: Path) -> Any:
 
 @contextmanager
 def to_change(model: Path, written: dict[str, Any]) -> Iterator[Any]:
-    """Load a model; if its new version takes its place, nobody else changes it meanwhile."""
+    """Load a model; if its new version takes its place, nobody else changes it meanwhile.
+
+    Args:
+        model: Its directory.
+        written: What :func:`finish` takes, and ``threads``, which is taken out.
+    """
     from learned_index.persistence import path_lock
     from learned_index.persistence.layout import existing_directory
     from learned_index.persistence.names import real_path
 
+    if "threads" in written:
+        use_threads(written.pop("threads"))
     out = written["out"]
     if out is not None and real_path(out) != real_path(model):
         yield load(model)
@@ -77,4 +84,5 @@ def finish(
         emit_json({"model": place, done: count, **also})
     else:
         more = "".join(f", {number} {name.replace('_', ' ')}" for name, number in also.items())
-        click.echo(f"{done} {count} {what}{more}: {place}")
+        counted = what.removesuffix("s") if count == 1 else what
+        click.echo(f"{done} {count} {counted}{more}: {place}")

@@ -100,9 +100,18 @@ def pairs_table(title: str, rows: Mapping[str, str]) -> RenderableType:
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """Print one line for a person on standard error; silent when it is no terminal."""
+    """Print one line for a person on standard error; silent when it is no terminal.
+
+    What a result lacks is told by :func:`warn`.
+    """
     if not quiet and console.is_terminal:
         console.print(escape(message))
+
+
+def warn(message: str, *, quiet: bool = False) -> None:
+    """Print one line on standard error that is to be read in a log, too: what was left out."""
+    if not quiet:
+        click.echo(message, err=True)
 
 
 class ProgressHandle:

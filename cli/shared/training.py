@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from learned_index.cli.shared.common import ProgressHandle, note, progress_bar
+from learned_index.cli.shared.common import ProgressHandle, note, progress_bar, warn
 from learned_index.cli.shared.sources import (
     bind,
     encode_points,
@@ -186,7 +186,7 @@ def check_labels(train: Dataset, *, quiet: bool) -> None:
         )
     unlabelled = int((np.diff(train.labels.indptr) == 0).sum())
     if unlabelled:
-        note(f"{unlabelled} training points have no label and are skipped", quiet=quiet)
+        warn(f"{unlabelled} training points have no label and are skipped", quiet=quiet)
 
 
 def device_of(setup: Setup) -> Any:

@@ -218,7 +218,7 @@ def _label_id(value: Any, row: int) -> int:
             pass
     hint = ""
     if isinstance(value, str):
-        hint = "; names are for ELIAS, LabelVocabulary.ids makes ids of them"
+        hint = "; names do not stand beside ids, and are for ELIAS: LabelVocabulary.ids makes ids"
     elif value is None:
         hint = "; write [] for a point without labels"
     raise InputError(

@@ -37,8 +37,8 @@ def merge_targets(targets: Mapping[int, int], n_labels: int) -> Int64Array:
     if len(wrong) or same:
         label = int(wrong[0]) if len(wrong) else same[0]
         raise InputError(
-            f"label {label} becomes {int(target_L[label])}, which goes itself; name the label that "
-            "stays in the end"
+            f"label {label} becomes label {int(target_L[label])}, which goes itself; name another "
+            "one that stays in the end"
         )
     return target_L
 

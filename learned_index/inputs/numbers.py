@@ -14,8 +14,8 @@ LARGEST = 1e15
 """Vectors with an entry beyond it are refused: their squares and products leave the range of
 float32, and what comes out would be infinity or NaN. Compiled searches check for it too."""
 _SHOWN = 60
-_MOST_PADDING = 1 << 28
-"""Numbers of a result that may be nothing but padding."""
+_MOST_PADDING = 1 << 25
+"""Entries of a result that may be nothing but padding: 400 MB."""
 
 
 def shown(value: Any) -> str:
@@ -114,7 +114,7 @@ def check_result_size(k: int, *, n_rows: int, n_labels: int) -> None:
         raise InputError(
             f"k is {k} for {n_rows} queries, but there are {n_labels} labels: the result would be "
             # An id takes eight bytes, a score four.
-            f"{12 * k * n_rows / 2**30:.0f} GiB, most of it padding; expected k of at most "
+            f"{12 * k * n_rows / 2**30:.1f} GiB, most of it padding; expected k of at most "
             f"{n_labels}"
         )
 

@@ -80,7 +80,7 @@ def check_replaceable(
         if not overwrite:
             raise InputError(
                 f"{target} exists and is not empty; choose another name, remove it, or allow "
-                "overwriting (overwrite=True, on the command line --overwrite or --force)"
+                "overwriting (overwrite=True; --overwrite)"
             )
         found = foreign(path)
     if found:

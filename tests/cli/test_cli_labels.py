@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from children import forked_li, killed_in_a_save
-from cli_cases import files, ok, refused
+from cli_cases import files, li, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -45,7 +45,7 @@ def test_the_list_is_that_of_the_model(model: Path) -> None:
 
 def test_removed_labels_are_gone_from_answers_and_list(model: Path) -> None:
     assert "Cooking" in answers(model, "bread oven flour")
-    assert "removed 1 labels" in ok("labels", "remove", model, "Cooking")
+    assert "removed 1 label:" in ok("labels", "remove", model, "Cooking")
     assert "Cooking" not in answers(model, "bread oven flour")
     assert "\tCooking\n" not in ok("labels", "list", model)
     assert "removed_labels: 1" in ok("info", model)
@@ -81,6 +81,9 @@ def test_renames_change_the_name_and_not_the_key(model: Path, tmp_path: Path) ->
     loaded = ELIAS.from_pretrained(model)
     assert {"Kitchen", "Climate"} <= set(loaded.vocabulary)
     assert loaded.vocabulary.keys == keys
+    twice = li("labels", "rename", model, "Kitchen", "Climate", "--threads", 1)
+    assert "renamed 1 label:" in twice.stdout
+    assert "2 labels are called 'Climate' now; li labels merge" in twice.stderr
 
 
 def test_merged_labels_become_one(model: Path, tmp_path: Path) -> None:

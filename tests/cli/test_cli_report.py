@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from learned_index.data import open_dataset
 from learned_index.errors import InputError
 from learned_index.evaluation.evaluate import evaluate
 from learned_index.evaluation.report.measured import group_rows, measure
+from learned_index.evaluation.report.page import page as whole_page
 from learned_index.evaluation.significance import bootstrap_intervals, paired_bootstrap
 from learned_index.metrics import PointValues
 
@@ -78,6 +81,15 @@ def test_the_page_has_all_sections_and_is_whole(page: Page) -> None:
     # Frequencies, labels, loss, course, metrics, two of calibration, groups, comparison.
     assert len(page.named("svg")) == 9
     assert all(each["aria-label"] for each in page.named("svg"))
+
+
+def test_a_band_without_answers_has_dashes(told: dict) -> None:
+    contents = copy.deepcopy(told)
+    quality = contents["calibration"]["quality"]
+    band = next(name for name in quality if name != "all")
+    quality[band] = {key: 0 for key in quality[band] if key.startswith("n@")}
+    (row,) = re.findall(rf"<tr><td>{band}.*?</tr>", whole_page(contents))
+    assert row.count("<td>–</td>") == 4
 
 
 def test_nothing_of_the_data_is_markup(page: Page, root: Path) -> None:

@@ -69,6 +69,16 @@ def test_search_reads_a_query_a_line(text_model: Path) -> None:
     assert [len(answer["results"]) for answer in answers] == [1, 0, 1, 1]
 
 
+def test_lines_before_a_bad_one_are_answered(text_model: Path) -> None:
+    sent = b"rain wind\nsort list\nbad \xff\nrain\n"
+    done = li("search", text_model, "-k", 1, "--json", stdin=sent)
+    assert [json.loads(line)["query"] for line in done.stdout.splitlines()] == [
+        "rain wind", "sort list"
+    ]  # fmt: skip
+    assert done.exit_code == 2 and "line 3 of the input is not UTF-8" in done.stderr
+    assert "iconv -f cp1252 -t utf-8" in done.stderr
+
+
 def test_search_leaves_out_the_mark_of_a_file(text_model: Path) -> None:
     text = ok(
         "search", text_model, "-k", 1, "--json", stdin="\ufeffrain wind\nsort list\n".encode()
@@ -141,7 +151,7 @@ def test_search_refusals(text_model: Path, tmp_path: Path) -> None:
     assert "manifest.json is missing" in refused("search", tmp_path, "x")
     refused("search", text_model, "x", "-k", 0)
     refused("search", text_model, "x", "--beam-width", 0)
-    assert "line 2" in refused("search", text_model, stdin=b"fine\n\xff\xfe\n")
+    assert "line 2" in refused("search", text_model, stdin=b"rain wind\n\xff\xfe\n")
 
 
 def test_a_damaged_model_is_refused_by_every_command(

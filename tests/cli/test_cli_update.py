@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from children import killed_in_a_save
-from cli_cases import files, ok, refused
+from cli_cases import files, li, ok, refused
 from elias_cases import finally_ranked
 
 from learned_index import ELIAS
@@ -42,7 +42,10 @@ def week(tmp_path: Path) -> Path:
 
 def test_new_points_and_labels_are_learned_in_place(model: Path, week: Path) -> None:
     before = ELIAS.from_pretrained(model)
-    told = json.loads(ok("update", model, "--data", week, "--json"))
+    done = li("update", model, "--data", week, "--json")
+    # Told in logs, too: points that are not learned are a loss.
+    assert "1 points have no label, or no word that the model knows" in done.stderr
+    told = json.loads(done.stdout)
     assert told == {"model": str(model), "learned": 2, "new_labels": 1}
     after = ELIAS.from_pretrained(model)
     assert after.n_points == before.n_points + 2

@@ -122,6 +122,7 @@ def test_columns_are_found_by_their_names(tmp_path):
         ({"id": "uid"}, "no column 'uid'"),
         ({"text": ("year",), "separator": None}, r"4 of the first 6 cells .*--separator '\|'"),
         ({"test_share": 0.9999}, "leaves one part empty"),
+        ({"text": ("title",), "labels": ("title",)}, "'title' is to be text and labels"),
     ],
 )
 def test_what_cannot_be_meant(tmp_path, options, message):
@@ -309,6 +310,24 @@ def test_other_encodings_and_no_header(tmp_path):
     assert list(train.texts) == ["Größe"] and train.vocabulary.keys == ("ä",)
     with pytest.raises(InputError, match="encoding 'klingon' is unknown"):
         open_data(path, TableOptions(encoding="klingon"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+@pytest.mark.parametrize("ends", ["\r\n", "\r", "\n"])
+def test_tables_as_spreadsheets_write_them(tmp_path, encoding, ends):
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="", encoding=encoding) as file:
+        file.write(ends.join(["text;labels", "Größe;ä|b", "Hut;b", ""]))
+    train = open_data(path, TableOptions(separator="|", encoding=encoding)).read("train")
+    assert list(train.texts) == ["Größe", "Hut"]
+    assert [set(names) for names in names_of(train)] == [{"ä", "b"}, {"b"}]
+
+
+def test_a_column_for_each_label_is_refused(tmp_path):
+    rows = [["Red shoe", "1", "0"], ["Hat", "0", ""]]
+    path = write_csv(tmp_path / "t.csv", rows, header=["text", "shoes", "hats"])
+    with pytest.raises(InputError, match="'shoes', 'hats' hold nothing but 0 and 1"):
+        open_data(path, TableOptions(labels=("shoes", "hats")))
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_specs(bert: Path, tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("lsaa", "Did you mean 'lsa'"),
+        ("lsaa:8", "Did you mean 'lsa:8'"),
         ("", "Expected tfidf, lsa"),
         ("lsa+", "unknown encoder ''"),
         ("lsa:many", "expected a dimension"),

@@ -13,6 +13,7 @@ from cli_cases import ok, refused
 from conftest import tiny_dataset
 
 from learned_index import IndexConfig, LearnedGraphIndex, TrainingConfig, plotting
+from learned_index.cli.reproduce import show
 from learned_index.cli.shared import sources
 from learned_index.cli.shared.ablation_data import encoded_data
 from learned_index.cli.shared.peers import word_features
@@ -315,3 +316,20 @@ def test_the_command_makes_lists_and_refuses(
     line = refused("reproduce", "figure-4", "figure-3", "--model", text_model, *where, code=1)
     assert "figure-4 failed: the model has no sparse ranker" in line
     assert (folder / "other" / "figure-3.png").is_file()
+
+
+def test_tables_are_whole_at_80_columns(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"weight from 0.00{number} of the edges that are left" for number in range(4)]
+    columns = ["edges of a cluster", *(f"metric {letter}" for letter in "abcdefghij")]
+    rows = [dict(zip(columns, [name, *range(10000, 10010)], strict=True)) for name in names]
+    result = {"item": "table-7", "title": "t", "columns": columns, "rows": rows}
+    show({**result, "files": ["t.csv"], "made": True}, tmp_path)
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert max(map(len, lines)) <= 80 and "\u2026" not in told
+    left = next(line for line in lines if line.startswith("in the CSV besides: "))
+    for column in columns[1:]:
+        assert (column in left) != (column in told.replace(left, ""))
+    for number in range(4):
+        assert f"weight from 0.00{number}" in told

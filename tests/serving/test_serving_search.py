@@ -79,6 +79,42 @@ def test_vectors_are_answered_by_the_index(client, tiny):
         assert answer.status_code == 422 and why in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "headers", "told"),
+    [
+        ('{"texts": ["a"]}', {}, "the body is no JSON object; expected one, with the header"),
+        ('{"texts": ["a"]}', {"Content-Type": "text/plain"}, "read as text/plain"),
+        ("", None, "the body is empty, expected a JSON object"),
+        ('{"texts": ["a', None, "the body is no JSON, at character 11"),
+        ('{"text": ["a"]}', None, "text: there is no such field here; did you mean 'texts'?"),
+        ('{"texts": ["a"], "k": 0}', None, "k: got 0, expected greater than or equal to 1"),
+        ('{"texts": "a"}', None, "texts: got 'a', expected a list"),
+        ('{"texts": [7]}', None, "texts.0: got 7, expected a string"),
+        (
+            '{"texts": ["a"], "threshold": "bst"}',
+            None,
+            "threshold: got 'bst', expected a number or 'best'",
+        ),
+        ('{"texts": ["a"], "threshold": NaN}', None, "threshold: got nan, expected"),
+    ],
+)
+def test_what_a_request_lacks_is_told_in_words(client, sent, headers, told):
+    usual = {"Content-Type": "application/json"}
+    answer = client.post("/v1/search", content=sent, headers=usual if headers is None else headers)
+    detail = answer.json()["detail"]
+    assert answer.status_code == 422 and told in detail and "\n" not in detail
+    if headers is not None:
+        assert "Content-Type: application/json" in detail
+
+
+def test_paths_and_methods_that_are_not_there_are_told(client):
+    wrong = client.get("/v1/serch")
+    assert wrong.status_code == 404 and "did you mean '/v1/search'?" in wrong.json()["detail"]
+    wrong = client.get("/v1/search")
+    assert wrong.status_code == 405 and wrong.headers["Allow"] == "POST"
+    assert wrong.json()["detail"] == "GET is not answered at /v1/search, expected POST"
+
+
 def answers_of_vectors(client, vectors, **fields):
     answer = client.post("/v1/search", json={"vectors": vectors, **fields})
     assert answer.status_code == 200, answer.text

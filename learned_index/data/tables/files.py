@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
 from abc import ABC, abstractmethod
@@ -138,9 +139,11 @@ class CsvTable(Table):
 
     def _first_line(self, path: Path) -> str:
         with open_file(path) as raw, unpacked(path, raw) as file, reading(path):
-            line: bytes = file.readline(2**20).removeprefix(UTF8_MARK)
+            begin: bytes = file.read(2**20).removeprefix(UTF8_MARK)
         try:
-            return line.decode(self._encoding).rstrip("\r\n")
+            # Not final: a character may be cut off at the end.
+            text = codecs.getincrementaldecoder(self._encoding)().decode(begin)
+            return text.split("\n", 1)[0].split("\r", 1)[0]
         except LookupError:
             raise InputError(
                 f"the encoding {self._encoding!r} is unknown; expected e.g. utf-8 or cp1252"

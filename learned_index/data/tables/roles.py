@@ -133,6 +133,17 @@ def choose_roles(
     if split is None and options.test_share is None and (names := _by_name(table, _SPLITS)):
         split = names[0]
         guessed.append("split")
+    both = sorted({*text} & {*labels})
+    if both:
+        raise InputError(
+            f"{table.path}: column {both[0]!r} is to be text and labels; name another for one of "
+            "them (--text, --labels)"
+        )
+    if len(labels) > 1 and all(_is_indicator(sample[name]) for name in labels):
+        raise InputError(
+            f"{table.path}: the columns {_shown(labels)} hold nothing but 0 and 1, expected names "
+            "of labels; make one column of them that holds the names of the columns with 1"
+        )
     separated = tuple((name, _separator(options.separator, sample[name], name)) for name in labels)
     return Roles(text, separated, point_id, split, tuple(guessed))
 
@@ -141,6 +152,11 @@ def _separator(given: str | None, values: list[Any], column: str) -> str | None:
     if given == NO_SEPARATOR:
         return None
     return guessed_separator(values, column) if given is None else given
+
+
+def _is_indicator(values: list[Any]) -> bool:
+    told = {str(value).strip().lower() for value in values if value is not None} - {""}
+    return bool(told) and told <= {"0", "1", "0.0", "1.0", "true", "false"}
 
 
 def _by_name(table: Table, known: Sequence[str]) -> tuple[str, ...]:

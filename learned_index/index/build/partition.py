@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ from learned_index.inputs.labels import Labels, as_label_matrix
 from learned_index.inputs.matrices import canonical_features
 from learned_index.inputs.vectors import as_vectors, check_finite
 from learned_index.types import DenseMatrix
+
+logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 8192
 _SCORED_AT_ONCE = 1 << 26
@@ -157,6 +160,11 @@ def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
         raise InputError(
             f"the mean length of the embeddings is {mean:.1e}, expected at least "
             f"{_LEAST_LENGTH:.0e}; scale them up, e.g. to length 1"
+        )
+    if mean == 0.0:
+        logger.warning(
+            "all training vectors are 0, so that nothing tells the points apart; is the encoder, "
+            "or the file of vectors, the right one?"
         )
     return 1.0 if mean == 0.0 or abs(mean - 1.0) < 1e-3 else 1.0 / mean
 
