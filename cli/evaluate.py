@@ -166,6 +166,10 @@ def _of_file(path: Path, dataset: Dataset, folder: DataFolder, labels: Path | No
     from learned_index.evaluation.answers import DEPTH, predicted_answers
 
     found = read_predictions(path, dataset, labels=labels)
+    train = None
+    if "train" in folder.splits:
+        train = dataset if dataset.split == "train" else folder.read("train")
+    answers = predicted_answers(found, dataset, train=train)
     width = found.result.ids.shape[1]
     if width < DEPTH:
         warn(f"{path} has at most {width} labels a point; R@{DEPTH} counts no others")
@@ -173,9 +177,6 @@ def _of_file(path: Path, dataset: Dataset, folder: DataFolder, labels: Path | No
         warn(f"{path} names {found.n_unknown} labels that the data do not know: all wrong")
     if found.n_other:
         warn(f"{path} has {found.n_other} rows for points that the split has not got")
-    train = None
-    if "train" in folder.splits:
-        train = dataset if dataset.split == "train" else folder.read("train")
-    else:
+    if train is None:
         warn("there is no train split, so nothing is told by frequency and PSP is P")
-    return predicted_answers(found, dataset, train=train)
+    return answers
