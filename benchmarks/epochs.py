@@ -19,6 +19,7 @@ import numpy as np
 from learned_index import LearnedGraphIndex, TrainingConfig
 from learned_index.cli.shared.common import errors_as_lines, threads_option, use_threads
 from learned_index.data.folder import open_dataset
+from learned_index.elias.points import fit_encoder
 from learned_index.encoding import as_encoder, dense_vectors
 from learned_index.inputs.labels import points_per_label
 from learned_index.metrics import evaluate, propensities_from_counts
@@ -59,10 +60,9 @@ def main(
     if not texts or not len(held):
         raise click.ClickException(f"{data} needs texts, and more than {points} training points")
     made = as_encoder(encoder)
-    if getattr(made, "needs_fit", True):
-        made.fit([texts[row] for row in learned])  # type: ignore[attr-defined]
-    x, q = (dense_vectors(made, [texts[row] for row in rows]) for rows in (learned, held))
     labels = train.labels[learned]
+    fit_encoder(made, [texts[row] for row in learned], whole_split=texts, labels=labels)
+    x, q = (dense_vectors(made, [texts[row] for row in rows]) for rows in (learned, held))
     propensities = propensities_from_counts(points_per_label(labels), n_points=points)
     rows: list[dict[str, Any]] = []
     print("| epochs |", " | ".join(METRICS), "| s |\n|---|" + "---|" * (len(METRICS) + 1))

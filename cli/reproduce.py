@@ -184,9 +184,9 @@ def show(result: dict[str, Any], out: Path) -> None:
         console = output_console()
         first, *rest = result["columns"]
         rows = [{name: shown(row.get(name)) for name in (first, *rest)} for row in result["rows"]]
-        widths = [2 + max(len(name), *(len(row[name]) for row in rows)) for name in rest]
+        widths = [2 + max([len(name), *(len(row[name]) for row in rows)]) for name in rest]
         # Numbers are never cut: names fold, and what has no room stands in the file.
-        room = console.width - min(_NAMES, max(len(row[first]) for row in rows))
+        room = console.width - min(_NAMES, max([len(first), *(len(row[first]) for row in rows)]))
         n_told = sum(1 for total in itertools.accumulate(widths) if total <= room)
         table = Table(title=f"{result['item']}: {result['title']}", title_justify="left", box=None)
         table.add_column(first, overflow="fold")

@@ -172,7 +172,7 @@ def _found(
     from learned_index.elias.label_scores import part_scores
     from learned_index.elias.thresholds import scored_answers
 
-    k = min(k, model.n_labels)  # more would be padding
+    k = model.at_most(k)
     if shown in ("ranking", "index"):
         found = model.search(texts, k, score=shown, threshold=threshold, **options)
         return found.ids, {"score": found.scores}

@@ -37,7 +37,7 @@ from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.index.opening import is_index
 from learned_index.inputs.filters import Filter
 from learned_index.inputs.labels import LabelIds, label_ids
-from learned_index.inputs.numbers import shown, whole_number
+from learned_index.inputs.numbers import shown
 from learned_index.inputs.points import as_points, n_rows, one_point
 from learned_index.inputs.scored import ScoredLabels, Scores, Wanted
 from learned_index.persistence import Manifest, Saved
@@ -514,7 +514,7 @@ class ELIAS(EliasParts, Saved):
         Raises:
             InputError: A threshold that is none, or ``"best"`` for a model without calibration.
         """
-        k = self._at_most(k)
+        k = self.at_most(k)
         return self._named(self.search(texts, k, threshold=threshold, allow=allow, deny=deny))
 
     def predict_proba(
@@ -538,7 +538,7 @@ class ELIAS(EliasParts, Saved):
             >>> model.predict_proba(["sort a list"], threshold="best")  # doctest: +SKIP
             [[('sorting', 0.97)]]
         """
-        k = self._at_most(k)
+        k = self.at_most(k)
         return self._named(
             self.search(texts, k, score="probability", threshold=threshold, allow=allow, deny=deny)
         )
@@ -608,10 +608,6 @@ class ELIAS(EliasParts, Saved):
         wanted = label_ids(ids, self.n_labels, name="labels")
         require_present(self, wanted)
         return explain_labels(self, points, wanted)
-
-    def _at_most(self, k: int) -> int:
-        """As many labels as there are: what a search pads its rows with has no name."""
-        return min(whole_number(k, "k"), self.n_labels)
 
     def _named(self, result: SearchResult) -> list[list[tuple[str, float]]]:
         name = self.vocabulary.name

@@ -19,6 +19,7 @@ from learned_index.errors import InputError, NotFittedError
 from learned_index.index.config import IndexConfig, TrainingConfig
 from learned_index.inputs.labels import relabelled
 from learned_index.inputs.matrices import canonical_labels
+from learned_index.inputs.numbers import whole_number
 from learned_index.ranking.calibration import Calibrator
 from learned_index.ranking.combination import Combination
 from learned_index.ranking.config import RankerConfig
@@ -97,6 +98,10 @@ class EliasParts:
     def n_labels(self) -> int:
         """Number of labels L."""
         return self.index.n_labels
+
+    def at_most(self, k: int) -> int:
+        """k, or as many labels as there are: what a search pads its rows with has no name."""
+        return min(whole_number(k, "k"), self.n_labels)
 
     def merged(self, labels_NL: sp.csr_matrix) -> sp.csr_matrix:
         """Labels of points, those that became one with others under the ids of these.

@@ -95,9 +95,8 @@ def answered(model: ELIAS, points: Any, asked: Asked) -> dict[str, Any]:
     Returns:
         ``ids`` int64 and ``scores`` float32, B x k; of a calibrated model ``probabilities`` too.
     """
-    k = min(asked.k, model.n_labels)  # more would be padding
     found, probability = scored_answers(
-        model, points, k, threshold=asked.threshold, options=asked.options
+        model, points, model.at_most(asked.k), threshold=asked.threshold, options=asked.options
     )
     arrays: dict[str, Any] = {"ids": found.ids, "scores": found.scores}
     if probability is not None:

@@ -69,6 +69,16 @@ def test_search_reads_a_query_a_line(text_model: Path) -> None:
     assert [len(answer["results"]) for answer in answers] == [1, 0, 1, 1]
 
 
+def test_no_more_labels_are_asked_for_than_there_are(text_model: Path) -> None:
+    model = ELIAS.from_pretrained(text_model)
+    assert model.at_most(10**9) == model.n_labels and model.at_most(1) == 1
+    # Rows of so much padding are refused by a search.
+    found = model.predict(["rain wind", "sort list"], 10**9)
+    assert found == model.predict(["rain wind", "sort list"], model.n_labels)
+    (answer,) = json.loads(ok("search", text_model, "rain wind", "-k", 10**9, "--json"))
+    assert [label["label"] for label in answer["results"]] == [name for name, _ in found[0]]
+
+
 def test_lines_before_a_bad_one_are_answered(text_model: Path) -> None:
     sent = b"rain wind\nsort list\nbad \xff\nrain\n"
     done = li("search", text_model, "-k", 1, "--json", stdin=sent)

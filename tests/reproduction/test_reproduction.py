@@ -334,3 +334,9 @@ def test_tables_are_whole_at_80_columns(monkeypatch, capsys, tmp_path) -> None:
         assert (column in left) != (column in told.replace(left, ""))
     for number in range(4):
         assert f"weight from 0.00{number}" in told
+
+
+def test_a_table_without_rows_is_shown(capsys, tmp_path) -> None:
+    result = {"item": "table-7", "title": "t", "columns": ["name", "P@1"], "rows": []}
+    show({**result, "files": ["t.csv"], "made": True}, tmp_path)
+    assert "P@1" in capsys.readouterr().out

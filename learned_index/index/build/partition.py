@@ -166,7 +166,8 @@ def _input_scale(vectors: Any, labels_NL: sp.csr_matrix) -> float:
             "all training vectors are 0, so that nothing tells the points apart; is the encoder, "
             "or the file of vectors, the right one?"
         )
-    return 1.0 if mean == 0.0 or abs(mean - 1.0) < 1e-3 else 1.0 / mean
+        return 1.0
+    return 1.0 if abs(mean - 1.0) < 1e-3 else 1.0 / mean
 
 
 def _initial_bias(training: TrainingConfig, labels_NL: sp.csr_matrix) -> float:
